@@ -1,0 +1,286 @@
+//! The trait.
+
+use crate::{
+    Activation, AttentionRow, AttentionShape, Choice, Element, HeadNorms, HeadScores, HostTensor, Mix, Norm,
+    Past, Profile, Update,
+};
+use std::ops::Range;
+
+/// Whether an operation overwrites its output or adds to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Out {
+    /// `out = result`.
+    Set,
+    /// `out += result`.
+    Add,
+}
+
+/// Who computes. `n` is the number of packed tokens (or scored rows); every activation is row-major `[n, width]`.
+///
+/// Buffers are opaque: nothing above this trait may assume that one is a slice of host memory. Buffers may be longer
+/// than an operation needs; the leading part is used. Shapes are checked by the model code when it is built, so a wrong
+/// length here is a bug, and an implementation panics on it.
+///
+/// Gradients of weights are always *added* to, so that micro-batches, and a prompt's continuations, accumulate.
+pub trait Backend: Send + Sync {
+    /// The number type in which weights, gradients and optimizer states are exact.
+    type Element: Element;
+    /// Hidden states and their gradients.
+    type Activation: Send + Sync;
+    /// A trainable tensor (with its compute copy where products run in a narrower type).
+    type Weight: Send + Sync;
+    /// A gradient or an optimizer state, in full precision.
+    type Accumulator: Send + Sync;
+
+    /// An activation of `len` numbers with unspecified (but initialised) contents, taken from a pool where possible.
+    fn activation(&self, len: usize) -> Self::Activation;
+    /// An activation holding `values`.
+    fn activation_from(&self, values: &[f64]) -> Self::Activation;
+    /// The first `len` numbers.
+    fn read_activation(&self, activation: &Self::Activation, len: usize) -> Vec<Self::Element>;
+
+    /// A weight tensor made of `parts` laid end to end.
+    fn weight(&self, parts: &[HostTensor]) -> Self::Weight;
+    /// Overwrites a weight with exact values (resuming, tests).
+    fn write_weight(&self, weight: &mut Self::Weight, values: &[Self::Element]);
+    /// The exact values of a range of a weight.
+    fn read_weight(&self, weight: &Self::Weight, range: Range<usize>) -> Vec<Self::Element>;
+
+    /// An accumulator of zeros.
+    fn accumulator(&self, len: usize) -> Self::Accumulator;
+    /// Overwrites an accumulator (resuming).
+    fn write_accumulator(&self, accumulator: &mut Self::Accumulator, values: &[Self::Element]);
+    /// The values of a range.
+    fn read_accumulator(&self, accumulator: &Self::Accumulator, range: Range<usize>) -> Vec<Self::Element>;
+    /// Sets all to zero.
+    fn clear(&self, accumulator: &mut Self::Accumulator);
+    /// `Σ x²` over a range, summed in a fixed order; not finite if any number is not.
+    fn sum_of_squares(&self, accumulator: &Self::Accumulator, range: Range<usize>) -> f64;
+    /// One optimizer step: `weight` and `states` change, `gradient · gradient_scale` is the gradient.
+    fn update(
+        &self,
+        weight: &mut Self::Weight,
+        gradient: &Self::Accumulator,
+        states: &mut [Self::Accumulator],
+        rule: &Update,
+        gradient_scale: f64,
+    );
+
+    /// `out[t] = scale · E[tokens[t]]`, mixed where `mix` says so. `table`: `[vocabulary, width]`, `out`: `[n, width]`.
+    fn embed(
+        &self,
+        table: &Self::Weight,
+        width: usize,
+        tokens: &[u32],
+        mix: Option<Mix>,
+        scale: f64,
+        out: &mut Self::Activation,
+    );
+    /// `d_table[tokens[t]] += scale · d_out[t]` (never used with a mix: IFT's table is a constant).
+    fn embed_backward(
+        &self,
+        width: usize,
+        tokens: &[u32],
+        scale: f64,
+        d_out: &Self::Activation,
+        d_table: &mut Self::Accumulator,
+    );
+
+    /// RMS norm of `n` rows.
+    fn norm(
+        &self,
+        n: usize,
+        x: &Self::Activation,
+        weight: &Self::Weight,
+        norm: Norm,
+        out: &mut Self::Activation,
+    );
+    /// Adds the norm's input gradient to `d_x` (which already holds the residual's), and the weight's to `d_weight`.
+    fn norm_backward(
+        &self,
+        n: usize,
+        x: &Self::Activation,
+        weight: &Self::Weight,
+        norm: Norm,
+        d_out: &Self::Activation,
+        d_x: &mut Self::Activation,
+        d_weight: Option<&mut Self::Accumulator>,
+    );
+
+    /// `out = x·Wᵀ + b`. `x`: `[n, inputs]`, `weight`: `[outputs, inputs]`, `bias`: `[outputs]`, `out`: `[n, outputs]`.
+    fn linear(
+        &self,
+        n: usize,
+        inputs: usize,
+        outputs: usize,
+        x: &Self::Activation,
+        weight: &Self::Weight,
+        bias: Option<&Self::Weight>,
+        to: Out,
+        out: &mut Self::Activation,
+    );
+    /// `d_x = d_out·W`.
+    fn linear_backward_input(
+        &self,
+        n: usize,
+        inputs: usize,
+        outputs: usize,
+        d_out: &Self::Activation,
+        weight: &Self::Weight,
+        to: Out,
+        d_x: &mut Self::Activation,
+    );
+    /// `d_weight += d_outᵀ·x`, `d_bias += Σ_t d_out[t]`.
+    fn linear_backward_weight(
+        &self,
+        n: usize,
+        inputs: usize,
+        outputs: usize,
+        x: &Self::Activation,
+        d_out: &Self::Activation,
+        d_weight: &mut Self::Accumulator,
+        d_bias: Option<&mut Self::Accumulator>,
+    );
+
+    /// Cosines then sines of the rotary angles: `[n, head_dim]`, first `head_dim/2` numbers `cos(p·f_i)`, then
+    /// `sin(p·f_i)`, for position `p` and `inverse_frequencies` `f` (`[head_dim/2]`). Angles are computed in f64.
+    fn rotary(&self, positions: &[u32], inverse_frequencies: &[f64]) -> Self::Activation;
+    /// Splits the fused projection `[n, (heads + 2·kv_heads)·head_dim]` into queries `[n, heads·head_dim]` and keys and
+    /// values `[n, 2·kv_heads·head_dim]`; queries and keys are normalised per head where `norms` is given, then rotated:
+    /// with `(a, b)` the halves of a head, `a' = a·cos - b·sin`, `b' = b·cos + a·sin`.
+    fn split_heads(
+        &self,
+        n: usize,
+        shape: &AttentionShape,
+        qkv: &Self::Activation,
+        rotary: &Self::Activation,
+        norms: Option<HeadNorms<Self::Weight>>,
+        q: &mut Self::Activation,
+        kv: &mut Self::Activation,
+    );
+    /// Backward of [`Backend::split_heads`]: sets `d_qkv`, adds to the norms' gradients. `qkv` (the forward's input) is
+    /// read only when `norms` is given.
+    fn split_heads_backward(
+        &self,
+        n: usize,
+        shape: &AttentionShape,
+        qkv: Option<&Self::Activation>,
+        rotary: &Self::Activation,
+        norms: Option<HeadNorms<Self::Weight>>,
+        d_q: &Self::Activation,
+        d_kv: &Self::Activation,
+        d_qkv: &mut Self::Activation,
+        d_norms: Option<(&mut Self::Accumulator, &mut Self::Accumulator)>,
+    );
+
+    /// Causal softmax attention of every row over its past and itself. `out`: `[n, heads·head_dim]`; `lse`:
+    /// `[n, heads]`, the log-sum-exp of each query's scaled scores.
+    fn attention(
+        &self,
+        shape: &AttentionShape,
+        rows: &[AttentionRow],
+        q: &Self::Activation,
+        kv: &Self::Activation,
+        past: Option<Past<Self::Activation>>,
+        out: &mut Self::Activation,
+        lse: &mut Self::Activation,
+    );
+    /// Sets `d_q` and `d_kv` for every token of `rows`; adds to `d_past` (`[past tokens, 2·kv_heads·head_dim]`).
+    fn attention_backward(
+        &self,
+        shape: &AttentionShape,
+        rows: &[AttentionRow],
+        q: &Self::Activation,
+        kv: &Self::Activation,
+        past: Option<Past<Self::Activation>>,
+        out: &Self::Activation,
+        lse: &Self::Activation,
+        d_out: &Self::Activation,
+        d_q: &mut Self::Activation,
+        d_kv: &mut Self::Activation,
+        d_past: Option<&mut Self::Activation>,
+    );
+
+    /// `out = act(gate) ⊙ up`. `gate_up`: `[n, 2·width]`, gate then up; `out`: `[n, width]`.
+    fn gated(
+        &self,
+        n: usize,
+        width: usize,
+        activation: Activation,
+        gate_up: &Self::Activation,
+        out: &mut Self::Activation,
+    );
+    /// Sets `d_gate_up`.
+    fn gated_backward(
+        &self,
+        n: usize,
+        width: usize,
+        activation: Activation,
+        gate_up: &Self::Activation,
+        d_out: &Self::Activation,
+        d_gate_up: &mut Self::Activation,
+    );
+
+    /// `out[out_start + i] = x[index[i]]`, rows of `width`.
+    fn gather(
+        &self,
+        width: usize,
+        x: &Self::Activation,
+        index: &[usize],
+        out: &mut Self::Activation,
+        out_start: usize,
+    );
+    /// `out[index[i]] += x[x_start + i]`, rows of `width`; `index` has no repeats.
+    fn scatter_add(
+        &self,
+        width: usize,
+        x: &Self::Activation,
+        x_start: usize,
+        index: &[usize],
+        out: &mut Self::Activation,
+    );
+    /// `x[..len] = 0`.
+    fn zero(&self, len: usize, x: &mut Self::Activation);
+    /// `out[..len] += x[..len]`.
+    fn add(&self, len: usize, x: &Self::Activation, out: &mut Self::Activation);
+
+    /// Log-probabilities of `targets` (`[n]`) under `softmax(x·Wᵀ)`, `x`: `[n, width]`, `weight`: `[vocabulary, width]`,
+    /// and the chosen tokens. The logits exist only in blocks.
+    fn head(
+        &self,
+        width: usize,
+        vocabulary: usize,
+        x: &Self::Activation,
+        weight: &Self::Weight,
+        targets: &[u32],
+        choice: Choice,
+    ) -> HeadScores;
+    /// Backward of [`Backend::head`] for `Σ_t d_log_probs[t]·log_prob[t]`: with `p` the softmax and
+    /// `g[t] = d_log_probs[t]·(onehot(target) - p)`, sets `d_x = g·W` and adds `gᵀ·x` to `d_weight`.
+    fn head_backward(
+        &self,
+        width: usize,
+        vocabulary: usize,
+        x: &Self::Activation,
+        weight: &Self::Weight,
+        targets: &[u32],
+        log_normalizers: &[f64],
+        d_log_probs: &[f64],
+        d_x: &mut Self::Activation,
+        d_weight: Option<&mut Self::Accumulator>,
+    );
+    /// The logits of `n` hidden states, `[n, vocabulary]` on the host: for generation, one row per sequence.
+    fn logits(
+        &self,
+        n: usize,
+        width: usize,
+        vocabulary: usize,
+        x: &Self::Activation,
+        weight: &Self::Weight,
+    ) -> Vec<f32>;
+
+    /// Time and work by kind of operation since the last call; empty where the backend does not measure.
+    fn take_profile(&self) -> Profile {
+        Profile::default()
+    }
+}
