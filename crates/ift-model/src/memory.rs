@@ -1,0 +1,52 @@
+//! How much memory a step needs: the formulas, so that a plan can be made before anything is allocated.
+
+use crate::Config;
+use crate::layout::Layout;
+
+/// Numbers in all weights.
+pub fn weight_count(config: &Config) -> usize {
+    Layout::new(config).parameters.iter().map(|p| p.len).sum()
+}
+
+/// Numbers that a pass over one token keeps in one layer for its backward pass.
+///
+/// Everything kept: block input and middle `2·hidden`, queries and attention output `2·heads·head_dim`, keys and values
+/// `2·kv_heads·head_dim`, log-sum-exp `heads`, gate and up `2·intermediate`; and the raw projection
+/// `(heads + 2·kv_heads)·head_dim` where heads are normalised. With recompute: block input, keys and values.
+pub fn kept_per_token_and_layer(config: &Config, recompute: bool) -> usize {
+    let shape = config.attention(0);
+    if recompute {
+        return config.hidden + shape.kv_width();
+    }
+    let raw = if config.head_norms { shape.qkv_width() } else { 0 };
+    2 * config.hidden + 2 * shape.q_width() + shape.kv_width() + shape.heads + 2 * config.intermediate + raw
+}
+
+/// Numbers that live at the widest moment of one block's backward pass, for one token, besides what is kept: the
+/// gradient of the hidden states, the gated product or the normed input, its gradient, and the gradient of gate and up.
+/// With recompute also one layer's inner activations.
+pub fn working_per_token(config: &Config, recompute: bool) -> usize {
+    let inner = if recompute {
+        kept_per_token_and_layer(config, false) - kept_per_token_and_layer(config, true)
+    } else {
+        0
+    };
+    3 * config.hidden + 3 * config.intermediate + inner
+}
+
+/// Numbers kept and used by the backward pass of a micro-batch of `tokens`, of which `past_tokens` are continued by
+/// others (their keys and values collect a gradient in every layer). The head adds `4·hidden` for each scored token and
+/// a block of logits of bounded size.
+pub fn activation_count(
+    config: &Config,
+    tokens: usize,
+    past_tokens: usize,
+    scored: usize,
+    recompute: bool,
+) -> usize {
+    tokens
+        * (config.layers() * kept_per_token_and_layer(config, recompute)
+            + working_per_token(config, recompute))
+        + past_tokens * config.layers() * config.attention(0).kv_width()
+        + scored * 4 * config.hidden
+}

@@ -1,0 +1,196 @@
+//! The decoder: weights on a backend, and the passes over them.
+
+use crate::block::{self, BlockGradient};
+use crate::folder::Shards;
+use crate::layout::Layout;
+use crate::pass::{Continues, Keep, Pass, PastGradient, Sequences};
+use crate::{Config, ModelError, Parameter};
+use ift_backend::{Backend, HostTensor, Mix, NumberType};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A decoder loaded on a backend.
+pub struct Model<B: Backend> {
+    pub(crate) config: Config,
+    pub(crate) backend: Arc<B>,
+    pub(crate) layout: Layout,
+    pub(crate) weights: Vec<B::Weight>,
+    pub(crate) folder: PathBuf,
+    number: NumberType,
+    frequencies: Vec<f64>,
+}
+
+/// Gradients of a model's parameters, as sums; `None` for a parameter that cannot learn.
+pub struct Gradients<B: Backend> {
+    /// Indexed like [`Model::parameters`].
+    pub accumulators: Vec<Option<B::Accumulator>>,
+    /// Whether the embedding table learns through the inputs.
+    pub(crate) input_embeddings: bool,
+}
+
+impl<B: Backend> Gradients<B> {
+    pub(crate) fn of(&mut self, parameter: usize) -> Option<&mut B::Accumulator> {
+        self.accumulators[parameter].as_mut()
+    }
+
+    /// Sets every gradient to zero.
+    pub fn clear(&mut self, backend: &B) {
+        self.accumulators.iter_mut().flatten().for_each(|a| backend.clear(a));
+    }
+}
+
+impl<B: Backend> Model<B> {
+    /// Loads a Hugging Face folder: `config.json` and safetensors, one file or several with an index.
+    ///
+    /// # Errors
+    /// If the architecture is not supported, a file is missing or damaged, or a tensor is missing, unknown or of the wrong
+    /// shape; the message names it.
+    pub fn load(folder: &Path, backend: Arc<B>) -> Result<Self, ModelError> {
+        let config = Config::from_folder(folder)?;
+        let layout = Layout::new(&config);
+        let shards = Shards::open(folder)?;
+        let weights = shards.upload(&layout, config.tied, backend.as_ref())?;
+        let number = shards.number()?;
+        Ok(Self::assemble(config, layout, weights, backend, folder.to_owned(), number))
+    }
+
+    /// A model with the given weights, one slice of numbers for each tensor in the order of [`Model::parameters`]
+    /// (tests, and fresh models).
+    pub(crate) fn assemble(
+        config: Config,
+        layout: Layout,
+        weights: Vec<B::Weight>,
+        backend: Arc<B>,
+        folder: PathBuf,
+        number: NumberType,
+    ) -> Self {
+        let frequencies = config.rope.inverse_frequencies(config.head_dim);
+        Self { config, backend, layout, weights, folder, number, frequencies }
+    }
+
+    /// The shape.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Who computes.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// The folder it was loaded from.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The number type of the files it was loaded from.
+    pub fn number(&self) -> NumberType {
+        self.number
+    }
+
+    /// What can be trained.
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.layout.parameters
+    }
+
+    /// The weight of a parameter.
+    pub fn weight(&self, parameter: usize) -> &B::Weight {
+        &self.weights[parameter]
+    }
+
+    /// The weight of a parameter, to change.
+    pub fn weight_mut(&mut self, parameter: usize) -> &mut B::Weight {
+        &mut self.weights[parameter]
+    }
+
+    /// Replaces a parameter's numbers by those of a file, rounded to the backend's type.
+    pub fn set_weight(&mut self, parameter: usize, parts: &[HostTensor]) {
+        self.weights[parameter] = self.backend.weight(parts);
+    }
+
+    /// Zero gradients. With `input_embeddings` off the table is a constant at the inputs (IFT): untied, it has no
+    /// gradient at all; tied, it still has the output head's.
+    pub fn gradients(&self, input_embeddings: bool) -> Gradients<B> {
+        let learns = |i: usize| i != self.layout.embedding || input_embeddings || self.config.tied;
+        let accumulators = self.layout.parameters.iter().enumerate();
+        let accumulators =
+            accumulators.map(|(i, p)| learns(i).then(|| self.backend.accumulator(p.len))).collect();
+        Gradients { accumulators, input_embeddings }
+    }
+
+    /// Runs packed sequences through all layers; `continues` is the pass that holds their pasts.
+    ///
+    /// Token ids must be below the vocabulary size; the data code checks that.
+    pub fn forward(
+        &self,
+        sequences: &Sequences,
+        mix: Option<Mix>,
+        continues: Option<&Pass<B>>,
+        keep: Keep,
+    ) -> Pass<B> {
+        let (backend, n) = (self.backend(), sequences.tokens.len());
+        let rotary = backend.rotary(&sequences.positions(), &self.frequencies);
+        let mut x = backend.activation(n * self.config.hidden);
+        let table = &self.weights[self.layout.embedding];
+        let scale = self.config.embedding_scale;
+        backend.embed(table, self.config.hidden, &sequences.tokens, mix, scale, &mut x);
+        let mut layers = Vec::with_capacity(self.layout.layers.len());
+        for layer in 0..self.layout.layers.len() {
+            let past = continues.and_then(|pass| pass.layers[layer].kv.as_ref());
+            let (saved, next) = block::forward(self, layer, sequences, &rotary, past, x, keep);
+            layers.push(saved);
+            x = next;
+        }
+        Pass { sequences: sequences.clone(), rotary, layers, hidden: x, keep }
+    }
+
+    /// The backward pass of [`Model::forward`]: `d_hidden` (`[n, hidden]`) is the gradient of the pass's hidden states.
+    ///
+    /// `continues` is the past's pass with the gradient that its keys and values collect; `collected` is what this pass's
+    /// own continuations have collected for it. Adds to `gradients`. Layers are freed as they are done.
+    pub fn backward(
+        &self,
+        pass: Pass<B>,
+        d_hidden: B::Activation,
+        mut continues: Option<Continues<B>>,
+        mut collected: Option<PastGradient<B>>,
+        gradients: &mut Gradients<B>,
+    ) {
+        let Pass { sequences, rotary, layers, hidden, .. } = pass;
+        drop(hidden);
+        let mut d = d_hidden;
+        for (layer, saved) in layers.into_iter().enumerate().rev() {
+            let past = continues.as_mut().map(|c| {
+                let kv = c.pass.layers[layer].kv.as_ref();
+                (kv, &mut c.gradient.layers[layer])
+            });
+            let from_continuations = collected.as_mut().and_then(|c| c.layers.pop());
+            let need_input = layer > 0 || gradients.input_embeddings;
+            let context = BlockGradient {
+                sequences: &sequences,
+                rotary: &rotary,
+                past,
+                from_continuations,
+                need_input,
+            };
+            block::backward(self, layer, saved, context, &mut d, gradients);
+        }
+        if gradients.input_embeddings {
+            let (width, scale) = (self.config.hidden, self.config.embedding_scale);
+            if let Some(table) = gradients.of(self.layout.embedding) {
+                self.backend.embed_backward(width, &sequences.tokens, scale, &d, table);
+            }
+        }
+    }
+
+    /// Zero gradients for the keys and values of a pass that others continue.
+    pub fn past_gradient(&self, pass: &Pass<B>) -> PastGradient<B> {
+        let len = pass.sequences.tokens.len() * self.config.attention(0).kv_width();
+        let zeros = || {
+            let mut zeros = self.backend.activation(len);
+            self.backend.zero(len, &mut zeros);
+            zeros
+        };
+        PastGradient { layers: (0..self.config.layers()).map(|_| zeros()).collect() }
+    }
+}

@@ -1,0 +1,56 @@
+//! A model folder with random weights.
+
+use crate::layout::Layout;
+use crate::save::{dtype, to_bytes, write_config};
+use crate::{Config, ModelError};
+use ift_backend::NumberType;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, Normal};
+use safetensors::tensor::TensorView;
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+use std::path::Path;
+
+/// Writes `config.json` and `model.safetensors` of a fresh model into an existing folder and returns its configuration.
+///
+/// Matrices are drawn from a normal distribution of standard deviation `initializer_range`, norms start as the identity
+/// and biases at zero. Each tensor has a stream of its own, so the same seed gives the same tensor whatever the others are.
+///
+/// # Errors
+/// If the configuration is not usable or a file cannot be written.
+pub fn create(
+    config: Map<String, Value>,
+    seed: u64,
+    number: NumberType,
+    folder: &Path,
+) -> Result<Config, ModelError> {
+    let config = Config::from_json(config, &folder.join("config.json"))?;
+    let layout = Layout::new(&config);
+    let path = folder.join("model.safetensors");
+    let file = |reason: String| ModelError::File { path: path.clone(), reason };
+    let normal = Normal::new(0.0, config.initializer_range)
+        .map_err(|e| file(format!("`initializer_range` {}: {e}", config.initializer_range)))?;
+    let mut tensors = Vec::new();
+    for (stream, tensor) in layout.tensors().enumerate() {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        random.set_stream(stream as u64);
+        let values: Vec<f64> = if tensor.name.ends_with("norm.weight") {
+            vec![1.0 - config.norm_offset; tensor.len()]
+        } else if tensor.name.ends_with("_proj.bias") {
+            vec![0.0; tensor.len()]
+        } else {
+            (0..tensor.len()).map(|_| normal.sample(&mut random)).collect()
+        };
+        tensors.push((tensor, to_bytes(&values, number)));
+    }
+    let views = tensors.iter().map(|(tensor, bytes)| {
+        TensorView::new(dtype(number), tensor.shape.clone(), bytes).map(|view| (tensor.name.as_str(), view))
+    });
+    let views = views.collect::<Result<Vec<_>, _>>().map_err(|e| file(e.to_string()))?;
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize_to_file(views, Some(metadata), &path)
+        .map_err(|e| file(format!("cannot be written: {e}")))?;
+    write_config(&config.source, folder, number)?;
+    Ok(config)
+}

@@ -1,0 +1,167 @@
+//! Writing a model as a Hugging Face folder.
+
+use crate::layout::Tensor;
+use crate::{Model, ModelError};
+use half::{bf16, f16};
+use ift_backend::{Backend, Element, NumberType};
+use safetensors::{Dtype, View};
+use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::path::Path;
+
+/// Largest shard, in bytes: what the Python libraries write by default.
+const SHARD_BYTES: usize = 5_000_000_000;
+
+/// Files of a model folder that are about the tokenizer or generation, and go with the weights.
+const COMPANIONS: [&str; 13] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+    "LICENSE",
+    "LICENSE.txt",
+    "NOTICE",
+];
+
+/// The safetensors name of a number type.
+pub(crate) fn dtype(number: NumberType) -> Dtype {
+    match number {
+        NumberType::F64 => Dtype::F64,
+        NumberType::F32 => Dtype::F32,
+        NumberType::Bf16 => Dtype::BF16,
+        NumberType::F16 => Dtype::F16,
+    }
+}
+
+/// Numbers as the little-endian bytes of a file.
+pub(crate) fn to_bytes<E: Element>(values: &[E], number: NumberType) -> Vec<u8> {
+    match number {
+        NumberType::F64 => values.iter().flat_map(|v| v.to_f64().to_le_bytes()).collect(),
+        NumberType::F32 => values.iter().flat_map(|v| v.to_f32().to_le_bytes()).collect(),
+        NumberType::Bf16 => values.iter().flat_map(|v| bf16::from_f64(v.to_f64()).to_le_bytes()).collect(),
+        NumberType::F16 => values.iter().flat_map(|v| f16::from_f64(v.to_f64()).to_le_bytes()).collect(),
+    }
+}
+
+/// A tensor that is read from the backend only when its turn to be written comes.
+struct Pending<'a, B: Backend> {
+    model: &'a Model<B>,
+    parameter: usize,
+    tensor: &'a Tensor,
+    number: NumberType,
+}
+
+impl<B: Backend> View for Pending<'_, B> {
+    fn dtype(&self) -> Dtype {
+        dtype(self.number)
+    }
+    fn shape(&self) -> &[usize] {
+        &self.tensor.shape
+    }
+    fn data(&self) -> Cow<'_, [u8]> {
+        let values = self.model.backend.read_weight(&self.model.weights[self.parameter], self.tensor.range());
+        Cow::Owned(to_bytes(&values, self.number))
+    }
+    fn data_len(&self) -> usize {
+        self.tensor.len() * self.number.size()
+    }
+}
+
+impl<B: Backend> Model<B> {
+    /// Writes a Hugging Face folder: safetensors of the given type (sharded above 5 GB), `config.json` with its fields as
+    /// they were read, and the tokenizer's files copied from the folder the model came from. `folder` must exist.
+    ///
+    /// # Errors
+    /// If a file cannot be written or copied.
+    pub fn save(&self, folder: &Path, number: NumberType) -> Result<(), ModelError> {
+        self.save_weights(folder, number)?;
+        write_config(&self.config.source, folder, number)?;
+        for name in COMPANIONS {
+            let (from, to) = (self.folder.join(name), folder.join(name));
+            if from.is_file() && from != to {
+                std::fs::copy(&from, &to).map_err(|source| ModelError::Io {
+                    action: "copy",
+                    path: from,
+                    source,
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn save_weights(&self, folder: &Path, number: NumberType) -> Result<(), ModelError> {
+        let mut shards: Vec<Vec<Pending<B>>> = vec![Vec::new()];
+        let (mut shard_bytes, mut total_bytes) = (0, 0);
+        for (parameter, p) in self.layout.parameters.iter().enumerate() {
+            for tensor in &p.tensors {
+                let bytes = tensor.len() * number.size();
+                if shard_bytes > 0 && shard_bytes + bytes > SHARD_BYTES {
+                    shards.push(Vec::new());
+                    shard_bytes = 0;
+                }
+                shard_bytes += bytes;
+                total_bytes += bytes;
+                if let Some(shard) = shards.last_mut() {
+                    shard.push(Pending { model: self, parameter, tensor, number });
+                }
+            }
+        }
+        let count = shards.len();
+        let mut weight_map = serde_json::Map::new();
+        for (i, shard) in shards.into_iter().enumerate() {
+            let name = match count {
+                1 => "model.safetensors".to_owned(),
+                _ => format!("model-{:05}-of-{count:05}.safetensors", i + 1),
+            };
+            for pending in &shard {
+                weight_map.insert(pending.tensor.name.clone(), Value::String(name.clone()));
+            }
+            // Other readers look for this entry to know how the tensors are to be read.
+            let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+            let path = folder.join(name);
+            let tensors = shard.into_iter().map(|p| (p.tensor.name.clone(), p));
+            safetensors::serialize_to_file(tensors, Some(metadata), &path)
+                .map_err(|e| ModelError::File { path, reason: format!("cannot be written: {e}") })?;
+        }
+        if count > 1 {
+            let index = json!({"metadata": {"total_size": total_bytes}, "weight_map": weight_map});
+            write_json(&folder.join("model.safetensors.index.json"), &index)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes `config.json`: the fields as they were read, with the weights' number type brought up to date.
+pub(crate) fn write_config(
+    source: &serde_json::Map<String, Value>,
+    folder: &Path,
+    number: NumberType,
+) -> Result<(), ModelError> {
+    let mut config = source.clone();
+    let name = match number {
+        NumberType::F64 => "float64",
+        NumberType::F32 => "float32",
+        NumberType::Bf16 => "bfloat16",
+        NumberType::F16 => "float16",
+    };
+    // `torch_dtype` is the older name of the field; it is kept where it was used.
+    let field = if config.contains_key("dtype") { "dtype" } else { "torch_dtype" };
+    config.insert(field.to_owned(), name.into());
+    write_json(&folder.join("config.json"), &Value::Object(config))
+}
+
+fn write_json(path: &Path, value: &Value) -> Result<(), ModelError> {
+    let text = format!("{value:#}\n");
+    std::fs::write(path, text).map_err(|source| ModelError::Io {
+        action: "write",
+        path: path.to_owned(),
+        source,
+    })
+}

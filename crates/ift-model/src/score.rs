@@ -1,0 +1,108 @@
+//! The output head: final norm and log-probabilities at chosen positions of one or several passes.
+
+use crate::{Gradients, Model, Pass};
+use ift_backend::{Backend, Choice, HeadScores};
+
+/// What the head said, and what going back through it needs.
+pub struct Scored<B: Backend> {
+    /// Log-probabilities, normalisers and choices, one per position.
+    pub scores: HeadScores,
+    targets: Vec<u32>,
+    /// `[positions, hidden]` gathered hidden states, before the final norm.
+    gathered: B::Activation,
+    /// After it.
+    normed: B::Activation,
+}
+
+/// `[positions, hidden]`: the gradient of the gathered hidden states, to be spread over the passes they came from.
+pub struct ScoreGradient<B: Backend> {
+    gathered: B::Activation,
+}
+
+impl<B: Backend> Model<B> {
+    /// Scores `targets` at positions of `pieces`: for each pass the packed indices of the tokens that predict them, in the
+    /// order of the targets. The logits never exist as a whole.
+    pub fn score(&self, pieces: &[(&Pass<B>, &[usize])], targets: &[u32], choice: Choice) -> Scored<B> {
+        let (backend, width) = (self.backend(), self.config.hidden);
+        let (gathered, normed) = self.gather_normed(pieces);
+        let head = &self.weights[self.layout.head];
+        let scores = backend.head(width, self.config.vocabulary, &normed, head, targets, choice);
+        Scored { scores, targets: targets.to_vec(), gathered, normed }
+    }
+
+    /// The logits at positions of a pass, `[positions, vocabulary]`, on the host.
+    pub fn logits(&self, pass: &Pass<B>, positions: &[usize]) -> Vec<f32> {
+        let (_, normed) = self.gather_normed(&[(pass, positions)]);
+        let head = &self.weights[self.layout.head];
+        self.backend.logits(positions.len(), self.config.hidden, self.config.vocabulary, &normed, head)
+    }
+
+    fn gather_normed(&self, pieces: &[(&Pass<B>, &[usize])]) -> (B::Activation, B::Activation) {
+        let (backend, width) = (self.backend(), self.config.hidden);
+        let n = pieces.iter().map(|(_, index)| index.len()).sum();
+        let mut gathered = backend.activation(n * width);
+        let mut start = 0;
+        for (pass, index) in pieces {
+            backend.gather(width, &pass.hidden, index, &mut gathered, start);
+            start += index.len();
+        }
+        let mut normed = backend.activation(n * width);
+        let weight = &self.weights[self.layout.final_norm];
+        backend.norm(n, &gathered, weight, self.config.norm(), &mut normed);
+        (gathered, normed)
+    }
+
+    /// Backward of [`Model::score`] for `Σ d_log_probs·log_probs`; adds to the head's and the final norm's gradients.
+    pub fn score_backward(
+        &self,
+        scored: &Scored<B>,
+        d_log_probs: &[f64],
+        gradients: &mut Gradients<B>,
+    ) -> ScoreGradient<B> {
+        let (backend, width) = (self.backend(), self.config.hidden);
+        let n = scored.targets.len();
+        let mut d_normed = backend.activation(n * width);
+        backend.head_backward(
+            width,
+            self.config.vocabulary,
+            &scored.normed,
+            &self.weights[self.layout.head],
+            &scored.targets,
+            &scored.scores.log_normalizers,
+            d_log_probs,
+            &mut d_normed,
+            gradients.of(self.layout.head),
+        );
+        let mut d_gathered = backend.activation(n * width);
+        backend.zero(n * width, &mut d_gathered);
+        let weight = &self.weights[self.layout.final_norm];
+        let d_weight = gradients.of(self.layout.final_norm);
+        backend.norm_backward(
+            n,
+            &scored.gathered,
+            weight,
+            self.config.norm(),
+            &d_normed,
+            &mut d_gathered,
+            d_weight,
+        );
+        ScoreGradient { gathered: d_gathered }
+    }
+
+    /// The part of a score's gradient that belongs to a pass, as a gradient of all its hidden states: zero but at
+    /// `positions`, which are the scored ones from number `first` on.
+    pub fn hidden_gradient(
+        &self,
+        gradient: &ScoreGradient<B>,
+        first: usize,
+        pass: &Pass<B>,
+        positions: &[usize],
+    ) -> B::Activation {
+        let (backend, width) = (self.backend(), self.config.hidden);
+        let len = pass.sequences().tokens.len() * width;
+        let mut d_hidden = backend.activation(len);
+        backend.zero(len, &mut d_hidden);
+        backend.scatter_add(width, &gradient.gathered, first, positions, &mut d_hidden);
+        d_hidden
+    }
+}
