@@ -1,0 +1,98 @@
+//! The residual `λ` over the optimizer steps: fixed, growing, or noisy.
+
+use std::f64::consts::TAU;
+
+use super::{Ift, LambdaSchedule};
+
+impl Ift {
+    /// `λ` of optimizer step `step`, counted from 0; a pure function of its arguments.
+    ///
+    /// `linear` goes from `min_lambda` at step 0 to `max_lambda` at step `warmup_steps` and stays. `noisy` is
+    /// `clip(λ + ε·σ·λ, 0, 1)` with `ε ~ N(0,1)` drawn anew for each step (paper, Table 7).
+    pub(crate) fn lambda_at(&self, step: u64, warmup_steps: u64, seed: u64) -> f64 {
+        match self.lambda_schedule {
+            LambdaSchedule::Fixed => self.lambda,
+            LambdaSchedule::Linear if step >= warmup_steps => self.max_lambda,
+            LambdaSchedule::Linear => {
+                let progress = step as f64 / warmup_steps as f64;
+                self.min_lambda + (self.max_lambda - self.min_lambda) * progress
+            }
+            LambdaSchedule::Noisy => {
+                (self.lambda + standard_normal(seed, step) * self.sigma * self.lambda).clamp(0.0, 1.0)
+            }
+        }
+    }
+}
+
+/// Draw number `index` of the stream `seed`: two uniform numbers from a counter, then Box and Muller's formula.
+///
+/// A counter in place of a generator's state: nothing has to be saved to resume a run.
+fn standard_normal(seed: u64, index: u64) -> f64 {
+    let stream = mix(seed);
+    let radius = (-2.0 * uniform(mix(stream ^ index.wrapping_mul(2))).ln()).sqrt();
+    let angle = TAU * uniform(mix(stream ^ index.wrapping_mul(2).wrapping_add(1)));
+    radius * angle.cos()
+}
+
+/// The 53 upper bits as a number in (0, 1].
+fn uniform(bits: u64) -> f64 {
+    ((bits >> 11) + 1) as f64 / (1_u64 << 53) as f64
+}
+
+/// `SplitMix64`: the state `x` advanced by one step, then its finaliser (Steele, Lea and Flood 2014).
+fn mix(x: u64) -> u64 {
+    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mix_is_splitmix64() {
+        // First output of the published generator from state 0.
+        assert_eq!(mix(0), 0xe220_a839_7b1d_cdaf);
+    }
+
+    #[test]
+    fn draws_are_standard_normal_and_differ_by_seed_and_step() {
+        let draws: Vec<f64> = (0..20_000).map(|step| standard_normal(7, step)).collect();
+        let mean = draws.iter().sum::<f64>() / draws.len() as f64;
+        let variance = draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / draws.len() as f64;
+        let beyond_two = draws.iter().filter(|draw| draw.abs() > 2.0).count() as f64 / draws.len() as f64;
+        let neighbours: f64 =
+            draws.windows(2).map(|pair| pair[0] * pair[1]).sum::<f64>() / draws.len() as f64;
+        assert!(mean.abs() < 0.025, "{mean}");
+        assert!((variance - 1.0).abs() < 0.04, "{variance}");
+        assert!((beyond_two - 0.0455).abs() < 0.006, "{beyond_two}");
+        assert!(neighbours.abs() < 0.025, "{neighbours}");
+        assert_ne!(standard_normal(7, 0), standard_normal(8, 0));
+        assert_ne!(standard_normal(7, 0), standard_normal(7, 1));
+    }
+
+    #[test]
+    fn linear_grows_over_the_warm_up_and_stays() {
+        let ift = Ift {
+            lambda_schedule: LambdaSchedule::Linear,
+            min_lambda: 0.25,
+            max_lambda: 0.75,
+            ..Ift::default()
+        };
+        let lambdas = [0, 1, 2, 4, 9].map(|step| ift.lambda_at(step, 4, 0));
+        assert_eq!(lambdas, [0.25, 0.375, 0.5, 0.75, 0.75]);
+        assert_eq!(ift.lambda_at(0, 0, 0), 0.75);
+    }
+
+    #[test]
+    fn noise_is_relative_clipped_and_repeatable() {
+        let ift = Ift { lambda_schedule: LambdaSchedule::Noisy, ..Ift::default() };
+        let lambdas: Vec<f64> = (0..2000).map(|step| ift.lambda_at(step, 9, 3)).collect();
+        assert_eq!(lambdas[17], ift.lambda_at(17, 0, 3));
+        assert_eq!(lambdas[17], (0.2 + standard_normal(3, 17) * 0.5 * 0.2).clamp(0.0, 1.0));
+        assert!(lambdas.contains(&0.0) && lambdas.iter().all(|lambda| (0.0..=1.0).contains(lambda)));
+        assert_eq!(Ift { lambda: 0.0, ..ift }.lambda_at(5, 0, 3), 0.0);
+    }
+}

@@ -1,0 +1,69 @@
+//! Decayed sums over the positions of a row, in both directions.
+
+use super::Side;
+
+/// `γ^(distance to the target before)` of each target; 0 for the first, which has none. `[targets]`
+pub(super) fn decays(positions: &[usize], gamma: f64) -> Vec<f64> {
+    let distances = positions.iter().skip(1).zip(positions).map(|(next, last)| next.saturating_sub(*last));
+    let power = |distance| gamma.powi(i32::try_from(distance).unwrap_or(i32::MAX));
+    positions.first().map(|_| 0.0).into_iter().chain(distances.map(power)).collect()
+}
+
+/// `C[t] = items[t] + γ^(distance)·C[neighbour]`, the neighbour being the next target for [`Side::Left`] (the
+/// row's future flows to the left) and the previous one for [`Side::Right`]. Stepping through every position
+/// with items of 0 at the masked ones gives the same numbers. `[targets]`
+///
+/// The transpose of one direction is the other, so this is its own backward pass.
+pub(super) fn propagate(items: &[f64], decays: &[f64], side: Side) -> Vec<f64> {
+    let mut sums = items.to_vec();
+    let mut carried = 0.0;
+    match side {
+        Side::Right => {
+            for (sum, decay) in sums.iter_mut().zip(decays) {
+                *sum += decay * carried;
+                carried = *sum;
+            }
+        }
+        Side::Left => {
+            for (sum, decay) in sums.iter_mut().zip(decays).rev() {
+                *sum += carried;
+                carried = decay * *sum;
+            }
+        }
+    }
+    sums
+}
+
+/// The smallest of the relations that are not 0; 0 where there is none.
+pub(super) fn smallest_positive(sums: &[Vec<f64>]) -> f64 {
+    sums.iter().flatten().copied().filter(|&sum| sum > 0.0).reduce(f64::min).unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_decays_by_every_position_in_it() {
+        let decays = decays(&[3, 4, 9], 0.5);
+        assert_eq!(decays, [0.0, 0.5, 0.03125]);
+        assert_eq!(propagate(&[1.0, 2.0, 32.0], &decays, Side::Left), [2.5, 3.0, 32.0]);
+        assert_eq!(propagate(&[1.0, 2.0, 32.0], &decays, Side::Right), [1.0, 2.5, 32.078_125]);
+    }
+
+    #[test]
+    fn the_transpose_is_the_other_direction() {
+        let decays = decays(&[1, 2, 5, 6], 0.7);
+        let (u, v) = ([0.3, -1.0, 2.0, 0.1], [1.5, 0.2, -0.7, 4.0]);
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let forward = dot(&propagate(&u, &decays, Side::Left), &v);
+        let backward = dot(&u, &propagate(&v, &decays, Side::Right));
+        assert!((forward - backward).abs() < 1e-15, "{forward} {backward}");
+    }
+
+    #[test]
+    fn nothing_in_nothing_out() {
+        assert!(decays(&[], 0.9).is_empty());
+        assert_eq!(smallest_positive(&[vec![], vec![0.0]]), 0.0);
+    }
+}

@@ -1,0 +1,173 @@
+//! What holds for any rows: splitting, order, scale, sums, and the edges.
+
+use ift_methods::{
+    Coupling, Formula, Ift, Lm, Method, Minimum, Norm, Reduction, RowLoss, RowScores, Sft, Side, Source,
+};
+use proptest::{collection::vec, prelude::*, test_runner::RngSeed};
+
+#[derive(Clone, Debug)]
+struct Row {
+    logps: Vec<f64>,
+    positions: Vec<usize>,
+}
+
+fn scores(rows: &[Row]) -> Vec<RowScores<'_>> {
+    rows.iter().map(|row| RowScores { logps: &row.logps, positions: &row.positions }).collect()
+}
+
+fn rows() -> impl Strategy<Value = Vec<Row>> {
+    let loss = prop_oneof![8 => 0.0..9.0, 1 => Just(0.0), 1 => 1e-300..1e-290];
+    let row = vec((loss, 1_usize..6), 0..12).prop_map(|targets| Row {
+        logps: targets.iter().map(|(loss, _)| -loss).collect(),
+        positions: targets
+            .iter()
+            .scan(0, |position, (_, gap)| {
+                *position += gap;
+                Some(*position)
+            })
+            .collect(),
+    });
+    vec(row, 1..6)
+}
+
+fn ift() -> impl Strategy<Value = Ift> {
+    let source = prop_oneof![Just(Source::Loss), Just(Source::Logps), Just(Source::Mask)];
+    let norm = prop_oneof![Just(Norm::L1), Just(Norm::L2), Just(Norm::Softmax), Just(Norm::Log)];
+    let side = prop_oneof![Just(Side::Left), Just(Side::Right)];
+    let minimum = prop_oneof![Just(Minimum::Batch), Just(Minimum::Row)];
+    let formula = prop_oneof![3 => Just(Formula::Code), 1 => Just(Formula::Paper)];
+    let gamma = prop_oneof![Just(0.0), 0.01..1.0, Just(1.0)];
+    (source, norm, side, minimum, formula, gamma, reduction(), any::<bool>()).prop_map(
+        |(source, norm, side, minimum, formula, gamma, reduction, detach_weights)| Ift {
+            source,
+            norm,
+            side,
+            minimum,
+            formula,
+            gamma,
+            reduction,
+            detach_weights,
+            ..Ift::default()
+        },
+    )
+}
+
+fn reduction() -> impl Strategy<Value = Reduction> {
+    prop_oneof![Just(Reduction::Sequence), Just(Reduction::Token)]
+}
+
+fn method() -> impl Strategy<Value = Method> {
+    prop_oneof![
+        1 => reduction().prop_map(|reduction| Method::Lm(Lm { reduction })),
+        1 => reduction().prop_map(|reduction| Method::Sft(Sft { reduction })),
+        6 => ift().prop_map(Method::Ift),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, rng_seed: RngSeed::Fixed(11), ..ProptestConfig::default() })]
+
+    #[test]
+    fn weights_sum_to_the_targets_and_all_is_finite(method in method(), rows in rows()) {
+        for (loss, row) in method.losses(&scores(&rows)).iter().zip(&rows) {
+            let targets = row.logps.len();
+            let count = match method.reduction() {
+                Reduction::Sequence => f64::from(u8::from(targets > 0)),
+                Reduction::Token => targets as f64,
+            };
+            prop_assert_eq!(loss.count, count);
+            prop_assert_eq!((loss.gradient.len(), loss.weights.len()), (targets, targets));
+            prop_assert!(loss.sum.is_finite() && loss.weights.iter().all(|&weight| weight >= 0.0));
+            let total: f64 = loss.weights.iter().sum();
+            prop_assert!((total - targets as f64).abs() <= 1e-12 * targets as f64);
+            // Relations near 1e-300 make the slope of a softmax of 1/C truly larger than any number.
+            let bounded = !matches!(&method, Method::Ift(ift) if ift.norm == Norm::Softmax && ift.side == Side::Right);
+            prop_assert!(!bounded || loss.gradient.iter().all(|slope| slope.is_finite()));
+            prop_assert!(loss.gradient.iter().all(|slope| !slope.is_nan()));
+        }
+    }
+
+    #[test]
+    fn splitting_and_order_change_nothing(method in method(), rows in rows(), cut in 0_usize..6) {
+        let together = method.losses(&scores(&rows));
+        if method.coupling() == Coupling::Row {
+            let (first, second) = rows.split_at(cut.min(rows.len()));
+            let split: Vec<RowLoss> =
+                [first, second].into_iter().flat_map(|rows| method.losses(&scores(rows))).collect();
+            prop_assert_eq!(&split, &together);
+        }
+        let reversed: Vec<Row> = rows.iter().rev().cloned().collect();
+        for (a, b) in method.losses(&scores(&reversed)).iter().rev().zip(&together) {
+            prop_assert_eq!((a.sum, &a.weights), (b.sum, &b.weights));
+            // The slope of a shared minimum is a sum over rows, in their order.
+            let scale = b.gradient.iter().fold(f64::MIN_POSITIVE, |scale, slope| scale.max(slope.abs()));
+            let close = |(a, b): (&f64, &f64)| a == b || (a - b).abs() <= 1e-10 * scale;
+            prop_assert!(a.gradient.iter().zip(&b.gradient).all(close));
+        }
+    }
+
+    #[test]
+    fn without_decay_ift_is_sft_to_the_last_bit(ift in ift(), rows in rows()) {
+        let sft = Method::Sft(Sft { reduction: ift.reduction });
+        let ift = Method::Ift(Ift { gamma: 0.0, ..ift });
+        prop_assert_eq!(ift.losses(&scores(&rows)), sft.losses(&scores(&rows)));
+    }
+
+    #[test]
+    fn plain_norms_do_not_see_the_scale_of_the_losses(ift in ift(), rows in rows()) {
+        let norm = if ift.norm == Norm::L2 { Norm::L2 } else { Norm::L1 };
+        let method = Method::Ift(Ift { norm, ..ift });
+        let scaled: Vec<Row> = rows
+            .iter()
+            .map(|row| Row { logps: row.logps.iter().map(|logp| 8.0 * logp).collect(), ..row.clone() })
+            .collect();
+        for (a, b) in method.losses(&scores(&rows)).iter().zip(method.losses(&scores(&scaled))) {
+            prop_assert_eq!(&a.weights, &b.weights);
+            prop_assert_eq!(8.0 * a.sum, b.sum);
+        }
+    }
+
+    #[test]
+    fn the_unweighted_loss_is_sft(method in method(), rows in rows()) {
+        let sft = Method::Sft(Sft { reduction: method.reduction() });
+        for (row, loss) in scores(&rows).into_iter().zip(sft.losses(&scores(&rows))) {
+            prop_assert_eq!(method.unweighted(row), (loss.sum, loss.count));
+        }
+    }
+
+    #[test]
+    fn a_row_without_loss_has_weights_of_one(ift in ift(), targets in 1_usize..9, rows in rows()) {
+        let silent = Row { logps: vec![0.0; targets], positions: (0..targets).map(|t| 2 * t).collect() };
+        let rows: Vec<Row> = [vec![silent], rows].concat();
+        let sft = Method::Sft(Sft { reduction: ift.reduction });
+        let loss = &Method::Ift(ift).losses(&scores(&rows))[0];
+        prop_assert_eq!(loss, &sft.losses(&scores(&rows))[0]);
+    }
+}
+
+#[test]
+fn a_row_without_targets_counts_nothing() {
+    for method in [Method::Lm(Lm::default()), Method::Sft(Sft::default()), Method::Ift(Ift::default())] {
+        let losses = method.losses(&[RowScores { logps: &[], positions: &[] }]);
+        assert_eq!(losses, [RowLoss { sum: 0.0, count: 0.0, gradient: vec![], weights: vec![] }]);
+        assert!(method.losses(&[]).is_empty());
+    }
+}
+
+#[test]
+fn the_printed_formula_grows_with_position() {
+    let method = Method::Ift(Ift { gamma: 0.5, formula: Formula::Paper, ..Ift::default() });
+    // Sums 1, 1.5 and, two positions on, 1 + 1.5/4 = 1.375; scaled to sum to 3.
+    let loss = &method.losses(&[RowScores { logps: &[-1.0, -5.0, -0.1], positions: &[4, 5, 7] }])[0];
+    let total = 1.0 + 1.5 + 1.375;
+    for (weight, sum) in loss.weights.iter().zip([1.0, 1.5, 1.375]) {
+        assert!((weight - 3.0 * sum / total).abs() < 1e-15);
+    }
+}
+
+#[test]
+fn a_probability_rounded_above_one_counts_as_one() {
+    let method = Method::Ift(Ift::default());
+    let losses = method.losses(&[RowScores { logps: &[1e-8, -1.0, 1e-9], positions: &[1, 2, 3] }]);
+    assert!(losses[0].weights.iter().all(|&weight| weight >= 0.0) && losses[0].sum >= 0.0);
+}
