@@ -4,11 +4,12 @@
 //! (biases, per-head norms, windows, offsets), not code. The decoder is written once over [`ift_backend::Backend`].
 //!
 //! There is one forward: *these sequences, after that past*. [`Model::forward`] runs packed sequences, perhaps continuing
-//! the sequences of an earlier [`Pass`] (a prompt), and returns a [`Pass`] that holds what it was asked to keep
+//! the sequences of an earlier [`Pass`] (a prompt) or of a [`Cache`] (generation), and returns a [`Pass`] that holds what it was asked to keep
 //! ([`Keep`]). [`Model::backward`] consumes a pass; a continuation's backward adds to the past's [`PastGradient`], which
 //! the prompt's own backward then takes. The output head works on gathered positions only ([`Model::score`]).
 
 mod block;
+mod cache;
 mod config;
 mod error;
 mod folder;
@@ -21,10 +22,11 @@ mod rope;
 mod save;
 mod score;
 
+pub use cache::Cache;
 pub use config::{Architecture, Config};
 pub use error::ModelError;
 pub use layout::{Parameter, Tensor};
 pub use model::{Gradients, Model};
-pub use pass::{Continues, Keep, Pass, PastGradient, Sequences};
+pub use pass::{Continues, Keep, Pass, PastGradient, PastOf, Sequences};
 pub use rope::{Rope, RopeScaling};
 pub use score::{ScoreGradient, Scored};

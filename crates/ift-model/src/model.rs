@@ -3,7 +3,7 @@
 use crate::block::{self, BlockGradient};
 use crate::folder::Shards;
 use crate::layout::Layout;
-use crate::pass::{Continues, Keep, Pass, PastGradient, Sequences};
+use crate::pass::{Continues, Keep, Pass, PastGradient, PastOf, Sequences};
 use crate::{Config, ModelError, Parameter};
 use ift_backend::{Backend, HostTensor, Mix, NumberType};
 use std::path::{Path, PathBuf};
@@ -118,16 +118,10 @@ impl<B: Backend> Model<B> {
         Gradients { accumulators, input_embeddings }
     }
 
-    /// Runs packed sequences through all layers; `continues` is the pass that holds their pasts.
+    /// Runs packed sequences through all layers; `past` holds what they continue.
     ///
     /// Token ids must be below the vocabulary size; the data code checks that.
-    pub fn forward(
-        &self,
-        sequences: &Sequences,
-        mix: Option<Mix>,
-        continues: Option<&Pass<B>>,
-        keep: Keep,
-    ) -> Pass<B> {
+    pub fn forward(&self, sequences: &Sequences, mix: Option<Mix>, past: &PastOf<B>, keep: Keep) -> Pass<B> {
         let (backend, n) = (self.backend(), sequences.tokens.len());
         let rotary = backend.rotary(&sequences.positions(), &self.frequencies);
         let mut x = backend.activation(n * self.config.hidden);
@@ -136,7 +130,7 @@ impl<B: Backend> Model<B> {
         backend.embed(table, self.config.hidden, &sequences.tokens, mix, scale, &mut x);
         let mut layers = Vec::with_capacity(self.layout.layers.len());
         for layer in 0..self.layout.layers.len() {
-            let past = continues.and_then(|pass| pass.layers[layer].kv.as_ref());
+            let past = past.keys_and_values(layer);
             let (saved, next) = block::forward(self, layer, sequences, &rotary, past, x, keep);
             layers.push(saved);
             x = next;

@@ -1,5 +1,6 @@
 //! Packed sequences, and what a pass over them keeps.
 
+use crate::Cache;
 use ift_backend::{AttentionRow, Backend};
 
 /// Sequences end to end: `tokens` is their concatenation, `rows` says where each lies and what past it continues.
@@ -95,6 +96,27 @@ impl<B: Backend> Pass<B> {
     /// Keys and values of a layer, `[n, 2·kv_heads·head_dim]`, unless nothing was kept.
     pub fn keys_and_values(&self, layer: usize) -> Option<&B::Activation> {
         self.layers[layer].kv.as_ref()
+    }
+}
+
+/// What the sequences of a pass continue.
+pub enum PastOf<'a, B: Backend> {
+    /// Nothing: they start afresh.
+    Nothing,
+    /// The sequences of another pass.
+    Pass(&'a Pass<B>),
+    /// The sequences of a cache.
+    Cache(&'a Cache<B>),
+}
+
+impl<B: Backend> PastOf<'_, B> {
+    /// Keys and values of a layer.
+    pub(crate) fn keys_and_values(&self, layer: usize) -> Option<&B::Activation> {
+        match self {
+            Self::Nothing => None,
+            Self::Pass(pass) => pass.keys_and_values(layer),
+            Self::Cache(cache) => Some(&cache.layers[layer]),
+        }
     }
 }
 
