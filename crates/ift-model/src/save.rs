@@ -81,7 +81,7 @@ impl<B: Backend> Model<B> {
     /// # Errors
     /// If a file cannot be written or copied.
     pub fn save(&self, folder: &Path, number: NumberType) -> Result<(), ModelError> {
-        self.save_weights(folder, number)?;
+        self.save_weights(folder, number, SHARD_BYTES)?;
         write_config(&self.config.source, folder, number)?;
         for name in COMPANIONS {
             let (from, to) = (self.folder.join(name), folder.join(name));
@@ -96,13 +96,13 @@ impl<B: Backend> Model<B> {
         Ok(())
     }
 
-    fn save_weights(&self, folder: &Path, number: NumberType) -> Result<(), ModelError> {
+    fn save_weights(&self, folder: &Path, number: NumberType, largest: usize) -> Result<(), ModelError> {
         let mut shards: Vec<Vec<Pending<B>>> = vec![Vec::new()];
         let (mut shard_bytes, mut total_bytes) = (0, 0);
         for (parameter, p) in self.layout.parameters.iter().enumerate() {
             for tensor in &p.tensors {
                 let bytes = tensor.len() * number.size();
-                if shard_bytes > 0 && shard_bytes + bytes > SHARD_BYTES {
+                if shard_bytes > 0 && shard_bytes + bytes > largest {
                     shards.push(Vec::new());
                     shard_bytes = 0;
                 }
@@ -164,4 +164,58 @@ fn write_json(path: &Path, value: &Value) -> Result<(), ModelError> {
         path: path.to_owned(),
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random;
+    use ift_backend::Reference;
+    use std::sync::Arc;
+
+    fn fresh(folder: &Path, number: NumberType) -> Model<Reference> {
+        let config = json!({"model_type": "qwen3", "vocab_size": 50, "hidden_size": 16, "intermediate_size": 24,
+            "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6,
+            "tie_word_embeddings": false, "torch_dtype": "float32", "some_future_field": [1, 2]});
+        random::create(config.as_object().unwrap().clone(), 7, number, folder).unwrap();
+        Model::load(folder, Arc::new(Reference)).unwrap()
+    }
+
+    fn same(a: &Model<Reference>, b: &Model<Reference>) -> bool {
+        (0..a.parameters().len()).all(|i| a.weight(i) == b.weight(i))
+    }
+
+    #[test]
+    fn saved_is_loaded_whole_or_in_shards() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let model = fresh(from.path(), NumberType::F32);
+        std::fs::write(from.path().join("tokenizer.json"), "{}").unwrap();
+        model.save(to.path(), NumberType::F32).unwrap();
+        let loaded = Model::load(to.path(), Arc::new(Reference)).unwrap();
+        assert!(same(&model, &loaded));
+        assert!(to.path().join("tokenizer.json").is_file());
+        assert_eq!(loaded.config().source["some_future_field"], json!([1, 2]));
+        std::fs::remove_file(to.path().join("model.safetensors")).unwrap();
+        model.save_weights(to.path(), NumberType::F32, 4000).unwrap();
+        let shard = std::fs::read_dir(to.path()).unwrap().map(|f| f.unwrap().path());
+        let shard = shard.filter(|p| p.to_string_lossy().contains("model-00002-of-")).last().unwrap();
+        let sharded = Model::load(to.path(), Arc::new(Reference)).unwrap();
+        assert!(same(&model, &sharded));
+        std::fs::remove_file(&shard).unwrap();
+        let error = Model::load(to.path(), Arc::new(Reference)).err().unwrap().to_string();
+        assert!(error.contains("model-00002-of-"), "{error}");
+    }
+
+    #[test]
+    fn narrow_types_are_read_and_written_exactly() {
+        for (number, name) in [(NumberType::Bf16, "bfloat16"), (NumberType::F16, "float16")] {
+            let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let model = fresh(from.path(), number);
+            assert_eq!(model.number(), number);
+            model.save(to.path(), number).unwrap();
+            let loaded = Model::load(to.path(), Arc::new(Reference)).unwrap();
+            assert!(same(&model, &loaded));
+            assert_eq!(loaded.config().source["torch_dtype"], name);
+        }
+    }
 }
