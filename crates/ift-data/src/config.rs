@@ -1,0 +1,260 @@
+//! The `[data]` table of a recipe.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::PathBuf;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::record::Format;
+
+/// The data of a run: files, what in them is learned, and how long a row may be.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataConfig {
+    /// Training files: a path, a table with `path`, or a list of either. Their rows follow each other in this
+    /// order.
+    #[serde(deserialize_with = "one_or_many")]
+    #[schemars(with = "OneOrMany")]
+    pub train: Vec<Source>,
+    /// Held-out files, in the same forms. Not together with `eval_fraction`.
+    #[serde(deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "OneOrMany")]
+    pub eval: Vec<Source>,
+    /// Share of the training records to hold out instead, between 0 and 1. Which ones depends on their
+    /// position alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_fraction: Option<f64>,
+    /// Which assistant turns are learned.
+    pub targets: Targets,
+    /// Longest row, in tokens, at least 2. For plain text, the length of the pieces that a document is cut
+    /// into.
+    pub max_length: usize,
+    /// What happens to a conversation that is longer than `max_length`.
+    pub over_length: OverLength,
+    /// Chat template in place of the tokenizer's own: `zephyr`, `chatml`, `llama3`, or the path of a Jinja
+    /// file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// Use only the first rows of the training files, at most this many (before a held-out share is taken).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_rows: Option<usize>,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            train: Vec::new(),
+            eval: Vec::new(),
+            eval_fraction: None,
+            targets: Targets::default(),
+            max_length: 1024,
+            over_length: OverLength::default(),
+            template: None,
+            max_rows: None,
+        }
+    }
+}
+
+/// Which assistant turns are targets, each with its end-of-turn token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Targets {
+    /// Every assistant turn.
+    #[default]
+    Assistant,
+    /// The last assistant turn only.
+    Last,
+}
+
+/// What happens to a conversation that is longer than `max_length`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OverLength {
+    /// It is left out, and counted.
+    #[default]
+    Drop,
+    /// It is cut at `max_length`, and counted; without a target left it is dropped.
+    Truncate,
+    /// The run stops and names it.
+    Error,
+}
+
+/// One file of records, or one split of a data set folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Source {
+    /// A JSONL, JSON or Parquet file; with `split`, a folder.
+    pub path: PathBuf,
+    /// How its records are laid out; recognised from the first record when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    /// For a folder: takes its files, or those of its `data` folder, that are named `SPLIT.*` or `SPLIT-*`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
+}
+
+impl Source {
+    /// A file whose format is to be recognised.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), format: None, split: None }
+    }
+}
+
+/// The long form of a [`Source`].
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct SourceTable {
+    /// A JSONL, JSON or Parquet file; with `split`, a folder.
+    path: PathBuf,
+    /// How its records are laid out; recognised from the first record when left out.
+    #[serde(default)]
+    format: Option<Format>,
+    /// For a folder: takes its files, or those of its `data` folder, that are named `SPLIT.*` or `SPLIT-*`.
+    #[serde(default)]
+    split: Option<String>,
+}
+
+impl From<SourceTable> for Source {
+    fn from(table: SourceTable) -> Self {
+        Self { path: table.path, format: table.format, split: table.split }
+    }
+}
+
+struct SourceVisitor;
+
+impl<'de> Visitor<'de> for SourceVisitor {
+    type Value = Source;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a path or a table with `path`")
+    }
+
+    fn visit_str<E: de::Error>(self, path: &str) -> Result<Source, E> {
+        Ok(Source::new(path))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Source, A::Error> {
+        SourceTable::deserialize(MapAccessDeserializer::new(map)).map(Source::from)
+    }
+}
+
+impl<'de> Deserialize<'de> for Source {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SourceVisitor)
+    }
+}
+
+impl JsonSchema for Source {
+    fn schema_name() -> Cow<'static, str> {
+        "Source".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = SourceTable::json_schema(generator);
+        json_schema!({
+            "description": "A path, or a table with `path`.",
+            "anyOf": [{ "type": "string" }, table],
+        })
+    }
+}
+
+/// One source or a list of them.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Source>, D::Error> {
+    struct Sources;
+
+    impl<'de> Visitor<'de> for Sources {
+        type Value = Vec<Source>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a path, a table with `path`, or a list of these")
+        }
+
+        fn visit_str<E: de::Error>(self, path: &str) -> Result<Self::Value, E> {
+            SourceVisitor.visit_str(path).map(|source| vec![source])
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            SourceVisitor.visit_map(map).map(|source| vec![source])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut sources = Vec::new();
+            while let Some(source) = seq.next_element()? {
+                sources.push(source);
+            }
+            Ok(sources)
+        }
+    }
+
+    deserializer.deserialize_any(Sources)
+}
+
+/// Only the schema of what [`one_or_many`] reads.
+struct OneOrMany;
+
+impl JsonSchema for OneOrMany {
+    fn schema_name() -> Cow<'static, str> {
+        "Sources".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<Source>();
+        json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<DataConfig, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    #[test]
+    fn sources_take_every_form() {
+        let one = parse("train = 'a.jsonl'").unwrap();
+        assert_eq!(one.train, [Source::new("a.jsonl")]);
+        assert_eq!((one.max_length, one.targets), (1024, Targets::Assistant));
+        let many = parse("train = ['a.jsonl', { path = 'b', format = 'alpaca', split = 'train' }]").unwrap();
+        let table = Source { path: "b".into(), format: Some(Format::Alpaca), split: Some("train".into()) };
+        assert_eq!(many.train, [Source::new("a.jsonl"), table.clone()]);
+        let alone = parse("[train]\npath = 'b'\nformat = 'alpaca'\nsplit = 'train'").unwrap();
+        assert_eq!(alone.train, [table]);
+    }
+
+    #[test]
+    fn a_written_configuration_reads_back() {
+        let text = "train = ['a', { path = 'b', split = 's' }]\neval_fraction = 0.1\nover_length = 'truncate'\n\
+                    targets = 'last'\ntemplate = 'chatml'\nmax_rows = 5";
+        let first = parse(text).unwrap();
+        let second = parse(&toml::to_string(&first).unwrap()).unwrap();
+        assert_eq!(format!("{first:?}"), format!("{second:?}"));
+    }
+
+    #[test]
+    fn unknown_fields_and_values_are_named() {
+        for (text, name) in [
+            ("train = 'a'\nmax_len = 5", "max_len"),
+            ("train = { path = 'a', fromat = 'x' }", "fromat"),
+            ("train = ['a', { paht = 'a' }]", "paht"),
+            ("train = 'a'\nover_length = 'cut'", "cut"),
+            ("train = 'a'\ntargets = 'all'", "all"),
+            ("train = 5", "a path"),
+        ] {
+            let message = parse(text).unwrap_err().to_string();
+            assert!(message.contains(name), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn the_schema_documents_every_field() {
+        let schema = serde_json::to_value(schemars::schema_for!(DataConfig)).unwrap();
+        for (name, field) in schema["properties"].as_object().unwrap() {
+            assert!(field["description"].is_string(), "{name}");
+        }
+        assert_eq!(schema["additionalProperties"], false);
+    }
+}

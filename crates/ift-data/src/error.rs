@@ -1,0 +1,163 @@
+//! What can go wrong between a file and a row.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Where in a file a record stands. Both count from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A line of a JSONL file.
+    Line(u64),
+    /// A record of a JSON array or a Parquet file.
+    Record(u64),
+}
+
+impl Place {
+    /// The line or record number, from 1.
+    pub fn number(self) -> u64 {
+        match self {
+            Place::Line(n) | Place::Record(n) => n,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Line(n) => write!(f, "line {n}"),
+            Place::Record(n) => write!(f, "record {n}"),
+        }
+    }
+}
+
+/// An error on the way from a file to a row.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// The operating system refused to read.
+    #[error("`{path}`: cannot be read: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The reason it gave.
+        source: std::io::Error,
+    },
+    /// A file as a whole is not what it should be.
+    #[error("`{path}`: {problem}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What was found, what was expected.
+        problem: String,
+    },
+    /// A record of a file is at fault.
+    #[error("`{path}`, {place}: {cause}")]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// The line or record.
+        place: Place,
+        /// What is wrong with it.
+        cause: Box<DataError>,
+    },
+    /// A record is not what it should be as a whole: not JSON, not an object, of no known layout.
+    #[error("{0}")]
+    Malformed(String),
+    /// A field is missing or of the wrong type.
+    #[error("field `{field}`: found {found}, expected {expected}")]
+    Field {
+        /// The field's path, such as `messages[2].content`.
+        field: String,
+        /// What stands there.
+        found: String,
+        /// What should.
+        expected: String,
+    },
+    /// A value of the `[data]` table makes no sense.
+    #[error("`data.{field}`: {problem}")]
+    Config {
+        /// The field in the table.
+        field: &'static str,
+        /// What was found, what was expected.
+        problem: String,
+    },
+    /// A tokenizer folder cannot be used.
+    #[error("tokenizer `{path}`: {problem}")]
+    Tokenizer {
+        /// The folder or the file in it.
+        path: PathBuf,
+        /// What was found, what was expected.
+        problem: String,
+    },
+    /// A chat template does not compile, refuses a conversation or does not suit training.
+    #[error("chat template ({origin}): {problem}")]
+    Template {
+        /// Where the template comes from.
+        origin: String,
+        /// What was found, what was expected.
+        problem: String,
+    },
+    /// The assistant turns of a conversation cannot be told apart in the rendered text.
+    #[error("chat template ({origin}): turns cannot be told apart at message {message}: {problem}")]
+    Turns {
+        /// Where the template comes from.
+        origin: String,
+        /// The message, from 1.
+        message: usize,
+        /// What was compared and how it differs.
+        problem: String,
+    },
+    /// A row begins with two beginning-of-sequence tokens.
+    #[error("begins with two BOS tokens (`{bos}`): {cause}")]
+    DoubleBos {
+        /// The token's text.
+        bos: String,
+        /// Who wrote the second one.
+        cause: String,
+    },
+    /// A row is longer than `max_length` and the configuration says that this is an error.
+    #[error(
+        "{tokens} tokens, but `data.max_length` is {max_length} and `data.over_length` is \"error\"; raise \
+         `max_length`, or choose \"drop\" or \"truncate\""
+    )]
+    OverLength {
+        /// Length of the row in tokens.
+        tokens: usize,
+        /// The limit.
+        max_length: usize,
+    },
+    /// Nothing is left to train or evaluate on.
+    #[error("no row is left {purpose}; what happened to the records:\n{report}")]
+    NoRows {
+        /// "to train on" or "to evaluate on".
+        purpose: &'static str,
+        /// The report as a table.
+        report: String,
+    },
+}
+
+impl DataError {
+    /// Names the record that an error belongs to.
+    pub(crate) fn in_record(self, path: &Path, place: Place) -> Self {
+        DataError::Record { path: path.to_owned(), place, cause: Box::new(self) }
+    }
+
+    /// A fault of a whole file.
+    pub(crate) fn file(path: &Path, problem: impl Into<String>) -> Self {
+        DataError::File { path: path.to_owned(), problem: problem.into() }
+    }
+
+    /// A failed read.
+    pub(crate) fn read(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| DataError::Read { path, source }
+    }
+
+    /// A field that is missing or of the wrong type.
+    pub(crate) fn field(
+        field: impl Into<String>,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+    ) -> Self {
+        DataError::Field { field: field.into(), found: found.into(), expected: expected.into() }
+    }
+}

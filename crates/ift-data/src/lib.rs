@@ -1,0 +1,44 @@
+//! From files to training rows: files → records → conversations → tokens and targets → rows.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `config` | the `[data]` table of a recipe |
+//! | `files` | JSONL, JSON and Parquet files as streams of records |
+//! | `record` | what a record means: one of six formats becomes an [`Example`] |
+//! | `special` | special tokens of a Hugging Face tokenizer folder |
+//! | `template` | chat templates, run as transformers runs them |
+//! | `turns` | where each assistant turn lies in the rendered text |
+//! | `tokenizer` | text to tokens, conversations to tokens and targets |
+//! | `tokenizer_training` | a new tokenizer from text |
+//! | `load` | all of it together, in parallel, with a report |
+//!
+//! *Invariants.* Targets are found by position, never by token id: the template is rendered turn by turn and
+//! the results are compared, so a token that looks like an end-of-turn token inside a user's message is not
+//! one. The text is tokenised once, as a whole, as transformers does. Nothing is padded. No record disappears
+//! without being counted in the [`Report`]. The rows depend on the files, the configuration and the tokenizer
+//! alone, so [`Dataset::identity`] says whether two runs saw the same data.
+
+mod config;
+mod conversation;
+mod error;
+mod files;
+mod load;
+mod record;
+mod report;
+mod rows;
+mod special;
+mod template;
+mod tokenizer;
+mod tokenizer_training;
+mod turns;
+
+pub use config::{DataConfig, OverLength, Source, Targets};
+pub use conversation::{Example, Message};
+pub use error::{DataError, Place};
+pub use load::{Mode, load};
+pub use record::Format;
+pub use report::{FileReport, Report};
+pub use rows::{Dataset, Row, rows_from_jsonl};
+pub use template::BUILT_IN_TEMPLATES;
+pub use tokenizer::ChatTokenizer;
+pub use tokenizer_training::{TokenizerSettings, train_tokenizer};

@@ -1,0 +1,251 @@
+//! The layouts that records come in, and what each means.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::conversation::{Example, Message};
+use crate::error::DataError;
+
+/// How the records of a file are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// `messages`, each with `role` and `content` (the layout of `OpenAI` and UltraChat-200k).
+    Messages,
+    /// `prompt` and `completion`, each a string or a list of messages. Strings become a user's and an
+    /// assistant's message, so they too pass through the chat template.
+    PromptCompletion,
+    /// `conversations`, each turn with `from` and `value` (`ShareGPT`).
+    Sharegpt,
+    /// `instruction`, optional `input`, and `output` (Alpaca). The input follows the instruction after an
+    /// empty line.
+    Alpaca,
+    /// `chosen` and `rejected`, optional `prompt` (UltraFeedback-binarized). SFT and IFT learn the chosen
+    /// one.
+    Preference,
+    /// `text`, for method `lm`.
+    Text,
+}
+
+impl Format {
+    /// The name used in configurations and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Messages => "messages",
+            Format::PromptCompletion => "prompt_completion",
+            Format::Sharegpt => "sharegpt",
+            Format::Alpaca => "alpaca",
+            Format::Preference => "preference",
+            Format::Text => "text",
+        }
+    }
+
+    /// Recognises the layout of a record by its fields. A data set may carry several (`UltraFeedback` has
+    /// `messages` beside `chosen`), so the most specific wins; `text` comes first where plain text is wanted.
+    ///
+    /// # Errors
+    /// When no layout fits; the message lists the fields found.
+    pub(crate) fn detect(record: &Map<String, Value>, text_first: bool) -> Result<Self, DataError> {
+        let has = |name: &str| record.get(name).is_some_and(|v| !v.is_null());
+        let list = |name: &str| record.get(name).is_some_and(Value::is_array);
+        let found = if text_first && has("text") {
+            Format::Text
+        } else if has("chosen") && has("rejected") {
+            Format::Preference
+        } else if list("messages") {
+            Format::Messages
+        } else if list("conversations") {
+            Format::Sharegpt
+        } else if has("prompt") && has("completion") {
+            Format::PromptCompletion
+        } else if has("instruction") && has("output") {
+            Format::Alpaca
+        } else if has("text") {
+            Format::Text
+        } else {
+            let fields: Vec<_> = record.keys().map(|k| format!("`{k}`")).collect();
+            let fields = if fields.is_empty() { "none".to_owned() } else { fields.join(", ") };
+            return Err(DataError::Malformed(format!(
+                "the layout of the record is not known: found fields {fields}; expected `messages`, \
+                 `conversations`, `prompt` and `completion`, `instruction` and `output`, `chosen` and \
+                 `rejected`, or `text`"
+            )));
+        };
+        Ok(found)
+    }
+
+    /// Reads a record of this layout.
+    ///
+    /// # Errors
+    /// When a field is missing or of the wrong type, or a conversation is empty.
+    pub(crate) fn parse(self, record: &Map<String, Value>) -> Result<Example, DataError> {
+        match self {
+            Format::Text => Ok(Example::Text(string(record, "text")?.to_owned())),
+            Format::Messages => chat(messages(get(record, "messages")?, "messages")?, "messages"),
+            Format::Sharegpt => chat(sharegpt(record)?, "conversations"),
+            Format::PromptCompletion => {
+                let mut all = side(get(record, "prompt")?, "prompt", "user")?;
+                all.extend(side(get(record, "completion")?, "completion", "assistant")?);
+                chat(all, "completion")
+            }
+            Format::Alpaca => chat(alpaca(record)?, "output"),
+            Format::Preference => Ok(Example::Pair {
+                chosen: continuation(record, "chosen")?,
+                rejected: continuation(record, "rejected")?,
+            }),
+        }
+    }
+}
+
+/// A conversation has at least one message.
+fn chat(messages: Vec<Message>, field: &str) -> Result<Example, DataError> {
+    if messages.is_empty() {
+        return Err(DataError::field(field, "an empty list", "at least one message"));
+    }
+    Ok(Example::Chat(messages))
+}
+
+fn alpaca(record: &Map<String, Value>) -> Result<Vec<Message>, DataError> {
+    let mut question = string(record, "instruction")?.to_owned();
+    match record.get("input") {
+        None | Some(Value::Null) => {}
+        Some(_) => {
+            let input = string(record, "input")?;
+            if !input.is_empty() {
+                question.push_str("\n\n");
+                question.push_str(input);
+            }
+        }
+    }
+    Ok(vec![Message::new("user", question), Message::new("assistant", string(record, "output")?)])
+}
+
+fn sharegpt(record: &Map<String, Value>) -> Result<Vec<Message>, DataError> {
+    let turns = list(get(record, "conversations")?, "conversations")?;
+    let mut out = Vec::with_capacity(turns.len());
+    for (i, turn) in turns.iter().enumerate() {
+        out.push(sharegpt_turn(turn, &format!("conversations[{i}]"))?);
+    }
+    Ok(out)
+}
+
+fn sharegpt_turn(turn: &Value, at: &str) -> Result<Message, DataError> {
+    let turn = object(turn, at)?;
+    let from = string_at(turn, "from", at)?;
+    let role = match from.to_ascii_lowercase().as_str() {
+        "human" | "user" => "user",
+        "gpt" | "assistant" | "model" | "chatgpt" | "bot" | "bard" | "bing" => "assistant",
+        "system" => "system",
+        "tool" | "function_response" | "observation" => "tool",
+        _ => {
+            let expected = "\"human\", \"gpt\", \"system\", \"tool\" or a usual synonym of one";
+            return Err(DataError::field(format!("{at}.from"), format!("\"{from}\""), expected));
+        }
+    };
+    Ok(Message::new(role, string_at(turn, "value", at)?))
+}
+
+/// One side of a pair as a whole conversation: a list that begins with the prompt already, or the prompt and
+/// its answer.
+fn continuation(record: &Map<String, Value>, field: &str) -> Result<Vec<Message>, DataError> {
+    let answer = side(get(record, field)?, field, "assistant")?;
+    let Some(first) = answer.first() else {
+        return Err(DataError::field(field, "an empty list", "at least one message"));
+    };
+    if !first.is_assistant() {
+        return Ok(answer);
+    }
+    let mut whole = match record.get("prompt") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(prompt) => side(prompt, "prompt", "user")?,
+    };
+    whole.extend(answer);
+    Ok(whole)
+}
+
+/// A string as one message of `role`, or a list of messages.
+fn side(value: &Value, field: &str, role: &str) -> Result<Vec<Message>, DataError> {
+    match value {
+        Value::String(text) => Ok(vec![Message::new(role, text.as_str())]),
+        Value::Array(_) => messages(value, field),
+        other => Err(DataError::field(field, kind(other), "a string or a list of messages")),
+    }
+}
+
+fn messages(value: &Value, field: &str) -> Result<Vec<Message>, DataError> {
+    let list = list(value, field)?;
+    let mut out = Vec::with_capacity(list.len());
+    for (i, message) in list.iter().enumerate() {
+        let at = format!("{field}[{i}]");
+        let message = object(message, &at)?;
+        let role = string_at(message, "role", &at)?;
+        let content = message.get("content").unwrap_or(&Value::Null);
+        out.push(Message::new(role, content_text(content, &format!("{at}.content"))?));
+    }
+    Ok(out)
+}
+
+/// Content as a string, or as a list of text parts that are joined.
+fn content_text(content: &Value, at: &str) -> Result<String, DataError> {
+    let parts = match content {
+        Value::String(text) => return Ok(text.clone()),
+        Value::Array(parts) => parts,
+        other => return Err(DataError::field(at, kind(other), "a string or a list of text parts")),
+    };
+    let mut text = String::new();
+    for (i, part) in parts.iter().enumerate() {
+        let at = format!("{at}[{i}]");
+        let part = object(part, &at)?;
+        match part.get("type").and_then(Value::as_str) {
+            Some("text") => text.push_str(string_at(part, "text", &at)?),
+            Some(other) => {
+                let found = format!("a part of type \"{other}\"");
+                return Err(DataError::field(
+                    at,
+                    found,
+                    "a part of type \"text\" (only text can be trained)",
+                ));
+            }
+            None => return Err(DataError::field(at, "a part without `type`", "a part of type \"text\"")),
+        }
+    }
+    Ok(text)
+}
+
+fn get<'a>(record: &'a Map<String, Value>, field: &str) -> Result<&'a Value, DataError> {
+    record.get(field).ok_or_else(|| {
+        let names: Vec<_> = record.keys().map(|k| format!("`{k}`")).collect();
+        DataError::field(field, format!("nothing (the record has {})", names.join(", ")), "a value")
+    })
+}
+
+fn string<'a>(record: &'a Map<String, Value>, field: &str) -> Result<&'a str, DataError> {
+    let value = get(record, field)?;
+    value.as_str().ok_or_else(|| DataError::field(field, kind(value), "a string"))
+}
+
+fn string_at<'a>(map: &'a Map<String, Value>, field: &str, at: &str) -> Result<&'a str, DataError> {
+    let value = map.get(field).unwrap_or(&Value::Null);
+    value.as_str().ok_or_else(|| DataError::field(format!("{at}.{field}"), kind(value), "a string"))
+}
+
+fn list<'a>(value: &'a Value, field: &str) -> Result<&'a [Value], DataError> {
+    value.as_array().map(Vec::as_slice).ok_or_else(|| DataError::field(field, kind(value), "a list"))
+}
+
+fn object<'a>(value: &'a Value, field: &str) -> Result<&'a Map<String, Value>, DataError> {
+    value.as_object().ok_or_else(|| DataError::field(field, kind(value), "an object"))
+}
+
+/// The type of a value, in words.
+pub(crate) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing (null or missing)",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}

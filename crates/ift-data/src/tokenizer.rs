@@ -1,0 +1,395 @@
+//! A Hugging Face tokenizer folder with its chat template: text to tokens, conversations to tokens and
+//! targets.
+//!
+//! A conversation is rendered to one string and tokenised in one go without adding special tokens, as
+//! transformers' `apply_chat_template` does, so ids agree with it. Byte ranges to learn are carried over to
+//! tokens through the offsets of that one tokenisation: **a token is a target if it holds any byte of a
+//! range**. A token that joins the end of the header with the beginning of the answer is therefore a target,
+//! and so is one that joins the end of the turn with what follows it.
+
+use std::fmt;
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use jiff::Timestamp;
+use minijinja::Value;
+use serde_json::Map;
+use tokenizers::{Encoding, PostProcessor, PostProcessorWrapper, Tokenizer};
+
+use crate::config::Targets;
+use crate::conversation::Message;
+use crate::error::DataError;
+use crate::special::SpecialTokens;
+use crate::template::{BUILT_IN_TEMPLATES, Template, template_value};
+use crate::turns::TurnStyle;
+
+/// A tokenizer, its special tokens and, usually, its chat template.
+pub struct ChatTokenizer {
+    folder: PathBuf,
+    /// Without its post-processor, which would shorten the offsets.
+    tokenizer: Tokenizer,
+    post_processor: Option<PostProcessorWrapper>,
+    special: SpecialTokens,
+    /// The text of every token flagged as special.
+    special_texts: Vec<String>,
+    /// The text of every added token, special or not, that is more than white space.
+    added_texts: Vec<String>,
+    chat: Option<Chat>,
+    vocab_size: usize,
+}
+
+/// A template and, once asked for, what probing it told.
+struct Chat {
+    template: Template,
+    style: OnceLock<TurnStyle>,
+}
+
+impl fmt::Debug for ChatTokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChatTokenizer")
+            .field("folder", &self.folder)
+            .field("template", &self.template_origin())
+            .field("vocab_size", &self.vocab_size)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ChatTokenizer {
+    /// Reads `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and the chat template of a
+    /// folder: the override (a built-in name or the path of a Jinja file), else `chat_template.jinja`, else
+    /// `chat_template` in `tokenizer_config.json`, else the built-in `zephyr`.
+    ///
+    /// # Errors
+    /// When a file is missing or malformed, or the template does not compile.
+    pub fn from_folder(dir: &Path, template_override: Option<&str>) -> Result<Self, DataError> {
+        let (mut this, config) = Self::read(dir)?;
+        let (source, origin) = find_template(dir, &config, template_override)?;
+        let template = Template::compile(&source, &origin, &this.special, Timestamp::now())?;
+        this.chat = Some(Chat { template, style: OnceLock::new() });
+        Ok(this)
+    }
+
+    /// Sets the time, in seconds since 1970, that a template with `strftime_now` writes; the time of reading
+    /// otherwise. A run that is resumed on another day has the same tokens only with the same time. In UTC.
+    ///
+    /// # Errors
+    /// When the time is outside the years that a date can have.
+    pub fn at_time(mut self, seconds: i64) -> Result<Self, DataError> {
+        let now = Timestamp::from_second(seconds).map_err(|e| self.fault(&e.to_string()))?;
+        if let Some(chat) = &mut self.chat {
+            chat.template.set_clock(now);
+        }
+        Ok(self)
+    }
+
+    /// Whether the chat template writes the current time, so that tokens depend on it.
+    pub fn reads_clock(&self) -> bool {
+        self.chat.as_ref().is_some_and(|chat| chat.template.reads_clock)
+    }
+
+    /// Reads a folder without looking for a chat template, for plain text.
+    ///
+    /// # Errors
+    /// When a file is missing or malformed.
+    pub fn from_folder_plain(dir: &Path) -> Result<Self, DataError> {
+        Self::read(dir).map(|(this, _)| this)
+    }
+
+    fn read(dir: &Path) -> Result<(Self, Map<String, serde_json::Value>), DataError> {
+        let path = dir.join("tokenizer.json");
+        let fault = |problem: String| DataError::Tokenizer { path: path.clone(), problem };
+        if !path.is_file() {
+            let hint = if dir.join("tokenizer.model").is_file() {
+                "; the folder has only `tokenizer.model`: save it once with transformers' fast tokenizer"
+            } else {
+                ""
+            };
+            return Err(fault(format!("no such file{hint}")));
+        }
+        let mut tokenizer = Tokenizer::from_file(&path).map_err(|e| fault(e.to_string()))?;
+        tokenizer.with_truncation(None).map_err(|e| fault(e.to_string()))?;
+        tokenizer.with_padding(None);
+        let config_path = dir.join("tokenizer_config.json");
+        let config = json_object(&config_path)?;
+        let fallback = json_object(&dir.join("special_tokens_map.json"))?;
+        let special = SpecialTokens::install(&config_path, &config, &fallback, &mut tokenizer)?;
+        let post_processor = tokenizer.get_post_processor().cloned();
+        tokenizer.with_post_processor(None::<PostProcessorWrapper>);
+        let added = tokenizer.get_added_tokens_decoder();
+        let special_texts = added.values().filter(|t| t.special).map(|t| t.content.clone()).collect();
+        let added_texts =
+            added.values().map(|t| t.content.clone()).filter(|t| !t.trim().is_empty()).collect();
+        let vocab_size = tokenizer.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
+        let this = Self {
+            folder: dir.to_owned(),
+            tokenizer,
+            post_processor,
+            special,
+            special_texts,
+            added_texts,
+            chat: None,
+            vocab_size,
+        };
+        Ok((this, config))
+    }
+
+    /// Largest token id plus one.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// Id of the beginning-of-sequence token.
+    pub fn bos_id(&self) -> Option<u32> {
+        self.named_id("bos_token")
+    }
+
+    /// Id of the end-of-sequence token.
+    pub fn eos_id(&self) -> Option<u32> {
+        self.named_id("eos_token")
+    }
+
+    /// Id of the padding token. Nothing here pads; it is for those who read the folder.
+    pub fn pad_id(&self) -> Option<u32> {
+        self.named_id("pad_token")
+    }
+
+    fn named_id(&self, key: &str) -> Option<u32> {
+        self.special.get(key).and_then(|text| self.tokenizer.token_to_id(text))
+    }
+
+    /// Where the chat template comes from, in words; `None` without one.
+    pub fn template_origin(&self) -> Option<&str> {
+        self.chat.as_ref().map(|chat| chat.template.origin.as_str())
+    }
+
+    /// Whether a text holds the text of a special token, which will be tokenised as that token.
+    pub fn holds_special_token(&self, text: &str) -> bool {
+        self.special_texts.iter().any(|special| text.contains(special.as_str()))
+    }
+
+    /// Tokens of a text; with `add_special`, with what the tokenizer's post-processor adds, such as BOS.
+    ///
+    /// # Errors
+    /// When the tokenizer fails.
+    pub fn encode_plain(&self, text: &str, add_special: bool) -> Result<Vec<u32>, DataError> {
+        let encoding = self.encode(text)?;
+        match &self.post_processor {
+            Some(post) if add_special => {
+                let encoding = post.process(encoding, None, true).map_err(|e| self.fault(&e.to_string()))?;
+                Ok(encoding.get_ids().to_vec())
+            }
+            _ => Ok(encoding.get_ids().to_vec()),
+        }
+    }
+
+    /// Text of tokens.
+    ///
+    /// # Errors
+    /// When the tokenizer fails or an id is outside the vocabulary.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, DataError> {
+        if let Some(id) = ids.iter().find(|&&id| id as usize >= self.vocab_size) {
+            let problem = format!("token id {id} is outside the vocabulary of {}", self.vocab_size);
+            return Err(DataError::Tokenizer { path: self.folder.clone(), problem });
+        }
+        self.tokenizer.decode(ids, skip_special).map_err(|e| self.fault(&e.to_string()))
+    }
+
+    /// A conversation as the template writes it.
+    ///
+    /// # Errors
+    /// When there is no template or it refuses the conversation.
+    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, DataError> {
+        let values: Vec<Value> = messages.iter().map(template_value).collect();
+        self.chat()?.template.render(&values, add_generation_prompt)
+    }
+
+    /// Tokens of a conversation; the same as transformers' `apply_chat_template`.
+    ///
+    /// # Errors
+    /// When there is no template, it refuses the conversation, or the tokens begin with two BOS.
+    pub fn encode_chat(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+    ) -> Result<Vec<u32>, DataError> {
+        let text = self.render(messages, add_generation_prompt)?;
+        let tokens = self.encode(&text)?.get_ids().to_vec();
+        self.check_bos(&tokens, || self.bos_cause(messages))?;
+        Ok(tokens)
+    }
+
+    /// Tokens of a conversation, and which of them are targets: those of the chosen assistant turns from the
+    /// first one that the model writes to the end-of-turn token.
+    ///
+    /// # Errors
+    /// When there is no template, it refuses the conversation, its turns cannot be told apart, the tokens
+    /// begin with two BOS, or the tokenizer's offsets do not fit the text.
+    pub fn encode_with_targets(
+        &self,
+        messages: &[Message],
+        targets: Targets,
+    ) -> Result<(Vec<u32>, Vec<bool>), DataError> {
+        let chat = self.chat()?;
+        let style = self.style()?;
+        let rendered = style.spans(&chat.template, messages, targets)?;
+        let encoding = self.encode(&rendered.text)?;
+        let tokens = encoding.get_ids().to_vec();
+        self.check_bos(&tokens, || self.bos_cause(messages))?;
+        let end = self.end_token(style);
+        let mask = mark(&tokens, encoding.get_offsets(), &rendered.spans, end).map_err(|p| self.fault(p))?;
+        Ok((tokens, mask))
+    }
+
+    /// Ids of the tokens that end an assistant's turn: the template's end-of-turn token, if it is one, and
+    /// EOS. Generation stops at any of them.
+    ///
+    /// # Errors
+    /// When there are none, or the template does not suit (see [`Self::encode_with_targets`]).
+    pub fn end_of_turn(&self) -> Result<Vec<u32>, DataError> {
+        let mut ids: Vec<u32> = Vec::new();
+        if self.chat.is_some() {
+            ids.extend(self.end_token(self.style()?));
+        }
+        ids.extend(self.eos_id().filter(|eos| !ids.contains(eos)));
+        if ids.is_empty() {
+            return Err(
+                self.fault("has no `eos_token`, and the chat template ends a turn with no added token")
+            );
+        }
+        Ok(ids)
+    }
+
+    /// Refuses tokens that begin with two BOS.
+    pub(crate) fn check_bos(&self, tokens: &[u32], cause: impl FnOnce() -> String) -> Result<(), DataError> {
+        match (self.special.get("bos_token"), self.bos_id(), tokens) {
+            (Some(text), Some(bos), [first, second, ..]) if *first == bos && *second == bos => {
+                Err(DataError::DoubleBos { bos: text.to_owned(), cause: cause() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn bos_cause(&self, messages: &[Message]) -> String {
+        let bos = self.special.get("bos_token").unwrap_or_default();
+        let first = messages.first().map_or("", |m| m.content.as_str());
+        if first.trim_start().starts_with(bos) {
+            "the template writes one and the record's own text begins with another; remove it from the data"
+                .to_owned()
+        } else {
+            "the chat template writes it twice; correct the template".to_owned()
+        }
+    }
+
+    fn chat(&self) -> Result<&Chat, DataError> {
+        self.chat.as_ref().ok_or_else(|| self.fault("was read for plain text, without a chat template"))
+    }
+
+    fn style(&self) -> Result<&TurnStyle, DataError> {
+        let chat = self.chat()?;
+        if let Some(style) = chat.style.get() {
+            return Ok(style);
+        }
+        let style = TurnStyle::probe(&chat.template, &self.added_texts)?;
+        Ok(chat.style.get_or_init(|| style))
+    }
+
+    fn end_token(&self, style: &TurnStyle) -> Option<u32> {
+        style.end_token.as_deref().and_then(|text| self.tokenizer.token_to_id(text))
+    }
+
+    fn encode(&self, text: &str) -> Result<Encoding, DataError> {
+        self.tokenizer.encode(text, false).map_err(|e| self.fault(&e.to_string()))
+    }
+
+    fn fault(&self, problem: &str) -> DataError {
+        DataError::Tokenizer { path: self.folder.clone(), problem: problem.to_owned() }
+    }
+}
+
+/// Marks the tokens that hold a byte of a span. `offsets` are the tokens' byte ranges in the text; an empty
+/// one (a prefix that the tokenizer puts in) belongs to what follows it. That the offsets fit the text is
+/// checked where it can be known: they never run backwards, and every span ends with a token, which is `end`
+/// if the turn ends with one.
+fn mark(
+    tokens: &[u32],
+    offsets: &[(usize, usize)],
+    spans: &[Range<usize>],
+    end: Option<u32>,
+) -> Result<Vec<bool>, &'static str> {
+    if offsets.windows(2).any(|pair| pair[1].0 < pair[0].0) {
+        return Err("reports token offsets that run backwards, so targets cannot be found");
+    }
+    let mut mask = vec![false; offsets.len()];
+    for span in spans {
+        let mut last = None;
+        for (i, &(from, to)) in offsets.iter().enumerate() {
+            if from < span.end && (to > span.start || from == span.start) {
+                mask[i] = true;
+                last = Some((tokens[i], to));
+            }
+        }
+        let fits = last.is_some_and(|(token, to)| to >= span.end && end.is_none_or(|end| end == token));
+        if !fits {
+            return Err(
+                "reports token offsets that do not lead to the end of an assistant's turn, so targets cannot \
+                        be found",
+            );
+        }
+    }
+    Ok(mask)
+}
+
+/// The template's source and where it comes from.
+fn find_template(
+    dir: &Path,
+    config: &Map<String, serde_json::Value>,
+    wanted: Option<&str>,
+) -> Result<(String, String), DataError> {
+    let built_in =
+        |name: &str| BUILT_IN_TEMPLATES.iter().find(|(n, _)| *n == name).map(|(_, s)| (*s).to_owned());
+    if let Some(name) = wanted {
+        if let Some(source) = built_in(name) {
+            return Ok((source, format!("built-in `{name}`")));
+        }
+        if !Path::new(name).is_file() {
+            let names: Vec<_> = BUILT_IN_TEMPLATES.iter().map(|(n, _)| format!("`{n}`")).collect();
+            let problem =
+                format!("`{name}` is neither a built-in template ({}) nor a file", names.join(", "));
+            return Err(DataError::Config { field: "template", problem });
+        }
+        let source = fs::read_to_string(name).map_err(DataError::read(Path::new(name)))?;
+        return Ok((source, format!("`{name}`")));
+    }
+    let path = dir.join("chat_template.jinja");
+    if path.is_file() {
+        let source = fs::read_to_string(&path).map_err(DataError::read(&path))?;
+        return Ok((source, "`chat_template.jinja`".to_owned()));
+    }
+    let own = match config.get("chat_template") {
+        Some(serde_json::Value::String(source)) => Some(source.as_str()),
+        Some(serde_json::Value::Array(named)) => named
+            .iter()
+            .find(|entry| entry.get("name").and_then(|n| n.as_str()) == Some("default"))
+            .and_then(|entry| entry.get("template").and_then(|t| t.as_str())),
+        _ => None,
+    };
+    if let Some(source) = own {
+        return Ok((source.to_owned(), "`tokenizer_config.json`".to_owned()));
+    }
+    let source = built_in("zephyr").unwrap_or_default();
+    Ok((source, "built-in `zephyr`, as the tokenizer has none".to_owned()))
+}
+
+/// A JSON file that holds one object; an absent file is an empty one.
+fn json_object(path: &Path) -> Result<Map<String, serde_json::Value>, DataError> {
+    if !path.is_file() {
+        return Ok(Map::new());
+    }
+    let text = fs::read_to_string(path).map_err(DataError::read(path))?;
+    serde_json::from_str(&text).map_err(|e| DataError::Tokenizer {
+        path: path.to_owned(),
+        problem: format!("not a JSON object: {e}"),
+    })
+}

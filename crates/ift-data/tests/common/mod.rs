@@ -1,0 +1,67 @@
+//! Tokenizers and small helpers for the tests of this crate.
+#![allow(dead_code, clippy::unwrap_used)] // every test file uses some of it and fails by panicking
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ift_data::{ChatTokenizer, Message, Targets};
+
+/// The folder of fixtures.
+pub fn data() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data")
+}
+
+/// A tokenizer of the fixtures.
+pub fn tokenizer(name: &str, template: Option<&str>) -> ChatTokenizer {
+    ChatTokenizer::from_folder(&data().join("tokenizers").join(name), template).unwrap()
+}
+
+/// A tokenizer of the fixtures with a template given as text.
+pub fn with_template(name: &str, source: &str) -> ChatTokenizer {
+    let folder = copy(name);
+    fs::write(folder.path().join("chat_template.jinja"), source).unwrap();
+    ChatTokenizer::from_folder(folder.path(), None).unwrap()
+}
+
+/// A copy of a fixture's folder, to be changed.
+pub fn copy(name: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(data().join("tokenizers").join(name)).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    folder
+}
+
+/// Messages from (role, content).
+pub fn chat(turns: &[(&str, &str)]) -> Vec<Message> {
+    turns.iter().map(|&(role, content)| Message::new(role, content)).collect()
+}
+
+/// The text of every run of targets.
+pub fn learned(tokenizer: &ChatTokenizer, messages: &[Message], targets: Targets) -> Vec<String> {
+    let (tokens, mask) = tokenizer.encode_with_targets(messages, targets).unwrap();
+    assert_eq!(tokens.len(), mask.len());
+    runs(tokenizer, &tokens, &mask)
+}
+
+/// The text of every run of targets in a row.
+pub fn runs(tokenizer: &ChatTokenizer, tokens: &[u32], mask: &[bool]) -> Vec<String> {
+    let mut runs: Vec<Vec<u32>> = Vec::new();
+    for (i, (&token, &target)) in tokens.iter().zip(mask).enumerate() {
+        if target {
+            if i == 0 || !mask[i - 1] {
+                runs.push(Vec::new());
+            }
+            runs.last_mut().unwrap().push(token);
+        }
+    }
+    runs.iter().map(|run| tokenizer.decode(run, false).unwrap()).collect()
+}
+
+/// A file in a temporary folder.
+pub fn file(folder: &Path, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    let path = folder.join(name);
+    fs::write(&path, content).unwrap();
+    path
+}
