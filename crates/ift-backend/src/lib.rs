@@ -11,12 +11,14 @@
 //! ([`AttentionRow`]), and that a sequence may continue a *past* (the keys and values of a prompt computed before).
 
 mod backend;
+mod cpu;
 mod element;
 mod optimizer;
 mod reference;
 mod shapes;
 
 pub use backend::{Backend, Out};
+pub use cpu::{Cpu, CpuError, Instructions};
 pub use element::{Element, HostTensor, NumberType};
 pub use optimizer::Update;
 pub use reference::Reference;

@@ -6,7 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
-use ift_methods::{Coupling, Ift, Method, RowLoss, RowScores};
+use ift_methods::{Coupling, Ift, Method, Minimum, RowLoss, RowScores, Side};
 use serde_json::{Value, json};
 
 struct Rows {
@@ -144,4 +144,6 @@ fn only_the_right_side_with_losses_and_the_batch_minimum_couples_rows() {
     assert_eq!(coupling("mask", "right"), Coupling::Row);
     assert_eq!(coupling("loss", "left"), Coupling::Row);
     assert_eq!(ift("loss", "right", "L1", 0.0, false).coupling(), Coupling::Row);
+    let own = Ift { side: Side::Right, minimum: Minimum::Row, ..Ift::default() };
+    assert_eq!(Method::Ift(own).coupling(), Coupling::Row);
 }

@@ -113,3 +113,20 @@ fn differentiated_weights_push_some_targets_down() {
     assert_eq!(pushed(false), (1, true));
     assert_eq!(pushed(true), (0, false));
 }
+
+#[test]
+fn rows_that_share_the_smallest_relation_share_its_slope() {
+    let method = Method::Ift(Ift { side: Side::Right, ..Ift::default() });
+    let losses = |first: f64| {
+        let (logps, positions) = ([first, -2.1, -0.9], [3, 4, 6]);
+        let row = RowScores { logps: &logps, positions: &positions };
+        method.losses(&[row, row])
+    };
+    // Twins move together: what they do to the sum is what both gradients say.
+    let h = 1e-4;
+    let sum = |first| losses(first).iter().map(|row| row.sum).sum::<f64>();
+    let expected = (sum(-0.7 + h) - sum(-0.7 - h)) / (2.0 * h);
+    let found = losses(-0.7);
+    assert_eq!(found[0].gradient, found[1].gradient);
+    assert!((2.0 * found[0].gradient[0] - expected).abs() < 1e-7);
+}

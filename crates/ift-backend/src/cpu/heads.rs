@@ -1,0 +1,157 @@
+//! The fused projection split into queries, keys and values: per-head norms and rotation, and the way back.
+
+use super::Cpu;
+use super::instructions::kernel;
+use super::math::dot_offset;
+use super::norm::{BLOCK, add_partial, inverse_rms, norm_row};
+use crate::{AttentionShape, HeadNorms, Norm};
+
+/// The weights of the per-head norms, `[head_dim]` each.
+#[derive(Clone, Copy)]
+struct Weights<'a> {
+    q: &'a [f32],
+    k: &'a [f32],
+    norm: Norm,
+}
+
+impl<'a> Weights<'a> {
+    fn new(norms: &HeadNorms<'a, Vec<f32>>) -> Self {
+        let width = norms.norm.width;
+        Self { q: &norms.q[..width], k: &norms.k[..width], norm: norms.norm }
+    }
+}
+
+/// Rotates a head by the angles; `direction` -1 rotates back.
+#[inline(always)]
+fn rotate(head: &mut [f32], angles: &[f32], direction: f32) {
+    let half = head.len() / 2;
+    let (a, b) = head.split_at_mut(half);
+    let (cos, sin) = angles.split_at(half);
+    for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
+        let sin = direction * *sin;
+        (*a, *b) = (*a * *cos - *b * sin, *b * *cos + *a * sin);
+    }
+}
+
+kernel! {
+    fn forward<S>(
+        shape: &AttentionShape,
+        qkv: &[f32],
+        rotary: &[f32],
+        weights: Option<Weights>,
+        q: &mut [f32],
+        kv: &mut [f32],
+    ) {
+        let d = shape.head_dim;
+        let tokens = qkv.chunks_exact(shape.qkv_width()).zip(rotary.chunks_exact(d));
+        let outputs = q.chunks_exact_mut(shape.q_width()).zip(kv.chunks_exact_mut(shape.kv_width()));
+        for ((qkv, angles), (q, kv)) in tokens.zip(outputs) {
+            let (qk, v) = qkv.split_at((shape.heads + shape.kv_heads) * d);
+            let (k, values) = kv.split_at_mut(shape.kv_heads * d);
+            values.copy_from_slice(v);
+            let heads = q.chunks_exact_mut(d).chain(k.chunks_exact_mut(d)).zip(qk.chunks_exact(d));
+            for (h, (to, from)) in heads.enumerate() {
+                match weights {
+                    Some(w) => norm_row::<S>(from, if h < shape.heads { w.q } else { w.k }, w.norm, to),
+                    None => to.copy_from_slice(from),
+                }
+                rotate(to, angles, 1.0);
+            }
+        }
+    }
+}
+
+kernel! {
+    /// `d_weights`: `[2·head_dim]`, the gradients of the query norm's weight and the key norm's over these tokens.
+    fn backward<S>(
+        shape: &AttentionShape,
+        qkv: &[f32],
+        rotary: &[f32],
+        weights: Option<Weights>,
+        d_q: &[f32],
+        d_kv: &[f32],
+        d_qkv: &mut [f32],
+        d_weights: &mut [f32],
+    ) {
+        let d = shape.head_dim;
+        d_weights.fill(0.0);
+        let sources = d_q.chunks_exact(shape.q_width()).zip(d_kv.chunks_exact(shape.kv_width()));
+        let tokens = d_qkv.chunks_exact_mut(shape.qkv_width()).zip(rotary.chunks_exact(d));
+        for (t, ((d_q, d_kv), (d_qkv, angles))) in sources.zip(tokens).enumerate() {
+            let (own_q, own_kv) = d_qkv.split_at_mut(shape.q_width());
+            own_q.copy_from_slice(d_q);
+            own_kv.copy_from_slice(d_kv);
+            for (h, gradient) in d_qkv.chunks_exact_mut(d).enumerate().take(shape.heads + shape.kv_heads) {
+                rotate(gradient, angles, -1.0);
+                let Some(w) = weights else { continue };
+                let x = &qkv[t * shape.qkv_width() + h * d..][..d];
+                let (weight, d_weight) = if h < shape.heads {
+                    (w.q, &mut d_weights[..d])
+                } else {
+                    (w.k, &mut d_weights[d..])
+                };
+                let (r, offset) = (inverse_rms::<S>(x, w.norm.eps), w.norm.offset as f32);
+                let slope = dot_offset::<S>(gradient, weight, offset, x) / d as f32 * r * r * r;
+                for (((g, x), w), d_w) in gradient.iter_mut().zip(x).zip(weight).zip(d_weight) {
+                    *d_w = S::mul_add(*g * r, *x, *d_w);
+                    *g = r * *g * (*w + offset) - slope * *x;
+                }
+            }
+        }
+    }
+}
+
+impl Cpu {
+    pub(super) fn split_forward(
+        &self,
+        n: usize,
+        shape: &AttentionShape,
+        qkv: &[f32],
+        rotary: &[f32],
+        norms: Option<&HeadNorms<Vec<f32>>>,
+        q: &mut [f32],
+        kv: &mut [f32],
+    ) {
+        let weights = norms.map(Weights::new);
+        let (width, d) = (shape.qkv_width(), shape.head_dim);
+        let outputs = [(q, shape.q_width()), (kv, shape.kv_width())];
+        self.threads.rows(n, 2 * width, outputs, |rows, [q, kv]| {
+            let qkv = &qkv[rows.start * width..rows.end * width];
+            forward(self.set, shape, qkv, &rotary[rows.start * d..rows.end * d], weights, q, kv);
+        });
+    }
+
+    pub(super) fn split_gradients(
+        &self,
+        n: usize,
+        shape: &AttentionShape,
+        qkv: Option<&[f32]>,
+        rotary: &[f32],
+        norms: Option<&HeadNorms<Vec<f32>>>,
+        d_q: &[f32],
+        d_kv: &[f32],
+        d_qkv: &mut [f32],
+        d_norms: Option<(&mut Vec<f32>, &mut Vec<f32>)>,
+    ) {
+        let weights = norms.map(Weights::new);
+        let (width, d) = (shape.qkv_width(), shape.head_dim);
+        let (q_width, kv_width) = (shape.q_width(), shape.kv_width());
+        let blocks = n.div_ceil(BLOCK);
+        let mut partial = self.pool.take(blocks * 2 * d);
+        let outputs = [(&mut d_qkv[..n * width], BLOCK * width), (&mut partial[..], 2 * d)];
+        self.threads.split(blocks, outputs, |block, [d_qkv, d_weights]| {
+            let (first, last) = (block * BLOCK, n.min((block + 1) * BLOCK));
+            let qkv = qkv.map_or(&[][..], |x| &x[first * width..last * width]);
+            let rotary = &rotary[first * d..last * d];
+            let d_q = &d_q[first * q_width..last * q_width];
+            let d_kv = &d_kv[first * kv_width..last * kv_width];
+            backward(self.set, shape, qkv, rotary, weights, d_q, d_kv, d_qkv, d_weights);
+        });
+        if let Some((q, k)) = d_norms {
+            for partial in partial.chunks_exact(2 * d) {
+                add_partial(&mut q[..d], &partial[..d]);
+                add_partial(&mut k[..d], &partial[d..]);
+            }
+        }
+    }
+}

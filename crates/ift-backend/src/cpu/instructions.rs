@@ -1,0 +1,136 @@
+//! Which vector instructions the kernels are compiled for, and how one compiled copy is chosen at run time.
+//!
+//! A kernel is written once, generic over [`Simd`](super::simd::Simd), and compiled three times by the `kernel!` macro:
+//! for any machine, for AVX2 with FMA and for AVX-512. The ordinary `cargo build --release` binary holds all three.
+
+use thiserror::Error;
+
+/// The instruction sets that have their own copy of every kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instructions {
+    /// What every machine of the compiled target has.
+    Portable,
+    /// AVX2 and FMA (x86-64-v3): eight `f32` at a time.
+    Avx2,
+    /// AVX-512F with AVX2 and FMA: sixteen `f32` at a time.
+    Avx512,
+}
+
+/// Why a CPU backend could not be made as asked.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum CpuError {
+    /// The machine lacks the instructions.
+    #[error(
+        "this machine has no {asked:?} instructions, its best are {best:?}; ask for those or let the program choose"
+    )]
+    Unavailable {
+        /// What was asked for.
+        asked: Instructions,
+        /// The best that this machine has.
+        best: Instructions,
+    },
+}
+
+impl Instructions {
+    /// All sets, the plainest first.
+    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+
+    /// The best set of this machine.
+    pub fn detect() -> Self {
+        Self::ALL.into_iter().rev().find(|set| set.available()).unwrap_or(Self::Portable)
+    }
+
+    /// Whether this machine has the set.
+    #[cfg(target_arch = "x86_64")]
+    pub fn available(self) -> bool {
+        let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        match self {
+            Self::Portable => true,
+            Self::Avx2 => avx2,
+            Self::Avx512 => avx2 && is_x86_feature_detected!("avx512f"),
+        }
+    }
+
+    /// Whether this machine has the set.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub fn available(self) -> bool {
+        self == Self::Portable
+    }
+}
+
+/// A set that this machine was found to have; the only way to one is [`Available::new`], so that a kernel's copy for a
+/// set can run only where its instructions exist.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Available(Instructions);
+
+impl Available {
+    pub(super) fn new(set: Instructions) -> Result<Self, CpuError> {
+        if set.available() {
+            Ok(Self(set))
+        } else {
+            Err(CpuError::Unavailable { asked: set, best: Instructions::detect() })
+        }
+    }
+
+    pub(super) fn best() -> Self {
+        Self(Instructions::detect())
+    }
+
+    pub(super) fn get(self) -> Instructions {
+        self.0
+    }
+}
+
+/// Defines `fn name(set: Available, …)` that runs the copy of the body compiled for `set`. The body may use the type
+/// parameter, which is the [`Simd`](super::simd::Simd) implementation of that copy.
+macro_rules! kernel {
+    ($(#[$attribute:meta])* $visibility:vis fn $name:ident<$S:ident>($($argument:ident: $type:ty),* $(,)?) $(-> $output:ty)? $body:block) => {
+        $(#[$attribute])*
+        $visibility fn $name(set: $crate::cpu::instructions::Available, $($argument: $type),*) $(-> $output)? {
+            #[inline(always)]
+            fn run<$S: $crate::cpu::simd::Simd>($($argument: $type),*) $(-> $output)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2($($argument: $type),*) $(-> $output)? {
+                run::<$crate::cpu::simd::Avx2>($($argument),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx2,fma")]
+            fn avx512($($argument: $type),*) $(-> $output)? {
+                run::<$crate::cpu::simd::Avx512>($($argument),*)
+            }
+
+            match set.get() {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: an `Available` of this set exists only where its instructions were detected.
+                $crate::cpu::Instructions::Avx2 => unsafe { avx2($($argument),*) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: as above.
+                $crate::cpu::Instructions::Avx512 => unsafe { avx512($($argument),*) },
+                _ => run::<$crate::cpu::simd::Portable>($($argument),*),
+            }
+        }
+    };
+}
+pub(super) use kernel;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_set_is_available_and_a_missing_one_is_refused() {
+        assert!(Instructions::detect().available());
+        for set in Instructions::ALL {
+            match Available::new(set) {
+                Ok(_) => assert!(set.available()),
+                Err(error) => {
+                    assert_eq!(error, CpuError::Unavailable { asked: set, best: Instructions::detect() });
+                    assert!(error.to_string().contains(&format!("{set:?}")));
+                }
+            }
+        }
+    }
+}

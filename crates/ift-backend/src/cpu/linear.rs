@@ -1,0 +1,65 @@
+//! Linear layers: products over packed tiles, and dot products where there are only a few tokens.
+
+use super::Cpu;
+use super::instructions::kernel;
+use super::math::dot;
+use super::product::{Matrix, Product};
+use super::threads::Shared;
+use crate::Out;
+
+/// Up to so many tokens, reading a weight once beats packing it.
+const FEW: usize = 12;
+/// Numbers of a weight that one task takes.
+const TASK: usize = 65_536;
+
+kernel! {
+    /// `out[t] = x[t]·weight` for every token, rows of the weight `0..out.len()`.
+    fn dots<S>(x: &[f32], weight: &[f32], out: &mut [f32]) {
+        for (out, weight) in out.iter_mut().zip(weight.chunks_exact(x.len())) {
+            *out = dot::<S>(x, weight);
+        }
+    }
+}
+
+impl Cpu {
+    /// `out = [out +] x·Wᵀ [+ b]`.
+    pub(super) fn linear_product(
+        &self,
+        n: usize,
+        inputs: usize,
+        outputs: usize,
+        x: &[f32],
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        to: Out,
+        out: &mut [f32],
+    ) {
+        if n > FEW {
+            let (a, b) = (Matrix::by_rows(x, inputs), Matrix::transposed(weight, inputs));
+            let bias = bias.map(|b| &b[..outputs]);
+            self.multiply(&Product { m: n, n: outputs, k: inputs, a, b, bias, to }, out);
+            return;
+        }
+        let block = (TASK / inputs.max(1)).clamp(1, outputs);
+        let out = Shared::new(out);
+        self.threads.each(outputs.div_ceil(block), |task| {
+            let (first, last) = (task * block, outputs.min((task + 1) * block));
+            // A few rows of the weight at a time, so that the next token finds them in the cache.
+            for first in (first..last).step_by(8) {
+                let last = last.min(first + 8);
+                let weight = &weight[first * inputs..last * inputs];
+                for t in 0..n {
+                    let mut sums = [0.0; 8];
+                    let sums = &mut sums[..last - first];
+                    dots(self.set, &x[t * inputs..(t + 1) * inputs], weight, sums);
+                    // SAFETY: tasks have different columns.
+                    let to_row = unsafe { out.range(t * outputs + first..t * outputs + last) };
+                    for (i, (slot, sum)) in to_row.iter_mut().zip(sums).enumerate() {
+                        let sum = *sum + bias.map_or(0.0, |b| b[first + i]);
+                        *slot = if to == Out::Add { *slot + sum } else { sum };
+                    }
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,101 @@
+//! RMS norm.
+
+use super::Cpu;
+use super::instructions::kernel;
+use super::math::{dot, dot_offset};
+use super::simd::Simd;
+use crate::Norm;
+
+/// Rows that share one partial sum of a weight's gradient.
+pub(super) const BLOCK: usize = 64;
+
+/// `1/√(mean(x²) + eps)`.
+#[inline(always)]
+pub(super) fn inverse_rms<S: Simd>(x: &[f32], eps: f64) -> f32 {
+    1.0 / (dot::<S>(x, x) / x.len() as f32 + eps as f32).sqrt()
+}
+
+/// `out = x·r·(w + offset)`, with `r` the inverse root mean square.
+#[inline(always)]
+pub(super) fn norm_row<S: Simd>(x: &[f32], weight: &[f32], norm: Norm, out: &mut [f32]) {
+    let (r, offset) = (inverse_rms::<S>(x, norm.eps), norm.offset as f32);
+    for ((out, x), w) in out.iter_mut().zip(x).zip(weight) {
+        *out = *x * r * (*w + offset);
+    }
+}
+
+kernel! {
+    fn forward<S>(x: &[f32], weight: &[f32], norm: Norm, out: &mut [f32]) {
+        for (x, out) in x.chunks_exact(norm.width).zip(out.chunks_exact_mut(norm.width)) {
+            norm_row::<S>(x, weight, norm, out);
+        }
+    }
+}
+
+kernel! {
+    /// With `g = d_out ⊙ (w + offset)`: `d_x += r·(g - x·r²·mean(g ⊙ x))`, `d_w += d_out ⊙ x·r`.
+    fn backward<S>(
+        x: &[f32],
+        weight: &[f32],
+        norm: Norm,
+        d_out: &[f32],
+        d_x: &mut [f32],
+        d_weight: &mut [f32],
+    ) {
+        let width = norm.width;
+        let offset = norm.offset as f32;
+        d_weight.fill(0.0);
+        let rows = x.chunks_exact(width).zip(d_out.chunks_exact(width)).zip(d_x.chunks_exact_mut(width));
+        for ((x, d_out), d_x) in rows {
+            let r = inverse_rms::<S>(x, norm.eps);
+            let slope = dot_offset::<S>(d_out, weight, offset, x) / width as f32 * r * r * r;
+            for (((d_x, x), d), w) in d_x.iter_mut().zip(x).zip(d_out).zip(weight) {
+                *d_x += r * *d * (*w + offset) - slope * *x;
+            }
+            for ((d_w, x), d) in d_weight.iter_mut().zip(x).zip(d_out) {
+                *d_w = S::mul_add(*d * r, *x, *d_w);
+            }
+        }
+    }
+}
+
+impl Cpu {
+    pub(super) fn norm_forward(&self, n: usize, x: &[f32], weight: &[f32], norm: Norm, out: &mut [f32]) {
+        let width = norm.width;
+        self.threads.rows(n, 2 * width, [(out, width)], |rows, [out]| {
+            forward(self.set, &x[rows.start * width..rows.end * width], &weight[..width], norm, out);
+        });
+    }
+
+    pub(super) fn norm_gradients(
+        &self,
+        n: usize,
+        x: &[f32],
+        weight: &[f32],
+        norm: Norm,
+        d_out: &[f32],
+        d_x: &mut [f32],
+        d_weight: Option<&mut Vec<f32>>,
+    ) {
+        let width = norm.width;
+        let blocks = n.div_ceil(BLOCK);
+        let mut partial = self.pool.take(blocks * width);
+        let outputs = [(&mut d_x[..n * width], BLOCK * width), (&mut partial[..], width)];
+        self.threads.split(blocks, outputs, |block, [d_x, d_weight]| {
+            let numbers = block * BLOCK * width..n.min((block + 1) * BLOCK) * width;
+            backward(self.set, &x[numbers.clone()], &weight[..width], norm, &d_out[numbers], d_x, d_weight);
+        });
+        if let Some(d_weight) = d_weight {
+            add_partial(&mut d_weight[..width], &partial);
+        }
+    }
+}
+
+/// Adds the partial sums up in their order.
+pub(super) fn add_partial(to: &mut [f32], partial: &[f32]) {
+    for block in partial.chunks_exact(to.len()) {
+        for (to, x) in to.iter_mut().zip(block) {
+            *to += x;
+        }
+    }
+}

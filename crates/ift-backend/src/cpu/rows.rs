@@ -1,0 +1,121 @@
+//! Operations that move or add rows: the embedding, gathering and scattering, sums over rows.
+
+use super::Cpu;
+use super::instructions::kernel;
+use super::math::add_scaled;
+use super::threads::Shared;
+use crate::Mix;
+
+/// Columns that one task of a sum over rows takes.
+const COLUMNS: usize = 128;
+
+kernel! {
+    /// `out = a·x + b·y`.
+    fn blend<S>(a: f32, x: &[f32], b: f32, y: &[f32], out: &mut [f32]) {
+        for ((out, x), y) in out.iter_mut().zip(x).zip(y) {
+            *out = S::mul_add(b, *y, a * *x);
+        }
+    }
+}
+
+kernel! {
+    /// `out = a·x`.
+    fn scaled<S>(a: f32, x: &[f32], out: &mut [f32]) {
+        for (out, x) in out.iter_mut().zip(x) {
+            *out = a * *x;
+        }
+    }
+}
+
+kernel! {
+    /// `to += factor·x`.
+    fn accumulate<S>(to: &mut [f32], factor: f32, x: &[f32]) {
+        add_scaled::<S>(to, factor, x);
+    }
+}
+
+impl Cpu {
+    pub(super) fn embed_rows(
+        &self,
+        table: &[f32],
+        width: usize,
+        tokens: &[u32],
+        mix: Option<Mix>,
+        scale: f64,
+        out: &mut [f32],
+    ) {
+        let row = |token: u32| &table[token as usize * width..][..width];
+        self.threads.rows(tokens.len(), 2 * width, [(out, width)], |rows, [out]| {
+            for (t, out) in rows.zip(out.chunks_exact_mut(width)) {
+                match mix.and_then(|m| m.own[t].map(|own| (m.lambda, own))) {
+                    Some((lambda, own)) => {
+                        let (keep, take) = ((scale * (1.0 - lambda)) as f32, (scale * lambda) as f32);
+                        blend(self.set, keep, row(tokens[t]), take, row(own), out);
+                    }
+                    None => scaled(self.set, scale as f32, row(tokens[t]), out),
+                }
+            }
+        });
+    }
+
+    /// Runs `task` for runs of columns, so that sums over rows need no private copies: whoever has a column goes
+    /// through the rows in their order.
+    fn columns(&self, width: usize, rows: usize, task: impl Fn(usize, usize) + Sync) {
+        let length = if rows * width < 16_384 { width.max(1) } else { COLUMNS };
+        self.threads.each(width.div_ceil(length), |i| task(i * length, width.min((i + 1) * length)));
+    }
+
+    pub(super) fn embed_gradients(
+        &self,
+        width: usize,
+        tokens: &[u32],
+        scale: f64,
+        d_out: &[f32],
+        d_table: &mut [f32],
+    ) {
+        let d_table = Shared::new(d_table);
+        self.columns(width, tokens.len(), |first, last| {
+            for (t, &token) in tokens.iter().enumerate() {
+                let at = token as usize * width;
+                // SAFETY: tasks have different columns.
+                let to = unsafe { d_table.range(at + first..at + last) };
+                accumulate(self.set, to, scale as f32, &d_out[t * width + first..t * width + last]);
+            }
+        });
+    }
+
+    /// `sums += Σ_t x[t]`, `x`: `[n, width]`.
+    pub(super) fn add_column_sums(&self, n: usize, width: usize, x: &[f32], sums: &mut [f32]) {
+        let sums = Shared::new(&mut sums[..width]);
+        self.columns(width, n, |first, last| {
+            // SAFETY: tasks have different columns.
+            let to = unsafe { sums.range(first..last) };
+            for t in 0..n {
+                accumulate(self.set, to, 1.0, &x[t * width + first..t * width + last]);
+            }
+        });
+    }
+
+    pub(super) fn gather_rows(&self, width: usize, x: &[f32], index: &[usize], out: &mut [f32]) {
+        self.threads.rows(index.len(), 2 * width, [(out, width)], |rows, [out]| {
+            for (&from, out) in index[rows].iter().zip(out.chunks_exact_mut(width)) {
+                out.copy_from_slice(&x[from * width..(from + 1) * width]);
+            }
+        });
+    }
+
+    pub(super) fn scatter_rows(&self, width: usize, x: &[f32], index: &[usize], out: &mut [f32]) {
+        let out = Shared::new(out);
+        self.threads.rows(index.len(), 3 * width, [], |rows, []| {
+            for i in rows {
+                // SAFETY: `index` has no repeats, by the contract of `Backend::scatter_add`.
+                let to = unsafe { out.range(index[i] * width..(index[i] + 1) * width) };
+                accumulate(self.set, to, 1.0, &x[i * width..(i + 1) * width]);
+            }
+        });
+    }
+
+    pub(super) fn add_numbers(&self, x: &[f32], out: &mut [f32]) {
+        self.threads.rows(x.len(), 3, [(out, 1)], |range, [out]| accumulate(self.set, out, 1.0, &x[range]));
+    }
+}

@@ -1,0 +1,245 @@
+//! The few vector operations that loops over arrays do not become by themselves, for each instruction set.
+//!
+//! Everything here is `#[inline(always)]`: it takes on the target features of the kernel copy it is used in
+//! (see `kernel!`). Outside one, an implementation must not be called.
+
+use super::tile::{Tile, run_tile};
+
+/// One instruction set's vectors of `f32`.
+pub(super) trait Simd: Copy {
+    /// A vector.
+    type Vector: Copy;
+    /// Numbers in a vector.
+    const LANES: usize;
+    /// Rows of a tile of a matrix product.
+    const TILE_ROWS: usize;
+    /// Columns of a tile: two vectors.
+    const TILE_COLUMNS: usize = 2 * Self::LANES;
+
+    /// All zeros.
+    ///
+    /// # Safety
+    /// The machine has the instruction set.
+    unsafe fn zero() -> Self::Vector;
+    /// All `x`.
+    ///
+    /// # Safety
+    /// The machine has the instruction set.
+    unsafe fn splat(x: f32) -> Self::Vector;
+    /// `LANES` numbers from anywhere.
+    ///
+    /// # Safety
+    /// The machine has the instruction set; `from` is readable for `LANES` numbers.
+    unsafe fn load(from: *const f32) -> Self::Vector;
+    /// `LANES` numbers to anywhere.
+    ///
+    /// # Safety
+    /// The machine has the instruction set; `to` is writable for `LANES` numbers.
+    unsafe fn store(to: *mut f32, x: Self::Vector);
+    /// `a + b`.
+    ///
+    /// # Safety
+    /// The machine has the instruction set.
+    unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a·b + c`.
+    ///
+    /// # Safety
+    /// The machine has the instruction set.
+    unsafe fn multiply_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// Asks for the cache line of `at`, which need not be readable, in the first-level cache (`LEVEL` 1) or the second.
+    ///
+    /// # Safety
+    /// The machine has the instruction set.
+    unsafe fn prefetch<const LEVEL: usize>(at: *const f32);
+    /// One tile of a matrix product: a function of its own, so that its loop gets all the registers.
+    ///
+    /// # Safety
+    /// The machine has the instruction set; see [`Tile`] for the pointers.
+    unsafe fn tile(tile: &Tile);
+    /// `to[c·to_row + r] = from[r·from_row + c]` for `r, c < 8`, written in the order of `c`: where `to_row` is less than
+    /// 8, a line is cut short by the next.
+    ///
+    /// # Safety
+    /// The machine has the instruction set; those numbers are readable and writable.
+    unsafe fn transpose(from: *const f32, from_row: usize, to: *mut f32, to_row: usize);
+    /// `a·b + c` of single numbers, in one rounding where the set has that.
+    fn mul_add(a: f32, b: f32, c: f32) -> f32;
+}
+
+/// Any machine.
+#[derive(Clone, Copy)]
+pub(super) struct Portable;
+
+impl Simd for Portable {
+    type Vector = [f32; 4];
+    const LANES: usize = 4;
+    const TILE_ROWS: usize = 6;
+
+    #[inline(always)]
+    unsafe fn zero() -> [f32; 4] {
+        [0.0; 4]
+    }
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> [f32; 4] {
+        [x; 4]
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> [f32; 4] {
+        // SAFETY: readable for `LANES` numbers by contract.
+        unsafe { from.cast::<[f32; 4]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, x: [f32; 4]) {
+        // SAFETY: writable for `LANES` numbers by contract.
+        unsafe { to.cast::<[f32; 4]>().write_unaligned(x) }
+    }
+    #[inline(always)]
+    unsafe fn add(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+    #[inline(always)]
+    unsafe fn multiply_add(a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
+        std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+    #[inline(always)]
+    unsafe fn prefetch<const LEVEL: usize>(_: *const f32) {}
+    #[inline(never)]
+    unsafe fn tile(tile: &Tile) {
+        // SAFETY: passed on.
+        unsafe { run_tile::<Self, { Self::TILE_ROWS }>(tile) }
+    }
+    #[inline(always)]
+    unsafe fn transpose(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+        for c in 0..8 {
+            for r in 0..8 {
+                // SAFETY: the caller's.
+                unsafe { *to.add(c * to_row + r) = *from.add(r * from_row + c) }
+            }
+        }
+    }
+    #[inline(always)]
+    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
+        a * b + c
+    }
+}
+
+/// Pairs, then quadruples, then halves change places.
+///
+/// # Safety
+/// The machine has AVX2; see [`Simd::transpose`] for the pointers.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn transpose_avx2(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+    use std::arch::x86_64::{
+        _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_unpackhi_ps,
+        _mm256_unpacklo_ps,
+    };
+    // SAFETY: readable by contract.
+    let rows: [_; 8] = std::array::from_fn(|r| unsafe { _mm256_loadu_ps(from.add(r * from_row)) });
+    let pairs: [_; 8] = std::array::from_fn(|i| {
+        let (a, b) = (rows[i / 2 * 2], rows[i / 2 * 2 + 1]);
+        if i % 2 == 0 { _mm256_unpacklo_ps(a, b) } else { _mm256_unpackhi_ps(a, b) }
+    });
+    let quads: [_; 8] = std::array::from_fn(|i| {
+        let (a, b) = (pairs[i / 4 * 4 + i % 4 / 2], pairs[i / 4 * 4 + i % 4 / 2 + 2]);
+        if i % 2 == 0 { _mm256_shuffle_ps::<0x44>(a, b) } else { _mm256_shuffle_ps::<0xEE>(a, b) }
+    });
+    for i in 0..8 {
+        let (a, b) = (quads[i % 4], quads[i % 4 + 4]);
+        let line =
+            if i < 4 { _mm256_permute2f128_ps::<0x20>(a, b) } else { _mm256_permute2f128_ps::<0x31>(a, b) };
+        // SAFETY: writable by contract.
+        unsafe { _mm256_storeu_ps(to.add(i * to_row), line) }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+macro_rules! x86 {
+    ($(#[$attribute:meta])* $name:ident, $features:literal, $vector:ident, $lanes:literal, $rows:literal, $zero:ident, $splat:ident, $load:ident, $store:ident, $add:ident, $fma:ident) => {
+        $(#[$attribute])*
+        #[derive(Clone, Copy)]
+        pub(super) struct $name;
+
+        impl Simd for $name {
+            type Vector = std::arch::x86_64::$vector;
+            const LANES: usize = $lanes;
+            const TILE_ROWS: usize = $rows;
+
+            #[inline(always)]
+            unsafe fn zero() -> Self::Vector {
+                // SAFETY: the machine has the instructions by contract.
+                unsafe { std::arch::x86_64::$zero() }
+            }
+            #[inline(always)]
+            unsafe fn splat(x: f32) -> Self::Vector {
+                // SAFETY: the machine has the instructions by contract.
+                unsafe { std::arch::x86_64::$splat(x) }
+            }
+            #[inline(always)]
+            unsafe fn load(from: *const f32) -> Self::Vector {
+                // SAFETY: instructions and `LANES` readable numbers by contract.
+                unsafe { std::arch::x86_64::$load(from) }
+            }
+            #[inline(always)]
+            unsafe fn store(to: *mut f32, x: Self::Vector) {
+                // SAFETY: instructions and `LANES` writable numbers by contract.
+                unsafe { std::arch::x86_64::$store(to, x) }
+            }
+            #[inline(always)]
+            unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector {
+                // SAFETY: the machine has the instructions by contract.
+                unsafe { std::arch::x86_64::$add(a, b) }
+            }
+            #[inline(always)]
+            unsafe fn multiply_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
+                // SAFETY: the machine has the instructions by contract.
+                unsafe { std::arch::x86_64::$fma(a, b, c) }
+            }
+            #[inline(always)]
+            unsafe fn prefetch<const LEVEL: usize>(at: *const f32) {
+                use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+                // SAFETY: SSE is part of x86-64, and a prefetch of any address is harmless.
+                unsafe {
+                    if LEVEL == 1 {
+                        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+                    } else {
+                        _mm_prefetch::<_MM_HINT_T1>(at.cast());
+                    }
+                }
+            }
+            #[inline(always)]
+            unsafe fn tile(tile: &Tile) {
+                #[inline(never)]
+                #[target_feature(enable = $features)]
+                unsafe fn run(tile: &Tile) {
+                    // SAFETY: passed on.
+                    unsafe { run_tile::<$name, $rows>(tile) }
+                }
+                // SAFETY: passed on.
+                unsafe { run(tile) }
+            }
+            #[inline(always)]
+            unsafe fn transpose(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+                // SAFETY: both sets have AVX2; the rest is the caller's.
+                unsafe { transpose_avx2(from, from_row, to, to_row) }
+            }
+            #[inline(always)]
+            fn mul_add(a: f32, b: f32, c: f32) -> f32 {
+                a.mul_add(b, c)
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+x86!(
+    /// AVX2 and FMA: a 6 × 16 tile takes 12 of the 16 registers.
+    Avx2, "avx2,fma", __m256, 8, 6, _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_fmadd_ps
+);
+
+#[cfg(target_arch = "x86_64")]
+x86!(
+    /// AVX-512: a 14 × 32 tile takes 28 of the 32 registers.
+    Avx512, "avx512f,avx2,fma", __m512, 16, 14, _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps
+);
