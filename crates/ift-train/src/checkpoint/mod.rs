@@ -1,0 +1,195 @@
+//! `checkpoints/step-N/`: a Hugging Face folder, and in `trainer_state/` what it takes to go on bit for bit.
+//!
+//! A checkpoint is written under another name, synced, sealed with a marker that holds the size and hash of every file,
+//! and renamed. Only then are older ones removed. Resuming takes the newest one whose marker agrees with its files.
+
+mod marker;
+mod state;
+mod tensors;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ift_backend::{Backend, Element, NumberType};
+use ift_model::Model;
+
+use crate::states::OptimizerStates;
+use crate::{Optimizer, TrainError, durable};
+use marker::Marker;
+pub use state::State;
+use tensors::{Exact, Stored, read_parts};
+
+const TRAINER: &str = "trainer_state";
+const STATE: &str = "trainer_state/state.json";
+const WEIGHTS: &str = "trainer_state/weights.safetensors";
+const OPTIMIZER: &str = "trainer_state/optimizer.safetensors";
+
+/// The checkpoints of a run.
+pub(crate) struct Checkpoints {
+    folder: PathBuf,
+}
+
+/// A complete checkpoint.
+pub(crate) struct Checkpoint {
+    pub path: PathBuf,
+    pub state: State,
+}
+
+impl Checkpoints {
+    /// Those in a folder, which need not exist yet.
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// The newest complete one, and why newer ones were passed over.
+    pub fn newest(&self) -> Result<(Option<Checkpoint>, Vec<String>), TrainError> {
+        let mut notices = Vec::new();
+        for (_, path) in self.list()?.into_iter().rev() {
+            match open(&path) {
+                Ok(state) => return Ok((Some(Checkpoint { path, state }), notices)),
+                Err(problem) => {
+                    notices.push(format!(
+                        "passed over the incomplete checkpoint `{}`: {problem}",
+                        path.display()
+                    ));
+                }
+            }
+        }
+        Ok((None, notices))
+    }
+
+    /// Writes a checkpoint, then removes all but the `keep` newest.
+    pub fn save<B: Backend>(
+        &self,
+        state: &State,
+        model: &Model<B>,
+        states: &OptimizerStates<B>,
+        optimizer: &Optimizer,
+        number: NumberType,
+        keep: usize,
+    ) -> Result<PathBuf, TrainError> {
+        let path = self.folder.join(format!("step-{}", state.step));
+        let written = durable::write_folder(&path, |folder| {
+            model.save(folder, number)?;
+            write_trainer(folder, state, model, states, optimizer, number)?;
+            durable::sync_tree(folder)?;
+            Marker::write(folder)
+        });
+        if let Err(source) = written {
+            let before = self.list()?.into_iter().rev().find(|(step, _)| *step < state.step);
+            let (step, previous) = (state.step, before.map(|(_, path)| path));
+            return Err(TrainError::Checkpoint { step, previous, source: Box::new(source) });
+        }
+        let old: Vec<_> = self.list()?.into_iter().filter(|(step, _)| *step < state.step).collect();
+        let surplus = (old.len() + 1).saturating_sub(keep);
+        old.iter().take(surplus).try_for_each(|(_, path)| durable::remove(path))?;
+        Ok(path)
+    }
+
+    /// `step-N` folders, by step.
+    fn list(&self) -> Result<Vec<(u64, PathBuf)>, TrainError> {
+        if !self.folder.exists() {
+            return Ok(Vec::new());
+        }
+        let step = |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok();
+        let entries = durable::entries(&self.folder)?;
+        let mut steps: Vec<(u64, PathBuf)> =
+            entries.into_iter().filter_map(|p| Some((step(&p)?, p))).collect();
+        steps.sort();
+        Ok(steps)
+    }
+}
+
+impl Checkpoint {
+    /// Puts the checkpoint's weights and optimizer states in place.
+    pub fn restore<B: Backend>(
+        &self,
+        backend: &B,
+        model: &mut Model<B>,
+        states: &mut OptimizerStates<B>,
+        optimizer: &Optimizer,
+    ) -> Result<(), TrainError> {
+        let exact = self.path.join(WEIGHTS);
+        let files = if exact.exists() { vec![exact] } else { model_files(&self.path)? };
+        let stored = Stored::open(files)?;
+        let tensors = stored.tensors()?;
+        for i in 0..model.parameters().len() {
+            let values = read_parts::<B>(&tensors, &model.parameters()[i], str::to_owned)?;
+            backend.write_weight(model.weight_mut(i), &values);
+        }
+        if optimizer.state_names().is_empty() {
+            return Ok(());
+        }
+        let stored = Stored::open(vec![self.path.join(OPTIMIZER)])?;
+        let tensors = stored.tensors()?;
+        for (parameter, accumulators) in model.parameters().iter().zip(&mut states.by_parameter) {
+            for (accumulator, state) in accumulators.iter_mut().zip(optimizer.state_names()) {
+                let values = read_parts::<B>(&tensors, parameter, |tensor| state_name(tensor, state))?;
+                backend.write_accumulator(accumulator, &values);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The state of a checkpoint that is complete, or what is wrong with it.
+fn open(path: &Path) -> Result<State, String> {
+    let exact = path.join(WEIGHTS).exists();
+    let is_read = |name: &str| name.starts_with(TRAINER) || (!exact && name.ends_with(".safetensors"));
+    Marker::verify(path, is_read)?;
+    let text = fs::read_to_string(path.join(STATE)).map_err(|e| format!("`{STATE}`: {e}"))?;
+    let state: State = serde_json::from_str(&text).map_err(|e| format!("`{STATE}`: {e}"))?;
+    state.check_format()?;
+    Ok(state)
+}
+
+fn write_trainer<B: Backend>(
+    folder: &Path,
+    state: &State,
+    model: &Model<B>,
+    states: &OptimizerStates<B>,
+    optimizer: &Optimizer,
+    number: NumberType,
+) -> Result<(), TrainError> {
+    let trainer = folder.join(TRAINER);
+    fs::create_dir(&trainer).map_err(TrainError::io("create", &trainer))?;
+    let backend = model.backend();
+    if number.size() < B::Element::NUMBER.size() {
+        let mut weights = Vec::new();
+        for (i, parameter) in model.parameters().iter().enumerate() {
+            for tensor in &parameter.tensors {
+                let values = Box::new(move || backend.read_weight(model.weight(i), tensor.range()));
+                weights.push((tensor.name.clone(), Exact { shape: &tensor.shape, values }));
+            }
+        }
+        tensors::write(&folder.join(WEIGHTS), weights)?;
+    }
+    if !optimizer.state_names().is_empty() {
+        let mut memory = Vec::new();
+        for (parameter, accumulators) in model.parameters().iter().zip(&states.by_parameter) {
+            for (accumulator, state) in accumulators.iter().zip(optimizer.state_names()) {
+                for tensor in &parameter.tensors {
+                    let values = Box::new(move || backend.read_accumulator(accumulator, tensor.range()));
+                    let tensor_state = Exact { shape: &tensor.shape, values };
+                    memory.push((state_name(&tensor.name, state), tensor_state));
+                }
+            }
+        }
+        tensors::write(&folder.join(OPTIMIZER), memory)?;
+    }
+    let path = folder.join(STATE);
+    let text = serde_json::to_string_pretty(state);
+    let text = text.map_err(|e| TrainError::file(&path, format!("cannot be written: {e}")))?;
+    durable::write_file(&path, text.as_bytes())
+}
+
+fn state_name(tensor: &str, state: &str) -> String {
+    format!("{tensor}.{state}")
+}
+
+/// The safetensors files of a Hugging Face folder that this program wrote.
+fn model_files(folder: &Path) -> Result<Vec<PathBuf>, TrainError> {
+    let mut paths = durable::entries(folder)?;
+    paths.retain(|path| path.extension().is_some_and(|e| e == "safetensors"));
+    Ok(paths)
+}

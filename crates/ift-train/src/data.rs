@@ -1,0 +1,50 @@
+//! The rows of a run, and the tokenizer that made them.
+
+use ift_data::{ChatTokenizer, Dataset, Mode, Row};
+use ift_methods::Method;
+
+use crate::{Recipe, RowError, TrainError};
+
+/// Training rows, and held-out ones where the recipe asks for them.
+#[derive(Debug)]
+pub struct Data {
+    /// The model's tokenizer, with the chat template in use.
+    pub tokenizer: ChatTokenizer,
+    /// What is trained on.
+    pub train: Dataset,
+    /// What is measured on.
+    pub held_out: Option<Dataset>,
+}
+
+impl Data {
+    /// Reads what a recipe's `[data]` table names, with the tokenizer of its model. `clock` is the time, in seconds since
+    /// 1970, that a chat template with a date writes: a resumed run must write that of its beginning.
+    ///
+    /// # Errors
+    /// If the tokenizer or a file cannot be read, or no row is left.
+    pub fn load(recipe: &Recipe, clock: i64) -> Result<Self, TrainError> {
+        let tokenizer = ChatTokenizer::from_folder(&recipe.model.path, recipe.data.template.as_deref())?
+            .at_time(clock)?;
+        let mode = if matches!(recipe.method, Method::Lm(_)) { Mode::Text } else { Mode::Chat };
+        let (train, held_out) = ift_data::load(&recipe.data, &tokenizer, mode)?;
+        Ok(Self { tokenizer, train, held_out })
+    }
+
+    /// Makes sure that the model knows every token, before hours of training meet one that it does not.
+    ///
+    /// # Errors
+    /// Names the first row with such a token.
+    pub fn check_vocabulary(&self, vocabulary: usize) -> Result<(), RowError> {
+        let sets = [Some(&self.train), self.held_out.as_ref()];
+        sets.into_iter().flatten().flat_map(|set| &set.rows).try_for_each(|row| check_row(row, vocabulary))
+    }
+}
+
+fn check_row(row: &Row, vocabulary: usize) -> Result<(), RowError> {
+    match row.tokens.iter().find(|&&token| token as usize >= vocabulary) {
+        Some(&token) => {
+            Err(RowError::Token { source_file: row.source, record: row.record, token, vocabulary })
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,155 @@
+//! Files and folders that are whole or absent, even after a kill or a power cut: written beside, synced, renamed.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::TrainError;
+
+/// Ends the names of things being written; what a killed run leaves of them is removed at the next start.
+const UNFINISHED: &str = ".unfinished";
+
+/// Writes a file as a whole, replacing an earlier one.
+pub(crate) fn write_file(path: &Path, contents: &[u8]) -> Result<(), TrainError> {
+    let beside = beside(path, "");
+    let mut file = File::create(&beside).map_err(TrainError::io("create", &beside))?;
+    file.write_all(contents).map_err(TrainError::io("write", &beside))?;
+    file.sync_all().map_err(TrainError::io("write", &beside))?;
+    fs::rename(&beside, path).map_err(TrainError::io("write", path))?;
+    sync_parent(path)
+}
+
+/// Makes a folder as a whole, replacing an earlier one: `fill` writes into a folder beside it, which takes its place when
+/// everything is on disk. If that fails, the target is as it was.
+pub(crate) fn write_folder(
+    target: &Path,
+    fill: impl FnOnce(&Path) -> Result<(), TrainError>,
+) -> Result<(), TrainError> {
+    let beside = beside(target, "");
+    remove(&beside)?;
+    fs::create_dir_all(&beside).map_err(TrainError::io("create", &beside))?;
+    let filled = fill(&beside).and_then(|()| sync_tree(&beside)).and_then(|()| replace(&beside, target));
+    if filled.is_err() {
+        // The first error is the one to report; leftovers are removed at the next start as well.
+        let _ = remove(&beside);
+    }
+    filled
+}
+
+fn replace(beside: &Path, target: &Path) -> Result<(), TrainError> {
+    let old = self::beside(target, ".old");
+    remove(&old)?;
+    if target.exists() {
+        fs::rename(target, &old).map_err(TrainError::io("rename", target))?;
+    }
+    fs::rename(beside, target).map_err(TrainError::io("rename", beside))?;
+    sync_parent(target)?;
+    remove(&old)
+}
+
+/// Syncs every file below a folder, and the folders.
+pub(crate) fn sync_tree(folder: &Path) -> Result<(), TrainError> {
+    for path in entries(folder)? {
+        if path.is_dir() {
+            sync_tree(&path)?;
+        } else {
+            sync(&path)?;
+        }
+    }
+    sync_folder(folder)
+}
+
+/// Removes what a killed run was writing in a folder.
+pub(crate) fn remove_unfinished(folder: &Path) -> Result<(), TrainError> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    let unfinished = |path: &PathBuf| {
+        path.file_name()
+            .and_then(|n| n.to_str())
+            .is_some_and(|n| n.starts_with('.') && n.ends_with(UNFINISHED))
+    };
+    entries(folder)?.iter().filter(|path| unfinished(path)).try_for_each(|path| remove(path))
+}
+
+/// Removes a file or folder, if there is one.
+pub(crate) fn remove(path: &Path) -> Result<(), TrainError> {
+    let removed = match path.symlink_metadata() {
+        Err(_) => return Ok(()),
+        Ok(kind) if kind.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+    };
+    removed.map_err(TrainError::io("remove", path))
+}
+
+/// The paths in a folder, sorted.
+pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, TrainError> {
+    let read = fs::read_dir(folder).map_err(TrainError::io("read", folder))?;
+    let paths: Result<Vec<_>, _> = read.map(|entry| entry.map(|e| e.path())).collect();
+    let mut paths = paths.map_err(TrainError::io("read", folder))?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// `.NAME[.old].unfinished` in the same folder.
+fn beside(path: &Path, kind: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}{kind}{UNFINISHED}"))
+}
+
+fn sync(path: &Path) -> Result<(), TrainError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(TrainError::io("write", path))
+}
+
+fn sync_parent(path: &Path) -> Result<(), TrainError> {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => sync_folder(parent),
+        _ => sync_folder(Path::new(".")),
+    }
+}
+
+/// A rename is on disk when its folder is. Only Unix can open a folder to say so.
+fn sync_folder(folder: &Path) -> Result<(), TrainError> {
+    if cfg!(unix) { sync(folder) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_folder_leaves_the_old_one() {
+        let root = tempfile::tempdir().unwrap();
+        let target = root.path().join("model");
+        write_folder(&target, |f| write_file(&f.join("a"), b"1")).unwrap();
+        let full = |f: &Path| {
+            write_file(&f.join("a"), b"2")?;
+            Err(TrainError::file(f, "no space left"))
+        };
+        assert!(write_folder(&target, full).is_err());
+        assert_eq!(fs::read(target.join("a")).unwrap(), b"1");
+        assert_eq!(entries(root.path()).unwrap(), [target]);
+    }
+
+    #[test]
+    fn a_new_folder_replaces_the_old_one_whole() {
+        let root = tempfile::tempdir().unwrap();
+        let target = root.path().join("model");
+        write_folder(&target, |f| write_file(&f.join("a"), b"1")).unwrap();
+        write_folder(&target, |f| write_file(&f.join("b"), b"2")).unwrap();
+        assert_eq!(entries(&target).unwrap(), [target.join("b")]);
+        assert_eq!(entries(root.path()).unwrap(), [target]);
+    }
+
+    #[test]
+    fn only_leftovers_are_removed() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join(".step-4.unfinished")).unwrap();
+        fs::write(root.path().join(".step-4.unfinished/model.safetensors"), "half").unwrap();
+        fs::write(root.path().join(".metrics.jsonl.unfinished"), "half").unwrap();
+        fs::write(root.path().join("notes.unfinished"), "mine").unwrap();
+        remove_unfinished(root.path()).unwrap();
+        assert_eq!(entries(root.path()).unwrap(), [root.path().join("notes.unfinished")]);
+        remove_unfinished(&root.path().join("nowhere")).unwrap();
+    }
+}

@@ -1,0 +1,57 @@
+//! The training run: from a [`Recipe`] to a trained model folder.
+//!
+//! [`train`] reads top to bottom: data, model, plan, then step after step *forward and backward over the step's rows*
+//! ([`accumulate`]) → *norm and clipping* → *optimizer update* → *metrics*, with evaluations and checkpoints in between.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `recipe`, `optimizer`, `schedule` | the recipe's tables, and what they say about a step |
+//! | `data`, `plan` | the rows, and which of them form which step |
+//! | `micro_batch`, `step` | forward and backward over rows |
+//! | `gradient`, `states` | norm, clipping and update of everything that learns |
+//! | `evaluate`, `samples` | the loss on held-out rows, and answers to the recipe's prompts |
+//! | `metrics`, `tensorboard`, `log` | the records of a run |
+//! | `durable`, `output`, `checkpoint` | files that are whole or absent, the run's folder, and its checkpoints |
+//! | `observer`, `run` | what a run tells, and the run |
+//!
+//! *Invariants.* A run is a pure function of recipe and data: which rows form a step, λ,
+//! the learning rate and every draw follow from the step's number, so nothing random is saved and a resumed run has the
+//! bits of one that was never interrupted. Losses and gradients are sums with a count, divided once a step: the split
+//! into micro-batches does not change them. Nothing here prints.
+
+mod checkpoint;
+mod data;
+mod durable;
+mod error;
+mod evaluate;
+mod gradient;
+mod log;
+mod metrics;
+mod micro_batch;
+mod observer;
+mod optimizer;
+mod output;
+mod plan;
+mod recipe;
+mod run;
+mod samples;
+mod schedule;
+mod states;
+mod step;
+mod tensorboard;
+
+pub use checkpoint::State;
+pub use data::Data;
+pub use error::TrainError;
+pub use evaluate::evaluate;
+pub use metrics::{EvalMetrics, Metrics, Sample, StepMetrics};
+pub use micro_batch::RowError;
+pub use observer::{Observer, Phase, Progress, Start};
+pub use optimizer::{AdamW, Optimizer, RmsProp, Sgd};
+pub use plan::{Plan, Position};
+pub use recipe::{
+    CheckpointTable, EvalTable, GenerateTable, ModelTable, OutputTable, Precision, Recipe, SaveAs, TrainTable,
+};
+pub use run::{Outcome, RunOptions, train};
+pub use schedule::{Curve, Schedule};
+pub use step::{RowDetail, StepContext, Sums, accumulate, accumulate_with, score};

@@ -1,0 +1,206 @@
+//! What is measured, and `metrics.jsonl`: one line for each step, evaluation and sample.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{TrainError, durable};
+
+/// A line of `metrics.jsonl`, told apart by its field `kind`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Metrics {
+    /// An optimizer step.
+    Step(StepMetrics),
+    /// A look at the held-out rows.
+    Eval(EvalMetrics),
+    /// An answer to a prompt of `generate.prompts`.
+    Sample(Sample),
+}
+
+/// What an optimizer step did. Losses are means in the method's reduction, in nats.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepMetrics {
+    /// The step, from 1.
+    pub step: u64,
+    /// Epochs behind the run after this step, with the fraction of the current one.
+    pub epoch: f64,
+    /// The method's loss.
+    pub loss: f64,
+    /// The plain loss of the first pass, on the data's own tokens (SFT's loss); only for methods of two passes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_pass_loss: Option<f64>,
+    /// The plain loss of the second pass, without weights; only for methods of two passes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unweighted_loss: Option<f64>,
+    /// λ of this step; only for methods of two passes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lambda: Option<f64>,
+    /// Share of targets whose likelihood the gradient pushes down; only for methods of two passes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pushed_down: Option<f64>,
+    /// Learning rate.
+    pub lr: f64,
+    /// Global norm of the gradient, before clipping.
+    pub grad_norm: f64,
+    /// Rows.
+    pub rows: u64,
+    /// Scored targets.
+    pub targets: u64,
+    /// Tokens of the rows.
+    pub tokens: u64,
+    /// Wall-clock time of forward, backward and update.
+    pub seconds: f64,
+    /// `tokens / seconds`.
+    pub tokens_per_second: f64,
+    /// Most resident memory of the process so far, where the system tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_memory_bytes: Option<u64>,
+}
+
+/// The loss on the held-out rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EvalMetrics {
+    /// Steps done.
+    pub step: u64,
+    /// The plain negative log-likelihood (SFT's loss) in the method's reduction, in nats.
+    pub loss: f64,
+    /// Mean negative log-likelihood of a target, in nats.
+    pub nll_per_target: f64,
+    /// `exp(nll_per_target)`.
+    pub perplexity: f64,
+    /// Rows.
+    pub rows: u64,
+    /// Scored targets.
+    pub targets: u64,
+    /// Wall-clock time.
+    pub seconds: f64,
+}
+
+/// An answer to a prompt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Steps done.
+    pub step: u64,
+    /// The prompt.
+    pub prompt: String,
+    /// The answer.
+    pub answer: String,
+}
+
+/// Only the step of a line.
+#[derive(Deserialize)]
+struct Line {
+    step: u64,
+}
+
+/// `metrics.jsonl` of a run, being written.
+pub(crate) struct MetricsFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl MetricsFile {
+    /// An empty file, replacing an earlier one.
+    pub fn create(path: &Path) -> Result<Self, TrainError> {
+        durable::write_file(path, b"")?;
+        Self::append(path)
+    }
+
+    /// The file of an interrupted run, without its lines beyond `step`: they will be written again. A last line that
+    /// was cut off goes too.
+    pub fn resume(path: &Path, step: u64) -> Result<Self, TrainError> {
+        let text =
+            if path.exists() { fs::read(path).map_err(TrainError::io("read", path))? } else { Vec::new() };
+        let kept = text.split_inclusive(|&byte| byte == b'\n').filter(|line| {
+            let known = line.ends_with(b"\n").then(|| serde_json::from_slice::<Line>(line).ok()).flatten();
+            known.is_some_and(|line| line.step <= step)
+        });
+        durable::write_file(path, &kept.collect::<Vec<_>>().concat())?;
+        Self::append(path)
+    }
+
+    fn append(path: &Path) -> Result<Self, TrainError> {
+        let file = OpenOptions::new().append(true).open(path).map_err(TrainError::io("open", path))?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Appends a line.
+    pub fn write(&mut self, metrics: &Metrics) -> Result<(), TrainError> {
+        let line = serde_json::to_string(metrics);
+        let line =
+            line.map_err(|e| TrainError::file(&self.path, format!("a line cannot be written: {e}")))?;
+        self.file.write_all(format!("{line}\n").as_bytes()).map_err(TrainError::io("write", &self.path))
+    }
+
+    /// Makes sure that every line so far survives a power cut.
+    pub fn sync(&self) -> Result<(), TrainError> {
+        self.file.sync_all().map_err(TrainError::io("write", &self.path))
+    }
+}
+
+/// Most resident memory of this process so far, in bytes; `None` where the system does not tell.
+pub(crate) fn peak_memory() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn eval(step: u64) -> Metrics {
+        let (loss, seconds) = (0.5, 0.25);
+        Metrics::Eval(EvalMetrics {
+            step,
+            loss,
+            nll_per_target: loss,
+            perplexity: loss.exp(),
+            rows: 1,
+            targets: 2,
+            seconds,
+        })
+    }
+
+    #[test]
+    fn resuming_cuts_off_what_was_not_saved() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("metrics.jsonl");
+        let mut file = MetricsFile::create(&path).unwrap();
+        for step in [0, 1, 2, 2] {
+            file.write(&eval(step)).unwrap();
+        }
+        let before = fs::read(&path).unwrap();
+        for step in [3, 4] {
+            file.write(&eval(step)).unwrap();
+        }
+        fs::write(&path, [fs::read(&path).unwrap(), b"{\"kind\":\"eval\",\"step\":1".to_vec()].concat())
+            .unwrap();
+        let mut file = MetricsFile::resume(&path, 2).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), before);
+        file.write(&eval(3)).unwrap();
+        file.sync().unwrap();
+        let lines = fs::read_to_string(&path).unwrap();
+        let last: Metrics = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+        assert_eq!((last, lines.lines().count()), (eval(3), 5));
+    }
+
+    #[test]
+    fn a_missing_file_starts_empty() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("metrics.jsonl");
+        MetricsFile::resume(&path, 2).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn peak_memory_is_at_least_what_is_held() {
+        let held = vec![1u8; 50 << 20];
+        assert!(peak_memory().unwrap() >= held.iter().map(|&b| u64::from(b)).sum::<u64>());
+    }
+}

@@ -1,0 +1,127 @@
+//! The run's folder: who may write to it, and what an earlier run left.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::Checkpoints;
+use crate::{TrainError, durable};
+
+/// The output folder, locked for this process.
+pub(crate) struct RunFolder {
+    path: PathBuf,
+    /// Unlocked by the system when it is closed, however the process ends.
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Makes and locks the folder, and removes what a killed run was writing.
+    ///
+    /// # Errors
+    /// If another process holds it, or it holds a run and nobody asked to `resume`.
+    pub fn open(path: &Path, resume: bool) -> Result<Self, TrainError> {
+        fs::create_dir_all(path).map_err(TrainError::io("create", path))?;
+        let lock = lock(path)?;
+        let this = Self { path: path.to_owned(), _lock: lock };
+        if !resume {
+            let traces = ["recipe.toml", "metrics.jsonl", "checkpoints", "model"];
+            if let Some(found) = traces.into_iter().find(|name| path.join(name).exists()) {
+                return Err(TrainError::OutputInUse { path: path.to_owned(), found });
+            }
+        }
+        durable::remove_unfinished(path)?;
+        durable::remove_unfinished(&path.join("checkpoints"))?;
+        Ok(this)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+    pub fn recipe(&self) -> PathBuf {
+        self.path.join("recipe.toml")
+    }
+    pub fn metrics(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+    pub fn tensorboard(&self) -> PathBuf {
+        self.path.join("tensorboard")
+    }
+    pub fn model(&self) -> PathBuf {
+        self.path.join("model")
+    }
+    pub fn checkpoints(&self) -> Checkpoints {
+        Checkpoints::new(self.path.join("checkpoints"))
+    }
+}
+
+/// Locks `run.lock`, which names its holder for the message that others get. The system drops the lock of a process that
+/// died, so there are no stale ones.
+fn lock(folder: &Path) -> Result<File, TrainError> {
+    let path = folder.join("run.lock");
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let mut file = opened.map_err(TrainError::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        // Some network file systems have no locks; that must not keep anybody from training.
+        Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {}
+        Err(TryLockError::Error(e)) => return Err(TrainError::io("lock", &path)(e)),
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            // The message is as good as what the holder managed to write.
+            let _ = file.read_to_string(&mut holder);
+            let holder = if holder.is_empty() { "a process".to_owned() } else { holder.trim().to_owned() };
+            return Err(TrainError::Locked { path: folder.to_owned(), holder });
+        }
+    }
+    file.set_len(0).map_err(TrainError::io("write", &path))?;
+    let holder = format!("process {}\n", std::process::id());
+    file.write_all(holder.as_bytes()).map_err(TrainError::io("write", &path))?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_has_one_run_at_a_time() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("deep/run");
+        let first = RunFolder::open(&folder, false).unwrap();
+        let message = RunFolder::open(&folder, true).err().unwrap().to_string();
+        assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
+        drop(first);
+        RunFolder::open(&folder, false).unwrap();
+    }
+
+    #[test]
+    fn a_lock_file_that_nobody_holds_is_taken_over() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("run.lock"), "process 123456789\n").unwrap();
+        let run = RunFolder::open(root.path(), false).unwrap();
+        let text = fs::read_to_string(run.path().join("run.lock")).unwrap();
+        assert_eq!(text, format!("process {}\n", std::process::id()));
+    }
+
+    #[test]
+    fn an_earlier_run_is_neither_overwritten_nor_mixed() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("notes.txt"), "mine").unwrap();
+        drop(RunFolder::open(root.path(), false).unwrap());
+        fs::write(root.path().join("metrics.jsonl"), "").unwrap();
+        let message = RunFolder::open(root.path(), false).err().unwrap().to_string();
+        assert!(message.contains("`metrics.jsonl`") && message.contains("--resume"), "{message}");
+        RunFolder::open(root.path(), true).unwrap();
+    }
+
+    #[test]
+    fn leftovers_of_a_killed_run_are_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let half = root.path().join("checkpoints/.step-8.unfinished/trainer_state");
+        fs::create_dir_all(&half).unwrap();
+        fs::create_dir_all(root.path().join(".model.unfinished")).unwrap();
+        RunFolder::open(root.path(), true).unwrap();
+        assert!(!half.exists() && !root.path().join(".model.unfinished").exists());
+        assert!(root.path().join("checkpoints").exists());
+    }
+}

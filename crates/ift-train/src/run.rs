@@ -1,0 +1,402 @@
+//! A training run, top to bottom.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ift_backend::{Backend, Cpu, Reference};
+use ift_data::Row;
+use ift_model::{Gradients, Model};
+
+use crate::checkpoint::{Checkpoint, Checkpoints, State};
+use crate::log::Log;
+use crate::observer::{Observer, Phase, Progress, Start};
+use crate::output::RunFolder;
+use crate::states::OptimizerStates;
+use crate::{
+    Data, Plan, Precision, Recipe, StepContext, StepMetrics, Sums, TrainError, accumulate, durable, evaluate,
+    gradient, metrics, samples,
+};
+
+/// How to start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunOptions {
+    /// Goes on from the newest complete checkpoint of the output folder; from the beginning if there is none.
+    pub resume: bool,
+    /// Goes on even if the training rows are others than the checkpoint's.
+    pub accept_other_data: bool,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All steps are done.
+    Finished {
+        /// The final model, a Hugging Face folder.
+        model: PathBuf,
+    },
+    /// It was asked to stop.
+    Stopped {
+        /// Steps done.
+        step: u64,
+        /// All steps.
+        steps: u64,
+        /// The checkpoint to resume from; `None` if no step was done in this process.
+        checkpoint: Option<PathBuf>,
+    },
+}
+
+/// Trains as a recipe says.
+///
+/// When `stop` becomes true, the step at hand is finished and a checkpoint written.
+///
+/// # Errors
+/// As [`TrainError`] lists. Checkpoints that were complete stay so.
+pub fn train(
+    recipe: &Recipe,
+    options: &RunOptions,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, TrainError> {
+    recipe.validate()?;
+    match recipe.train.precision {
+        Precision::F32 => {
+            let cpu = Cpu::new(recipe.train.threads);
+            let threads = cpu.threads();
+            train_on(cpu, threads, recipe, options, stop, observer)
+        }
+        Precision::F64 => train_on(Reference, 1, recipe, options, stop, observer),
+    }
+}
+
+fn train_on<B: Backend>(
+    backend: B,
+    threads: usize,
+    recipe: &Recipe,
+    options: &RunOptions,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, TrainError> {
+    let folder = RunFolder::open(&recipe.output.dir, options.resume)?;
+    let origin = Origin::find(&folder, options)?;
+    observer.phase(Phase::ReadingData);
+    let data = Data::load(recipe, origin.clock())?;
+    observer.phase(Phase::ReadingModel);
+    let mut run = Run::load(Arc::new(backend), threads, recipe, &data, folder, origin.clock())?;
+    let (mut step, mut log) = run.begin(origin, options, observer)?;
+
+    let steps = run.plan.steps();
+    if step == 0 {
+        if recipe.eval.before {
+            run.evaluate(step, &mut log, observer)?;
+        }
+        run.sample(step, &mut log, observer)?;
+    }
+    let pace = Pace::new(step);
+    let mut checkpoint = None;
+    let mut stopping = stop.load(Ordering::Relaxed);
+    while step < steps && !stopping {
+        let metrics = run.step(step)?;
+        step += 1;
+        log.step(&metrics)?;
+        observer.stepped(&metrics, &pace.progress(step, steps));
+        if is_due(step, recipe.eval.every) || (step == steps && recipe.eval.after) {
+            run.evaluate(step, &mut log, observer)?;
+        }
+        if step == steps {
+            run.sample(step, &mut log, observer)?;
+        }
+        stopping = stop.load(Ordering::Relaxed);
+        let last = step == steps && recipe.checkpoint.every > 0;
+        if is_due(step, recipe.checkpoint.every) || last || stopping {
+            log.sync()?;
+            checkpoint = Some(run.save_checkpoint(step, observer)?);
+        }
+    }
+    if step < steps {
+        return Ok(Outcome::Stopped { step, steps, checkpoint });
+    }
+    log.sync()?;
+    observer.phase(Phase::Saving);
+    Ok(Outcome::Finished { model: run.save_model()? })
+}
+
+/// Whether something that happens every so many steps (0: never) happens after a step.
+fn is_due(step: u64, every: u64) -> bool {
+    every > 0 && step.is_multiple_of(every)
+}
+
+/// Where a run begins.
+struct Origin {
+    /// The newest complete checkpoint, if the run is to be resumed and there is one.
+    checkpoint: Option<Checkpoint>,
+    /// What is to be said about the others.
+    notices: Vec<String>,
+}
+
+impl Origin {
+    fn find(folder: &RunFolder, options: &RunOptions) -> Result<Self, TrainError> {
+        if !options.resume {
+            return Ok(Self { checkpoint: None, notices: Vec::new() });
+        }
+        let (checkpoint, mut notices) = folder.checkpoints().newest()?;
+        if checkpoint.is_none() {
+            if folder.model().exists() {
+                return Err(TrainError::Finished { path: folder.path().to_owned() });
+            }
+            notices.push("there is no complete checkpoint: the run starts from its beginning".to_owned());
+        }
+        Ok(Self { checkpoint, notices })
+    }
+
+    /// The time that the run's chat template writes.
+    fn clock(&self) -> i64 {
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
+        self.checkpoint.as_ref().map_or_else(now, |checkpoint| checkpoint.state.clock)
+    }
+}
+
+/// Everything a step works on.
+struct Run<'a, B: Backend> {
+    recipe: &'a Recipe,
+    backend: Arc<B>,
+    threads: usize,
+    model: Model<B>,
+    gradients: Gradients<B>,
+    states: OptimizerStates<B>,
+    data: &'a Data,
+    plan: Plan,
+    warmup_steps: u64,
+    folder: RunFolder,
+    checkpoints: Checkpoints,
+    clock: i64,
+}
+
+impl<'a, B: Backend> Run<'a, B> {
+    fn load(
+        backend: Arc<B>,
+        threads: usize,
+        recipe: &'a Recipe,
+        data: &'a Data,
+        folder: RunFolder,
+        clock: i64,
+    ) -> Result<Self, TrainError> {
+        let model = Model::load(&recipe.model.path, Arc::clone(&backend))?;
+        data.check_vocabulary(model.config().vocabulary)?;
+        let gradients = model.gradients(recipe.method.trains_input_embeddings());
+        let states = OptimizerStates::new(&model, &gradients, &recipe.optimizer);
+        let plan = Plan::new(data.train.rows.len(), &recipe.train);
+        let warmup_steps = recipe.schedule.warmup_steps(plan.steps());
+        let checkpoints = folder.checkpoints();
+        Ok(Self {
+            recipe,
+            backend,
+            threads,
+            model,
+            gradients,
+            states,
+            data,
+            plan,
+            warmup_steps,
+            folder,
+            checkpoints,
+            clock,
+        })
+    }
+
+    /// Restores what a resumed run goes on from, opens the logs and reports. Returns the number of steps done.
+    fn begin(
+        &mut self,
+        origin: Origin,
+        options: &RunOptions,
+        observer: &mut dyn Observer,
+    ) -> Result<(u64, Log), TrainError> {
+        let Origin { checkpoint, mut notices } = origin;
+        let mut step = 0;
+        if let Some(checkpoint) = &checkpoint {
+            let (recipe, identity) = (self.recipe, &self.data.train.identity);
+            let (path, state) = (&checkpoint.path, &checkpoint.state);
+            notices.extend(state.check(path, recipe, identity, options.accept_other_data)?);
+            step = state.step;
+            if step > self.plan.steps() {
+                let problem =
+                    format!("is at step {step}, beyond the {} steps of the recipe", self.plan.steps());
+                return Err(TrainError::file(path, problem));
+            }
+            checkpoint.restore(
+                self.backend.as_ref(),
+                &mut self.model,
+                &mut self.states,
+                &recipe.optimizer,
+            )?;
+        }
+        self.note_long_rows(&mut notices);
+        durable::write_file(&self.folder.recipe(), self.recipe.to_toml()?.as_bytes())?;
+        let log = Log::open(&self.folder, options.resume.then_some(step))?;
+        observer.started(&self.report(step, checkpoint.map(|c| c.path), notices));
+        Ok((step, log))
+    }
+
+    fn note_long_rows(&self, notices: &mut Vec<String>) {
+        let limit = self.model.config().max_positions;
+        let long = self.data.train.rows.iter().filter(|row| row.tokens.len() > limit).count();
+        if long > 0 {
+            notices.push(format!(
+                "{long} training rows are longer than the {limit} tokens that the model was made for \
+                 (`max_position_embeddings`); consider a lower `data.max_length`"
+            ));
+        }
+    }
+
+    fn report(&self, steps_done: u64, resumed_from: Option<PathBuf>, notices: Vec<String>) -> Start {
+        let parameters = self.model.parameters();
+        let learning = parameters.iter().zip(&self.gradients.accumulators).filter(|(_, g)| g.is_some());
+        Start {
+            weights: parameters.iter().map(|p| p.len).sum(),
+            trainable: learning.map(|(p, _)| p.len).sum(),
+            threads: self.threads,
+            train: self.data.train.report.clone(),
+            held_out: self.data.held_out.as_ref().map(|d| d.report.clone()),
+            rows: self.data.train.rows.len(),
+            steps: self.plan.steps(),
+            steps_per_epoch: self.plan.steps_per_epoch(),
+            warmup_steps: self.warmup_steps,
+            resumed_from,
+            steps_done,
+            notices,
+        }
+    }
+
+    /// One optimizer step, counted from 0: forward and backward over its rows, clipping, update.
+    fn step(&mut self, step: u64) -> Result<StepMetrics, TrainError> {
+        let start = Instant::now();
+        let recipe = self.recipe;
+        let rows: Vec<&Row> = self.plan.rows_of(step).iter().map(|&i| &self.data.train.rows[i]).collect();
+        let context = StepContext {
+            method: &recipe.method,
+            lambda: recipe.method.lambda_at(step, self.warmup_steps, recipe.train.seed),
+            seed: recipe.train.seed,
+            step,
+            recompute: recipe.train.recompute,
+            micro_batch_tokens: recipe.train.micro_batch_tokens,
+        };
+        self.gradients.clear(&self.backend);
+        let sums = accumulate(&self.model, &mut self.gradients, &rows, &context)?;
+
+        let norm = gradient::norm(&self.model, &self.gradients, sums.count, step + 1)?;
+        let loss = sums.loss / sums.count;
+        if !loss.is_finite() {
+            return Err(TrainError::LossNotFinite { step: step + 1, loss });
+        }
+        if step == 0 && recipe.train.check_gradients {
+            gradient::check_all_learn(&self.model, &self.gradients)?;
+        }
+        let scale = gradient::scale(norm, recipe.optimizer.clip(), sums.count);
+        let lr = recipe.optimizer.lr() * recipe.schedule.factor(step, self.plan.steps());
+        self.states.update(
+            &self.backend,
+            &mut self.model,
+            &self.gradients,
+            &recipe.optimizer,
+            step,
+            lr,
+            scale,
+        );
+        Ok(self.metrics(step + 1, &sums, context.lambda, lr, norm, start.elapsed()))
+    }
+
+    fn metrics(
+        &self,
+        step: u64,
+        sums: &Sums,
+        lambda: f64,
+        lr: f64,
+        norm: f64,
+        time: Duration,
+    ) -> StepMetrics {
+        let two_passes = self.recipe.method.look_ahead().is_some();
+        let seconds = time.as_secs_f64();
+        StepMetrics {
+            step,
+            epoch: self.plan.epochs_done(step),
+            loss: sums.loss / sums.count,
+            first_pass_loss: two_passes.then_some(sums.first_pass / sums.count),
+            unweighted_loss: two_passes.then_some(sums.unweighted / sums.count),
+            lambda: two_passes.then_some(lambda),
+            pushed_down: two_passes.then_some(sums.pushed_down as f64 / sums.targets as f64),
+            lr,
+            grad_norm: norm,
+            rows: sums.rows,
+            targets: sums.targets,
+            tokens: sums.tokens,
+            seconds,
+            tokens_per_second: sums.tokens as f64 / seconds,
+            peak_memory_bytes: metrics::peak_memory(),
+        }
+    }
+
+    /// Measures the loss on the held-out rows, if there are any.
+    fn evaluate(&self, step: u64, log: &mut Log, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let Some(held_out) = &self.data.held_out else { return Ok(()) };
+        observer.phase(Phase::Evaluating);
+        let budget = self.recipe.train.micro_batch_tokens;
+        let metrics = evaluate(&self.model, &held_out.rows, &self.recipe.method, budget, step)?;
+        log.eval(&metrics)?;
+        observer.evaluated(&metrics);
+        Ok(())
+    }
+
+    /// Answers the recipe's prompts, if there are any.
+    fn sample(&self, step: u64, log: &mut Log, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        if self.recipe.generate.prompts.is_empty() {
+            return Ok(());
+        }
+        observer.phase(Phase::Sampling);
+        for sample in samples::answer(&self.model, &self.data.tokenizer, self.recipe, step)? {
+            log.sample(&sample)?;
+            observer.sampled(&sample);
+        }
+        Ok(())
+    }
+
+    fn save_checkpoint(&self, step: u64, observer: &mut dyn Observer) -> Result<PathBuf, TrainError> {
+        observer.phase(Phase::Saving);
+        let recipe = self.recipe;
+        let (identity, position) = (&self.data.train.identity, self.plan.position(step));
+        let state = State::new(recipe, self.clock, identity, step, self.plan.steps(), position);
+        let number = recipe.checkpoint.number.number(self.model.number());
+        let keep = recipe.checkpoint.keep;
+        let path =
+            self.checkpoints.save(&state, &self.model, &self.states, &recipe.optimizer, number, keep)?;
+        observer.checkpointed(step, &path);
+        Ok(path)
+    }
+
+    fn save_model(&self) -> Result<PathBuf, TrainError> {
+        let path = self.folder.model();
+        let number = self.recipe.checkpoint.number.number(self.model.number());
+        durable::write_folder(&path, |folder| Ok(self.model.save(folder, number)?))?;
+        Ok(path)
+    }
+}
+
+/// How fast this process steps.
+struct Pace {
+    start: Instant,
+    first: u64,
+}
+
+impl Pace {
+    fn new(steps_done: u64) -> Self {
+        Self { start: Instant::now(), first: steps_done }
+    }
+
+    /// `step`: steps done, at least one of them by this process.
+    fn progress(&self, step: u64, steps: u64) -> Progress {
+        let steps_left = steps - step;
+        let each = self.start.elapsed().as_secs_f64() / (step - self.first).max(1) as f64;
+        let time_left = Duration::try_from_secs_f64(each * steps_left as f64).unwrap_or(Duration::MAX);
+        Progress { steps, steps_left, time_left }
+    }
+}

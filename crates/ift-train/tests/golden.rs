@@ -1,0 +1,279 @@
+//! Every model family against float64 numbers from PyTorch (`tests/golden/`, torch 2.8 and transformers 5.24 with every
+//! float32 cast of theirs widened): losses, weights, log-probabilities, the look-ahead's tokens and all gradients.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "tests stop at the first surprise"
+)]
+
+use ift_backend::{Backend, Cpu, Element, Reference};
+use ift_data::Row;
+use ift_methods::{Ift, Method, Sft};
+use ift_model::Model;
+use ift_train::{RowDetail, StepContext, Sums, accumulate_with};
+use safetensors::SafeTensors;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+const FAMILIES: [&str; 6] = ["llama", "mistral", "qwen2", "qwen3", "gemma", "llama3rope"];
+
+fn folder(family: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(family)
+}
+
+fn json(path: &str) -> Value {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path);
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn rows(batch: &str) -> Vec<Row> {
+    let batch = &json("batches.json")["sft"][batch];
+    let lists = |name: &str| -> Vec<Vec<i64>> { serde_json::from_value(batch[name].clone()).unwrap() };
+    let (ids, labels, mask) = (lists("input_ids"), lists("labels"), lists("attention_mask"));
+    (0..ids.len())
+        .map(|r| {
+            let length = mask[r].iter().filter(|&&m| m == 1).count();
+            Row {
+                tokens: ids[r][..length].iter().map(|&t| t as u32).collect(),
+                targets: labels[r][..length].iter().map(|&l| l != -100).collect(),
+                source: 0,
+                record: r as u64 + 1,
+            }
+        })
+        .collect()
+}
+
+fn method(case: &Value) -> Method {
+    if case.get("lambda").is_none() {
+        return Method::Sft(Sft::default());
+    }
+    let settings = serde_json::json!({"lambda": case["lambda"], "gamma": case["gamma"], "source": case["type"],
+        "side": case["side"], "norm": case["norm"], "detach_weights": case["detached"]});
+    Method::Ift(serde_json::from_value::<Ift>(settings).unwrap())
+}
+
+/// Gradients by tensor name, divided by the count, with `None` where the tensor cannot learn.
+type ByName = BTreeMap<String, Option<Vec<f64>>>;
+
+fn run<B: Backend>(
+    model: &Model<B>,
+    rows: &[Row],
+    method: &Method,
+    micro_batch_tokens: usize,
+    recompute: bool,
+) -> (Sums, Vec<RowDetail>, ByName) {
+    let mut gradients = model.gradients(method.trains_input_embeddings());
+    let lambda = method.lambda_at(0, 0, 0);
+    let context = StepContext { method, lambda, seed: 0, step: 0, recompute, micro_batch_tokens };
+    let mut details = Vec::new();
+    let rows: Vec<&Row> = rows.iter().collect();
+    let sums = accumulate_with(model, &mut gradients, &rows, &context, &mut |d| details.push(d)).unwrap();
+    let mut by_name = ByName::new();
+    for (parameter, gradient) in model.parameters().iter().zip(&gradients.accumulators) {
+        for tensor in &parameter.tensors {
+            let values = gradient.as_ref().map(|g| model.backend().read_accumulator(g, tensor.range()));
+            let values = values.map(|v| v.into_iter().map(|x| x.to_f64() / sums.count).collect());
+            by_name.insert(tensor.name.clone(), values);
+        }
+    }
+    (sums, details, by_name)
+}
+
+fn norm(values: &[f64]) -> f64 {
+    values.iter().map(|v| v * v).sum::<f64>().sqrt()
+}
+
+fn close(what: &str, found: f64, expected: f64, tolerance: f64) {
+    let error = (found - expected).abs() / expected.abs().max(1e-12);
+    assert!(error <= tolerance, "{what}: {found} instead of {expected}, off by {error:.1e}");
+}
+
+struct Tolerance {
+    loss: f64,
+    weights: f64,
+    gradient: f64,
+}
+
+/// Rows of `[3, 23]` lists, where index `t - 1` is the target at position `t`.
+fn compare_rows(
+    case: &str,
+    expected: &Value,
+    details: &[RowDetail],
+    of: impl Fn(&RowDetail) -> &[f64],
+    tolerance: f64,
+) {
+    for (detail, expected) in details.iter().zip(expected.as_array().unwrap()) {
+        for (t, found) in detail.positions.iter().zip(of(detail)) {
+            close(&format!("{case} at {t}"), *found, expected[t - 1].as_f64().unwrap(), tolerance);
+        }
+    }
+}
+
+/// Runs every case of a family and returns the largest relative gradient difference of a tensor.
+fn check<B: Backend>(family: &str, backend: B, tolerance: &Tolerance) -> f64 {
+    let model = Model::load(&folder(family), Arc::new(backend)).unwrap();
+    let cases = json(&format!("{family}/cases.json"));
+    let stored = std::fs::read(folder(family).join("grads_f32.safetensors")).unwrap();
+    let stored = SafeTensors::deserialize(&stored).unwrap();
+    let mut worst: f64 = 0.0;
+    let mut checked = 0;
+    for (name, case) in cases.as_object().unwrap() {
+        if case.get("loss").is_none() {
+            continue;
+        }
+        let (sums, details, gradients) = run(&model, &rows(&name[..2]), &method(case), 4096, false);
+        close(name, sums.loss / sums.count, case["loss"].as_f64().unwrap(), tolerance.loss);
+        if let Some(weights) = case.get("weights") {
+            compare_rows(name, weights, &details, |d| &d.loss.weights, tolerance.weights);
+            compare_rows(name, &case["logps"], &details, |d| &d.log_probs, tolerance.weights);
+        }
+        for (tensor, expected) in case["norms"].as_object().unwrap() {
+            let found = gradients[tensor].as_ref().map_or(0.0, |g| norm(g));
+            close(
+                &format!("{family} {name} {tensor}"),
+                found,
+                expected.as_f64().unwrap(),
+                tolerance.gradient,
+            );
+            if let Ok(view) = stored.tensor(&format!("{name}/{tensor}")) {
+                let (bytes, _) = view.data().as_chunks::<4>();
+                let expected: Vec<f64> = bytes.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect();
+                let difference: Vec<f64> = gradients[tensor]
+                    .as_ref()
+                    .map_or(Vec::new(), |g| g.iter().zip(&expected).map(|(g, e)| g - e).collect());
+                let error = norm(&difference) / norm(&expected).max(1e-30);
+                assert!(error <= tolerance.gradient, "{family} {name} {tensor}: gradient off by {error:.1e}");
+                worst = worst.max(error);
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked >= 2 * 20, "{family}: only {checked} stored gradients were compared");
+    worst
+}
+
+#[test]
+fn reference_matches_pytorch() {
+    // The stored gradients are rounded to f32, 6e-8 relative at most.
+    let tolerance = Tolerance { loss: 1e-9, weights: 1e-9, gradient: 1e-7 };
+    for family in FAMILIES {
+        let worst = check(family, Reference, &tolerance);
+        println!("{family}: largest relative gradient difference {worst:.1e}");
+    }
+}
+
+#[test]
+fn cpu_matches_pytorch() {
+    // f32 arithmetic; weights and losses of single tokens carry the rounding of a whole forward pass.
+    let tolerance = Tolerance { loss: 1e-5, weights: 1e-4, gradient: 1e-4 };
+    for family in FAMILIES {
+        let worst = check(family, Cpu::new(2), &tolerance);
+        println!("{family}: largest relative gradient difference {worst:.1e}");
+    }
+}
+
+#[test]
+fn look_ahead_chooses_the_golden_tokens() {
+    for family in FAMILIES {
+        let model = Model::load(&folder(family), Arc::new(Reference)).unwrap();
+        let cases = json(&format!("{family}/cases.json"));
+        for batch in ["b0", "b1"] {
+            let (_, details, _) = run(&model, &rows(batch), &Method::Ift(Ift::default()), 4096, false);
+            let argmax = &cases[&format!("{batch}.ift.argmax")];
+            for (r, detail) in details.iter().enumerate() {
+                // A row with a single target has nothing to mix, but its neighbours make the look-ahead run.
+                for (t, choice) in detail.positions.iter().zip(&detail.choices) {
+                    assert_eq!(
+                        u64::from(*choice),
+                        argmax[r][t - 1].as_u64().unwrap(),
+                        "{family} {batch} {r} {t}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn all_combinations_match() {
+    for family in FAMILIES {
+        let model = Model::load(&folder(family), Arc::new(Reference)).unwrap();
+        let cases = json(&format!("{family}/cases.json"));
+        for batch in ["b0", "b1"] {
+            for (name, expected) in cases[&format!("{batch}.combos")].as_object().unwrap() {
+                let parts: Vec<&str> = name.split('|').collect();
+                let settings = serde_json::json!({"source": parts[0], "side": parts[1], "norm": parts[2],
+                    "gamma": parts[3].parse::<f64>().unwrap()});
+                let method = Method::Ift(serde_json::from_value(settings).unwrap());
+                let (sums, details, _) = run(&model, &rows(batch), &method, 4096, false);
+                let what = format!("{family} {batch} {name}");
+                close(&what, sums.loss / sums.count, expected["loss"].as_f64().unwrap(), 1e-9);
+                if let Some(weights) = expected.get("weights") {
+                    compare_rows(&what, weights, &details, |d| &d.loss.weights, 1e-9);
+                }
+            }
+        }
+    }
+}
+
+fn largest_difference(a: &ByName, b: &ByName) -> f64 {
+    let mut worst: f64 = 0.0;
+    for (name, a) in a {
+        let (Some(a), Some(b)) = (a, &b[name]) else { continue };
+        let difference: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+        worst = worst.max(norm(&difference) / norm(a).max(1e-30));
+    }
+    worst
+}
+
+/// NEVER row 5 and 6: however the rows are split or packed together, and whether blocks are recomputed, the gradient is the
+/// same; and so it is for a variant whose rows depend on each other.
+#[test]
+fn any_split_gives_the_same_gradient() {
+    for settings in [
+        serde_json::json!({}),
+        serde_json::json!({"side": "right", "norm": "L2"}),
+        serde_json::json!({"look_ahead": "sample"}),
+        serde_json::json!({"reduction": "token", "lambda": 0.7}),
+    ] {
+        let method = Method::Ift(serde_json::from_value(settings).unwrap());
+        for family in ["mistral", "qwen3"] {
+            let model = Model::load(&folder(family), Arc::new(Reference)).unwrap();
+            let rows: Vec<Row> = rows("b0").into_iter().chain(rows("b1")).collect();
+            let (whole, details, all) = run(&model, &rows, &method, 4096, false);
+            for (budget, recompute) in [(4096, true), (1, false), (45, false), (30, true)] {
+                let (sums, split_details, split) = run(&model, &rows, &method, budget, recompute);
+                assert_eq!(sums.count, whole.count);
+                close("loss", sums.loss, whole.loss, 1e-13);
+                assert!(largest_difference(&all, &split) < 1e-12, "{method:?} {family} {budget}");
+                for (a, b) in details.iter().zip(&split_details) {
+                    assert_eq!(a.choices.len(), b.choices.len().max(a.choices.len()), "{budget}");
+                    assert_eq!(a.log_probs, b.log_probs, "packed differs from alone at budget {budget}");
+                }
+            }
+        }
+    }
+}
+
+/// λ = 0, γ = 0 is SFT, to the last bit of the loss.
+#[test]
+fn without_residual_and_decay_ift_is_sft() {
+    for family in FAMILIES {
+        let model = Model::load(&folder(family), Arc::new(Reference)).unwrap();
+        let fast = Model::load(&folder(family), Arc::new(Cpu::new(2))).unwrap();
+        let ift = Ift { lambda: 0.0, gamma: 0.0, ..Ift::default() };
+        for batch in ["b0", "b1"] {
+            let method = Method::Ift(ift.clone());
+            let (ours, ..) = run(&model, &rows(batch), &method, 4096, false);
+            let (sft, ..) = run(&model, &rows(batch), &Method::Sft(Sft::default()), 4096, false);
+            assert_eq!(ours.loss.to_bits(), sft.loss.to_bits());
+            let (ours, ..) = run(&fast, &rows(batch), &method, 40, false);
+            let (sft, ..) = run(&fast, &rows(batch), &Method::Sft(Sft::default()), 40, false);
+            assert_eq!(ours.loss.to_bits(), sft.loss.to_bits());
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! A resumed run has the bits of one that was never interrupted, and a run that would be neither is refused.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod tiny;
+
+use ift_train::{Observer, Outcome, Progress, RunOptions, StepMetrics, train};
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tiny::{Tiny, metrics, run, watch};
+
+/// Six steps over 10 rows (so that an epoch ends within), noisy λ, a checkpoint after every third step.
+const SIX_STEPS: &str = "method = { name = 'ift', lambda_schedule = 'noisy' }\n\
+    train = { steps = 6, rows_per_step = 4, seed = 5, micro_batch_tokens = 100, precision = 'f64' }\n\
+    eval.every = 2\ncheckpoint = { every = 3, keep = 9 }\nschedule = { name = 'cosine', warmup_steps = 2 }\n";
+
+const OPTIMIZERS: [&str; 3] = [
+    "optimizer = { name = 'rmsprop', lr = 1e-3 }",
+    "optimizer = { name = 'adamw', lr = 1e-3, clip = 0.5 }",
+    "optimizer = { name = 'sgd', lr = 1e-2, momentum = 0.9 }",
+];
+
+/// Dies after a step, as a killed process does: what was not saved is lost.
+struct DiesAfter(u64);
+
+impl Observer for DiesAfter {
+    fn stepped(&mut self, metrics: &StepMetrics, _: &Progress) {
+        assert!(metrics.step < self.0, "killed");
+    }
+}
+
+struct StopsAfter<'a>(u64, &'a AtomicBool);
+
+impl Observer for StopsAfter<'_> {
+    fn stepped(&mut self, metrics: &StepMetrics, _: &Progress) {
+        self.1.store(metrics.step == self.0, Ordering::Relaxed);
+    }
+}
+
+fn assert_same_file(a: &Path, b: &Path, name: &str) {
+    assert!(fs::read(a.join(name)).unwrap() == fs::read(b.join(name)).unwrap(), "{name} differs");
+}
+
+fn assert_same_run(a: &Path, b: &Path) {
+    assert_same_file(a, b, "model/model.safetensors");
+    for name in ["weights", "optimizer"] {
+        assert_same_file(a, b, &format!("checkpoints/step-6/trainer_state/{name}.safetensors"));
+    }
+    assert_eq!(metrics(a), metrics(b));
+}
+
+#[test]
+fn killed_and_resumed_equals_uninterrupted() {
+    let tiny = Tiny::new();
+    for (i, optimizer) in OPTIMIZERS.into_iter().enumerate() {
+        let lines = format!("{SIX_STEPS}{optimizer}");
+        let (whole, cut) =
+            (tiny.recipe(&format!("whole{i}"), &lines), tiny.recipe(&format!("cut{i}"), &lines));
+        run(&whole, false).unwrap();
+
+        let killed = catch_unwind(AssertUnwindSafe(|| watch(&cut, false, &mut DiesAfter(5))));
+        assert!(killed.is_err());
+        let output = &cut.output.dir;
+        assert_eq!(metrics(output).len(), 1 + 5 + 2, "five steps, evaluated before and after 2 and 4");
+        // What a kill while writing can leave: a folder under its temporary name, a cut line; and a checkpoint that
+        // looks whole but lost its end with the disk's cache.
+        let checkpoints = output.join("checkpoints");
+        fs::create_dir(checkpoints.join(".step-6.unfinished")).unwrap();
+        copy(&checkpoints.join("step-3"), &checkpoints.join("step-5"));
+        let file = checkpoints.join("step-5/trainer_state/optimizer.safetensors");
+        let bytes = fs::read(&file).unwrap();
+        fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
+        let text = fs::read_to_string(output.join("metrics.jsonl")).unwrap();
+        fs::write(output.join("metrics.jsonl"), text + "{\"kind\":\"step\",\"st").unwrap();
+
+        let mut notices = Notices::default();
+        let outcome = watch(&cut, true, &mut notices).unwrap();
+        assert_eq!(outcome, Outcome::Finished { model: output.join("model") });
+        assert!(notices.0.iter().any(|n| n.contains("step-5") && n.contains("optimizer")), "{:?}", notices.0);
+        assert!(!checkpoints.join(".step-6.unfinished").exists());
+        assert_same_run(&whole.output.dir, output);
+    }
+}
+
+#[test]
+fn stopped_and_resumed_equals_uninterrupted() {
+    let tiny = Tiny::new();
+    let lines = format!("{SIX_STEPS}{}", OPTIMIZERS[0]);
+    let (whole, cut) = (tiny.recipe("whole", &lines), tiny.recipe("cut", &lines));
+    run(&whole, false).unwrap();
+    let stop = AtomicBool::new(false);
+    let stopped = train(&cut, &RunOptions::default(), &stop, &mut StopsAfter(4, &stop)).unwrap();
+    let checkpoint = cut.output.dir.join("checkpoints/step-4");
+    assert_eq!(stopped, Outcome::Stopped { step: 4, steps: 6, checkpoint: Some(checkpoint.clone()) });
+    assert!(checkpoint.join("tokenizer.json").exists() && checkpoint.join("config.json").exists());
+    run(&cut, true).unwrap();
+    assert_same_run(&whole.output.dir, &cut.output.dir);
+    // Resuming a finished run changes nothing.
+    run(&cut, true).unwrap();
+    assert_same_run(&whole.output.dir, &cut.output.dir);
+}
+
+#[test]
+fn a_model_saved_exactly_needs_no_second_copy() {
+    let tiny = Tiny::new();
+    let lines = format!("{SIX_STEPS}{}", OPTIMIZERS[2]).replace("keep = 9", "keep = 9, number = 'f64'");
+    let (whole, cut) = (tiny.recipe("whole", &lines), tiny.recipe("cut", &lines));
+    run(&whole, false).unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| watch(&cut, false, &mut DiesAfter(4)))).is_err());
+    let trainer = cut.output.dir.join("checkpoints/step-3/trainer_state");
+    assert!(trainer.join("optimizer.safetensors").exists() && !trainer.join("weights.safetensors").exists());
+    run(&cut, true).unwrap();
+    assert_same_file(&whole.output.dir, &cut.output.dir, "model/model.safetensors");
+    assert_eq!(metrics(&whole.output.dir), metrics(&cut.output.dir));
+}
+
+/// In f32 on all cores; the number of threads does not matter.
+#[test]
+fn the_fast_backend_resumes_on_other_threads() {
+    let tiny = Tiny::new();
+    let lines = format!("{SIX_STEPS}{}", OPTIMIZERS[0]);
+    let with = |output, threads| {
+        tiny.recipe(output, &lines.replace("'f64'", &format!("'f32', threads = {threads}")))
+    };
+    let (whole, cut) = (with("whole", 1), with("cut", 3));
+    run(&whole, false).unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| watch(&cut, false, &mut DiesAfter(5)))).is_err());
+    run(&cut, true).unwrap();
+    assert_same_run(&whole.output.dir, &cut.output.dir);
+}
+
+#[test]
+fn killed_before_the_first_checkpoint_starts_over() {
+    let tiny = Tiny::new();
+    let lines = format!("{SIX_STEPS}{}", OPTIMIZERS[0]);
+    let (whole, cut) = (tiny.recipe("whole", &lines), tiny.recipe("cut", &lines));
+    run(&whole, false).unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| watch(&cut, false, &mut DiesAfter(2)))).is_err());
+    let mut notices = Notices::default();
+    watch(&cut, true, &mut notices).unwrap();
+    assert!(notices.0.iter().any(|n| n.contains("no complete checkpoint")), "{:?}", notices.0);
+    assert_same_run(&whole.output.dir, &cut.output.dir);
+}
+
+#[test]
+fn a_run_that_would_be_neither_is_refused() {
+    let tiny = Tiny::new();
+    let lines = format!("{SIX_STEPS}{}", OPTIMIZERS[0]);
+    let recipe = tiny.recipe("out", &lines);
+    let stop = AtomicBool::new(false);
+    train(&recipe, &RunOptions::default(), &stop, &mut StopsAfter(1, &stop)).unwrap();
+
+    let message = run(&recipe, false).unwrap_err().to_string();
+    assert!(message.contains("--resume") && message.contains("already holds a run"), "{message}");
+    let other = tiny.recipe("out", &format!("{SIX_STEPS}{}", OPTIMIZERS[1]));
+    let message = run(&other, true).unwrap_err().to_string();
+    assert!(message.contains("`optimizer.name` was \"rmsprop\", is \"adamw\""), "{message}");
+
+    tiny.write_rows("train.jsonl", 20..30);
+    let message = run(&recipe, true).unwrap_err().to_string();
+    assert!(message.contains("--accept-other-data"), "{message}");
+    let accepted = RunOptions { resume: true, accept_other_data: true };
+    let mut notices = Notices::default();
+    train(&recipe, &accepted, &AtomicBool::new(false), &mut notices).unwrap();
+    assert!(notices.0.iter().any(|n| n.contains("as accepted")), "{:?}", notices.0);
+}
+
+#[test]
+fn a_finished_run_without_checkpoints_is_not_trained_again() {
+    let tiny = Tiny::new();
+    let lines = "train = { steps = 1, precision = 'f64' }\ncheckpoint.every = 0\neval.before = false";
+    let recipe = tiny.recipe("out", lines);
+    run(&recipe, false).unwrap();
+    assert!(!recipe.output.dir.join("checkpoints").exists());
+    let message = run(&recipe, true).unwrap_err().to_string();
+    assert!(message.contains("is finished"), "{message}");
+}
+
+#[test]
+fn only_the_newest_checkpoints_are_kept() {
+    let tiny = Tiny::new();
+    let lines =
+        "train = { steps = 5, rows_per_step = 2, precision = 'f64' }\ncheckpoint = { every = 1, keep = 2 }";
+    let recipe = tiny.recipe("out", lines);
+    run(&recipe, false).unwrap();
+    let mut names: Vec<_> = fs::read_dir(recipe.output.dir.join("checkpoints"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["step-4", "step-5"]);
+}
+
+#[derive(Default)]
+struct Notices(Vec<String>);
+
+impl Observer for Notices {
+    fn started(&mut self, start: &ift_train::Start) {
+        self.0.clone_from(&start.notices);
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}
