@@ -5,7 +5,7 @@ use crate::folder::Shards;
 use crate::layout::Layout;
 use crate::pass::{Continues, Keep, Pass, PastGradient, PastOf, Sequences};
 use crate::{Config, ModelError, Parameter};
-use ift_backend::{Backend, HostTensor, Mix, NumberType};
+use ift_backend::{Backend, Mix, NumberType, Update};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -98,14 +98,21 @@ impl<B: Backend> Model<B> {
         &self.weights[parameter]
     }
 
-    /// The weight of a parameter, to change.
-    pub fn weight_mut(&mut self, parameter: usize) -> &mut B::Weight {
-        &mut self.weights[parameter]
+    /// One optimizer step for one parameter; see [`Backend::update`].
+    pub fn update(
+        &mut self,
+        parameter: usize,
+        gradient: &B::Accumulator,
+        states: &mut [B::Accumulator],
+        rule: &Update,
+        gradient_scale: f64,
+    ) {
+        self.backend.update(&mut self.weights[parameter], gradient, states, rule, gradient_scale);
     }
 
-    /// Replaces a parameter's numbers by those of a file, rounded to the backend's type.
-    pub fn set_weight(&mut self, parameter: usize, parts: &[HostTensor]) {
-        self.weights[parameter] = self.backend.weight(parts);
+    /// Overwrites a parameter with exact values.
+    pub fn write_weight(&mut self, parameter: usize, values: &[B::Element]) {
+        self.backend.write_weight(&mut self.weights[parameter], values);
     }
 
     /// Zero gradients. With `input_embeddings` off the table is a constant at the inputs (IFT): untied, it has no

@@ -21,14 +21,18 @@ pub(crate) fn write_file(path: &Path, contents: &[u8]) -> Result<(), TrainError>
 
 /// Makes a folder as a whole, replacing an earlier one: `fill` writes into a folder beside it, which takes its place when
 /// everything is on disk. If that fails, the target is as it was.
-pub(crate) fn write_folder(
+///
+/// # Errors
+/// What `fill` returns, or if the folder cannot be written.
+pub fn write_folder<E: From<TrainError>>(
     target: &Path,
-    fill: impl FnOnce(&Path) -> Result<(), TrainError>,
-) -> Result<(), TrainError> {
+    fill: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), E> {
     let beside = beside(target, "");
     remove(&beside)?;
     fs::create_dir_all(&beside).map_err(TrainError::io("create", &beside))?;
-    let filled = fill(&beside).and_then(|()| sync_tree(&beside)).and_then(|()| replace(&beside, target));
+    let finish = || sync_tree(&beside).and_then(|()| replace(&beside, target));
+    let filled = fill(&beside).and_then(|()| Ok(finish()?));
     if filled.is_err() {
         // The first error is the one to report; leftovers are removed at the next start as well.
         let _ = remove(&beside);

@@ -111,8 +111,8 @@ pub enum TrainError {
     },
     /// The output folder holds an earlier run, and nobody asked to resume it.
     #[error(
-        "`{}` already holds a run (`{found}`); continue it with `--resume`, choose another `output.dir`, or delete the \
-         folder",
+        "`{}` already holds a run (`{found}`); continue it with `--resume`, replace it with `--overwrite`, or choose another \
+         `output.dir`",
         path.display()
     )]
     OutputInUse {

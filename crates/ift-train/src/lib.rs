@@ -8,7 +8,7 @@
 //! | `recipe`, `optimizer`, `schedule` | the recipe's tables, and what they say about a step |
 //! | `data`, `plan` | the rows, and which of them form which step |
 //! | `micro_batch`, `step` | forward and backward over rows |
-//! | `gradient`, `states` | norm, clipping and update of everything that learns |
+//! | `learner`, `gradient`, `states` | a model that learns: norm, clipping, update |
 //! | `evaluate`, `samples` | the loss on held-out rows, and answers to the recipe's prompts |
 //! | `metrics`, `tensorboard`, `log` | the records of a run |
 //! | `durable`, `output`, `checkpoint` | files that are whole or absent, the run's folder, and its checkpoints |
@@ -25,6 +25,7 @@ mod durable;
 mod error;
 mod evaluate;
 mod gradient;
+mod learner;
 mod log;
 mod metrics;
 mod micro_batch;
@@ -42,9 +43,11 @@ mod tensorboard;
 
 pub use checkpoint::State;
 pub use data::Data;
+pub use durable::write_folder;
 pub use error::TrainError;
 pub use evaluate::evaluate;
-pub use metrics::{EvalMetrics, Metrics, Sample, StepMetrics};
+pub use learner::Learner;
+pub use metrics::{EvalMetrics, Metrics, Sample, StepMetrics, peak_memory};
 pub use micro_batch::RowError;
 pub use observer::{Observer, Phase, Progress, Start};
 pub use optimizer::{AdamW, Optimizer, RmsProp, Sgd};

@@ -5,7 +5,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::Checkpoints;
-use crate::{TrainError, durable};
+use crate::{RunOptions, TrainError, durable};
+
+/// What a run leaves in its folder.
+const TRACES: [&str; 5] = ["recipe.toml", "metrics.jsonl", "tensorboard", "checkpoints", "model"];
 
 /// The output folder, locked for this process.
 pub(crate) struct RunFolder {
@@ -18,16 +21,17 @@ impl RunFolder {
     /// Makes and locks the folder, and removes what a killed run was writing.
     ///
     /// # Errors
-    /// If another process holds it, or it holds a run and nobody asked to `resume`.
-    pub fn open(path: &Path, resume: bool) -> Result<Self, TrainError> {
+    /// If another process holds it, or it holds a run and nobody asked to resume or overwrite it.
+    pub fn open(path: &Path, options: &RunOptions) -> Result<Self, TrainError> {
         fs::create_dir_all(path).map_err(TrainError::io("create", path))?;
         let lock = lock(path)?;
         let this = Self { path: path.to_owned(), _lock: lock };
-        if !resume {
-            let traces = ["recipe.toml", "metrics.jsonl", "checkpoints", "model"];
-            if let Some(found) = traces.into_iter().find(|name| path.join(name).exists()) {
-                return Err(TrainError::OutputInUse { path: path.to_owned(), found });
-            }
+        if options.overwrite {
+            TRACES.iter().try_for_each(|name| durable::remove(&path.join(name)))?;
+        } else if !options.resume
+            && let Some(found) = TRACES.into_iter().find(|name| path.join(name).exists())
+        {
+            return Err(TrainError::OutputInUse { path: path.to_owned(), found });
         }
         durable::remove_unfinished(path)?;
         durable::remove_unfinished(&path.join("checkpoints"))?;
@@ -83,22 +87,25 @@ fn lock(folder: &Path) -> Result<File, TrainError> {
 mod tests {
     use super::*;
 
+    const NEW: RunOptions = RunOptions { resume: false, overwrite: false, accept_other_data: false };
+    const RESUME: RunOptions = RunOptions { resume: true, overwrite: false, accept_other_data: false };
+
     #[test]
     fn a_folder_has_one_run_at_a_time() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("deep/run");
-        let first = RunFolder::open(&folder, false).unwrap();
-        let message = RunFolder::open(&folder, true).err().unwrap().to_string();
+        let first = RunFolder::open(&folder, &NEW).unwrap();
+        let message = RunFolder::open(&folder, &RESUME).err().unwrap().to_string();
         assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
         drop(first);
-        RunFolder::open(&folder, false).unwrap();
+        RunFolder::open(&folder, &NEW).unwrap();
     }
 
     #[test]
     fn a_lock_file_that_nobody_holds_is_taken_over() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("run.lock"), "process 123456789\n").unwrap();
-        let run = RunFolder::open(root.path(), false).unwrap();
+        let run = RunFolder::open(root.path(), &NEW).unwrap();
         let text = fs::read_to_string(run.path().join("run.lock")).unwrap();
         assert_eq!(text, format!("process {}\n", std::process::id()));
     }
@@ -107,11 +114,15 @@ mod tests {
     fn an_earlier_run_is_neither_overwritten_nor_mixed() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("notes.txt"), "mine").unwrap();
-        drop(RunFolder::open(root.path(), false).unwrap());
+        drop(RunFolder::open(root.path(), &NEW).unwrap());
         fs::write(root.path().join("metrics.jsonl"), "").unwrap();
-        let message = RunFolder::open(root.path(), false).err().unwrap().to_string();
+        let message = RunFolder::open(root.path(), &NEW).err().unwrap().to_string();
         assert!(message.contains("`metrics.jsonl`") && message.contains("--resume"), "{message}");
-        RunFolder::open(root.path(), true).unwrap();
+        drop(RunFolder::open(root.path(), &RESUME).unwrap());
+        let overwrite = RunOptions { overwrite: true, ..RunOptions::default() };
+        drop(RunFolder::open(root.path(), &overwrite).unwrap());
+        assert!(!root.path().join("metrics.jsonl").exists());
+        assert_eq!(fs::read_to_string(root.path().join("notes.txt")).unwrap(), "mine");
     }
 
     #[test]
@@ -120,7 +131,7 @@ mod tests {
         let half = root.path().join("checkpoints/.step-8.unfinished/trainer_state");
         fs::create_dir_all(&half).unwrap();
         fs::create_dir_all(root.path().join(".model.unfinished")).unwrap();
-        RunFolder::open(root.path(), true).unwrap();
+        RunFolder::open(root.path(), &RESUME).unwrap();
         assert!(!half.exists() && !root.path().join(".model.unfinished").exists());
         assert!(root.path().join("checkpoints").exists());
     }

@@ -7,16 +7,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ift_backend::{Backend, Cpu, Reference};
 use ift_data::Row;
-use ift_model::{Gradients, Model};
+use ift_model::Model;
 
 use crate::checkpoint::{Checkpoint, Checkpoints, State};
 use crate::log::Log;
 use crate::observer::{Observer, Phase, Progress, Start};
 use crate::output::RunFolder;
-use crate::states::OptimizerStates;
 use crate::{
-    Data, Plan, Precision, Recipe, StepContext, StepMetrics, Sums, TrainError, accumulate, durable, evaluate,
-    gradient, metrics, samples,
+    Data, Learner, Plan, Precision, Recipe, StepContext, StepMetrics, Sums, TrainError, durable, evaluate,
+    metrics, samples,
 };
 
 /// How to start.
@@ -24,6 +23,8 @@ use crate::{
 pub struct RunOptions {
     /// Goes on from the newest complete checkpoint of the output folder; from the beginning if there is none.
     pub resume: bool,
+    /// Deletes an earlier run in the output folder and starts anew. Not together with `resume`.
+    pub overwrite: bool,
     /// Goes on even if the training rows are others than the checkpoint's.
     pub accept_other_data: bool,
 }
@@ -78,7 +79,7 @@ fn train_on<B: Backend>(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
-    let folder = RunFolder::open(&recipe.output.dir, options.resume)?;
+    let folder = RunFolder::open(&recipe.output.dir, options)?;
     let origin = Origin::find(&folder, options)?;
     observer.phase(Phase::ReadingData);
     let data = Data::load(recipe, origin.clock())?;
@@ -160,11 +161,8 @@ impl Origin {
 /// Everything a step works on.
 struct Run<'a, B: Backend> {
     recipe: &'a Recipe,
-    backend: Arc<B>,
     threads: usize,
-    model: Model<B>,
-    gradients: Gradients<B>,
-    states: OptimizerStates<B>,
+    learner: Learner<B>,
     data: &'a Data,
     plan: Plan,
     warmup_steps: u64,
@@ -182,27 +180,15 @@ impl<'a, B: Backend> Run<'a, B> {
         folder: RunFolder,
         clock: i64,
     ) -> Result<Self, TrainError> {
-        let model = Model::load(&recipe.model.path, Arc::clone(&backend))?;
+        let model = Model::load(&recipe.model.path, backend)?;
         data.check_vocabulary(model.config().vocabulary)?;
-        let gradients = model.gradients(recipe.method.trains_input_embeddings());
-        let states = OptimizerStates::new(&model, &gradients, &recipe.optimizer);
+        let input_embeddings = recipe.method.trains_input_embeddings();
+        let learner =
+            Learner::new(model, recipe.optimizer.clone(), input_embeddings, recipe.train.check_gradients);
         let plan = Plan::new(data.train.rows.len(), &recipe.train);
         let warmup_steps = recipe.schedule.warmup_steps(plan.steps());
         let checkpoints = folder.checkpoints();
-        Ok(Self {
-            recipe,
-            backend,
-            threads,
-            model,
-            gradients,
-            states,
-            data,
-            plan,
-            warmup_steps,
-            folder,
-            checkpoints,
-            clock,
-        })
+        Ok(Self { recipe, threads, learner, data, plan, warmup_steps, folder, checkpoints, clock })
     }
 
     /// Restores what a resumed run goes on from, opens the logs and reports. Returns the number of steps done.
@@ -224,12 +210,7 @@ impl<'a, B: Backend> Run<'a, B> {
                     format!("is at step {step}, beyond the {} steps of the recipe", self.plan.steps());
                 return Err(TrainError::file(path, problem));
             }
-            checkpoint.restore(
-                self.backend.as_ref(),
-                &mut self.model,
-                &mut self.states,
-                &recipe.optimizer,
-            )?;
+            checkpoint.restore(&mut self.learner)?;
         }
         self.note_long_rows(&mut notices);
         durable::write_file(&self.folder.recipe(), self.recipe.to_toml()?.as_bytes())?;
@@ -239,7 +220,7 @@ impl<'a, B: Backend> Run<'a, B> {
     }
 
     fn note_long_rows(&self, notices: &mut Vec<String>) {
-        let limit = self.model.config().max_positions;
+        let limit = self.learner.model().config().max_positions;
         let long = self.data.train.rows.iter().filter(|row| row.tokens.len() > limit).count();
         if long > 0 {
             notices.push(format!(
@@ -250,11 +231,10 @@ impl<'a, B: Backend> Run<'a, B> {
     }
 
     fn report(&self, steps_done: u64, resumed_from: Option<PathBuf>, notices: Vec<String>) -> Start {
-        let parameters = self.model.parameters();
-        let learning = parameters.iter().zip(&self.gradients.accumulators).filter(|(_, g)| g.is_some());
+        let parameters = self.learner.model().parameters();
         Start {
             weights: parameters.iter().map(|p| p.len).sum(),
-            trainable: learning.map(|(p, _)| p.len).sum(),
+            trainable: self.learner.trainable(),
             threads: self.threads,
             train: self.data.train.report.clone(),
             held_out: self.data.held_out.as_ref().map(|d| d.report.clone()),
@@ -281,28 +261,8 @@ impl<'a, B: Backend> Run<'a, B> {
             recompute: recipe.train.recompute,
             micro_batch_tokens: recipe.train.micro_batch_tokens,
         };
-        self.gradients.clear(&self.backend);
-        let sums = accumulate(&self.model, &mut self.gradients, &rows, &context)?;
-
-        let norm = gradient::norm(&self.model, &self.gradients, sums.count, step + 1)?;
-        let loss = sums.loss / sums.count;
-        if !loss.is_finite() {
-            return Err(TrainError::LossNotFinite { step: step + 1, loss });
-        }
-        if step == 0 && recipe.train.check_gradients {
-            gradient::check_all_learn(&self.model, &self.gradients)?;
-        }
-        let scale = gradient::scale(norm, recipe.optimizer.clip(), sums.count);
         let lr = recipe.optimizer.lr() * recipe.schedule.factor(step, self.plan.steps());
-        self.states.update(
-            &self.backend,
-            &mut self.model,
-            &self.gradients,
-            &recipe.optimizer,
-            step,
-            lr,
-            scale,
-        );
+        let (sums, norm) = self.learner.step(&rows, &context, lr)?;
         Ok(self.metrics(step + 1, &sums, context.lambda, lr, norm, start.elapsed()))
     }
 
@@ -341,7 +301,7 @@ impl<'a, B: Backend> Run<'a, B> {
         let Some(held_out) = &self.data.held_out else { return Ok(()) };
         observer.phase(Phase::Evaluating);
         let budget = self.recipe.train.micro_batch_tokens;
-        let metrics = evaluate(&self.model, &held_out.rows, &self.recipe.method, budget, step)?;
+        let metrics = evaluate(self.learner.model(), &held_out.rows, &self.recipe.method, budget, step)?;
         log.eval(&metrics)?;
         observer.evaluated(&metrics);
         Ok(())
@@ -353,7 +313,7 @@ impl<'a, B: Backend> Run<'a, B> {
             return Ok(());
         }
         observer.phase(Phase::Sampling);
-        for sample in samples::answer(&self.model, &self.data.tokenizer, self.recipe, step)? {
+        for sample in samples::answer(self.learner.model(), &self.data.tokenizer, self.recipe, step)? {
             log.sample(&sample)?;
             observer.sampled(&sample);
         }
@@ -365,18 +325,19 @@ impl<'a, B: Backend> Run<'a, B> {
         let recipe = self.recipe;
         let (identity, position) = (&self.data.train.identity, self.plan.position(step));
         let state = State::new(recipe, self.clock, identity, step, self.plan.steps(), position);
-        let number = recipe.checkpoint.number.number(self.model.number());
+        let number = recipe.checkpoint.number.number(self.learner.model().number());
         let keep = recipe.checkpoint.keep;
-        let path =
-            self.checkpoints.save(&state, &self.model, &self.states, &recipe.optimizer, number, keep)?;
+        let path = self.checkpoints.save(&state, &self.learner, number, keep)?;
         observer.checkpointed(step, &path);
         Ok(path)
     }
 
     fn save_model(&self) -> Result<PathBuf, TrainError> {
         let path = self.folder.model();
-        let number = self.recipe.checkpoint.number.number(self.model.number());
-        durable::write_folder(&path, |folder| Ok(self.model.save(folder, number)?))?;
+        let number = self.recipe.checkpoint.number.number(self.learner.model().number());
+        durable::write_folder(&path, |folder| {
+            self.learner.model().save(folder, number).map_err(TrainError::from)
+        })?;
         Ok(path)
     }
 }

@@ -25,7 +25,6 @@ impl<B: Backend> OptimizerStates<B> {
     /// Applies a step, counted from 0, to every parameter that learns. `scale` turns gradient sums into the gradient.
     pub fn update(
         &mut self,
-        backend: &B,
         model: &mut Model<B>,
         gradients: &Gradients<B>,
         optimizer: &Optimizer,
@@ -38,7 +37,7 @@ impl<B: Backend> OptimizerStates<B> {
             // Norms and biases are vectors; pulling them to zero is not what weight decay is for.
             let matrix = model.parameters()[i].tensors.iter().all(|t| t.shape.len() > 1);
             let rule = optimizer.rule(step, lr, matrix);
-            backend.update(model.weight_mut(i), gradient, states, &rule, scale);
+            model.update(i, gradient, states, &rule, scale);
         }
     }
 }

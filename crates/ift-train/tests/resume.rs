@@ -161,7 +161,7 @@ fn a_run_that_would_be_neither_is_refused() {
     tiny.write_rows("train.jsonl", 20..30);
     let message = run(&recipe, true).unwrap_err().to_string();
     assert!(message.contains("--accept-other-data"), "{message}");
-    let accepted = RunOptions { resume: true, accept_other_data: true };
+    let accepted = RunOptions { resume: true, accept_other_data: true, ..RunOptions::default() };
     let mut notices = Notices::default();
     train(&recipe, &accepted, &AtomicBool::new(false), &mut notices).unwrap();
     assert!(notices.0.iter().any(|n| n.contains("as accepted")), "{:?}", notices.0);

@@ -5,17 +5,18 @@ use super::simd::Simd;
 /// Partial sums kept side by side; a whole number of vectors in every instruction set.
 const LANES: usize = 32;
 
-/// Adds the lanes up, halves first.
+/// Joins the lanes, halves first, written so that each step is one vector operation.
 #[inline(always)]
-fn total(mut lanes: [f32; LANES]) -> f32 {
-    let mut half = LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] += lanes[i + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
+fn fold(lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
+    let lanes: [f32; 16] = std::array::from_fn(|i| join(lanes[i], lanes[i + 16]));
+    let lanes: [f32; 8] = std::array::from_fn(|i| join(lanes[i], lanes[i + 8]));
+    let lanes: [f32; 4] = std::array::from_fn(|i| join(lanes[i], lanes[i + 4]));
+    join(join(lanes[0], lanes[2]), join(lanes[1], lanes[3]))
+}
+
+#[inline(always)]
+fn total(lanes: [f32; LANES]) -> f32 {
+    fold(lanes, |a, b| a + b)
 }
 
 /// `Σ a·b`.
@@ -49,48 +50,55 @@ pub(super) fn dot_offset<S: Simd>(a: &[f32], b: &[f32], offset: f32, c: &[f32]) 
 /// The largest number; `-∞` of none. A NaN is passed over: whoever needs the maximum goes on to use every number.
 #[inline(always)]
 pub(super) fn max(x: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
     let (chunks, rest) = x.as_chunks::<LANES>();
     let mut largest = [f32::NEG_INFINITY; LANES];
     for chunk in chunks {
         for i in 0..LANES {
-            largest[i] = if chunk[i] > largest[i] { chunk[i] } else { largest[i] };
+            largest[i] = larger(largest[i], chunk[i]);
         }
     }
-    largest.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
+    for (largest, x) in largest.iter_mut().zip(rest) {
+        *largest = larger(*largest, *x);
+    }
+    fold(largest, larger)
 }
 
-/// Replaces every `x` by `exp(x - shift)` and returns the sum.
+/// `Σ x`.
 #[inline(always)]
-pub(super) fn exp_in_place<S: Simd>(x: &mut [f32], shift: f32) -> f32 {
-    let (chunks, rest) = x.as_chunks_mut::<LANES>();
+fn sum(x: &[f32]) -> f32 {
+    let (chunks, rest) = x.as_chunks::<LANES>();
     let mut sums = [0.0; LANES];
     for chunk in chunks {
         for i in 0..LANES {
-            chunk[i] = exp::<S>(chunk[i] - shift);
             sums[i] += chunk[i];
         }
     }
     for (sum, x) in sums.iter_mut().zip(rest) {
-        *x = exp::<S>(*x - shift);
         *sum += *x;
     }
     total(sums)
 }
 
+/// Replaces every `x` by `exp(x - shift)` and returns the sum. Two passes: the exponential alone fits the registers.
+#[inline(always)]
+pub(super) fn exp_in_place<S: Simd>(x: &mut [f32], shift: f32) -> f32 {
+    for x in &mut *x {
+        *x = exp::<S>(*x - shift);
+    }
+    sum(x)
+}
+
 /// `Σ exp(x - shift)`.
 #[inline(always)]
 pub(super) fn sum_exp<S: Simd>(x: &[f32], shift: f32) -> f32 {
-    let (chunks, rest) = x.as_chunks::<LANES>();
-    let mut sums = [0.0; LANES];
-    for chunk in chunks {
-        for i in 0..LANES {
-            sums[i] += exp::<S>(chunk[i] - shift);
-        }
+    let mut sums = 0.0;
+    let mut values = [0.0; 512];
+    for x in x.chunks(values.len()) {
+        values[..x.len()].copy_from_slice(x);
+        sums += exp_in_place::<S>(&mut values[..x.len()], shift);
     }
-    for (sum, x) in sums.iter_mut().zip(rest) {
-        *sum += exp::<S>(*x - shift);
-    }
-    total(sums)
+    sums
 }
 
 /// `to += factor·x`.

@@ -3,6 +3,8 @@
 use super::instructions::kernel;
 use super::simd::Simd;
 
+/// From so many steps on, a tile's part of `C` is expected to be far away.
+const FAR: usize = 128;
 /// Numbers in the largest tile, 14 × 32.
 const LARGEST: usize = 448;
 
@@ -50,8 +52,9 @@ pub(super) unsafe fn run_tile<S: Simd, const ROWS: usize>(tile: &Tile) {
     // SAFETY: all offsets are those that `Tile` promises.
     unsafe {
         let mut sums = [[S::zero(); 2]; ROWS];
-        for i in 0..rows {
-            // The tile of `C` may lie across two cache lines.
+        // Short products belong to blocks of attention, whose `C` is in the cache. A tile may lie across two lines.
+        let far = if k < FAR { 0 } else { rows };
+        for i in 0..far {
             S::prefetch::<1>(tile.c.wrapping_add(i * c_row));
             S::prefetch::<1>(tile.c.wrapping_add(i * c_row + S::TILE_COLUMNS - 1));
         }

@@ -11,10 +11,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ift_backend::{Backend, Element, NumberType};
-use ift_model::Model;
 
-use crate::states::OptimizerStates;
-use crate::{Optimizer, TrainError, durable};
+use crate::{Learner, TrainError, durable};
 use marker::Marker;
 pub use state::State;
 use tensors::{Exact, Stored, read_parts};
@@ -62,16 +60,14 @@ impl Checkpoints {
     pub fn save<B: Backend>(
         &self,
         state: &State,
-        model: &Model<B>,
-        states: &OptimizerStates<B>,
-        optimizer: &Optimizer,
+        learner: &Learner<B>,
         number: NumberType,
         keep: usize,
     ) -> Result<PathBuf, TrainError> {
         let path = self.folder.join(format!("step-{}", state.step));
         let written = durable::write_folder(&path, |folder| {
-            model.save(folder, number)?;
-            write_trainer(folder, state, model, states, optimizer, number)?;
+            learner.model.save(folder, number)?;
+            write_trainer(folder, state, learner, number)?;
             durable::sync_tree(folder)?;
             Marker::write(folder)
         });
@@ -102,20 +98,15 @@ impl Checkpoints {
 
 impl Checkpoint {
     /// Puts the checkpoint's weights and optimizer states in place.
-    pub fn restore<B: Backend>(
-        &self,
-        backend: &B,
-        model: &mut Model<B>,
-        states: &mut OptimizerStates<B>,
-        optimizer: &Optimizer,
-    ) -> Result<(), TrainError> {
+    pub fn restore<B: Backend>(&self, learner: &mut Learner<B>) -> Result<(), TrainError> {
+        let Learner { model, states, optimizer, .. } = learner;
         let exact = self.path.join(WEIGHTS);
         let files = if exact.exists() { vec![exact] } else { model_files(&self.path)? };
         let stored = Stored::open(files)?;
         let tensors = stored.tensors()?;
         for i in 0..model.parameters().len() {
             let values = read_parts::<B>(&tensors, &model.parameters()[i], str::to_owned)?;
-            backend.write_weight(model.weight_mut(i), &values);
+            model.write_weight(i, &values);
         }
         if optimizer.state_names().is_empty() {
             return Ok(());
@@ -125,7 +116,7 @@ impl Checkpoint {
         for (parameter, accumulators) in model.parameters().iter().zip(&mut states.by_parameter) {
             for (accumulator, state) in accumulators.iter_mut().zip(optimizer.state_names()) {
                 let values = read_parts::<B>(&tensors, parameter, |tensor| state_name(tensor, state))?;
-                backend.write_accumulator(accumulator, &values);
+                model.backend().write_accumulator(accumulator, &values);
             }
         }
         Ok(())
@@ -146,11 +137,10 @@ fn open(path: &Path) -> Result<State, String> {
 fn write_trainer<B: Backend>(
     folder: &Path,
     state: &State,
-    model: &Model<B>,
-    states: &OptimizerStates<B>,
-    optimizer: &Optimizer,
+    learner: &Learner<B>,
     number: NumberType,
 ) -> Result<(), TrainError> {
+    let Learner { model, states, optimizer, .. } = learner;
     let trainer = folder.join(TRAINER);
     fs::create_dir(&trainer).map_err(TrainError::io("create", &trainer))?;
     let backend = model.backend();

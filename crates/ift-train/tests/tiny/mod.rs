@@ -65,7 +65,7 @@ pub fn run(recipe: &Recipe, resume: bool) -> Result<Outcome, TrainError> {
 
 /// Trains and tells `observer`.
 pub fn watch(recipe: &Recipe, resume: bool, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
-    let options = RunOptions { resume, accept_other_data: false };
+    let options = RunOptions { resume, ..RunOptions::default() };
     train(recipe, &options, &AtomicBool::new(false), observer)
 }
 

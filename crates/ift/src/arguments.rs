@@ -1,0 +1,204 @@
+//! What may be typed: the global flags and the subcommands. Every option is documented here and nowhere else.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Fine-tunes language models from Hugging Face folders with Intuitive Fine-Tuning.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How the program speaks.
+#[derive(Debug, Args)]
+pub(crate) struct OutputArguments {
+    /// Say nothing but results and errors
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// Print results as JSON, for programs to read
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train a model as a recipe says
+    Train(TrainArguments),
+    /// Answer prompts with a model
+    Generate(GenerateArguments),
+    /// Make a model folder with random weights and a tokenizer trained on given text
+    New(NewArguments),
+    /// Print loss and gradient of given rows, to check against another trainer
+    Gradients(GradientsArguments),
+    /// Time the training step on given rows
+    Bench(BenchArguments),
+    /// Print the JSON schema of a recipe
+    Schema,
+}
+
+/// `ift train`.
+#[derive(Debug, Args)]
+pub(crate) struct TrainArguments {
+    /// The recipe, a TOML file; paths in it are relative to the working directory
+    pub(crate) recipe: PathBuf,
+    /// Override a field of the recipe, such as method.lambda=0.3; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Go on from the newest complete checkpoint in the recipe's output folder
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Delete an earlier run in the output folder and start again
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) overwrite: bool,
+    /// Resume even though the training rows are others than the checkpoint's
+    #[arg(long, requires = "resume")]
+    pub(crate) accept_other_data: bool,
+}
+
+/// `ift generate`.
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArguments {
+    /// The model, a Hugging Face folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: PathBuf,
+    /// What the user says; may be repeated, all prompts run in one batch
+    #[arg(long, required = true)]
+    pub(crate) prompt: Vec<String>,
+    /// A system message before each prompt
+    #[arg(long)]
+    pub(crate) system: Option<String>,
+    /// Continue the prompt as plain text, without the chat template
+    #[arg(long, conflicts_with_all = ["system", "template"])]
+    pub(crate) raw: bool,
+    /// A chat template in place of the tokenizer's: a built-in name or a Jinja file
+    #[arg(long)]
+    pub(crate) template: Option<String>,
+    /// Most tokens in an answer
+    #[arg(long, default_value_t = 256)]
+    pub(crate) max_tokens: usize,
+    /// What the logits are divided by; 0 takes the most probable token
+    #[arg(long, default_value_t = 0.0, value_parser = non_negative)]
+    pub(crate) temperature: f64,
+    /// Draw from the most probable tokens that together have this probability
+    #[arg(long, default_value_t = 1.0, value_parser = probability)]
+    pub(crate) top_p: f64,
+    /// Seed of the draws
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArguments,
+}
+
+/// `ift new`.
+#[derive(Debug, Args)]
+pub(crate) struct NewArguments {
+    /// The recipe, a TOML file: `output`, `seed`, `number`, `text`, and the tables `[model]` and `[tokenizer]`
+    pub(crate) recipe: PathBuf,
+    /// Override a field of the recipe, such as seed=1; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// `ift gradients`.
+#[derive(Debug, Args)]
+pub(crate) struct GradientsArguments {
+    #[command(flatten)]
+    pub(crate) step: StepArguments,
+    /// Write the gradients of the mean loss to this safetensors file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// `ift bench`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArguments {
+    #[command(flatten)]
+    pub(crate) step: StepArguments,
+    /// Rows in an optimizer step
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) rows_per_step: u64,
+    /// Timed steps, after one that warms up
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) steps: u64,
+    /// Also print where the time goes
+    #[arg(long)]
+    pub(crate) profile: bool,
+}
+
+/// A training step on rows that are tokenised already.
+#[derive(Debug, Args)]
+pub(crate) struct StepArguments {
+    /// The model, a Hugging Face folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: PathBuf,
+    /// JSON lines with `input_ids` and `labels` (-100 where nothing is learned)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rows: PathBuf,
+    /// The method: lm, sft or ift
+    #[arg(long, default_value = "ift")]
+    pub(crate) method: String,
+    /// Set a field of the method, such as method.lambda=0.3; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Seed of noisy λ and sampled look-aheads
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Most tokens computed at once
+    #[arg(long, default_value_t = 2048, value_parser = at_least_one)]
+    pub(crate) micro_batch_tokens: usize,
+    /// Compute blocks again in the backward pass instead of keeping their activations
+    #[arg(long)]
+    pub(crate) recompute: bool,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArguments,
+}
+
+/// In which numbers and on how many threads.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct ComputeArguments {
+    /// Numbers to compute in: f32 on all cores, or f64 by plain loops on one (the yardstick, slow)
+    #[arg(long, value_enum, default_value = "f32")]
+    pub(crate) precision: PrecisionArgument,
+    /// Threads; 0 for one per core
+    #[arg(long, default_value_t = 0)]
+    pub(crate) threads: usize,
+}
+
+/// Numbers to compute in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PrecisionArgument {
+    /// Single precision
+    F32,
+    /// Double precision
+    F64,
+}
+
+impl PrecisionArgument {
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F64 => "f64",
+        }
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a whole number of at least 1".to_owned())
+}
+
+fn non_negative(text: &str) -> Result<f64, String> {
+    let fits = |x: &f64| x.is_finite() && *x >= 0.0;
+    text.parse().ok().filter(fits).ok_or_else(|| "expected a number of at least 0".to_owned())
+}
+
+fn probability(text: &str) -> Result<f64, String> {
+    let fits = |x: &f64| *x > 0.0 && *x <= 1.0;
+    text.parse().ok().filter(fits).ok_or_else(|| "expected a number above 0 and up to 1".to_owned())
+}

@@ -1,0 +1,136 @@
+//! `ift bench`: the training step, timed on given rows.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use ift_backend::{Backend, Profile};
+use ift_data::{Row, rows_from_jsonl};
+use ift_methods::Method;
+use ift_model::Model;
+use ift_train::{Learner, Optimizer, StepContext, peak_memory};
+use serde_json::json;
+
+use super::backend::{Work, run_on};
+use crate::arguments::BenchArguments;
+use crate::commands::method::method;
+use crate::output::Output;
+
+/// Runs the command.
+pub(crate) fn run(arguments: BenchArguments, output: Output) -> Result<()> {
+    let method = method(&arguments.step.method, &arguments.step.set)?;
+    let rows = rows_from_jsonl(&arguments.step.rows)?;
+    if rows.is_empty() {
+        bail!("`{}` holds no rows", arguments.step.rows.display());
+    }
+    run_on(arguments.step.compute, BenchWork { arguments, method, rows, output })
+}
+
+struct BenchWork {
+    arguments: BenchArguments,
+    method: Method,
+    rows: Vec<Row>,
+    output: Output,
+}
+
+impl Work for BenchWork {
+    fn run<B: Backend>(self, backend: Arc<B>) -> Result<()> {
+        let (step_arguments, per_step) = (&self.arguments.step, self.arguments.rows_per_step as usize);
+        let model = Model::load(&step_arguments.model, backend)?;
+        // The settings of the yardstick: RMSprop, learning rate 5e-7, clipping at 10.
+        let mut learner =
+            Learner::new(model, Optimizer::default(), self.method.trains_input_embeddings(), false);
+        let (mut seconds, mut tokens, mut first) = (Vec::new(), 0, None);
+        for step in 0..=self.arguments.steps {
+            let at = |i: usize| (step as usize * per_step + i) % self.rows.len();
+            let rows: Vec<&Row> = (0..per_step).map(|i| &self.rows[at(i)]).collect();
+            let context = StepContext {
+                method: &self.method,
+                lambda: self.method.lambda_at(step, 0, step_arguments.seed),
+                seed: step_arguments.seed,
+                step,
+                recompute: step_arguments.recompute,
+                micro_batch_tokens: step_arguments.micro_batch_tokens,
+            };
+            let start = Instant::now();
+            let (sums, _) = learner.step(&rows, &context, Optimizer::default().lr())?;
+            if first.is_none() {
+                // The first step warms up caches and buffers and is not timed.
+                first = Some(sums.loss / sums.count);
+                learner.model().backend().take_profile();
+            } else {
+                seconds.push(start.elapsed().as_secs_f64());
+                tokens += sums.tokens;
+            }
+        }
+        let total: f64 = seconds.iter().sum();
+        let profile = learner.model().backend().take_profile();
+        if self.arguments.profile {
+            self.output.note(&table(&profile, total));
+        }
+        let gibibytes = |bytes: u64| round(bytes as f64 / f64::from(1u32 << 30), 2);
+        let answer = json!({
+            "peer": "ift",
+            "method": step_arguments.method,
+            "dtype": step_arguments.compute.precision.name(),
+            "pad": "none",
+            "sort": false,
+            "attn": "fused",
+            "rows": per_step,
+            "micro": step_arguments.micro_batch_tokens,
+            "step_seconds": round(median(seconds), 3),
+            "tokens_per_second": round(tokens as f64 / total, 1),
+            "first_loss": first.map(|loss| round(loss, 5)),
+            "peak_rss_gib": peak_memory().map(gibibytes),
+            "peak_gpu_gib": null,
+            "threads": step_arguments.compute.threads,
+            "recompute": step_arguments.recompute,
+            "ift": env!("CARGO_PKG_VERSION"),
+        });
+        self.output.result(&answer.to_string())?;
+        Ok(())
+    }
+}
+
+/// Where the timed steps went, by kind of operation.
+fn table(profile: &Profile, seconds: f64) -> String {
+    let mut lines = vec![format!("{:<16} {:>9} {:>7} {:>9}", "operation", "seconds", "share", "GFLOP/s")];
+    let mut known = 0.0;
+    for entry in &profile.entries {
+        let time = entry.time.as_secs_f64();
+        known += time;
+        let rate =
+            if entry.flops > 0 { format!("{:.1}", entry.flops as f64 / time / 1e9) } else { String::new() };
+        lines.push(format!("{:<16} {time:>9.3} {:>6.1}% {rate:>9}", entry.operation, 100.0 * time / seconds));
+    }
+    let rest = seconds - known;
+    lines.push(format!("{:<16} {rest:>9.3} {:>6.1}%", "between", 100.0 * rest / seconds));
+    lines.join("\n")
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len().is_multiple_of(2) {
+        f64::midpoint(values[middle - 1], values[middle])
+    } else {
+        values[middle]
+    }
+}
+
+fn round(value: f64, digits: i32) -> f64 {
+    let scale = 10f64.powi(digits);
+    (value * scale).round() / scale
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{median, round};
+
+    #[test]
+    fn medians_and_digits() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert_eq!(round(1.23456, 3), 1.235);
+    }
+}

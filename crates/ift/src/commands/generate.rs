@@ -1,0 +1,73 @@
+//! `ift generate`: answers from a model folder.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use ift_backend::Backend;
+use ift_data::{ChatTokenizer, Message};
+use ift_eval::{Finish, GenerationSettings, Sampling, generate};
+use ift_model::Model;
+use serde_json::json;
+
+use super::backend::{Work, run_on};
+use crate::arguments::GenerateArguments;
+use crate::output::Output;
+
+/// Runs the command.
+pub(crate) fn run(arguments: GenerateArguments, output: Output) -> Result<()> {
+    run_on(arguments.compute, GenerateWork { arguments, output })
+}
+
+struct GenerateWork {
+    arguments: GenerateArguments,
+    output: Output,
+}
+
+impl Work for GenerateWork {
+    fn run<B: Backend>(self, backend: Arc<B>) -> Result<()> {
+        let arguments = &self.arguments;
+        let tokenizer = if arguments.raw {
+            ChatTokenizer::from_folder_plain(&arguments.model)?
+        } else {
+            ChatTokenizer::from_folder(&arguments.model, arguments.template.as_deref())?
+        };
+        let prompts = arguments.prompt.iter().map(|prompt| self.encode(&tokenizer, prompt));
+        let prompts = prompts.collect::<Result<Vec<_>>>()?;
+        let stop =
+            if arguments.raw { tokenizer.eos_id().into_iter().collect() } else { tokenizer.end_of_turn()? };
+        let settings = GenerationSettings {
+            sampling: Sampling { temperature: arguments.temperature, top_p: arguments.top_p },
+            max_tokens: arguments.max_tokens,
+            stop,
+            seed: arguments.seed,
+        };
+        let model = Model::load(&arguments.model, backend)?;
+        let answers = generate(&model, &prompts, &settings, &mut |_, _| {})?;
+        for (prompt, answer) in arguments.prompt.iter().zip(&answers) {
+            let text = tokenizer.decode(&answer.tokens, true)?;
+            if self.output.json() {
+                let finish = if answer.finish == Finish::Stop { "stop" } else { "length" };
+                let answer =
+                    json!({"prompt": prompt, "text": text, "tokens": answer.tokens, "finish": finish});
+                self.output.result(&answer.to_string())?;
+            } else {
+                self.output.result(&text)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl GenerateWork {
+    fn encode(&self, tokenizer: &ChatTokenizer, prompt: &str) -> Result<Vec<u32>> {
+        if self.arguments.raw {
+            return Ok(tokenizer.encode_plain(prompt, true)?);
+        }
+        let system = self.arguments.system.iter().map(|text| ("system", text.as_str()));
+        let messages: Vec<Message> = system
+            .chain([("user", prompt)])
+            .map(|(role, content)| Message { role: role.to_owned(), content: content.to_owned() })
+            .collect();
+        tokenizer.encode_chat(&messages, true).context("the prompt cannot be put into the chat template")
+    }
+}

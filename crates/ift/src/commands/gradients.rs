@@ -1,0 +1,117 @@
+//! `ift gradients`: loss and gradient of given rows, for checking against any other trainer.
+
+use std::{collections::HashMap, path::Path, sync::Arc};
+
+use anyhow::{Context, Result, bail};
+use ift_backend::{Backend, Element, NumberType};
+use ift_data::{Row, rows_from_jsonl};
+use ift_methods::Method;
+use ift_model::{Gradients, Model};
+use ift_train::{RowDetail, StepContext, accumulate_with};
+use safetensors::{Dtype, tensor::TensorView};
+use serde_json::{Value, json};
+
+use super::backend::{Work, run_on};
+use crate::arguments::GradientsArguments;
+use crate::commands::method::method;
+use crate::output::Output;
+
+/// Runs the command.
+pub(crate) fn run(arguments: GradientsArguments, output: Output) -> Result<()> {
+    let method = method(&arguments.step.method, &arguments.step.set)?;
+    let rows = rows_from_jsonl(&arguments.step.rows)?;
+    if rows.is_empty() {
+        bail!("`{}` holds no rows", arguments.step.rows.display());
+    }
+    run_on(arguments.step.compute, GradientsWork { arguments, method, rows, output })
+}
+
+struct GradientsWork {
+    arguments: GradientsArguments,
+    method: Method,
+    rows: Vec<Row>,
+    output: Output,
+}
+
+impl Work for GradientsWork {
+    fn run<B: Backend>(self, backend: Arc<B>) -> Result<()> {
+        let step = &self.arguments.step;
+        let model = Model::load(&step.model, backend)?;
+        let mut gradients = model.gradients(self.method.trains_input_embeddings());
+        let context = StepContext {
+            method: &self.method,
+            lambda: self.method.lambda_at(0, 0, step.seed),
+            seed: step.seed,
+            step: 0,
+            recompute: step.recompute,
+            micro_batch_tokens: step.micro_batch_tokens,
+        };
+        let rows: Vec<&Row> = self.rows.iter().collect();
+        let mut details = Vec::with_capacity(rows.len());
+        let sums =
+            accumulate_with(&model, &mut gradients, &rows, &context, &mut |d| details.push(row_json(&d)))?;
+        let squares: f64 = gradients
+            .accumulators
+            .iter()
+            .zip(model.parameters())
+            .filter_map(|(g, p)| g.as_ref().map(|g| model.backend().sum_of_squares(g, 0..p.len)))
+            .sum();
+        if let Some(path) = &self.arguments.out {
+            write(&model, &gradients, sums.count, path)
+                .with_context(|| format!("cannot write the gradients to `{}`", path.display()))?;
+        }
+        let answer = json!({
+            "loss": sums.loss / sums.count,
+            "grad_norm": squares.sqrt() / sums.count,
+            "rows": sums.rows,
+            "targets": sums.targets,
+            "tokens": sums.tokens,
+            "count": sums.count,
+            "lambda": context.lambda,
+            "first_pass_loss": sums.first_pass / sums.count,
+            "unweighted_loss": sums.unweighted / sums.count,
+            "pushed_down": sums.pushed_down,
+            "per_row": details,
+        });
+        self.output.result(&answer.to_string())?;
+        Ok(())
+    }
+}
+
+fn row_json(detail: &RowDetail) -> Value {
+    json!({
+        "loss": detail.loss.sum,
+        "count": detail.loss.count,
+        "targets": detail.positions.len(),
+        "positions": detail.positions,
+        "log_probs": detail.log_probs,
+        "first_pass_log_probs": detail.first_log_probs,
+        "look_ahead": detail.choices,
+        "weights": detail.loss.weights,
+        "d_log_probs": detail.loss.gradient,
+    })
+}
+
+/// Writes the gradients of the mean loss under their Hugging Face names, in the backend's number type.
+fn write<B: Backend>(model: &Model<B>, gradients: &Gradients<B>, count: f64, path: &Path) -> Result<()> {
+    let dtype = if B::Element::NUMBER == NumberType::F64 { Dtype::F64 } else { Dtype::F32 };
+    let mut tensors = Vec::new();
+    for (parameter, gradient) in model.parameters().iter().zip(&gradients.accumulators) {
+        for tensor in &parameter.tensors {
+            let Some(gradient) = gradient else { continue };
+            let values = model.backend().read_accumulator(gradient, tensor.range());
+            let mean = values.iter().map(|v| v.to_f64() / count);
+            let bytes: Vec<u8> = match dtype {
+                Dtype::F64 => mean.flat_map(f64::to_le_bytes).collect(),
+                _ => mean.flat_map(|v| (v as f32).to_le_bytes()).collect(),
+            };
+            tensors.push((tensor.name.clone(), tensor.shape.clone(), bytes));
+        }
+    }
+    let views = tensors
+        .iter()
+        .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(dtype, shape.clone(), bytes)?)))
+        .collect::<Result<HashMap<_, _>>>()?;
+    safetensors::serialize_to_file(views, None, path)?;
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! `ift new`: a model folder with random weights and, if text is given, a tokenizer trained on it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use ift_backend::NumberType;
+use ift_data::{TokenizerSettings, train_tokenizer};
+use ift_train::{SaveAs, write_folder};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::arguments::NewArguments;
+use crate::output::Output;
+use crate::recipe_file::load_recipe;
+
+/// A fresh model. Paths are relative to the working directory.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewRecipe {
+    /// The folder to make; it must not exist.
+    output: PathBuf,
+    /// Seed of the random weights.
+    #[serde(default)]
+    seed: u64,
+    /// Number type of the weights.
+    #[serde(default = "bf16")]
+    number: SaveAs,
+    /// The fields of `config.json`: `model_type`, `hidden_size`, … as in Hugging Face folders. `vocab_size` and the ids of
+    /// special tokens come from the tokenizer when there is one.
+    model: Map<String, Value>,
+    /// Files to train the tokenizer on: plain text, or JSONL or Parquet with a `text` column.
+    #[serde(default)]
+    text: Vec<PathBuf>,
+    /// The tokenizer's settings; they need `text`.
+    #[serde(default)]
+    tokenizer: Option<TokenizerSettings>,
+}
+
+fn bf16() -> SaveAs {
+    SaveAs::Bf16
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &NewArguments, output: Output) -> Result<()> {
+    let recipe: NewRecipe = load_recipe(&arguments.recipe, &arguments.set)?;
+    if recipe.output.exists() {
+        bail!("`{}` exists already; choose another `output` or remove it", recipe.output.display());
+    }
+    if recipe.text.is_empty() && recipe.tokenizer.is_some() {
+        bail!("`[tokenizer]` needs `text`: the files to train it on");
+    }
+    let mut summary = Value::Null;
+    write_folder(&recipe.output, |folder| {
+        summary = make(&recipe, folder)?;
+        Ok::<_, anyhow::Error>(())
+    })?;
+    if output.json() {
+        output.result(&summary.to_string())?;
+    } else {
+        output.result(&format!(
+            "made {}: {:.2}M parameters, {} tokens in the vocabulary",
+            recipe.output.display(),
+            summary["parameters"].as_f64().unwrap_or(0.0) / 1e6,
+            summary["vocabulary"]
+        ))?;
+    }
+    Ok(())
+}
+
+fn make(recipe: &NewRecipe, folder: &Path) -> Result<Value> {
+    let mut config = recipe.model.clone();
+    if !recipe.text.is_empty() {
+        let settings = recipe.tokenizer.clone().unwrap_or_default();
+        let size = train_tokenizer(&recipe.text, &settings, folder)?;
+        let tokenizer = ift_data::ChatTokenizer::from_folder_plain(folder)?;
+        config.entry("vocab_size").or_insert(size.into());
+        for (field, id) in [
+            ("bos_token_id", tokenizer.bos_id()),
+            ("eos_token_id", tokenizer.eos_id()),
+            ("pad_token_id", tokenizer.pad_id()),
+        ] {
+            config.entry(field).or_insert(id.into());
+        }
+    }
+    let Some(Value::String(family)) = config.get("model_type") else {
+        bail!("`model.model_type` is missing, expected the family, such as `llama`");
+    };
+    // Other readers choose their class by this field.
+    let class = architecture(family);
+    config.entry("architectures").or_insert(json!([class]));
+    let number = recipe.number.number(NumberType::Bf16);
+    let config = ift_model::random::create(config, recipe.seed, number, folder)
+        .with_context(|| format!("cannot make `{}`", recipe.output.display()))?;
+    Ok(json!({
+        "folder": recipe.output,
+        "parameters": ift_model::memory::weight_count(&config),
+        "vocabulary": config.vocabulary,
+    }))
+}
+
+/// The class name that Hugging Face files give a family's language model: `qwen2` → `Qwen2ForCausalLM`.
+fn architecture(family: &str) -> String {
+    let mut letters = family.chars();
+    let first = letters.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(letters).chain("ForCausalLM".chars()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::architecture;
+
+    #[test]
+    fn classes_are_named_as_in_hugging_face_files() {
+        assert_eq!(architecture("llama"), "LlamaForCausalLM");
+        assert_eq!(architecture("qwen3"), "Qwen3ForCausalLM");
+    }
+}

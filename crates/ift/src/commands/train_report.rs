@@ -1,0 +1,165 @@
+//! What a training run shows in the terminal.
+
+use std::path::Path;
+use std::time::Duration;
+
+use ift_train::{EvalMetrics, Observer, Phase, Progress, Sample, Start, StepMetrics};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::output::Output;
+
+/// Steps between two lines where there is no progress bar.
+const LINE_EVERY: u64 = 10;
+
+/// Shows a run, and remembers what to compare at its end.
+pub(crate) struct TrainReport {
+    output: Output,
+    bar: ProgressBar,
+    evals: Vec<EvalMetrics>,
+    samples: Vec<Sample>,
+}
+
+impl TrainReport {
+    /// A report that shows nothing yet.
+    pub(crate) fn new(output: Output) -> Self {
+        let target =
+            if output.progress() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(0), target);
+        Self { output, bar, evals: Vec::new(), samples: Vec::new() }
+    }
+
+    /// Takes the progress bar away.
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn note(&self, text: &str) {
+        self.bar.suspend(|| self.output.note(text));
+    }
+
+    /// Held-out loss and answers, before and after.
+    pub(crate) fn comparison(&self) {
+        if let [first, .., last] = self.evals.as_slice() {
+            self.note(&format!(
+                "\nheld-out loss {:.4} before, {:.4} after ({} rows, {} targets; perplexity {:.2} → {:.2})",
+                first.loss, last.loss, last.rows, last.targets, first.perplexity, last.perplexity
+            ));
+        }
+        let Some(end) = self.samples.last().map(|s| s.step) else { return };
+        let Some(start) = self.samples.first().map(|s| s.step).filter(|&start| start < end) else { return };
+        let of = |step: u64| self.samples.iter().filter(move |s| s.step == step);
+        for (before, after) in of(start).zip(of(end)) {
+            self.note(&format!(
+                "\n  prompt  {}\n  before  {}\n  after   {}",
+                one_line(&before.prompt),
+                one_line(&before.answer),
+                one_line(&after.answer)
+            ));
+        }
+        self.note("");
+    }
+}
+
+/// Text with its line ends shown as `⏎`, cut where it gets long.
+fn one_line(text: &str) -> String {
+    const LONGEST: usize = 200;
+    let mut line: String = text.trim().replace('\n', " ⏎ ").chars().take(LONGEST).collect();
+    if line.is_empty() {
+        line.push_str("(nothing)");
+    } else if text.chars().count() > LONGEST {
+        line.push('…');
+    }
+    line
+}
+
+impl Observer for TrainReport {
+    fn phase(&mut self, phase: Phase) {
+        let what = match phase {
+            Phase::ReadingData => "reading the data",
+            Phase::ReadingModel => "reading the model",
+            Phase::Evaluating => "evaluating",
+            Phase::Sampling => "answering the prompts",
+            Phase::Saving => "saving",
+        };
+        self.bar.set_message(what);
+    }
+
+    fn started(&mut self, start: &Start) {
+        self.note(&format!("training rows\n{}", start.train));
+        if let Some(held_out) = &start.held_out {
+            self.note(&format!("held-out rows\n{held_out}"));
+        }
+        for notice in &start.notices {
+            self.note(&format!("note: {notice}"));
+        }
+        if let Some(from) = &start.resumed_from {
+            self.note(&format!("going on from {}", from.display()));
+        }
+        self.note(&format!(
+            "{} of {} parameters learn; {} rows; {} steps ({} an epoch, {} of warm-up); {} threads",
+            millions(start.trainable),
+            millions(start.weights),
+            start.rows,
+            start.steps,
+            start.steps_per_epoch,
+            start.warmup_steps,
+            start.threads
+        ));
+        let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}");
+        if let Ok(style) = style {
+            self.bar.set_style(style);
+        }
+        self.bar.set_length(start.steps);
+        self.bar.set_position(start.steps_done);
+    }
+
+    fn stepped(&mut self, metrics: &StepMetrics, progress: &Progress) {
+        let lambda = metrics.lambda.map(|l| format!(" λ {l:.3}")).unwrap_or_default();
+        let line = format!(
+            "loss {:.4}{lambda} lr {:.2e} norm {:.3} {:.0} tokens/s, {} left",
+            metrics.loss,
+            metrics.lr,
+            metrics.grad_norm,
+            metrics.tokens_per_second,
+            HumanDuration(Duration::from_secs(progress.time_left.as_secs()))
+        );
+        self.bar.set_position(metrics.step);
+        self.bar.set_message(line.clone());
+        let last = progress.steps_left == 0;
+        if !self.output.progress() && (metrics.step == 1 || metrics.step.is_multiple_of(LINE_EVERY) || last) {
+            self.output.note(&format!("step {}/{} {line}", metrics.step, progress.steps));
+        }
+    }
+
+    fn evaluated(&mut self, metrics: &EvalMetrics) {
+        self.note(&format!(
+            "step {}: held-out loss {:.4}, perplexity {:.2}",
+            metrics.step, metrics.loss, metrics.perplexity
+        ));
+        self.evals.push(metrics.clone());
+    }
+
+    fn sampled(&mut self, sample: &Sample) {
+        self.samples.push(sample.clone());
+    }
+
+    fn checkpointed(&mut self, step: u64, path: &Path) {
+        self.note(&format!("step {step}: checkpoint {}", path.display()));
+    }
+}
+
+fn millions(count: usize) -> String {
+    format!("{:.2}M", count as f64 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn answers_are_shown_on_one_line() {
+        assert_eq!(one_line(" a\nb "), "a ⏎ b");
+        assert_eq!(one_line(""), "(nothing)");
+        assert_eq!(one_line(&"x".repeat(300)).chars().count(), 201);
+    }
+}

@@ -1,0 +1,59 @@
+//! How a failure is worded and which exit code it has.
+
+use std::process::ExitCode;
+
+use crate::recipe_file::RecipeError;
+
+/// 2 where the recipe or its overrides are at fault, 1 otherwise.
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let recipe = error.chain().any(<dyn std::error::Error>::is::<RecipeError>);
+    ExitCode::from(if recipe { 2 } else { 1 })
+}
+
+/// `error: …`, then a `cause:` line for each cause that says something new, and a `help:` line where there is
+/// help. A recipe has an `error:` line for each of its faults.
+pub fn report(error: &anyhow::Error) -> String {
+    if let Some(RecipeError::Fields { faults }) = error.downcast_ref() {
+        return faults.iter().map(fault).collect::<Vec<_>>().join("\n");
+    }
+    let mut said = error.to_string();
+    let mut lines = vec![format!("error: {said}")];
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // Many errors word their source as part of themselves.
+        if !said.contains(&cause) {
+            lines.push(format!("  cause: {cause}"));
+            said = cause;
+        }
+    }
+    lines.join("\n")
+}
+
+fn fault(fault: &crate::recipe_file::Fault) -> String {
+    let help = fault.help.as_ref().map(|help| format!("\n  help: {help}")).unwrap_or_default();
+    format!("error: {fault}{help}")
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn causes_that_say_nothing_new_are_left_out() {
+        let error = Err::<(), _>(anyhow!("no such file"))
+            .context("cannot open `x`: no such file")
+            .context("the model cannot be read")
+            .unwrap_err();
+        assert_eq!(report(&error), "error: the model cannot be read\n  cause: cannot open `x`: no such file");
+        assert_eq!(format!("{:?}", exit_code(&error)), format!("{:?}", ExitCode::from(1)));
+    }
+
+    #[test]
+    fn a_faulty_recipe_is_wrong_usage_whatever_surrounds_it() {
+        let error = RecipeError::Override { argument: "x".to_owned(), message: "y".to_owned() };
+        let error = anyhow::Error::new(error).context("cannot train");
+        assert_eq!(format!("{:?}", exit_code(&error)), format!("{:?}", ExitCode::from(2)));
+        assert_eq!(report(&error), "error: cannot train\n  cause: `--set x`: y");
+    }
+}
