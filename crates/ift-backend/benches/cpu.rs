@@ -89,7 +89,7 @@ fn products(c: &mut Criterion, cpu: &Cpu) {
         });
         group.bench_function(name("input gradient"), |b| {
             b.iter(|| {
-                cpu.linear_backward_input(TOKENS, inputs, outputs, &d_out, &weight, Out::Set, &mut d_x)
+                cpu.linear_backward_input(TOKENS, inputs, outputs, &d_out, &weight, Out::Set, &mut d_x);
             });
         });
         group.bench_function(name("weight gradient"), |b| {

@@ -72,13 +72,15 @@ impl Default for TokenizerSettings {
 
 impl TokenizerSettings {
     fn template_source(&self) -> Result<&'static str, DataError> {
-        BUILT_IN_TEMPLATES.iter().find(|(name, _)| *name == self.template).map(|(_, source)| *source).ok_or_else(
-            || {
+        BUILT_IN_TEMPLATES
+            .iter()
+            .find(|(name, _)| *name == self.template)
+            .map(|(_, source)| *source)
+            .ok_or_else(|| {
                 let names: Vec<_> = BUILT_IN_TEMPLATES.iter().map(|(name, _)| format!("`{name}`")).collect();
                 let expected = format!("one of {}", names.join(", "));
                 DataError::field("tokenizer.template", format!("`{}`", self.template), expected)
-            },
-        )
+            })
     }
 
     /// All special tokens in the order of their ids.
@@ -189,7 +191,8 @@ fn check_size(lines: &[String], texts: &[PathBuf]) -> Result<(), DataError> {
     let bytes: usize = lines.iter().map(String::len).sum();
     if bytes > LARGEST_TEXT {
         let found = format!("{bytes} bytes of text in {}", names());
-        let expected = format!("at most {LARGEST_TEXT} bytes; a sample of the text trains as good a tokenizer");
+        let expected =
+            format!("at most {LARGEST_TEXT} bytes; a sample of the text trains as good a tokenizer");
         return Err(DataError::field("tokenizer texts", found, expected));
     }
     Ok(())
@@ -225,7 +228,7 @@ fn train(
             .try_pair(vec![bos.clone(), "$A".to_owned(), "$B:1".to_owned()])?
             .special_tokens(vec![(bos, id)])
             .build()?;
-        tokenizer.with_post_processor(Some(template.into()));
+        tokenizer.with_post_processor(Some(template));
     }
     Ok(tokenizer.into())
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use ift_train::{Outcome, Recipe, RunOptions, TrainError, train};
@@ -53,15 +54,22 @@ pub(crate) fn run(arguments: &TrainArguments, output: Output) -> Result<()> {
     Ok(())
 }
 
-/// A flag that the first Ctrl-C (or SIGTERM) sets; the second ends the program at once.
+/// Signals that come this soon after the first are the same request: some senders signal both a process and its group.
+const ONE_REQUEST: Duration = Duration::from_secs(1);
+
+/// A flag that the first Ctrl-C (or SIGTERM) sets; a later one ends the program at once.
 fn stop_flag() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
-    let handler = move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+    let mut first: Option<Instant> = None;
+    let handler = move || match first {
+        None => {
+            first = Some(Instant::now());
+            flag.store(true, Ordering::Relaxed);
+            crate::output::interrupt("finishing this step, then saving; press Ctrl-C again to quit at once");
         }
-        crate::output::interrupt("finishing this step, then saving; press Ctrl-C again to quit at once");
+        Some(at) if at.elapsed() < ONE_REQUEST => {}
+        Some(_) => std::process::exit(130),
     };
     ctrlc::set_handler(handler).context("cannot listen for Ctrl-C")?;
     Ok(stop)

@@ -8,8 +8,8 @@ use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output::Output;
 
-/// Steps between two lines where there is no progress bar.
-const LINE_EVERY: u64 = 10;
+/// Lines over a whole run where there is no progress bar.
+const LINES: u64 = 40;
 
 /// Shows a run, and remembers what to compare at its end.
 pub(crate) struct TrainReport {
@@ -125,8 +125,8 @@ impl Observer for TrainReport {
         );
         self.bar.set_position(metrics.step);
         self.bar.set_message(line.clone());
-        let last = progress.steps_left == 0;
-        if !self.output.progress() && (metrics.step == 1 || metrics.step.is_multiple_of(LINE_EVERY) || last) {
+        let (last, every) = (progress.steps_left == 0, (progress.steps / LINES).max(1));
+        if !self.output.progress() && (metrics.step == 1 || metrics.step.is_multiple_of(every) || last) {
             self.output.note(&format!("step {}/{} {line}", metrics.step, progress.steps));
         }
     }
