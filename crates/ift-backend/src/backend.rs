@@ -18,7 +18,7 @@ pub enum Out {
 /// Who computes. `n` is the number of packed tokens (or scored rows); every activation is row-major `[n, width]`.
 ///
 /// Buffers are opaque: nothing above this trait may assume that one is a slice of host memory. Buffers may be longer
-/// than an operation needs; the leading part is used. Shapes are checked by the model code when it is built, so a wrong
+/// than an operation needs; the leading part is used, and what lies behind it stays as it is. Shapes are checked by the model code when it is built, so a wrong
 /// length here is a bug, and an implementation panics on it.
 ///
 /// Gradients of weights are always *added* to, so that micro-batches, and a prompt's continuations, accumulate.

@@ -54,8 +54,7 @@ impl AttentionShape {
         self.q_width() + self.kv_width()
     }
 
-    /// The past keys that the query at absolute position `position` sees, of a sequence of `length` keys:
-    /// the half-open range of key positions.
+    /// The absolute positions of the keys that the query at `position` sees, its own included.
     pub fn visible(&self, position: usize) -> Range<usize> {
         let first = self.window.map_or(0, |w| (position + 1).saturating_sub(w));
         first..position + 1

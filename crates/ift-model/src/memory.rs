@@ -50,3 +50,45 @@ pub fn activation_count(
         + past_tokens * config.layers() * config.attention(0).kv_width()
         + scored * 4 * config.hidden
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Keep, Model, PastOf, Sequences, random};
+    use ift_backend::{NumberType, Reference};
+    use std::sync::Arc;
+
+    /// The formula against the buffers that a pass holds.
+    #[test]
+    fn a_pass_keeps_what_the_formula_says() {
+        for family in ["llama", "qwen3"] {
+            let folder = tempfile::tempdir().unwrap();
+            let config = serde_json::json!({"model_type": family, "vocab_size": 30, "hidden_size": 12,
+                "intermediate_size": 20, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
+                "head_dim": 6});
+            let config = config.as_object().unwrap().clone();
+            random::create(config, 0, NumberType::F32, folder.path()).unwrap();
+            let model = Model::load(folder.path(), Arc::new(Reference)).unwrap();
+            let mut sequences = Sequences::default();
+            sequences.push(&[1, 2, 3, 4, 5, 6, 7]);
+            for (keep, recompute) in [(Keep::Everything, false), (Keep::BlockInputs, true)] {
+                let pass = model.forward(&sequences, None, &PastOf::Nothing, keep);
+                let kept: usize = pass
+                    .layers
+                    .iter()
+                    .map(|layer| {
+                        let outer = [&layer.x, &layer.kv].into_iter().flatten().map(Vec::len).sum::<usize>();
+                        let inner = layer.inner.iter().map(|i| {
+                            let always = [&i.q, &i.attention, &i.lse, &i.middle, &i.gate_up];
+                            always.map(|buffer| buffer.len()).iter().sum::<usize>()
+                                + i.qkv.as_ref().map_or(0, Vec::len)
+                        });
+                        outer + inner.sum::<usize>()
+                    })
+                    .sum();
+                let formula = 7 * 3 * kept_per_token_and_layer(model.config(), recompute);
+                assert_eq!(kept, formula, "{family} {keep:?}");
+            }
+        }
+    }
+}
