@@ -10,13 +10,26 @@ use rand_chacha::ChaCha8Rng;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum EvalError {
     /// There is nothing to continue.
-    #[error("prompt {prompt} has no tokens; expected at least one")]
+    #[error("prompt {} has no tokens; expected at least one", prompt + 1)]
     EmptyPrompt {
         /// Index of the prompt.
         prompt: usize,
     },
+    /// There is no room for an answer.
+    #[error(
+        "prompt {} has {tokens} tokens, and the model's context (`max_position_embeddings`) is {context}; expected fewer",
+        prompt + 1
+    )]
+    TooLong {
+        /// Index of the prompt.
+        prompt: usize,
+        /// Its length.
+        tokens: usize,
+        /// The model's context, in tokens.
+        context: usize,
+    },
     /// A token the model does not have.
-    #[error("prompt {prompt} has token {token}, but the model's vocabulary has {vocabulary} entries")]
+    #[error("prompt {} has token {token}, but the model's vocabulary has {vocabulary} entries", prompt + 1)]
     Token {
         /// Index of the prompt.
         prompt: usize,
@@ -32,7 +45,7 @@ pub enum EvalError {
 pub struct GenerationSettings {
     /// How a token is chosen.
     pub sampling: Sampling,
-    /// Most tokens to add to a prompt.
+    /// Most tokens to add to a prompt; fewer where the model's context ends.
     pub max_tokens: usize,
     /// Tokens that end a sequence; they are not part of the result.
     pub stop: Vec<u32>,
@@ -45,7 +58,7 @@ pub struct GenerationSettings {
 pub enum Finish {
     /// A stop token.
     Stop,
-    /// The most tokens allowed.
+    /// The most tokens allowed, or the end of the model's context.
     Length,
 }
 
@@ -61,16 +74,18 @@ pub struct Generated {
 /// Continues every prompt, all of them in one batch; `on_token` sees each new token as `(prompt, token)`.
 ///
 /// # Errors
-/// If a prompt is empty or has a token outside of the vocabulary.
+/// If a prompt is empty, fills the model's context or has a token outside of the vocabulary.
 pub fn generate<B: Backend>(
     model: &Model<B>,
     prompts: &[Vec<u32>],
     settings: &GenerationSettings,
     on_token: &mut dyn FnMut(usize, u32),
 ) -> Result<Vec<Generated>, EvalError> {
-    check(prompts, model.config().vocabulary)?;
+    let context = model.config().max_positions;
+    check(prompts, model.config().vocabulary, context)?;
     let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
-    let mut cache = Cache::new(model, prompts.len(), longest + settings.max_tokens);
+    let most = settings.max_tokens.min(context);
+    let mut cache = Cache::new(model, prompts.len(), (longest + most).min(context));
     let mut random: Vec<ChaCha8Rng> = (0..prompts.len() as u64)
         .map(|stream| {
             let mut random = ChaCha8Rng::seed_from_u64(settings.seed);
@@ -80,7 +95,7 @@ pub fn generate<B: Backend>(
         .collect();
     let mut results = vec![Generated { tokens: Vec::new(), finish: Finish::Length }; prompts.len()];
     let mut next: Vec<(usize, Vec<u32>)> = prompts.iter().cloned().enumerate().collect();
-    for _ in 0..settings.max_tokens {
+    for _ in 0..most {
         let parts: Vec<(usize, &[u32])> = next.iter().map(|(i, tokens)| (*i, tokens.as_slice())).collect();
         let pass = model.forward(&cache.next(&parts), None, &PastOf::Cache(&cache), Keep::KeysAndValues);
         cache.extend(model, &pass, &parts);
@@ -95,7 +110,9 @@ pub fn generate<B: Backend>(
             }
             results[*i].tokens.push(token);
             on_token(*i, token);
-            unfinished.push((*i, vec![token]));
+            if cache.len(*i) < context {
+                unfinished.push((*i, vec![token]));
+            }
         }
         if unfinished.is_empty() {
             break;
@@ -105,10 +122,13 @@ pub fn generate<B: Backend>(
     Ok(results)
 }
 
-fn check(prompts: &[Vec<u32>], vocabulary: usize) -> Result<(), EvalError> {
+fn check(prompts: &[Vec<u32>], vocabulary: usize, context: usize) -> Result<(), EvalError> {
     for (prompt, tokens) in prompts.iter().enumerate() {
         if tokens.is_empty() {
             return Err(EvalError::EmptyPrompt { prompt });
+        }
+        if tokens.len() >= context {
+            return Err(EvalError::TooLong { prompt, tokens: tokens.len(), context });
         }
         if let Some(&token) = tokens.iter().find(|&&t| t as usize >= vocabulary) {
             return Err(EvalError::Token { prompt, token, vocabulary });
@@ -127,7 +147,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let config = serde_json::json!({"model_type": "mistral", "vocab_size": 37, "hidden_size": 16,
             "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-            "initializer_range": 0.4, "sliding_window": window});
+            "initializer_range": 0.4, "sliding_window": window, "max_position_embeddings": 40});
         let config = config.as_object().unwrap().clone();
         ift_model::random::create(config, 3, NumberType::F32, folder.path()).unwrap();
         let model = Model::load(folder.path(), Arc::new(Reference)).unwrap();
@@ -185,12 +205,22 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_ends_with_the_context() {
+        let (_folder, model) = model(None);
+        let settings = GenerationSettings { max_tokens: usize::MAX, ..settings(Sampling::GREEDY, vec![]) };
+        let answers = generate(&model, &[vec![1; 30], vec![2; 39]], &settings, &mut |_, _| {}).unwrap();
+        // The last position's prediction is a token too.
+        assert_eq!(answers.iter().map(|a| a.tokens.len()).collect::<Vec<_>>(), [11, 2]);
+    }
+
+    #[test]
     fn prompts_are_checked() {
         let (_folder, model) = model(None);
         let run = |prompt: Vec<u32>| {
             generate(&model, &[prompt], &settings(Sampling::GREEDY, vec![]), &mut |_, _| {}).unwrap_err()
         };
         assert_eq!(run(vec![]), EvalError::EmptyPrompt { prompt: 0 });
+        assert_eq!(run(vec![1; 40]), EvalError::TooLong { prompt: 0, tokens: 40, context: 40 });
         assert_eq!(run(vec![1, 37]), EvalError::Token { prompt: 0, token: 37, vocabulary: 37 });
     }
 }

@@ -21,6 +21,7 @@ pub mod random;
 mod rope;
 mod save;
 mod score;
+mod tensor_file;
 
 pub use cache::Cache;
 pub use config::{Architecture, Config};
@@ -30,3 +31,4 @@ pub use model::{Gradients, Model};
 pub use pass::{Continues, Keep, Pass, PastGradient, PastOf, Sequences};
 pub use rope::{Rope, RopeScaling};
 pub use score::{ScoreGradient, Scored};
+pub use tensor_file::write_tensors;

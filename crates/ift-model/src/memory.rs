@@ -80,8 +80,7 @@ mod tests {
                         let outer = [&layer.x, &layer.kv].into_iter().flatten().map(Vec::len).sum::<usize>();
                         let inner = layer.inner.iter().map(|i| {
                             let always = [&i.q, &i.attention, &i.lse, &i.middle, &i.gate_up];
-                            always.map(|buffer| buffer.len()).iter().sum::<usize>()
-                                + i.qkv.as_ref().map_or(0, Vec::len)
+                            always.map(Vec::len).iter().sum::<usize>() + i.qkv.as_ref().map_or(0, Vec::len)
                         });
                         outer + inner.sum::<usize>()
                     })

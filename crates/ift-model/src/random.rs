@@ -2,6 +2,7 @@
 
 use crate::layout::Layout;
 use crate::save::{dtype, to_bytes, write_config};
+use crate::tensor_file::write_tensors;
 use crate::{Config, ModelError};
 use ift_backend::NumberType;
 use rand::SeedableRng;
@@ -9,7 +10,6 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 use safetensors::tensor::TensorView;
 use serde_json::{Map, Value};
-use std::collections::HashMap;
 use std::path::Path;
 
 /// Writes `config.json` and `model.safetensors` of a fresh model into an existing folder and returns its configuration.
@@ -35,22 +35,25 @@ pub fn create(
     for (stream, tensor) in layout.tensors().enumerate() {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         random.set_stream(stream as u64);
-        let values: Vec<f64> = if tensor.name.ends_with("norm.weight") {
-            vec![1.0 - config.norm_offset; tensor.len()]
+        let mut values: Vec<f64> = Vec::new();
+        let reserved = values.try_reserve_exact(tensor.len());
+        reserved.map_err(|_| {
+            file(format!("tensor `{}` of shape {:?} does not fit into memory", tensor.name, tensor.shape))
+        })?;
+        if tensor.name.ends_with("norm.weight") {
+            values.resize(tensor.len(), 1.0 - config.norm_offset);
         } else if tensor.name.ends_with("_proj.bias") {
-            vec![0.0; tensor.len()]
+            values.resize(tensor.len(), 0.0);
         } else {
-            (0..tensor.len()).map(|_| normal.sample(&mut random)).collect()
-        };
+            values.extend((0..tensor.len()).map(|_| normal.sample(&mut random)));
+        }
         tensors.push((tensor, to_bytes(&values, number)));
     }
     let views = tensors.iter().map(|(tensor, bytes)| {
         TensorView::new(dtype(number), tensor.shape.clone(), bytes).map(|view| (tensor.name.as_str(), view))
     });
     let views = views.collect::<Result<Vec<_>, _>>().map_err(|e| file(e.to_string()))?;
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize_to_file(views, Some(metadata), &path)
-        .map_err(|e| file(format!("cannot be written: {e}")))?;
+    write_tensors(views, &path)?;
     write_config(&config.source, folder, number)?;
     Ok(config)
 }

@@ -1,13 +1,13 @@
 //! Writing a model as a Hugging Face folder.
 
 use crate::layout::Tensor;
+use crate::tensor_file::write_tensors;
 use crate::{Model, ModelError};
 use half::{bf16, f16};
 use ift_backend::{Backend, Element, NumberType};
 use safetensors::{Dtype, View};
 use serde_json::{Value, json};
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::path::Path;
 
 /// Largest shard, in bytes: what the Python libraries write by default.
@@ -123,12 +123,8 @@ impl<B: Backend> Model<B> {
             for pending in &shard {
                 weight_map.insert(pending.tensor.name.clone(), Value::String(name.clone()));
             }
-            // Other readers look for this entry to know how the tensors are to be read.
-            let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-            let path = folder.join(name);
             let tensors = shard.into_iter().map(|p| (p.tensor.name.clone(), p));
-            safetensors::serialize_to_file(tensors, Some(metadata), &path)
-                .map_err(|e| ModelError::File { path, reason: format!("cannot be written: {e}") })?;
+            write_tensors(tensors, &folder.join(name))?;
         }
         if count > 1 {
             let index = json!({"metadata": {"total_size": total_bytes}, "weight_map": weight_map});

@@ -1,6 +1,8 @@
 //! The rows of a run, and the tokenizer that made them.
 
-use ift_data::{ChatTokenizer, Dataset, Mode, Row};
+use std::path::Path;
+
+use ift_data::{ChatTokenizer, Dataset, Mode};
 use ift_methods::Method;
 
 use crate::{Recipe, RowError, TrainError};
@@ -33,18 +35,17 @@ impl Data {
     /// Makes sure that the model knows every token, before hours of training meet one that it does not.
     ///
     /// # Errors
-    /// Names the first row with such a token.
-    pub fn check_vocabulary(&self, vocabulary: usize) -> Result<(), RowError> {
-        let sets = [Some(&self.train), self.held_out.as_ref()];
-        sets.into_iter().flatten().flat_map(|set| &set.rows).try_for_each(|row| check_row(row, vocabulary))
-    }
-}
-
-fn check_row(row: &Row, vocabulary: usize) -> Result<(), RowError> {
-    match row.tokens.iter().find(|&&token| token as usize >= vocabulary) {
-        Some(&token) => {
-            Err(RowError::Token { source_file: row.source, record: row.record, token, vocabulary })
+    /// Names the first row with such a token, and its file.
+    pub fn check_vocabulary(&self, vocabulary: usize) -> Result<(), TrainError> {
+        for set in [Some(&self.train), self.held_out.as_ref()].into_iter().flatten() {
+            for row in &set.rows {
+                if let Some(&token) = row.tokens.iter().find(|&&token| token as usize >= vocabulary) {
+                    let problem = RowError::Token { record: row.record, token, vocabulary }.to_string();
+                    let file = set.report.files.get(row.source as usize);
+                    return Err(TrainError::file(file.map_or(Path::new("data"), |f| &f.path), problem));
+                }
+            }
         }
-        None => Ok(()),
+        Ok(())
     }
 }

@@ -177,14 +177,6 @@ impl TrainError {
     pub(crate) fn recipe(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Recipe { field: field.into(), problem: problem.into() }
     }
-
-    /// Whether the recipe is at fault rather than the run (exit code 2 rather than 1).
-    pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            Self::Syntax(_) | Self::Recipe { .. } | Self::OutputInUse { .. } | Self::OtherRecipe { .. }
-        )
-    }
 }
 
 fn intact(previous: Option<&Path>) -> String {

@@ -26,9 +26,8 @@ impl RunFolder {
         fs::create_dir_all(path).map_err(TrainError::io("create", path))?;
         let lock = lock(path)?;
         let this = Self { path: path.to_owned(), _lock: lock };
-        if options.overwrite {
-            TRACES.iter().try_for_each(|name| durable::remove(&path.join(name)))?;
-        } else if !options.resume
+        if !options.resume
+            && !options.overwrite
             && let Some(found) = TRACES.into_iter().find(|name| path.join(name).exists())
         {
             return Err(TrainError::OutputInUse { path: path.to_owned(), found });
@@ -36,6 +35,11 @@ impl RunFolder {
         durable::remove_unfinished(path)?;
         durable::remove_unfinished(&path.join("checkpoints"))?;
         Ok(this)
+    }
+
+    /// Removes what an earlier run left.
+    pub fn clear(&self) -> Result<(), TrainError> {
+        TRACES.iter().try_for_each(|name| durable::remove(&self.path.join(name)))
     }
 
     pub fn path(&self) -> &Path {
@@ -120,7 +124,9 @@ mod tests {
         assert!(message.contains("`metrics.jsonl`") && message.contains("--resume"), "{message}");
         drop(RunFolder::open(root.path(), &RESUME).unwrap());
         let overwrite = RunOptions { overwrite: true, ..RunOptions::default() };
-        drop(RunFolder::open(root.path(), &overwrite).unwrap());
+        let run = RunFolder::open(root.path(), &overwrite).unwrap();
+        assert!(root.path().join("metrics.jsonl").exists());
+        run.clear().unwrap();
         assert!(!root.path().join("metrics.jsonl").exists());
         assert_eq!(fs::read_to_string(root.path().join("notes.txt")).unwrap(), "mine");
     }

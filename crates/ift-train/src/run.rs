@@ -1,13 +1,13 @@
 //! A training run, top to bottom.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ift_backend::{Backend, Cpu, Reference};
 use ift_data::Row;
-use ift_model::Model;
+use ift_model::{Config, Model};
 
 use crate::checkpoint::{Checkpoint, Checkpoints, State};
 use crate::log::Log;
@@ -79,7 +79,12 @@ fn train_on<B: Backend>(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
+    // What is cheap to find wrong comes before the data is read.
+    Config::from_folder(&recipe.model.path)?;
     let folder = RunFolder::open(&recipe.output.dir, options)?;
+    if options.overwrite {
+        refuse_to_overwrite_the_model(recipe)?;
+    }
     let origin = Origin::find(&folder, options)?;
     observer.phase(Phase::ReadingData);
     let data = Data::load(recipe, origin.clock())?;
@@ -121,6 +126,17 @@ fn train_on<B: Backend>(
     log.sync()?;
     observer.phase(Phase::Saving);
     Ok(Outcome::Finished { model: run.save_model()? })
+}
+
+/// The model to start from must not be part of the run that is to be overwritten.
+fn refuse_to_overwrite_the_model(recipe: &Recipe) -> Result<(), TrainError> {
+    let absolute = |path: &Path| path.canonicalize().map_err(TrainError::io("read", path));
+    if absolute(&recipe.model.path)?.starts_with(absolute(&recipe.output.dir)?) {
+        let problem =
+            "lies inside `output.dir`, whose earlier run `--overwrite` deletes; choose another `output.dir`";
+        return Err(TrainError::recipe("model.path", problem));
+    }
+    Ok(())
 }
 
 /// Whether something that happens every so many steps (0: never) happens after a step.
@@ -213,6 +229,10 @@ impl<'a, B: Backend> Run<'a, B> {
             checkpoint.restore(&mut self.learner)?;
         }
         self.note_long_rows(&mut notices);
+        if options.overwrite {
+            // Only now, when data and model are read, is it sure that there will be a run in its place.
+            self.folder.clear()?;
+        }
         durable::write_file(&self.folder.recipe(), self.recipe.to_toml()?.as_bytes())?;
         let log = Log::open(&self.folder, options.resume.then_some(step))?;
         observer.started(&self.report(step, checkpoint.map(|c| c.path), notices));

@@ -79,14 +79,14 @@ pub(crate) struct GenerateArguments {
     /// A chat template in place of the tokenizer's: a built-in name or a Jinja file
     #[arg(long)]
     pub(crate) template: Option<String>,
-    /// Most tokens in an answer
+    /// Most tokens in an answer; it also ends where the model's context does
     #[arg(long, default_value_t = 256)]
     pub(crate) max_tokens: usize,
     /// What the logits are divided by; 0 takes the most probable token
-    #[arg(long, default_value_t = 0.0, value_parser = non_negative)]
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true, value_parser = non_negative)]
     pub(crate) temperature: f64,
     /// Draw from the most probable tokens that together have this probability
-    #[arg(long, default_value_t = 1.0, value_parser = probability)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_parser = probability)]
     pub(crate) top_p: f64,
     /// Seed of the draws
     #[arg(long, default_value_t = 0)]
@@ -121,10 +121,10 @@ pub(crate) struct BenchArguments {
     #[command(flatten)]
     pub(crate) step: StepArguments,
     /// Rows in an optimizer step
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(crate) rows_per_step: u64,
     /// Timed steps, after one that warms up
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(crate) steps: u64,
     /// Also print where the time goes
     #[arg(long)]

@@ -46,6 +46,18 @@ impl Output {
         }
     }
 
+    /// A piece of a result, to standard output at once, without a line end.
+    ///
+    /// # Errors
+    /// As [`Output::result`].
+    pub fn piece(self, text: &str) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            done => done,
+        }
+    }
+
     /// A remark on what is going on, to standard error; left out when quiet.
     pub fn note(self, text: &str) {
         if !self.quiet {

@@ -37,8 +37,7 @@ impl<E: Element> View for Exact<'_, E> {
 
 /// Writes tensors to a file.
 pub(super) fn write<E: Element>(path: &Path, tensors: Vec<(String, Exact<E>)>) -> Result<(), TrainError> {
-    safetensors::serialize_to_file(tensors, None, path)
-        .map_err(|e| TrainError::file(path, format!("cannot be written: {e}")))
+    Ok(ift_model::write_tensors(tensors, path)?)
 }
 
 /// Memory-mapped safetensors files, as one collection.

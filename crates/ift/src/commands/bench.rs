@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use ift_backend::{Backend, Profile};
 use ift_data::{Row, rows_from_jsonl};
 use ift_methods::Method;
@@ -53,7 +53,9 @@ impl Work for BenchWork {
                 micro_batch_tokens: step_arguments.micro_batch_tokens,
             };
             let start = Instant::now();
-            let (sums, _) = learner.step(&rows, &context, Optimizer::default().lr())?;
+            let (sums, _) = learner
+                .step(&rows, &context, Optimizer::default().lr())
+                .with_context(|| format!("`{}` cannot be used", step_arguments.rows.display()))?;
             if first.is_none() {
                 // The first step warms up caches and buffers and is not timed.
                 first = Some(sums.loss / sums.count);
@@ -94,17 +96,17 @@ impl Work for BenchWork {
 
 /// Where the timed steps went, by kind of operation.
 fn table(profile: &Profile, seconds: f64) -> String {
-    let mut lines = vec![format!("{:<16} {:>9} {:>7} {:>9}", "operation", "seconds", "share", "GFLOP/s")];
+    let mut lines = vec![format!("{:<22} {:>9} {:>7} {:>9}", "operation", "seconds", "share", "GFLOP/s")];
     let mut known = 0.0;
     for entry in &profile.entries {
         let time = entry.time.as_secs_f64();
         known += time;
         let rate =
             if entry.flops > 0 { format!("{:.1}", entry.flops as f64 / time / 1e9) } else { String::new() };
-        lines.push(format!("{:<16} {time:>9.3} {:>6.1}% {rate:>9}", entry.operation, 100.0 * time / seconds));
+        lines.push(format!("{:<22} {time:>9.3} {:>6.1}% {rate:>9}", entry.operation, 100.0 * time / seconds));
     }
     let rest = seconds - known;
-    lines.push(format!("{:<16} {rest:>9.3} {:>6.1}%", "between", 100.0 * rest / seconds));
+    lines.push(format!("{:<22} {rest:>9.3} {:>6.1}%", "between", 100.0 * rest / seconds));
     lines.join("\n")
 }
 

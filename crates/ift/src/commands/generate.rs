@@ -42,6 +42,9 @@ impl Work for GenerateWork {
             seed: arguments.seed,
         };
         let model = Model::load(&arguments.model, backend)?;
+        if let ([prompt], false) = (prompts.as_slice(), self.output.json()) {
+            return self.stream(&model, &tokenizer, prompt, &settings);
+        }
         let answers = generate(&model, &prompts, &settings, &mut |_, _| {})?;
         for (prompt, answer) in arguments.prompt.iter().zip(&answers) {
             let text = tokenizer.decode(&answer.tokens, true)?;
@@ -59,6 +62,35 @@ impl Work for GenerateWork {
 }
 
 impl GenerateWork {
+    /// Prints a single answer while it grows.
+    fn stream<B: Backend>(
+        &self,
+        model: &Model<B>,
+        tokenizer: &ChatTokenizer,
+        prompt: &[u32],
+        settings: &GenerationSettings,
+    ) -> Result<()> {
+        let (mut tokens, mut shown, mut failed) = (Vec::new(), 0, None);
+        let mut show = |token| -> Result<()> {
+            tokens.push(token);
+            let text = tokenizer.decode(&tokens, true)?;
+            // A character that is still missing bytes decodes to U+FFFD; it is shown when it is whole.
+            if let Some(new) = text.get(shown..).filter(|new| !new.ends_with('\u{FFFD}')) {
+                self.output.piece(new)?;
+                shown = text.len();
+            }
+            Ok(())
+        };
+        generate(model, &[prompt.to_vec()], settings, &mut |_, token| {
+            failed = failed.take().or(show(token).err());
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let text = tokenizer.decode(&tokens, true)?;
+        Ok(self.output.result(text.get(shown..).unwrap_or_default())?)
+    }
+
     fn encode(&self, tokenizer: &ChatTokenizer, prompt: &str) -> Result<Vec<u32>> {
         if self.arguments.raw {
             return Ok(tokenizer.encode_plain(prompt, true)?);

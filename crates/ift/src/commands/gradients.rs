@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use ift_backend::{Backend, Element, NumberType};
 use ift_data::{Row, rows_from_jsonl};
 use ift_methods::Method;
-use ift_model::{Gradients, Model};
+use ift_model::{Gradients, Model, write_tensors};
 use ift_train::{RowDetail, StepContext, accumulate_with};
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Value, json};
@@ -49,7 +49,8 @@ impl Work for GradientsWork {
         let rows: Vec<&Row> = self.rows.iter().collect();
         let mut details = Vec::with_capacity(rows.len());
         let sums =
-            accumulate_with(&model, &mut gradients, &rows, &context, &mut |d| details.push(row_json(&d)))?;
+            accumulate_with(&model, &mut gradients, &rows, &context, &mut |d| details.push(row_json(&d)))
+                .with_context(|| format!("`{}` cannot be used", step.rows.display()))?;
         let squares: f64 = gradients
             .accumulators
             .iter()
@@ -112,6 +113,5 @@ fn write<B: Backend>(model: &Model<B>, gradients: &Gradients<B>, count: f64, pat
         .iter()
         .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(dtype, shape.clone(), bytes)?)))
         .collect::<Result<HashMap<_, _>>>()?;
-    safetensors::serialize_to_file(views, None, path)?;
-    Ok(())
+    Ok(write_tensors(views, path)?)
 }

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use ift_backend::NumberType;
-use ift_data::{TokenizerSettings, train_tokenizer};
+use ift_data::{ChatTokenizer, TokenizerSettings, train_tokenizer};
+use ift_model::{Config, ModelError};
 use ift_train::{SaveAs, write_folder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::arguments::NewArguments;
 use crate::output::Output;
-use crate::recipe_file::load_recipe;
+use crate::recipe_file::RecipeFile;
 
 /// A fresh model. Paths are relative to the working directory.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -43,16 +44,17 @@ fn bf16() -> SaveAs {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &NewArguments, output: Output) -> Result<()> {
-    let recipe: NewRecipe = load_recipe(&arguments.recipe, &arguments.set)?;
+    let file = RecipeFile::read(&arguments.recipe, &arguments.set)?;
+    let recipe: NewRecipe = file.resolve()?;
     if recipe.output.exists() {
         bail!("`{}` exists already; choose another `output` or remove it", recipe.output.display());
     }
     if recipe.text.is_empty() && recipe.tokenizer.is_some() {
-        bail!("`[tokenizer]` needs `text`: the files to train it on");
+        return Err(file.invalid("tokenizer", "`[tokenizer]` needs `text`: the files to train it on").into());
     }
     let mut summary = Value::Null;
     write_folder(&recipe.output, |folder| {
-        summary = make(&recipe, folder)?;
+        summary = make(&recipe, &file, folder)?;
         Ok::<_, anyhow::Error>(())
     })?;
     if output.json() {
@@ -68,13 +70,18 @@ pub(crate) fn run(arguments: &NewArguments, output: Output) -> Result<()> {
     Ok(())
 }
 
-fn make(recipe: &NewRecipe, folder: &Path) -> Result<Value> {
+fn make(recipe: &NewRecipe, file: &RecipeFile, folder: &Path) -> Result<Value> {
     let mut config = recipe.model.clone();
     if !recipe.text.is_empty() {
         let settings = recipe.tokenizer.clone().unwrap_or_default();
         let size = train_tokenizer(&recipe.text, &settings, folder)?;
-        let tokenizer = ift_data::ChatTokenizer::from_folder_plain(folder)?;
-        config.entry("vocab_size").or_insert(size.into());
+        let tokenizer = ChatTokenizer::from_folder_plain(folder)?;
+        let given = config.entry("vocab_size").or_insert(size.into());
+        if given.as_u64().is_some_and(|given| given < size as u64) {
+            let problem =
+                format!("is {given}, but the tokenizer has {size} tokens; leave it out, or raise it");
+            return Err(at_fault(file, "vocab_size", &problem));
+        }
         for (field, id) in [
             ("bos_token_id", tokenizer.bos_id()),
             ("eos_token_id", tokenizer.eos_id()),
@@ -84,11 +91,15 @@ fn make(recipe: &NewRecipe, folder: &Path) -> Result<Value> {
         }
     }
     let Some(Value::String(family)) = config.get("model_type") else {
-        bail!("`model.model_type` is missing, expected the family, such as `llama`");
+        return Err(at_fault(file, "model_type", "is missing, expected the family, such as `llama`"));
     };
     // Other readers choose their class by this field.
     let class = architecture(family);
     config.entry("architectures").or_insert(json!([class]));
+    // Once only to find faults, which stand in the recipe: the folder's own file does not exist yet.
+    if let Err(ModelError::Field { field, reason, .. }) = Config::from_json(config.clone(), folder) {
+        return Err(at_fault(file, &field, &reason));
+    }
     let number = recipe.number.number(NumberType::Bf16);
     let config = ift_model::random::create(config, recipe.seed, number, folder)
         .with_context(|| format!("cannot make `{}`", recipe.output.display()))?;
@@ -97,6 +108,11 @@ fn make(recipe: &NewRecipe, folder: &Path) -> Result<Value> {
         "parameters": ift_model::memory::weight_count(&config),
         "vocabulary": config.vocabulary,
     }))
+}
+
+/// A fault of the recipe's `[model]` table.
+fn at_fault(file: &RecipeFile, field: &str, problem: &str) -> Error {
+    file.invalid(&format!("model.{field}"), format!("`model.{field}`: {problem}")).into()
 }
 
 /// The class name that Hugging Face files give a family's language model: `qwen2` → `Qwen2ForCausalLM`.

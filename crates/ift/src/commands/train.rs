@@ -18,10 +18,11 @@ pub(crate) fn run(arguments: &TrainArguments, output: Output) -> Result<()> {
     let file = RecipeFile::read(&arguments.recipe, &arguments.set)?;
     let recipe: Recipe = file.resolve()?;
     // A value that only its meaning shows to be wrong is shown where it stands, as any other fault of the recipe.
-    recipe.validate().map_err(|error| match error {
+    let at_its_place = |error| match error {
         TrainError::Recipe { field, problem } => file.invalid(&field, format!("`{field}` {problem}")).into(),
         other => anyhow::Error::new(other),
-    })?;
+    };
+    recipe.validate().map_err(at_its_place)?;
     let options = RunOptions {
         resume: arguments.resume,
         overwrite: arguments.overwrite,
@@ -29,7 +30,7 @@ pub(crate) fn run(arguments: &TrainArguments, output: Output) -> Result<()> {
     };
     let stop = stop_flag()?;
     let mut report = TrainReport::new(output);
-    let outcome = train(&recipe, &options, &stop, &mut report)?;
+    let outcome = train(&recipe, &options, &stop, &mut report).map_err(at_its_place)?;
     report.finish();
     match outcome {
         Outcome::Finished { model } => {
@@ -41,7 +42,7 @@ pub(crate) fn run(arguments: &TrainArguments, output: Output) -> Result<()> {
             }
         }
         Outcome::Stopped { step, steps, checkpoint } => {
-            let how = format!("ift train {} --resume", arguments.recipe.display());
+            let how = resume_command(arguments);
             if output.json() {
                 let answer =
                     json!({"outcome": "stopped", "step": step, "steps": steps, "checkpoint": checkpoint});
@@ -52,6 +53,24 @@ pub(crate) fn run(arguments: &TrainArguments, output: Output) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What to type to go on.
+fn resume_command(arguments: &TrainArguments) -> String {
+    let mut words = vec!["ift train".to_owned(), quoted(&arguments.recipe.display().to_string())];
+    words.extend(arguments.set.iter().map(|set| format!("--set {}", quoted(set))));
+    words.push("--resume".to_owned());
+    words.join(" ")
+}
+
+/// A word as a shell reads it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "_-./=:,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// Signals that come this soon after the first are the same request: some senders signal both a process and its group.
@@ -73,4 +92,16 @@ fn stop_flag() -> Result<Arc<AtomicBool>> {
     };
     ctrlc::set_handler(handler).context("cannot listen for Ctrl-C")?;
     Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn words_survive_the_shell() {
+        assert_eq!(quoted("method.lambda=0.3"), "method.lambda=0.3");
+        assert_eq!(quoted("a b"), "'a b'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
 }

@@ -1,0 +1,21 @@
+//! The program as a whole, run as its users run it: exit codes, what it prints and where, what it leaves on disk.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    missing_docs,
+    reason = "tests fail by panicking and explain themselves"
+)]
+
+mod bench;
+mod common;
+mod generate;
+mod gradients;
+mod interrupt;
+mod new;
+mod recipes;
+mod refusals;
+mod schema;
+mod train;
+mod usage;

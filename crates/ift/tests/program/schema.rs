@@ -1,0 +1,35 @@
+//! `ift schema`: every field of a recipe, for people and editors.
+
+use serde_json::Value;
+
+use crate::common::Folder;
+
+/// Fields without a description, other than a table's tag, which its variants describe.
+fn undocumented(at: &str, schema: &Value, found: &mut Vec<String>, fields: &mut usize) {
+    match schema {
+        Value::Object(map) => {
+            for (name, field) in map.get("properties").and_then(Value::as_object).into_iter().flatten() {
+                *fields += 1;
+                if field.get("const").is_none() && !field["description"].is_string() {
+                    found.push(format!("{at}.{name}"));
+                }
+            }
+            for (key, value) in map {
+                undocumented(&format!("{at}.{key}"), value, found, fields);
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|value| undocumented(at, value, found, fields)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_field_is_documented() {
+    let schema = Folder::new().ift(&["schema"]).json();
+    assert!(schema["$schema"].as_str().unwrap().starts_with("https://json-schema.org/"));
+    assert_eq!(schema["required"], serde_json::json!(["model", "data", "output"]));
+    let (mut found, mut fields) = (Vec::new(), 0);
+    undocumented("", &schema, &mut found, &mut fields);
+    assert_eq!(found, Vec::<String>::new());
+    assert!(fields > 60, "{fields}");
+}
