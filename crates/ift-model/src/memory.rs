@@ -13,7 +13,7 @@ pub fn weight_count(config: &Config) -> usize {
 /// Everything kept: block input and middle `2·hidden`, queries and attention output `2·heads·head_dim`, keys and values
 /// `2·kv_heads·head_dim`, log-sum-exp `heads`, gate and up `2·intermediate`; and the raw projection
 /// `(heads + 2·kv_heads)·head_dim` where heads are normalised. With recompute: block input, keys and values.
-pub fn kept_per_token_and_layer(config: &Config, recompute: bool) -> usize {
+fn kept_per_token_and_layer(config: &Config, recompute: bool) -> usize {
     let shape = config.attention(0);
     if recompute {
         return config.hidden + shape.kv_width();
@@ -25,7 +25,7 @@ pub fn kept_per_token_and_layer(config: &Config, recompute: bool) -> usize {
 /// Numbers that live at the widest moment of one block's backward pass, for one token, besides what is kept: the
 /// gradient of the hidden states, the gated product or the normed input, its gradient, and the gradient of gate and up.
 /// With recompute also one layer's inner activations.
-pub fn working_per_token(config: &Config, recompute: bool) -> usize {
+fn working_per_token(config: &Config, recompute: bool) -> usize {
     let inner = if recompute {
         kept_per_token_and_layer(config, false) - kept_per_token_and_layer(config, true)
     } else {
@@ -34,10 +34,28 @@ pub fn working_per_token(config: &Config, recompute: bool) -> usize {
     3 * config.hidden + 3 * config.intermediate + inner
 }
 
+/// Bytes that training needs at most, about: weights, gradients and `states` optimizer states of every parameter, the
+/// activations of a micro-batch of `tokens` that are all scored (and, for methods of two passes, all continued), and the
+/// head's block of logits. `element` is the size of a number.
+pub fn training_bytes(
+    config: &Config,
+    element: usize,
+    states: usize,
+    tokens: usize,
+    two_passes: bool,
+    recompute: bool,
+) -> usize {
+    const LOGITS: usize = 32 << 20;
+    let past = if two_passes { tokens } else { 0 };
+    let numbers =
+        weight_count(config) * (2 + states) + activation_count(config, tokens, past, tokens, recompute);
+    numbers * element + LOGITS
+}
+
 /// Numbers kept and used by the backward pass of a micro-batch of `tokens`, of which `past_tokens` are continued by
 /// others (their keys and values collect a gradient in every layer). The head adds `4·hidden` for each scored token and
 /// a block of logits of bounded size.
-pub fn activation_count(
+fn activation_count(
     config: &Config,
     tokens: usize,
     past_tokens: usize,

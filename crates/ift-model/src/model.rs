@@ -51,21 +51,8 @@ impl<B: Backend> Model<B> {
         let shards = Shards::open(folder)?;
         let weights = shards.upload(&layout, config.tied, backend.as_ref())?;
         let number = shards.number()?;
-        Ok(Self::assemble(config, layout, weights, backend, folder.to_owned(), number))
-    }
-
-    /// A model with the given weights, one slice of numbers for each tensor in the order of [`Model::parameters`]
-    /// (tests, and fresh models).
-    pub(crate) fn assemble(
-        config: Config,
-        layout: Layout,
-        weights: Vec<B::Weight>,
-        backend: Arc<B>,
-        folder: PathBuf,
-        number: NumberType,
-    ) -> Self {
         let frequencies = config.rope.inverse_frequencies(config.head_dim);
-        Self { config, backend, layout, weights, folder, number, frequencies }
+        Ok(Self { config, backend, layout, weights, folder: folder.to_owned(), number, frequencies })
     }
 
     /// The shape.
@@ -76,11 +63,6 @@ impl<B: Backend> Model<B> {
     /// Who computes.
     pub fn backend(&self) -> &B {
         &self.backend
-    }
-
-    /// The folder it was loaded from.
-    pub fn folder(&self) -> &Path {
-        &self.folder
     }
 
     /// The number type of the files it was loaded from.
@@ -142,7 +124,7 @@ impl<B: Backend> Model<B> {
             layers.push(saved);
             x = next;
         }
-        Pass { sequences: sequences.clone(), rotary, layers, hidden: x, keep }
+        Pass { sequences: sequences.clone(), rotary, layers, hidden: x }
     }
 
     /// The backward pass of [`Model::forward`]: `d_hidden` (`[n, hidden]`) is the gradient of the pass's hidden states.

@@ -73,24 +73,14 @@ pub struct Pass<B: Backend> {
     pub(crate) sequences: Sequences,
     pub(crate) rotary: B::Activation,
     pub(crate) layers: Vec<LayerSaved<B>>,
+    /// `[n, hidden]`: the last block's output, before the final norm.
     pub(crate) hidden: B::Activation,
-    pub(crate) keep: Keep,
 }
 
 impl<B: Backend> Pass<B> {
     /// The sequences it ran.
     pub fn sequences(&self) -> &Sequences {
         &self.sequences
-    }
-
-    /// `[n, hidden]`: the last block's output, before the final norm.
-    pub fn hidden(&self) -> &B::Activation {
-        &self.hidden
-    }
-
-    /// What it kept.
-    pub fn keep(&self) -> Keep {
-        self.keep
     }
 
     /// Keys and values of a layer, `[n, 2·kv_heads·head_dim]`, unless nothing was kept.

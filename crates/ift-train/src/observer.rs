@@ -31,6 +31,8 @@ pub struct Start {
     pub trainable: usize,
     /// Threads that compute.
     pub threads: usize,
+    /// Bytes of memory that the run needs at most, about.
+    pub memory: usize,
     /// What was read, kept and lost of the training files.
     pub train: Report,
     /// The same of the held-out files.

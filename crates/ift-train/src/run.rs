@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ift_backend::{Backend, Cpu, Reference};
 use ift_data::Row;
-use ift_model::{Config, Model};
+use ift_model::{Config, Model, memory};
 
 use crate::checkpoint::{Checkpoint, Checkpoints, State};
 use crate::log::Log;
@@ -256,6 +256,7 @@ impl<'a, B: Backend> Run<'a, B> {
             weights: parameters.iter().map(|p| p.len).sum(),
             trainable: self.learner.trainable(),
             threads: self.threads,
+            memory: self.memory(),
             train: self.data.train.report.clone(),
             held_out: self.data.held_out.as_ref().map(|d| d.report.clone()),
             rows: self.data.train.rows.len(),
@@ -266,6 +267,18 @@ impl<'a, B: Backend> Run<'a, B> {
             steps_done,
             notices,
         }
+    }
+
+    /// Bytes that the run needs at most, about.
+    fn memory(&self) -> usize {
+        let (table, rows) = (&self.recipe.train, &self.data.train.rows);
+        let longest = rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0);
+        let all: usize = rows.iter().map(|row| row.tokens.len()).sum();
+        let tokens = table.micro_batch_tokens.max(longest).min(all);
+        let states = self.recipe.optimizer.state_names().len();
+        let two_passes = self.recipe.method.look_ahead().is_some();
+        let config = self.learner.model().config();
+        memory::training_bytes(config, size_of::<B::Element>(), states, tokens, two_passes, table.recompute)
     }
 
     /// One optimizer step, counted from 0: forward and backward over its rows, clipping, update.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ift_train::{EvalMetrics, Observer, Phase, Progress, Sample, Start, StepMetrics};
-use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output::Output;
 
@@ -96,14 +96,15 @@ impl Observer for TrainReport {
             self.note(&format!("going on from {}", from.display()));
         }
         self.note(&format!(
-            "{} of {} parameters learn; {} rows; {} steps ({} an epoch, {} of warm-up); {} threads",
+            "{} of {} parameters learn; {} rows; {} steps ({} an epoch, {} of warm-up); {} threads; at most about {}",
             millions(start.trainable),
             millions(start.weights),
             start.rows,
             start.steps,
             start.steps_per_epoch,
             start.warmup_steps,
-            start.threads
+            start.threads,
+            HumanBytes(start.memory as u64)
         ));
         let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}");
         if let Ok(style) = style {
