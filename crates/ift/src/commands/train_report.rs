@@ -40,8 +40,10 @@ impl TrainReport {
     /// Held-out loss and answers, before and after.
     pub(crate) fn comparison(&self) {
         if let [first, .., last] = self.evals.as_slice() {
+            // A resumed run has not seen the beginning.
+            let when = if first.step == 0 { "before".to_owned() } else { format!("at step {}", first.step) };
             self.note(&format!(
-                "\nheld-out loss {:.4} before, {:.4} after ({} rows, {} targets; perplexity {:.2} → {:.2})",
+                "\nheld-out loss {:.4} {when}, {:.4} after ({} rows, {} targets; perplexity {:.2} → {:.2})",
                 first.loss, last.loss, last.rows, last.targets, first.perplexity, last.perplexity
             ));
         }
