@@ -34,9 +34,8 @@ fn project_backward<B: Backend>(
     d_out: &B::Activation,
     weight: usize,
     bias: Option<usize>,
-    need_input: bool,
     gradients: &mut Gradients<B>,
-) -> Option<B::Activation> {
+) -> B::Activation {
     let backend = model.backend();
     // The bias's gradient is taken out while both are borrowed, and put back.
     let mut d_bias = bias.and_then(|b| gradients.accumulators[b].take());
@@ -46,11 +45,9 @@ fn project_backward<B: Backend>(
     if let Some(b) = bias {
         gradients.accumulators[b] = d_bias;
     }
-    need_input.then(|| {
-        let mut d_x = backend.activation(n * inputs);
-        backend.linear_backward_input(n, inputs, outputs, d_out, &model.weights[weight], Out::Set, &mut d_x);
-        d_x
-    })
+    let mut d_x = backend.activation(n * inputs);
+    backend.linear_backward_input(n, inputs, outputs, d_out, &model.weights[weight], Out::Set, &mut d_x);
+    d_x
 }
 
 fn norm<B: Backend>(model: &Model<B>, n: usize, x: &B::Activation, weight: usize) -> B::Activation {
@@ -135,8 +132,6 @@ pub(crate) struct BlockGradient<'a, B: Backend> {
     pub past: Option<(Option<&'a B::Activation>, &'a mut B::Activation)>,
     /// What continuations collected for this block's keys and values.
     pub from_continuations: Option<B::Activation>,
-    /// Whether the block's input needs a gradient.
-    pub need_input: bool,
 }
 
 /// Turns `d`, the gradient of the block's output, into that of its input, and adds to the weights' gradients.
@@ -173,30 +168,17 @@ fn mlp_backward<B: Backend>(
     let (hidden, width) = (config.hidden, config.intermediate);
     let activated = gated(model, n, &inner.gate_up);
     let d_activated =
-        project_backward(model, n, (width, hidden), &activated, d, ids.down, ids.down_bias, true, gradients);
+        project_backward(model, n, (width, hidden), &activated, d, ids.down, ids.down_bias, gradients);
     drop(activated);
     let mut d_gate_up = backend.activation(n * 2 * width);
-    if let Some(d_activated) = d_activated {
-        backend.gated_backward(n, width, config.activation, &inner.gate_up, &d_activated, &mut d_gate_up);
-    }
+    backend.gated_backward(n, width, config.activation, &inner.gate_up, &d_activated, &mut d_gate_up);
     let normed = norm(model, n, &inner.middle, ids.mlp_norm);
     let shape = (hidden, 2 * width);
-    let d_normed = project_backward(
-        model,
-        n,
-        shape,
-        &normed,
-        &d_gate_up,
-        ids.gate_up,
-        ids.gate_up_bias,
-        true,
-        gradients,
-    );
-    if let Some(d_normed) = d_normed {
-        let weight = &model.weights[ids.mlp_norm];
-        let d_weight = gradients.of(ids.mlp_norm);
-        backend.norm_backward(n, &inner.middle, weight, config.norm(), &d_normed, d, d_weight);
-    }
+    let d_normed =
+        project_backward(model, n, shape, &normed, &d_gate_up, ids.gate_up, ids.gate_up_bias, gradients);
+    let weight = &model.weights[ids.mlp_norm];
+    let d_weight = gradients.of(ids.mlp_norm);
+    backend.norm_backward(n, &inner.middle, weight, config.norm(), &d_normed, d, d_weight);
 }
 
 /// `d`, the gradient of `middle`, becomes that of the block's input.
@@ -222,30 +204,27 @@ fn attention_backward<B: Backend>(
         d,
         ids.output,
         ids.output_bias,
-        true,
         gradients,
     );
     let mut d_q = backend.activation(n * q_width);
     let mut d_kv = backend.activation(n * kv_width);
-    if let Some(d_attention) = d_attention {
-        let (past, d_past) = match &mut context.past {
-            Some((kv, gradient)) => (kv.map(|kv| Past { kv }), Some(&mut **gradient)),
-            None => (None, None),
-        };
-        backend.attention_backward(
-            &shape,
-            &context.sequences.rows,
-            &inner.q,
-            kv,
-            past,
-            &inner.attention,
-            &inner.lse,
-            &d_attention,
-            &mut d_q,
-            &mut d_kv,
-            d_past,
-        );
-    }
+    let (past, d_past) = match &mut context.past {
+        Some((kv, gradient)) => (kv.map(|kv| Past { kv }), Some(&mut **gradient)),
+        None => (None, None),
+    };
+    backend.attention_backward(
+        &shape,
+        &context.sequences.rows,
+        &inner.q,
+        kv,
+        past,
+        &inner.attention,
+        &inner.lse,
+        &d_attention,
+        &mut d_q,
+        &mut d_kv,
+        d_past,
+    );
     if let Some(collected) = &context.from_continuations {
         backend.add(n * kv_width, collected, &mut d_kv);
     }
@@ -259,16 +238,11 @@ fn attention_backward<B: Backend>(
         &d_qkv,
         ids.qkv,
         ids.qkv_bias,
-        true,
         gradients,
     );
-    if let Some(d_normed) = d_normed {
-        let weight = &model.weights[ids.attention_norm];
-        let d_weight = gradients.of(ids.attention_norm);
-        if context.need_input || d_weight.is_some() {
-            backend.norm_backward(n, x, weight, config.norm(), &d_normed, d, d_weight);
-        }
-    }
+    let weight = &model.weights[ids.attention_norm];
+    let d_weight = gradients.of(ids.attention_norm);
+    backend.norm_backward(n, x, weight, config.norm(), &d_normed, d, d_weight);
 }
 
 fn split_backward<B: Backend>(

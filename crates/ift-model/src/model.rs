@@ -148,14 +148,7 @@ impl<B: Backend> Model<B> {
                 (kv, &mut c.gradient.layers[layer])
             });
             let from_continuations = collected.as_mut().and_then(|c| c.layers.pop());
-            let need_input = layer > 0 || gradients.input_embeddings;
-            let context = BlockGradient {
-                sequences: &sequences,
-                rotary: &rotary,
-                past,
-                from_continuations,
-                need_input,
-            };
+            let context = BlockGradient { sequences: &sequences, rotary: &rotary, past, from_continuations };
             block::backward(self, layer, saved, context, &mut d, gradients);
         }
         if gradients.input_embeddings {
