@@ -6,14 +6,24 @@ use crate::{
 };
 use std::ops::Range;
 
-/// Whether an operation overwrites its output or adds to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Out {
+/// What the result of a product becomes.
+#[derive(Debug)]
+pub enum Out<'a, A: ?Sized> {
     /// `out = result`.
     Set,
     /// `out += result`.
     Add,
+    /// `out = other + result`: a residual connection, without a pass of its own.
+    Plus(&'a A),
 }
+
+impl<A: ?Sized> Clone for Out<'_, A> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<A: ?Sized> Copy for Out<'_, A> {}
 
 /// Who computes. `n` is the number of packed tokens (or scored rows); every activation is row-major `[n, width]`.
 ///
@@ -25,12 +35,15 @@ pub enum Out {
 pub trait Backend: Send + Sync {
     /// The number type in which weights, gradients and optimizer states are exact.
     type Element: Element;
-    /// Hidden states and their gradients.
+    /// Hidden states and their gradients, perhaps in a narrower type.
     type Activation: Send + Sync;
     /// A trainable tensor (with its compute copy where products run in a narrower type).
     type Weight: Send + Sync;
-    /// A gradient or an optimizer state, in full precision.
+    /// What stays in full precision whatever the activations are: gradients of weights, optimizer states, log-sum-exps,
+    /// rotary angles, sums over several passes.
     type Accumulator: Send + Sync;
+    /// Logits kept for a backward pass.
+    type Logits: Send + Sync;
 
     /// An activation of `len` numbers with unspecified (but initialised) contents, taken from a pool where possible.
     fn activation(&self, len: usize) -> Self::Activation;
@@ -107,7 +120,7 @@ pub trait Backend: Send + Sync {
         d_weight: Option<&mut Self::Accumulator>,
     );
 
-    /// `out = x·Wᵀ + b`. `x`: `[n, inputs]`, `weight`: `[outputs, inputs]`, `bias`: `[outputs]`, `out`: `[n, outputs]`.
+    /// `out = x·Wᵀ + b`, or what `to` says. `x`: `[n, inputs]`, `weight`: `[outputs, inputs]`, `bias`: `[outputs]`, `out`: `[n, outputs]`.
     fn linear(
         &self,
         n: usize,
@@ -116,10 +129,10 @@ pub trait Backend: Send + Sync {
         x: &Self::Activation,
         weight: &Self::Weight,
         bias: Option<&Self::Weight>,
-        to: Out,
+        to: Out<Self::Activation>,
         out: &mut Self::Activation,
     );
-    /// `d_x = d_out·W`.
+    /// `d_x = d_out·W`, or what `to` says.
     fn linear_backward_input(
         &self,
         n: usize,
@@ -127,7 +140,7 @@ pub trait Backend: Send + Sync {
         outputs: usize,
         d_out: &Self::Activation,
         weight: &Self::Weight,
-        to: Out,
+        to: Out<Self::Activation>,
         d_x: &mut Self::Activation,
     );
     /// `d_weight += d_outᵀ·x`, `d_bias += Σ_t d_out[t]`.
@@ -144,7 +157,7 @@ pub trait Backend: Send + Sync {
 
     /// Cosines then sines of the rotary angles: `[n, head_dim]`, first `head_dim/2` numbers `cos(p·f_i)`, then
     /// `sin(p·f_i)`, for position `p` and `inverse_frequencies` `f` (`[head_dim/2]`). Angles are computed in f64.
-    fn rotary(&self, positions: &[u32], inverse_frequencies: &[f64]) -> Self::Activation;
+    fn rotary(&self, positions: &[u32], inverse_frequencies: &[f64]) -> Self::Accumulator;
     /// Splits the fused projection `[n, (heads + 2·kv_heads)·head_dim]` into queries `[n, heads·head_dim]` and keys and
     /// values `[n, 2·kv_heads·head_dim]`; queries and keys are normalised per head where `norms` is given, then rotated:
     /// with `(a, b)` the halves of a head, `a' = a·cos - b·sin`, `b' = b·cos + a·sin`.
@@ -153,7 +166,7 @@ pub trait Backend: Send + Sync {
         n: usize,
         shape: &AttentionShape,
         qkv: &Self::Activation,
-        rotary: &Self::Activation,
+        rotary: &Self::Accumulator,
         norms: Option<HeadNorms<Self::Weight>>,
         q: &mut Self::Activation,
         kv: &mut Self::Activation,
@@ -165,7 +178,7 @@ pub trait Backend: Send + Sync {
         n: usize,
         shape: &AttentionShape,
         qkv: Option<&Self::Activation>,
-        rotary: &Self::Activation,
+        rotary: &Self::Accumulator,
         norms: Option<HeadNorms<Self::Weight>>,
         d_q: &Self::Activation,
         d_kv: &Self::Activation,
@@ -183,7 +196,7 @@ pub trait Backend: Send + Sync {
         kv: &Self::Activation,
         past: Option<Past<Self::Activation>>,
         out: &mut Self::Activation,
-        lse: &mut Self::Activation,
+        lse: &mut Self::Accumulator,
     );
     /// Sets `d_q` and `d_kv` for every token of `rows`; adds to `d_past` (`[past tokens, 2·kv_heads·head_dim]`).
     fn attention_backward(
@@ -194,11 +207,11 @@ pub trait Backend: Send + Sync {
         kv: &Self::Activation,
         past: Option<Past<Self::Activation>>,
         out: &Self::Activation,
-        lse: &Self::Activation,
+        lse: &Self::Accumulator,
         d_out: &Self::Activation,
         d_q: &mut Self::Activation,
         d_kv: &mut Self::Activation,
-        d_past: Option<&mut Self::Activation>,
+        d_past: Option<&mut Self::Accumulator>,
     );
 
     /// `out = act(gate) ⊙ up`. `gate_up`: `[n, 2·width]`, gate then up; `out`: `[n, width]`.
@@ -242,10 +255,11 @@ pub trait Backend: Send + Sync {
     /// `x[..len] = 0`.
     fn zero(&self, len: usize, x: &mut Self::Activation);
     /// `out[..len] += x[..len]`.
-    fn add(&self, len: usize, x: &Self::Activation, out: &mut Self::Activation);
+    fn add(&self, len: usize, x: &Self::Accumulator, out: &mut Self::Activation);
 
     /// Log-probabilities of `targets` (`[n]`) under `softmax(x·Wᵀ)`, `x`: `[n, width]`, `weight`: `[vocabulary, width]`,
-    /// and the chosen tokens. The logits exist only in blocks.
+    /// and the chosen tokens. The logits exist only in blocks; with `keep` those for the backward pass are returned too, if
+    /// the backend finds them small enough.
     fn head(
         &self,
         width: usize,
@@ -254,9 +268,11 @@ pub trait Backend: Send + Sync {
         weight: &Self::Weight,
         targets: &[u32],
         choice: Choice,
-    ) -> HeadScores;
+        keep: bool,
+    ) -> (HeadScores, Option<Self::Logits>);
     /// Backward of [`Backend::head`] for `Σ_t d_log_probs[t]·log_prob[t]`: with `p` the softmax and
     /// `g[t] = d_log_probs[t]·(onehot(target) - p)`, sets `d_x = g·W` and adds `gᵀ·x` to `d_weight`.
+    /// `logits` are those that the forward pass kept.
     fn head_backward(
         &self,
         width: usize,
@@ -265,6 +281,7 @@ pub trait Backend: Send + Sync {
         weight: &Self::Weight,
         targets: &[u32],
         log_normalizers: &[f64],
+        logits: Option<Self::Logits>,
         d_log_probs: &[f64],
         d_x: &mut Self::Activation,
         d_weight: Option<&mut Self::Accumulator>,
@@ -278,6 +295,12 @@ pub trait Backend: Send + Sync {
         x: &Self::Activation,
         weight: &Self::Weight,
     ) -> Vec<f32>;
+
+    /// Floating point operations a second that the arithmetic of products could reach if nothing else took time, measured
+    /// now on all threads for a moment; `None` where the backend does not measure.
+    fn peak(&self) -> Option<f64> {
+        None
+    }
 
     /// Time and work by kind of operation since the last call; empty where the backend does not measure.
     fn take_profile(&self) -> Profile {

@@ -4,7 +4,7 @@
 //!
 //! * [`Reference`]: f64 and plain loops that read like the formulas. It is the executable specification: every other
 //!   backend is tested against it, and it against finite differences and the golden numbers.
-//! * [`Cpu`]: f32, threads and SIMD.
+//! * [`Cpu`]: threads and SIMD, activations in f32 ([`CpuF32`]) or bf16 ([`CpuBf16`]).
 //!
 //! Everything is *rows end to end*: an activation is `[tokens, width]` row-major, where the tokens of all sequences of
 //! a micro-batch follow each other without padding. Only the attention operations know where a sequence begins
@@ -18,7 +18,7 @@ mod reference;
 mod shapes;
 
 pub use backend::{Backend, Out};
-pub use cpu::{Cpu, CpuError, Instructions};
+pub use cpu::{Cpu, CpuBf16, CpuError, CpuF32, Instructions, Number};
 pub use element::{Element, HostTensor, NumberType};
 pub use optimizer::Update;
 pub use reference::Reference;

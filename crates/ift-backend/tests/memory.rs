@@ -3,7 +3,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 
-use ift_backend::{Backend, Choice, Cpu, HostTensor, NumberType};
+use ift_backend::{Backend, Choice, CpuF32, HostTensor, NumberType};
 
 /// Peak resident memory so far, bytes.
 fn peak() -> usize {
@@ -18,7 +18,7 @@ fn the_head_needs_far_less_than_the_logits() {
     const VOCABULARY: usize = 131_072;
     const TARGETS: usize = 2_048;
     let logits = VOCABULARY * TARGETS * 4;
-    let cpu = Cpu::new(2);
+    let cpu = CpuF32::new(2);
     let wave = |n: usize| (0..n).map(|i| (i as f64 * 0.37).sin());
     let bytes: Vec<u8> = wave(VOCABULARY * WIDTH).flat_map(|x| (x as f32).to_le_bytes()).collect();
     let weight = cpu.weight(&[HostTensor { number: NumberType::F32, bytes: &bytes }]);
@@ -27,7 +27,9 @@ fn the_head_needs_far_less_than_the_logits() {
     let mut d_x = cpu.activation(TARGETS * WIDTH);
     let mut d_weight = cpu.accumulator(VOCABULARY * WIDTH);
     let before = peak();
-    let scores = cpu.head(WIDTH, VOCABULARY, &x, &weight, &targets, Choice::Greedy);
+    // Kept, they would be larger than the budget.
+    let (scores, kept) = cpu.head(WIDTH, VOCABULARY, &x, &weight, &targets, Choice::Greedy, true);
+    assert!(kept.is_none());
     let ones = vec![1.0; TARGETS];
     let normalizers = &scores.log_normalizers;
     cpu.head_backward(
@@ -37,6 +39,7 @@ fn the_head_needs_far_less_than_the_logits() {
         &weight,
         &targets,
         normalizers,
+        kept,
         &ones,
         &mut d_x,
         Some(&mut d_weight),

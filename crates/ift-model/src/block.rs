@@ -10,7 +10,7 @@ use crate::pass::{Inner, Keep, LayerSaved, Sequences};
 use crate::{Gradients, Model};
 use ift_backend::{AttentionShape, Backend, HeadNorms, Norm, Out, Past};
 
-/// `out = x·Wᵀ (+ bias)`, a fresh `[n, outputs]`.
+/// `out = x·Wᵀ (+ bias)`, or that added to what `to` says, a fresh `[n, outputs]`.
 fn project<B: Backend>(
     model: &Model<B>,
     n: usize,
@@ -18,10 +18,11 @@ fn project<B: Backend>(
     x: &B::Activation,
     weight: usize,
     bias: Option<usize>,
+    to: Out<B::Activation>,
 ) -> B::Activation {
     let mut out = model.backend.activation(n * outputs);
     let bias = bias.map(|b| &model.weights[b]);
-    model.backend.linear(n, inputs, outputs, x, &model.weights[weight], bias, Out::Set, &mut out);
+    model.backend.linear(n, inputs, outputs, x, &model.weights[weight], bias, to, &mut out);
     out
 }
 
@@ -66,7 +67,7 @@ fn attend<B: Backend>(
     model: &Model<B>,
     layer: usize,
     sequences: &Sequences,
-    rotary: &B::Activation,
+    rotary: &B::Accumulator,
     past: Option<&B::Activation>,
     x: &B::Activation,
 ) -> (B::Activation, Inner<B>) {
@@ -74,21 +75,21 @@ fn attend<B: Backend>(
     let (n, hidden) = (sequences.tokens.len(), config.hidden);
     let shape = config.attention(layer);
     let normed = norm(model, n, x, ids.attention_norm);
-    let qkv = project(model, n, (hidden, shape.qkv_width()), &normed, ids.qkv, ids.qkv_bias);
+    let qkv = project(model, n, (hidden, shape.qkv_width()), &normed, ids.qkv, ids.qkv_bias, Out::Set);
     drop(normed);
     let mut q = backend.activation(n * shape.q_width());
     let mut kv = backend.activation(n * shape.kv_width());
     backend.split_heads(n, &shape, &qkv, rotary, head_norms(model, ids), &mut q, &mut kv);
     let qkv = ids.head_norms.is_some().then_some(qkv);
     let mut attention = backend.activation(n * shape.q_width());
-    let mut lse = backend.activation(n * shape.heads);
+    let mut lse = backend.accumulator(n * shape.heads);
     let past = past.map(|kv| Past { kv });
     backend.attention(&shape, &sequences.rows, &q, &kv, past, &mut attention, &mut lse);
-    let mut middle = project(model, n, (shape.q_width(), hidden), &attention, ids.output, ids.output_bias);
-    backend.add(n * hidden, x, &mut middle);
+    let widths = (shape.q_width(), hidden);
+    let middle = project(model, n, widths, &attention, ids.output, ids.output_bias, Out::Plus(x));
     let normed = norm(model, n, &middle, ids.mlp_norm);
-    let gate_up =
-        project(model, n, (hidden, 2 * config.intermediate), &normed, ids.gate_up, ids.gate_up_bias);
+    let widths = (hidden, 2 * config.intermediate);
+    let gate_up = project(model, n, widths, &normed, ids.gate_up, ids.gate_up_bias, Out::Set);
     (kv, Inner { qkv, q, attention, lse, middle, gate_up })
 }
 
@@ -104,7 +105,7 @@ pub(crate) fn forward<B: Backend>(
     model: &Model<B>,
     layer: usize,
     sequences: &Sequences,
-    rotary: &B::Activation,
+    rotary: &B::Accumulator,
     past: Option<&B::Activation>,
     x: B::Activation,
     keep: Keep,
@@ -113,9 +114,8 @@ pub(crate) fn forward<B: Backend>(
     let n = sequences.tokens.len();
     let (kv, inner) = attend(model, layer, sequences, rotary, past, &x);
     let activated = gated(model, n, &inner.gate_up);
-    let mut next =
-        project(model, n, (config.intermediate, config.hidden), &activated, ids.down, ids.down_bias);
-    model.backend.add(n * config.hidden, &inner.middle, &mut next);
+    let widths = (config.intermediate, config.hidden);
+    let next = project(model, n, widths, &activated, ids.down, ids.down_bias, Out::Plus(&inner.middle));
     let saved = LayerSaved {
         x: matches!(keep, Keep::BlockInputs | Keep::Everything).then_some(x),
         kv: (keep != Keep::Nothing).then_some(kv),
@@ -127,11 +127,11 @@ pub(crate) fn forward<B: Backend>(
 /// What a block's backward pass reads besides its own activations.
 pub(crate) struct BlockGradient<'a, B: Backend> {
     pub sequences: &'a Sequences,
-    pub rotary: &'a B::Activation,
+    pub rotary: &'a B::Accumulator,
     /// The past's keys and values, and their gradient to add to.
-    pub past: Option<(Option<&'a B::Activation>, &'a mut B::Activation)>,
+    pub past: Option<(Option<&'a B::Activation>, &'a mut B::Accumulator)>,
     /// What continuations collected for this block's keys and values.
-    pub from_continuations: Option<B::Activation>,
+    pub from_continuations: Option<B::Accumulator>,
 }
 
 /// Turns `d`, the gradient of the block's output, into that of its input, and adds to the weights' gradients.

@@ -162,11 +162,6 @@ impl<B: Backend> Model<B> {
     /// Zero gradients for the keys and values of a pass that others continue.
     pub fn past_gradient(&self, pass: &Pass<B>) -> PastGradient<B> {
         let len = pass.sequences.tokens.len() * self.config.attention(0).kv_width();
-        let zeros = || {
-            let mut zeros = self.backend.activation(len);
-            self.backend.zero(len, &mut zeros);
-            zeros
-        };
-        PastGradient { layers: (0..self.config.layers()).map(|_| zeros()).collect() }
+        PastGradient { layers: (0..self.config.layers()).map(|_| self.backend.accumulator(len)).collect() }
     }
 }

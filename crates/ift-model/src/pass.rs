@@ -61,7 +61,7 @@ pub(crate) struct Inner<B: Backend> {
     /// `[n, heads·head_dim]` attention output.
     pub attention: B::Activation,
     /// `[n, heads]` log-sum-exp of the scores.
-    pub lse: B::Activation,
+    pub lse: B::Accumulator,
     /// `[n, hidden]` after the attention's residual.
     pub middle: B::Activation,
     /// `[n, 2·intermediate]`.
@@ -71,7 +71,7 @@ pub(crate) struct Inner<B: Backend> {
 /// A forward pass: its sequences, last hidden states and what was kept for continuing it or going back.
 pub struct Pass<B: Backend> {
     pub(crate) sequences: Sequences,
-    pub(crate) rotary: B::Activation,
+    pub(crate) rotary: B::Accumulator,
     pub(crate) layers: Vec<LayerSaved<B>>,
     /// `[n, hidden]`: the last block's output, before the final norm.
     pub(crate) hidden: B::Activation,
@@ -113,7 +113,7 @@ impl<B: Backend> PastOf<'_, B> {
 /// The gradient that continuations collect for the keys and values of the pass they continue.
 pub struct PastGradient<B: Backend> {
     /// For each layer `[n of the past, 2·kv_heads·head_dim]`.
-    pub(crate) layers: Vec<B::Activation>,
+    pub(crate) layers: Vec<B::Accumulator>,
 }
 
 /// The pass that a backward pass's sequences continue, and the gradient it collects.

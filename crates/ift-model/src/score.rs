@@ -12,6 +12,8 @@ pub struct Scored<B: Backend> {
     gathered: B::Activation,
     /// After it.
     normed: B::Activation,
+    /// Kept for going back.
+    logits: Option<B::Logits>,
 }
 
 /// `[positions, hidden]`: the gradient of the gathered hidden states, to be spread over the passes they came from.
@@ -21,13 +23,21 @@ pub struct ScoreGradient<B: Backend> {
 
 impl<B: Backend> Model<B> {
     /// Scores `targets` at positions of `pieces`: for each pass the packed indices of the tokens that predict them, in the
-    /// order of the targets. The logits never exist as a whole.
-    pub fn score(&self, pieces: &[(&Pass<B>, &[usize])], targets: &[u32], choice: Choice) -> Scored<B> {
+    /// order of the targets. The logits never exist as a whole, unless they are small and to be kept for
+    /// [`Model::score_backward`].
+    pub fn score(
+        &self,
+        pieces: &[(&Pass<B>, &[usize])],
+        targets: &[u32],
+        choice: Choice,
+        keep_logits: bool,
+    ) -> Scored<B> {
         let (backend, width) = (self.backend(), self.config.hidden);
         let (gathered, normed) = self.gather_normed(pieces);
         let head = &self.weights[self.layout.head];
-        let scores = backend.head(width, self.config.vocabulary, &normed, head, targets, choice);
-        Scored { scores, targets: targets.to_vec(), gathered, normed }
+        let vocabulary = self.config.vocabulary;
+        let (scores, logits) = backend.head(width, vocabulary, &normed, head, targets, choice, keep_logits);
+        Scored { scores, targets: targets.to_vec(), gathered, normed, logits }
     }
 
     /// The logits at positions of a pass, `[positions, vocabulary]`, on the host.
@@ -55,7 +65,7 @@ impl<B: Backend> Model<B> {
     /// Backward of [`Model::score`] for `Σ d_log_probs·log_probs`; adds to the head's and the final norm's gradients.
     pub fn score_backward(
         &self,
-        scored: &Scored<B>,
+        scored: Scored<B>,
         d_log_probs: &[f64],
         gradients: &mut Gradients<B>,
     ) -> ScoreGradient<B> {
@@ -69,6 +79,7 @@ impl<B: Backend> Model<B> {
             &self.weights[self.layout.head],
             &scored.targets,
             &scored.scores.log_normalizers,
+            scored.logits,
             d_log_probs,
             &mut d_normed,
             gradients.of(self.layout.head),

@@ -49,13 +49,14 @@ fn run(model: &Model<Reference>, keep: Keep) -> (f64, Option<Gradients<Reference
     let first = model.forward(&prompts, None, &PastOf::Nothing, keep);
     let second = model.forward(&rest, None, &PastOf::Pass(&first), keep);
     let (on_first, on_second): ([usize; 2], [usize; 2]) = ([1, 6], [2, 4]);
-    let scored = model.score(&[(&first, &on_first), (&second, &on_second)], &TARGETS, Choice::Nothing);
+    let pieces = [(&first, &on_first[..]), (&second, &on_second[..])];
+    let scored = model.score(&pieces, &TARGETS, Choice::Nothing, true);
     let loss = scored.scores.log_probs.iter().zip(FACTORS).map(|(l, f)| l * f).sum();
     if keep == Keep::KeysAndValues {
         return (loss, None);
     }
     let mut gradients = model.gradients(true);
-    let d = model.score_backward(&scored, &FACTORS, &mut gradients);
+    let d = model.score_backward(scored, &FACTORS, &mut gradients);
     let d_first = model.hidden_gradient(&d, 0, &first, &on_first);
     let d_second = model.hidden_gradient(&d, 2, &second, &on_second);
     let mut collected = model.past_gradient(&first);

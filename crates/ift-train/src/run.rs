@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ift_backend::{Backend, Cpu, Reference};
+use half::bf16;
+use ift_backend::{Backend, Cpu, Number, Reference};
 use ift_data::Row;
 use ift_model::{Config, Model, memory};
 
@@ -62,13 +63,21 @@ pub fn train(
 ) -> Result<Outcome, TrainError> {
     recipe.validate()?;
     match recipe.train.precision {
-        Precision::F32 => {
-            let cpu = Cpu::new(recipe.train.threads);
-            let threads = cpu.threads();
-            train_on(cpu, threads, recipe, options, stop, observer)
-        }
+        Precision::F32 => train_on_cpu::<f32>(recipe, options, stop, observer),
+        Precision::Bf16 => train_on_cpu::<bf16>(recipe, options, stop, observer),
         Precision::F64 => train_on(Reference, 1, recipe, options, stop, observer),
     }
+}
+
+fn train_on_cpu<N: Number>(
+    recipe: &Recipe,
+    options: &RunOptions,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, TrainError> {
+    let cpu = Cpu::<N>::new(recipe.train.threads);
+    let threads = cpu.threads();
+    train_on(cpu, threads, recipe, options, stop, observer)
 }
 
 fn train_on<B: Backend>(

@@ -145,7 +145,7 @@ pub fn score<B: Backend>(
     for part in runs(rows, micro_batch_tokens) {
         let batch = MicroBatch::new(&rows[part], model.config().vocabulary, false)?;
         let pass = model.forward(&batch.prompts, None, &PastOf::Nothing, Keep::Nothing);
-        let scored = model.score(&[(&pass, &batch.prompt_positions)], &batch.targets, Choice::Nothing);
+        let scored = model.score(&[(&pass, &batch.prompt_positions)], &batch.targets, Choice::Nothing, false);
         scores.extend(batch.by_row(&scored.scores.log_probs));
     }
     Ok(scores)
@@ -196,9 +196,10 @@ impl<B: Backend> Forward<B> {
     fn run(model: &Model<B>, batch: &MicroBatch, rows: &[&Row], context: &StepContext, keep: Keep) -> Self {
         let prompts = model.forward(&batch.prompts, None, &PastOf::Nothing, keep);
         let on_prompts = (&prompts, batch.prompt_positions.as_slice());
+        let goes_back = matches!(keep, Keep::BlockInputs | Keep::Everything);
         let targets = &batch.targets;
         let Some(look_ahead) = context.look_ahead().filter(|_| !batch.continuations.tokens.is_empty()) else {
-            let scored = model.score(&[on_prompts], targets, Choice::Nothing);
+            let scored = model.score(&[on_prompts], targets, Choice::Nothing, goes_back);
             return Self { prompts, continuations: None, scored, first: None };
         };
         let streams;
@@ -213,7 +214,7 @@ impl<B: Backend> Forward<B> {
         let past = PastOf::Pass(&prompts);
         let first = {
             let plain = model.forward(&batch.continuations, None, &past, Keep::Nothing);
-            model.score(&[on_prompts, (&plain, &batch.continuation_positions)], targets, choice).scores
+            model.score(&[on_prompts, (&plain, &batch.continuation_positions)], targets, choice, false).scores
         };
         let mut own = vec![None; batch.continuations.tokens.len()];
         for row in &batch.rows {
@@ -225,8 +226,8 @@ impl<B: Backend> Forward<B> {
         }
         let mix = Mix { lambda: context.lambda, own: &own };
         let mixed = model.forward(&batch.continuations, Some(mix), &past, keep);
-        let scored =
-            model.score(&[on_prompts, (&mixed, &batch.continuation_positions)], targets, Choice::Nothing);
+        let pieces = [on_prompts, (&mixed, &batch.continuation_positions)];
+        let scored = model.score(&pieces, targets, Choice::Nothing, goes_back);
         Self { prompts, continuations: Some(mixed), scored, first: Some((first.log_probs, first.choices)) }
     }
 
@@ -254,8 +255,7 @@ impl<B: Backend> Forward<B> {
         gradients: &mut Gradients<B>,
     ) {
         let Self { prompts, continuations, scored, .. } = self;
-        let d = model.score_backward(&scored, d_log_probs, gradients);
-        drop(scored);
+        let d = model.score_backward(scored, d_log_probs, gradients);
         let d_prompts = model.hidden_gradient(&d, 0, &prompts, &batch.prompt_positions);
         let Some(pass) = continuations else {
             return model.backward(prompts, d_prompts, None, None, gradients);

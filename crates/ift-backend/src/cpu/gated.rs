@@ -3,7 +3,9 @@
 use super::Cpu;
 use super::instructions::kernel;
 use super::math::sigmoid;
+use super::number::Number;
 use super::simd::Simd;
+use super::threads::Cut;
 use crate::Activation;
 
 /// `√(2/π)`.
@@ -48,64 +50,64 @@ impl Gate for GeluTanh {
 }
 
 #[inline(always)]
-fn forward<S: Simd, G: Gate>(width: usize, gate_up: &[f32], out: &mut [f32]) {
+fn forward<S: Simd, N: Number, G: Gate>(width: usize, gate_up: &[N], out: &mut [N]) {
     for (gate_up, out) in gate_up.chunks_exact(2 * width).zip(out.chunks_exact_mut(width)) {
         let (gate, up) = gate_up.split_at(width);
         for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
-            *out = G::value::<S>(*gate) * *up;
+            *out = N::round(G::value::<S>(gate.widen()) * up.widen());
         }
     }
 }
 
 #[inline(always)]
-fn backward<S: Simd, G: Gate>(width: usize, gate_up: &[f32], d_out: &[f32], d_gate_up: &mut [f32]) {
+fn backward<S: Simd, N: Number, G: Gate>(width: usize, gate_up: &[N], d_out: &[N], d_gate_up: &mut [N]) {
     let rows = gate_up.chunks_exact(2 * width).zip(d_out.chunks_exact(width));
     for ((gate_up, d_out), d_gate_up) in rows.zip(d_gate_up.chunks_exact_mut(2 * width)) {
         let (gate, up) = gate_up.split_at(width);
         let (d_gate, d_up) = d_gate_up.split_at_mut(width);
         let inputs = gate.iter().zip(up).zip(d_out);
         for (((gate, up), d), (d_gate, d_up)) in inputs.zip(d_gate.iter_mut().zip(d_up)) {
-            let (value, slope) = G::value_and_slope::<S>(*gate);
-            *d_gate = *d * *up * slope;
-            *d_up = *d * value;
+            let (value, slope) = G::value_and_slope::<S>(gate.widen());
+            *d_gate = N::round(d.widen() * up.widen() * slope);
+            *d_up = N::round(d.widen() * value);
         }
     }
 }
 
 kernel! {
-    fn any_forward<S>(width: usize, activation: Activation, gate_up: &[f32], out: &mut [f32]) {
+    fn any_forward<S, N: Number>(width: usize, activation: Activation, gate_up: &[N], out: &mut [N]) {
         match activation {
-            Activation::Silu => forward::<S, Silu>(width, gate_up, out),
-            Activation::GeluTanh => forward::<S, GeluTanh>(width, gate_up, out),
+            Activation::Silu => forward::<S, N, Silu>(width, gate_up, out),
+            Activation::GeluTanh => forward::<S, N, GeluTanh>(width, gate_up, out),
         }
     }
 }
 
 kernel! {
-    fn any_backward<S>(
+    fn any_backward<S, N: Number>(
         width: usize,
         activation: Activation,
-        gate_up: &[f32],
-        d_out: &[f32],
-        d_gate_up: &mut [f32],
+        gate_up: &[N],
+        d_out: &[N],
+        d_gate_up: &mut [N],
     ) {
         match activation {
-            Activation::Silu => backward::<S, Silu>(width, gate_up, d_out, d_gate_up),
-            Activation::GeluTanh => backward::<S, GeluTanh>(width, gate_up, d_out, d_gate_up),
+            Activation::Silu => backward::<S, N, Silu>(width, gate_up, d_out, d_gate_up),
+            Activation::GeluTanh => backward::<S, N, GeluTanh>(width, gate_up, d_out, d_gate_up),
         }
     }
 }
 
-impl Cpu {
+impl<N: Number> Cpu<N> {
     pub(super) fn gated_forward(
         &self,
         n: usize,
         width: usize,
         activation: Activation,
-        gate_up: &[f32],
-        out: &mut [f32],
+        gate_up: &[N],
+        out: &mut [N],
     ) {
-        self.threads.rows(n, 3 * width, [(out, width)], |rows, [out]| {
+        self.threads.rows(n, 3 * width, Cut(out, width), |rows, out| {
             let gate_up = &gate_up[rows.start * 2 * width..rows.end * 2 * width];
             any_forward(self.set, width, activation, gate_up, out);
         });
@@ -116,11 +118,11 @@ impl Cpu {
         n: usize,
         width: usize,
         activation: Activation,
-        gate_up: &[f32],
-        d_out: &[f32],
-        d_gate_up: &mut [f32],
+        gate_up: &[N],
+        d_out: &[N],
+        d_gate_up: &mut [N],
     ) {
-        self.threads.rows(n, 5 * width, [(d_gate_up, 2 * width)], |rows, [d_gate_up]| {
+        self.threads.rows(n, 5 * width, Cut(d_gate_up, 2 * width), |rows, d_gate_up| {
             let gate_up = &gate_up[rows.start * 2 * width..rows.end * 2 * width];
             let d_out = &d_out[rows.start * width..rows.end * width];
             any_backward(self.set, width, activation, gate_up, d_out, d_gate_up);

@@ -1,17 +1,22 @@
-//! The output head by blocks of the vocabulary: a block of logits is computed, used and forgotten. The backward pass
-//! computes it again and turns it into the logits' gradient in place, so that each block of the weight's gradient is
-//! touched once.
+//! The output head by blocks of the vocabulary: a block of logits is computed, used and forgotten, or kept where all of
+//! them fit a budget. The backward pass takes what was kept or computes a block again, and turns it into the logits'
+//! gradient in place, so that each block of the weight's gradient is touched once.
 
-use super::Cpu;
 use super::instructions::kernel;
 use super::math::{exp, max, sum_exp};
-use super::product::{Matrix, Product};
+use super::number::{Number, round_all, round_in_place};
+use super::pack::Matrix;
+use super::product::Product;
+use super::threads::Cut;
+use super::{Buffer, Cpu};
 use crate::{Choice, HeadScores, Out, gumbel};
 
 /// Vocabulary entries in a block, at most; a multiple of every tile width.
 const BLOCK: usize = 2048;
 /// Rows whose logits exist at a time, at most: with `BLOCK`, 32 MiB.
 const ROWS: usize = 4096;
+/// Numbers of logits that may be kept for the backward pass (256 MiB).
+const KEPT: usize = 64 << 20;
 /// Rows of a block of logits that one task takes.
 const TASK: usize = 8;
 
@@ -100,13 +105,15 @@ kernel! {
 
 kernel! {
     /// `g = factor·(onehot - exp(logit - normalizer))`, in place.
-    fn gradient<S>(logits: &mut [f32], target: Option<usize>, normalizer: f32, factor: f32) {
+    /// Where numbers are narrow they are rounded too, to the beginning of the row.
+    fn gradient<S, N: Number>(logits: &mut [f32], target: Option<usize>, normalizer: f32, factor: f32) {
         for x in &mut *logits {
             *x = -factor * exp::<S>(*x - normalizer);
         }
         if let Some(x) = target.and_then(|t| logits.get_mut(t)) {
             *x += factor;
         }
+        round_in_place::<N>(logits);
     }
 }
 
@@ -115,14 +122,20 @@ fn blocks(vocabulary: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..vocabulary).step_by(BLOCK).map(move |first| (first, BLOCK.min(vocabulary - first)))
 }
 
-impl Cpu {
+kernel! {
+    fn rounded<S, N: Number>(from: &[f32], to: &mut [N]) {
+        round_all(from, to);
+    }
+}
+
+impl<N: Number> Cpu<N> {
     /// `x·Wᵀ` for the entries `first..first + size`.
     fn logits_block(
         &self,
         n: usize,
         width: usize,
-        x: &[f32],
-        weight: &[f32],
+        x: &[N],
+        weight: &[N],
         first: usize,
         size: usize,
         logits: &mut [f32],
@@ -131,25 +144,30 @@ impl Cpu {
         self.linear_product(n, width, size, x, weight, None, Out::Set, logits);
     }
 
+    /// The scores; and with `keep` the logits, if they fit the budget: `[n, size]` for each block of the vocabulary.
     pub(super) fn head_scores(
         &self,
         width: usize,
         vocabulary: usize,
-        x: &[f32],
-        weight: &[f32],
+        x: &[N],
+        weight: &[N],
         targets: &[u32],
         choice: &Choice,
-    ) -> HeadScores {
+        keep: bool,
+    ) -> (HeadScores, Option<Buffer<f32>>) {
         let wanted = wanted(choice).min(vocabulary);
         let choice = &if let Choice::TopK(_) = choice { Choice::TopK(wanted) } else { *choice };
         let mut rows: Vec<Row> = targets.iter().map(|&target| Row::new(target, wanted)).collect();
-        let mut logits = self.pool.take(rows.len().min(ROWS) * BLOCK.min(vocabulary));
+        let keep = keep && rows.len() <= ROWS && rows.len() * vocabulary <= KEPT;
+        let size = if keep { vocabulary } else { BLOCK.min(vocabulary) };
+        let mut logits = self.pool.take(rows.len().min(ROWS) * size);
         for (part, rows) in rows.chunks_mut(ROWS).enumerate() {
             let x = &x[part * ROWS * width..];
             for (first, size) in blocks(vocabulary) {
-                self.logits_block(rows.len(), width, x, weight, first, size, &mut logits);
-                let logits = &logits[..rows.len() * size];
-                self.threads.split(rows.len().div_ceil(TASK), [(rows, TASK)], |task, [rows]| {
+                let start = if keep { rows.len() * first } else { 0 };
+                let logits = &mut logits[start..start + rows.len() * size];
+                self.logits_block(rows.len(), width, x, weight, first, size, logits);
+                self.threads.split(rows.len().div_ceil(TASK), Cut(rows, TASK), |task, rows| {
                     for (i, row) in rows.iter_mut().enumerate() {
                         let at = task * TASK + i;
                         let logits = &logits[at * size..(at + 1) * size];
@@ -173,61 +191,75 @@ impl Cpu {
                 scores.choices.push(row.best.last().map_or(0, |best| best.1));
             }
         }
-        scores
+        (scores, keep.then_some(logits))
     }
 
     pub(super) fn head_gradients(
         &self,
         width: usize,
         vocabulary: usize,
-        x: &[f32],
-        weight: &[f32],
+        x: &[N],
+        weight: &[N],
         targets: &[u32],
         log_normalizers: &[f64],
+        mut kept: Option<Buffer<f32>>,
         d_log_probs: &[f64],
-        d_x: &mut [f32],
+        d_x: &mut [N],
         mut d_weight: Option<&mut [f32]>,
     ) {
-        let mut logits = self.pool.take(targets.len().min(ROWS) * BLOCK.min(vocabulary));
+        // The gradients that rows of narrow numbers hold lie this far apart.
+        let spread = size_of::<f32>() / size_of::<N>();
+        let most = targets.len().min(ROWS);
+        let mut block =
+            if kept.is_none() { self.pool.take(most * BLOCK.min(vocabulary)) } else { self.pool.take(0) };
+        let mut sums = self.pool.take::<f32>(most * width);
         for (part, targets) in targets.chunks(ROWS).enumerate() {
             let (n, start) = (targets.len(), part * ROWS);
             let x = &x[start * width..(start + n) * width];
-            let d_x = &mut d_x[start * width..(start + n) * width];
             for (first, size) in blocks(vocabulary) {
-                self.logits_block(n, width, x, weight, first, size, &mut logits);
-                let g = &mut logits[..n * size];
-                self.threads.rows(n, size, [(&mut *g, size)], |rows, [g]| {
+                let g = match &mut kept {
+                    Some(kept) => &mut kept[n * first..n * (first + size)],
+                    None => {
+                        self.logits_block(n, width, x, weight, first, size, &mut block);
+                        &mut block[..n * size]
+                    }
+                };
+                self.threads.rows(n, size, Cut(&mut *g, size), |rows, g| {
                     for (row, g) in rows.zip(g.chunks_exact_mut(size)) {
                         let target = (targets[row] as usize).checked_sub(first);
                         let normalizer = log_normalizers[start + row] as f32;
-                        gradient(self.set, g, target, normalizer, d_log_probs[start + row] as f32);
+                        gradient::<N>(self.set, g, target, normalizer, d_log_probs[start + row] as f32);
                     }
                 });
-                let block = first * width..(first + size) * width;
-                let to = if first == 0 { Out::Set } else { Out::Add };
+                let g: &[N] = bytemuck::cast_slice(g);
+                let entries = first * width..(first + size) * width;
                 let to_x = Product {
                     m: n,
                     n: width,
                     k: size,
-                    a: Matrix::by_rows(g, size),
-                    b: Matrix::by_rows(&weight[block.clone()], width),
+                    a: Matrix::by_rows(g, spread * size),
+                    b: Matrix::by_rows(&weight[entries.clone()], width),
                     bias: None,
-                    to,
+                    to: if first == 0 { Out::Set } else { Out::Add },
                 };
-                self.multiply(&to_x, d_x);
+                self.multiply(&to_x, &mut sums);
                 if let Some(d_weight) = &mut d_weight {
                     let to_weight = Product {
                         m: size,
                         n: width,
                         k: n,
-                        a: Matrix::transposed(g, size),
+                        a: Matrix::transposed(g, spread * size),
                         b: Matrix::by_rows(x, width),
                         bias: None,
                         to: Out::Add,
                     };
-                    self.multiply(&to_weight, &mut d_weight[block]);
+                    self.multiply(&to_weight, &mut d_weight[entries]);
                 }
             }
+            let d_x = &mut d_x[start * width..(start + n) * width];
+            self.threads.rows(n, 2 * width, Cut(d_x, width), |rows, d_x| {
+                rounded(self.set, &sums[rows.start * width..rows.end * width], d_x);
+            });
         }
     }
 }

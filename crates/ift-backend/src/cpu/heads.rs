@@ -3,22 +3,17 @@
 use super::Cpu;
 use super::instructions::kernel;
 use super::math::dot_offset;
-use super::norm::{BLOCK, add_partial, inverse_rms, norm_row};
-use crate::{AttentionShape, HeadNorms, Norm};
+use super::norm::{BLOCK, add_partial, inverse_rms};
+use super::number::{Number, round_all, widen_all};
+use super::threads::Cut;
+use crate::{AttentionShape, Norm};
 
 /// The weights of the per-head norms, `[head_dim]` each.
 #[derive(Clone, Copy)]
-struct Weights<'a> {
-    q: &'a [f32],
-    k: &'a [f32],
-    norm: Norm,
-}
-
-impl<'a> Weights<'a> {
-    fn new(norms: &HeadNorms<'a, Vec<f32>>) -> Self {
-        let width = norms.norm.width;
-        Self { q: &norms.q[..width], k: &norms.k[..width], norm: norms.norm }
-    }
+pub(super) struct Weights<'a> {
+    pub q: &'a [f32],
+    pub k: &'a [f32],
+    pub norm: Norm,
 }
 
 /// Rotates a head by the angles; `direction` -1 rotates back.
@@ -34,15 +29,16 @@ fn rotate(head: &mut [f32], angles: &[f32], direction: f32) {
 }
 
 kernel! {
-    fn forward<S>(
+    fn forward<S, N: Number>(
         shape: &AttentionShape,
-        qkv: &[f32],
+        qkv: &[N],
         rotary: &[f32],
         weights: Option<Weights>,
-        q: &mut [f32],
-        kv: &mut [f32],
+        q: &mut [N],
+        kv: &mut [N],
     ) {
         let d = shape.head_dim;
+        let mut head = vec![0.0f32; d];
         let tokens = qkv.chunks_exact(shape.qkv_width()).zip(rotary.chunks_exact(d));
         let outputs = q.chunks_exact_mut(shape.q_width()).zip(kv.chunks_exact_mut(shape.kv_width()));
         for ((qkv, angles), (q, kv)) in tokens.zip(outputs) {
@@ -51,11 +47,14 @@ kernel! {
             values.copy_from_slice(v);
             let heads = q.chunks_exact_mut(d).chain(k.chunks_exact_mut(d)).zip(qk.chunks_exact(d));
             for (h, (to, from)) in heads.enumerate() {
-                match weights {
-                    Some(w) => norm_row::<S>(from, if h < shape.heads { w.q } else { w.k }, w.norm, to),
-                    None => to.copy_from_slice(from),
+                widen_all(from, &mut head);
+                if let Some(w) = weights {
+                    let (r, offset) = (inverse_rms::<S, N>(from, w.norm.eps), w.norm.offset as f32);
+                    let weight = if h < shape.heads { w.q } else { w.k };
+                    head.iter_mut().zip(weight).for_each(|(x, w)| *x = *x * r * (*w + offset));
                 }
-                rotate(to, angles, 1.0);
+                rotate(&mut head, angles, 1.0);
+                round_all(&head, to);
             }
         }
     }
@@ -63,59 +62,63 @@ kernel! {
 
 kernel! {
     /// `d_weights`: `[2·head_dim]`, the gradients of the query norm's weight and the key norm's over these tokens.
-    fn backward<S>(
+    fn backward<S, N: Number>(
         shape: &AttentionShape,
-        qkv: &[f32],
+        qkv: &[N],
         rotary: &[f32],
         weights: Option<Weights>,
-        d_q: &[f32],
-        d_kv: &[f32],
-        d_qkv: &mut [f32],
+        d_q: &[N],
+        d_kv: &[N],
+        d_qkv: &mut [N],
         d_weights: &mut [f32],
     ) {
         let d = shape.head_dim;
+        let mut gradient = vec![0.0f32; d];
         d_weights.fill(0.0);
         let sources = d_q.chunks_exact(shape.q_width()).zip(d_kv.chunks_exact(shape.kv_width()));
         let tokens = d_qkv.chunks_exact_mut(shape.qkv_width()).zip(rotary.chunks_exact(d));
         for (t, ((d_q, d_kv), (d_qkv, angles))) in sources.zip(tokens).enumerate() {
-            let (own_q, own_kv) = d_qkv.split_at_mut(shape.q_width());
-            own_q.copy_from_slice(d_q);
-            own_kv.copy_from_slice(d_kv);
-            for (h, gradient) in d_qkv.chunks_exact_mut(d).enumerate().take(shape.heads + shape.kv_heads) {
-                rotate(gradient, angles, -1.0);
-                let Some(w) = weights else { continue };
-                let x = &qkv[t * shape.qkv_width() + h * d..][..d];
-                let (weight, d_weight) = if h < shape.heads {
-                    (w.q, &mut d_weights[..d])
-                } else {
-                    (w.k, &mut d_weights[d..])
-                };
-                let (r, offset) = (inverse_rms::<S>(x, w.norm.eps), w.norm.offset as f32);
-                let slope = dot_offset::<S>(gradient, weight, offset, x) / d as f32 * r * r * r;
-                for (((g, x), w), d_w) in gradient.iter_mut().zip(x).zip(weight).zip(d_weight) {
-                    *d_w = S::mul_add(*g * r, *x, *d_w);
-                    *g = r * *g * (*w + offset) - slope * *x;
+            let (d_k, d_v) = d_kv.split_at(shape.kv_heads * d);
+            let (own_qk, own_v) = d_qkv.split_at_mut((shape.heads + shape.kv_heads) * d);
+            own_v.copy_from_slice(d_v);
+            let heads = d_q.chunks_exact(d).chain(d_k.chunks_exact(d)).zip(own_qk.chunks_exact_mut(d));
+            for (h, (from, to)) in heads.enumerate() {
+                widen_all(from, &mut gradient);
+                rotate(&mut gradient, angles, -1.0);
+                if let Some(w) = weights {
+                    let x = &qkv[t * shape.qkv_width() + h * d..][..d];
+                    let (weight, d_weight) = if h < shape.heads {
+                        (w.q, &mut d_weights[..d])
+                    } else {
+                        (w.k, &mut d_weights[d..])
+                    };
+                    let (r, offset) = (inverse_rms::<S, N>(x, w.norm.eps), w.norm.offset as f32);
+                    let slope = dot_offset::<S, f32, N>(&gradient, weight, offset, x) / d as f32 * r * r * r;
+                    for (((g, x), w), d_w) in gradient.iter_mut().zip(x).zip(weight).zip(d_weight) {
+                        *d_w = S::mul_add(*g * r, x.widen(), *d_w);
+                        *g = r * *g * (*w + offset) - slope * x.widen();
+                    }
                 }
+                round_all(&gradient, to);
             }
         }
     }
 }
 
-impl Cpu {
+impl<N: Number> Cpu<N> {
     pub(super) fn split_forward(
         &self,
         n: usize,
         shape: &AttentionShape,
-        qkv: &[f32],
+        qkv: &[N],
         rotary: &[f32],
-        norms: Option<&HeadNorms<Vec<f32>>>,
-        q: &mut [f32],
-        kv: &mut [f32],
+        weights: Option<Weights>,
+        q: &mut [N],
+        kv: &mut [N],
     ) {
-        let weights = norms.map(Weights::new);
         let (width, d) = (shape.qkv_width(), shape.head_dim);
-        let outputs = [(q, shape.q_width()), (kv, shape.kv_width())];
-        self.threads.rows(n, 2 * width, outputs, |rows, [q, kv]| {
+        let outputs = (Cut(q, shape.q_width()), Cut(kv, shape.kv_width()));
+        self.threads.rows(n, 2 * width, outputs, |rows, (q, kv)| {
             let qkv = &qkv[rows.start * width..rows.end * width];
             forward(self.set, shape, qkv, &rotary[rows.start * d..rows.end * d], weights, q, kv);
         });
@@ -125,21 +128,20 @@ impl Cpu {
         &self,
         n: usize,
         shape: &AttentionShape,
-        qkv: Option<&[f32]>,
+        qkv: Option<&[N]>,
         rotary: &[f32],
-        norms: Option<&HeadNorms<Vec<f32>>>,
-        d_q: &[f32],
-        d_kv: &[f32],
-        d_qkv: &mut [f32],
-        d_norms: Option<(&mut Vec<f32>, &mut Vec<f32>)>,
+        weights: Option<Weights>,
+        d_q: &[N],
+        d_kv: &[N],
+        d_qkv: &mut [N],
+        d_norms: Option<(&mut [f32], &mut [f32])>,
     ) {
-        let weights = norms.map(Weights::new);
         let (width, d) = (shape.qkv_width(), shape.head_dim);
         let (q_width, kv_width) = (shape.q_width(), shape.kv_width());
         let blocks = n.div_ceil(BLOCK);
-        let mut partial = self.pool.take(blocks * 2 * d);
-        let outputs = [(&mut d_qkv[..n * width], BLOCK * width), (&mut partial[..], 2 * d)];
-        self.threads.split(blocks, outputs, |block, [d_qkv, d_weights]| {
+        let mut partial = self.pool.take::<f32>(blocks * 2 * d);
+        let outputs = (Cut(&mut d_qkv[..n * width], BLOCK * width), Cut(&mut partial, 2 * d));
+        self.threads.split(blocks, outputs, |block, (d_qkv, d_weights)| {
             let (first, last) = (block * BLOCK, n.min((block + 1) * BLOCK));
             let qkv = qkv.map_or(&[][..], |x| &x[first * width..last * width]);
             let rotary = &rotary[first * d..last * d];

@@ -3,7 +3,9 @@
 use super::Cpu;
 use super::instructions::kernel;
 use super::math::dot;
-use super::product::{Matrix, Product};
+use super::number::Number;
+use super::pack::Matrix;
+use super::product::Product;
 use super::threads::Shared;
 use crate::Out;
 
@@ -14,25 +16,25 @@ const TASK: usize = 65_536;
 
 kernel! {
     /// `out[t] = x[t]·weight` for every token, rows of the weight `0..out.len()`.
-    fn dots<S>(x: &[f32], weight: &[f32], out: &mut [f32]) {
+    fn dots<S, N: Number>(x: &[N], weight: &[N], out: &mut [f32]) {
         for (out, weight) in out.iter_mut().zip(weight.chunks_exact(x.len())) {
-            *out = dot::<S>(x, weight);
+            *out = dot::<S, N, N>(x, weight);
         }
     }
 }
 
-impl Cpu {
+impl<N: Number> Cpu<N> {
     /// `out = [out +] x·Wᵀ [+ b]`.
-    pub(super) fn linear_product(
+    pub(super) fn linear_product<C: Number>(
         &self,
         n: usize,
         inputs: usize,
         outputs: usize,
-        x: &[f32],
-        weight: &[f32],
+        x: &[N],
+        weight: &[N],
         bias: Option<&[f32]>,
-        to: Out,
-        out: &mut [f32],
+        to: Out<[C]>,
+        out: &mut [C],
     ) {
         if n > FEW {
             let (a, b) = (Matrix::by_rows(x, inputs), Matrix::transposed(weight, inputs));
@@ -52,11 +54,17 @@ impl Cpu {
                     let mut sums = [0.0; 8];
                     let sums = &mut sums[..last - first];
                     dots(self.set, &x[t * inputs..(t + 1) * inputs], weight, sums);
+                    let at = t * outputs + first;
                     // SAFETY: tasks have different columns.
-                    let to_row = unsafe { out.range(t * outputs + first..t * outputs + last) };
+                    let to_row = unsafe { out.range(at..t * outputs + last) };
                     for (i, (slot, sum)) in to_row.iter_mut().zip(sums).enumerate() {
                         let sum = *sum + bias.map_or(0.0, |b| b[first + i]);
-                        *slot = if to == Out::Add { *slot + sum } else { sum };
+                        let base = match to {
+                            Out::Set => 0.0,
+                            Out::Add => slot.widen(),
+                            Out::Plus(base) => base[at + i].widen(),
+                        };
+                        *slot = C::round(sum + base);
                     }
                 }
             }

@@ -1,5 +1,6 @@
 //! Loops over `f32` that every kernel needs: sums in lanes (a fixed order that vectorises), and an exponential that does.
 
+use super::number::Number;
 use super::simd::Simd;
 
 /// Partial sums kept side by side; a whole number of vectors in every instruction set.
@@ -21,27 +22,27 @@ fn total(lanes: [f32; LANES]) -> f32 {
 
 /// `Σ a·b`.
 #[inline(always)]
-pub(super) fn dot<S: Simd>(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn dot<S: Simd, A: Number, B: Number>(a: &[A], b: &[B]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     let mut sums = [0.0; LANES];
     for (a, b) in a.iter().zip(b) {
         for i in 0..LANES {
-            sums[i] = S::mul_add(a[i], b[i], sums[i]);
+            sums[i] = S::mul_add(a[i].widen(), b[i].widen(), sums[i]);
         }
     }
     for ((sum, a), b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
-        *sum = S::mul_add(*a, *b, *sum);
+        *sum = S::mul_add(a.widen(), b.widen(), *sum);
     }
     total(sums)
 }
 
 /// `Σ a·(b + offset)·c`.
 #[inline(always)]
-pub(super) fn dot_offset<S: Simd>(a: &[f32], b: &[f32], offset: f32, c: &[f32]) -> f32 {
+pub(super) fn dot_offset<S: Simd, A: Number, C: Number>(a: &[A], b: &[f32], offset: f32, c: &[C]) -> f32 {
     let mut sums = [0.0; LANES];
     for ((a, b), c) in a.chunks(LANES).zip(b.chunks(LANES)).zip(c.chunks(LANES)) {
         for (((sum, a), b), c) in sums.iter_mut().zip(a).zip(b).zip(c) {
-            *sum = S::mul_add(*a * (*b + offset), *c, *sum);
+            *sum = S::mul_add(a.widen() * (*b + offset), c.widen(), *sum);
         }
     }
     total(sums)
@@ -103,9 +104,9 @@ pub(super) fn sum_exp<S: Simd>(x: &[f32], shift: f32) -> f32 {
 
 /// `to += factor·x`.
 #[inline(always)]
-pub(super) fn add_scaled<S: Simd>(to: &mut [f32], factor: f32, x: &[f32]) {
+pub(super) fn add_scaled<S: Simd, T: Number, X: Number>(to: &mut [T], factor: f32, x: &[X]) {
     for (to, x) in to.iter_mut().zip(x) {
-        *to = S::mul_add(factor, *x, *to);
+        *to = T::round(S::mul_add(factor, x.widen(), to.widen()));
     }
 }
 

@@ -1,79 +1,53 @@
-//! Matrix products: `C = [C +] [bias +] A·B` for matrices stored by rows or by columns.
+//! Matrix products: `C = [base +] [bias +] A·B` for matrices stored by rows or by columns.
 //!
 //! The plan is Goto's (Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008): `B` is packed once
 //! into panels as wide as a tile, cut along `k` so that one panel stays in the first-level cache; blocks of rows of `A`
 //! that stay in the second-level cache pass over the panels, tile by tile. Threads first pack `B` together, then take row
-//! blocks. Each number of `C` is summed over `k` in one fixed order that depends on `k` alone: neither the number of
-//! threads nor the other rows change a bit of it.
+//! blocks. Each number of `C` is summed over `k` in f32 and in one fixed order that depends on `k` alone: neither the number
+//! of threads nor the other rows change a bit of it.
+//!
+//! Operands of `bf16` are widened as they are packed, or stay pairs where the machine multiplies those
+//! ([`Pairs`](super::tile::Pairs)). A `C` of `bf16` is summed aside and rounded once.
 
 use super::Cpu;
 use super::instructions::kernel;
-use super::simd::Simd;
+use super::number::{Number, round_all};
+use super::pack::{Matrix, SIDE, pack_columns, pack_rows, steps_of, widen_rows};
 use super::threads::Shared;
-use super::tile::{Block, run_block, tile_size};
+use super::tile::{Block, Format, Plain, run_block, tile_size};
 use crate::Out;
 use std::cell::RefCell;
 use std::ops::Range;
 
-/// Steps of `k` in a cut, at most.
+/// Words of `k` in a cut, at most.
 const CUT: usize = 320;
 /// Rows of `A` in a block, about.
 const BLOCK_ROWS: usize = 144;
-/// Numbers of `B` that are packed at once, about (16 MiB).
+/// Words of `B` that are packed at once, about (16 MiB).
 const PACKED: usize = 4 << 20;
 
-/// Numbers of `A` that a task works on at a time, about (384 KiB).
-const BLOCK_NUMBERS: usize = 96 << 10;
+/// Words of `A` that a task works on at a time, about (384 KiB).
+const BLOCK_WORDS: usize = 96 << 10;
 /// Panels of `B` that a task goes through before it takes the next cut: so much of `C` stays in the cache.
 const COLUMN_PANELS: usize = 16;
-/// Steps of `A` that are packed at a time where steps are far apart in memory.
-const STEPS: usize = 32;
-/// Side of the squares in which [`Simd::transpose`] works.
-const SIDE: usize = 8;
 /// Panels that one packing task takes.
 const PANELS: usize = 4;
 
-/// A matrix whose element `(i, j)` lies at `i·row + j·column`; one of the two is 1.
-#[derive(Clone, Copy)]
-pub(super) struct Matrix<'a> {
-    data: &'a [f32],
-    row: usize,
-    column: usize,
-}
-
-impl<'a> Matrix<'a> {
-    /// Row-major, `width` numbers a row.
-    pub(super) fn by_rows(data: &'a [f32], width: usize) -> Self {
-        Self { data, row: width, column: 1 }
-    }
-
-    /// The transpose of a row-major matrix of `width` numbers a row.
-    pub(super) fn transposed(data: &'a [f32], width: usize) -> Self {
-        Self { data, row: 1, column: width }
-    }
-
-    /// The numbers from element `(i, j)` on, after checking that a `[rows, columns]` matrix from there lies inside.
-    fn part(&self, i: usize, rows: usize, j: usize, columns: usize) -> &'a [f32] {
-        let start = i * self.row + j * self.column;
-        let end = start + (rows - 1) * self.row + (columns - 1) * self.column + 1;
-        &self.data[start..end]
-    }
-}
-
 /// The sizes and operands: `A` is `[m, k]`, `B` `[k, n]`.
 #[derive(Clone, Copy)]
-pub(super) struct Product<'a> {
+pub(super) struct Product<'a, T, C> {
     pub m: usize,
     pub n: usize,
     pub k: usize,
-    pub a: Matrix<'a>,
-    pub b: Matrix<'a>,
+    pub a: Matrix<'a, T>,
+    pub b: Matrix<'a, T>,
     /// `[n]`, added to every row.
     pub bias: Option<&'a [f32]>,
-    pub to: Out,
+    /// What is added: nothing, `C` as it was, or another `[m, n]`.
+    pub to: Out<'a, [C]>,
 }
 
-impl Product<'_> {
+impl<T, C> Product<'_, T, C> {
     /// Multiplications and additions.
     pub(super) fn flops(&self) -> u64 {
         2 * (self.m * self.n) as u64 * self.k as u64
@@ -85,117 +59,9 @@ fn share(total: usize, parts: usize, i: usize) -> Range<usize> {
     total * i / parts..total * (i + 1) / parts
 }
 
-kernel! {
-    /// Packs `[steps, columns]` of a `B` part into panels of `[steps, TILE_COLUMNS]`, zeros behind the last column.
-    fn pack_columns<S>(from: &[f32], row: usize, column: usize, steps: usize, columns: usize, to: &mut [f32]) {
-        let panel = steps * S::TILE_COLUMNS;
-        if column == 1 {
-            for p in 0..steps {
-                for (j, from) in from[p * row..p * row + columns].chunks(S::TILE_COLUMNS).enumerate() {
-                    let to = &mut to[j * panel + p * S::TILE_COLUMNS..][..S::TILE_COLUMNS];
-                    if from.len() == S::TILE_COLUMNS {
-                        to.copy_from_slice(from);
-                    } else {
-                        to[..from.len()].copy_from_slice(from);
-                        to[from.len()..].fill(0.0);
-                    }
-                }
-            }
-        } else {
-            for (j, to) in to.chunks_exact_mut(panel).enumerate() {
-                let first = j * S::TILE_COLUMNS;
-                let count = S::TILE_COLUMNS.min(columns - first);
-                transpose::<S>(&from[first * column..], column, steps, count, S::TILE_COLUMNS, to);
-            }
-        }
-    }
-}
-
-/// `to[p·width + j] = from[j·stride + p]` for `p < steps`, `j < count`; zeros for `count ≤ j < width`.
-#[inline(always)]
-pub(super) fn transpose<S: Simd>(
-    from: &[f32],
-    stride: usize,
-    steps: usize,
-    count: usize,
-    width: usize,
-    to: &mut [f32],
-) {
-    let squares = (count / SIDE * SIDE, steps / SIDE * SIDE);
-    assert!(count == 0 || (count - 1) * stride + steps <= from.len());
-    assert!(count <= width && steps * width <= to.len());
-    for j in (0..squares.0).step_by(SIDE) {
-        for p in (0..squares.1).step_by(SIDE) {
-            // SAFETY: eight rows of eight numbers inside `count × steps` and `steps × width`, checked above.
-            unsafe {
-                let from = from.as_ptr().add(j * stride + p);
-                S::transpose(from, stride, to.as_mut_ptr().add(p * width + j), width);
-            }
-        }
-    }
-    for (p, to) in to.chunks_exact_mut(width).enumerate().take(steps) {
-        let done = if p < squares.1 { squares.0 } else { 0 };
-        for (j, to) in to.iter_mut().enumerate().skip(done) {
-            *to = if j < count { from[j * stride + p] } else { 0.0 };
-        }
-    }
-}
-
-/// Packs rows of `A` over some steps into panels of `[steps, TILE_ROWS]`, zeros behind the last row. `to` has a square's
-/// side more than the panels need.
-#[inline(always)]
-fn pack_rows<S: Simd>(product: &Product, rows: Range<usize>, steps: Range<usize>, to: &mut [f32]) {
-    let a = product.a;
-    let (height, depth) = (S::TILE_ROWS, steps.len());
-    if rows.is_empty() {
-        return;
-    }
-    if a.row == 1 {
-        // So few steps at a time that their cache lines still lie there when the next panel reads on in them.
-        for first in (0..depth).step_by(STEPS) {
-            for (i, row) in rows.clone().step_by(height).enumerate() {
-                let count = height.min(rows.end - row);
-                for p in first..depth.min(first + STEPS) {
-                    let from = a.part(row, count, steps.start + p, 1);
-                    let to = &mut to[(i * depth + p) * height..][..height];
-                    if count == height {
-                        to.copy_from_slice(&from[..height]);
-                    } else {
-                        to[..count].copy_from_slice(from);
-                        to[count..].fill(0.0);
-                    }
-                }
-            }
-        }
-        return;
-    }
-    for (i, first) in rows.clone().step_by(height).enumerate() {
-        let to = &mut to[i * depth * height..];
-        let reach = height.next_multiple_of(SIDE);
-        let whole = if first + reach <= product.m { depth / SIDE * SIDE } else { 0 };
-        for p in (0..whole).step_by(SIDE) {
-            // The squares reach over the panel's rows into the next step, which is written after. The last first, so that
-            // what one spills into the steps of its own block is written again.
-            for j in (0..height).step_by(SIDE).rev() {
-                let from = a.part(first + j, SIDE, steps.start + p, SIDE);
-                let to = &mut to[p * height + j..][..(SIDE - 1) * height + SIDE];
-                // SAFETY: both slices hold a square with these distances.
-                unsafe { S::transpose(from.as_ptr(), a.row, to.as_mut_ptr(), height) }
-            }
-        }
-        let count = height.min(rows.end - first);
-        for (p, to) in to.chunks_exact_mut(height).enumerate().take(depth).skip(whole) {
-            let from = a.part(first, count, steps.start + p, 1);
-            for (r, to) in to.iter_mut().enumerate() {
-                *to = if r < count { from[r * a.row] } else { 0.0 };
-            }
-        }
-    }
-}
-
 /// One task: rows of `A` times packed panels.
-struct Task<'a> {
-    product: Product<'a>,
+struct Task<'a, T, C> {
+    product: Product<'a, T, C>,
     /// Rows of the product.
     rows: Range<usize>,
     /// Columns of the product.
@@ -204,72 +70,29 @@ struct Task<'a> {
     packed_columns: Range<usize>,
     packed: &'a [f32],
     /// `C` at the first of `rows` and `columns`; `rows × columns` of it, `n` apart, are this task's own.
-    c: *mut f32,
+    c: *mut C,
+    /// What is added to it, laid out like `c`, which it may be; or null.
+    base: *const C,
 }
 
-kernel! {
-    fn multiply<S>(task: &Task, scratch: &mut Vec<f32>) {
-        let Product { n, k, a, bias, to, .. } = task.product;
-        let m = task.rows.len();
-        let panels = m.div_ceil(S::TILE_ROWS);
-        let packed_width = task.packed_columns.len().next_multiple_of(S::TILE_COLUMNS);
-        let bias = bias.map(|b| &b[task.columns.clone()]);
-        let cuts = k.div_ceil(CUT).max(1);
-        let deepest = k.div_ceil(cuts);
-        // Rows that lie in memory step by step are read there, unless their distance makes them fall on each other in the
-        // cache, or there are too many of them to address.
-        let in_place = a.column == 1 && S::TILE_ROWS <= 8 && a.row % 1024 != 0;
-        let whole = if in_place { m / S::TILE_ROWS } else { 0 };
-        // So many cuts at a time as keep these rows of `A` in the cache.
-        let together = (BLOCK_NUMBERS / (m * deepest).max(1)).clamp(1, cuts);
-        let size = panels * S::TILE_ROWS * deepest;
-        scratch.resize(scratch.len().max(together * size + SIDE), 0.0);
-        for first_cut in (0..cuts).step_by(together) {
-            let batch = first_cut..cuts.min(first_cut + together);
-            for cut in batch.clone() {
-                let rows = task.rows.start + whole * S::TILE_ROWS..task.rows.end;
-                let to = &mut scratch[(cut - first_cut) * size..];
-                pack_rows::<S>(&task.product, rows, share(k, cuts, cut), to);
-            }
-            for first in (0..task.columns.len()).step_by(COLUMN_PANELS * S::TILE_COLUMNS) {
-                let columns = task.columns.len().min(first + COLUMN_PANELS * S::TILE_COLUMNS) - first;
-                for cut in batch.clone() {
-                    let steps = share(k, cuts, cut);
-                    let depth = steps.len();
-                    let panels_at = steps.start * packed_width
-                        + (task.columns.start + first - task.packed_columns.start) * depth;
-                    let b = &task.packed[panels_at..][..columns.next_multiple_of(S::TILE_COLUMNS) * depth];
-                    let bias = bias.filter(|_| cut == 0).map(|b| &b[first..first + columns]);
-                    let packed_rows = &scratch[(cut - first_cut) * size..][..(panels - whole) * S::TILE_ROWS * depth];
-                    let mut block = Block {
-                        m: m - whole * S::TILE_ROWS,
-                        n: columns,
-                        k: depth,
-                        a: packed_rows.as_ptr(),
-                        a_panel: S::TILE_ROWS * depth,
-                        a_row: 1,
-                        a_step: S::TILE_ROWS,
-                        b: b.as_ptr(),
-                        b_panel: S::TILE_COLUMNS * depth,
-                        b_step: S::TILE_COLUMNS,
-                        c: std::ptr::null_mut(),
-                        c_row: n,
-                        bias: bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
-                        add: cut > 0 || to == Out::Add,
-                    };
-                    // SAFETY: the slices hold all that the blocks read; the rows behind the `whole` panels, and then those
-                    // of the panels, are the task's part of `C`.
-                    unsafe {
-                        block.c = task.c.add(whole * S::TILE_ROWS * n + first);
-                        run_block::<S>(&block);
-                        if whole > 0 && depth > 0 {
-                            let rows = whole * S::TILE_ROWS;
-                            let from = a.part(task.rows.start, rows, steps.start, depth);
-                            let (a_panel, c) = (S::TILE_ROWS * a.row, task.c.add(first));
-                            let in_place = (from.as_ptr(), a_panel, a.row, 1);
-                            (block.a, block.a_panel, block.a_row, block.a_step) = in_place;
-                            run_block::<S>(&Block { m: rows, c, ..block });
-                        }
+impl<T, C: Number> Task<'_, T, C> {
+    /// `C` of the columns from `first` on becomes the sums, `width` of each row, rounded, with `base` added.
+    ///
+    /// # Safety
+    /// `c` and `base` are as said above, and the columns inside the task's.
+    #[inline(always)]
+    unsafe fn finish(&self, first: usize, width: usize, sums: &[f32], distance: usize) {
+        for (i, sums) in sums.chunks(distance).enumerate().take(self.rows.len()) {
+            let (sums, at) = (&sums[..width], i * self.product.n + first);
+            // SAFETY: inside the task's rectangle; numbers of `base` are read before those of `c` in their place are written.
+            unsafe {
+                let c = self.c.add(at);
+                if self.base.is_null() {
+                    round_all(sums, std::slice::from_raw_parts_mut(c, width));
+                } else {
+                    let base = self.base.add(at);
+                    for (j, sum) in sums.iter().enumerate() {
+                        c.add(j).write(C::round(sum + base.add(j).read().widen()));
                     }
                 }
             }
@@ -277,27 +100,148 @@ kernel! {
     }
 }
 
-thread_local! {
-    /// Packed rows of `A`.
-    static PACKED_ROWS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+/// Memory of a thread: packed rows of `A`, and sums.
+#[derive(Default)]
+struct Scratch {
+    rows: Vec<f32>,
+    sums: Vec<f32>,
 }
 
-impl Cpu {
+fn at_least(memory: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    memory.resize(memory.len().max(len), 0.0);
+    memory
+}
+
+kernel! {
+    fn multiply<S, T: Number, F: Format<T>, C: Number>(task: &Task<T, C>, scratch: &mut Scratch) {
+        let Product { n, k, a, bias, .. } = task.product;
+        let m = task.rows.len();
+        let panels = m.div_ceil(S::TILE_ROWS);
+        let packed_width = task.packed_columns.len().next_multiple_of(S::TILE_COLUMNS);
+        let bias = bias.map(|b| &b[task.columns.clone()]);
+        let words = k.div_ceil(F::STEPS);
+        let cuts = words.div_ceil(CUT).max(1);
+        let deepest = words.div_ceil(cuts);
+        // Rows that lie in memory step by step are read one by one, where there are few enough in a tile to address: in
+        // place, unless their distance makes them fall on each other in the cache or they have to be widened.
+        let by_rows = a.column == 1 && S::TILE_ROWS <= 8 && F::STEPS == 1;
+        let in_place = by_rows && T::EXACT && a.row % 1024 != 0;
+        let whole = if in_place { m / S::TILE_ROWS } else { 0 };
+        // So many cuts at a time as keep these rows of `A` in the cache.
+        let together = (BLOCK_WORDS / (m * deepest).max(1)).clamp(1, cuts);
+        let size = panels * S::TILE_ROWS * deepest;
+        let packed_rows = at_least(&mut scratch.rows, together * size + SIDE);
+        // Sums that cannot stay in `C` from cut to cut: of a group of columns, or of all if the cuts do not fit at a time.
+        let group = COLUMN_PANELS * S::TILE_COLUMNS;
+        let all = together < cuts;
+        let distance = if C::EXACT { n } else if all { task.columns.len() } else { group };
+        let sums = at_least(&mut scratch.sums, if C::EXACT { 0 } else { m * distance });
+        for first_cut in (0..cuts).step_by(together) {
+            let batch = first_cut..cuts.min(first_cut + together);
+            for cut in batch.clone() {
+                let rows = task.rows.start + whole * S::TILE_ROWS..task.rows.end;
+                let to = &mut packed_rows[(cut - first_cut) * size..];
+                let words = share(words, cuts, cut);
+                if by_rows {
+                    widen_rows(a, rows, steps_of::<T, F>(&words, k), to);
+                } else {
+                    pack_rows::<S, T, F>(a, (task.product.m, k), rows, words, to);
+                }
+            }
+            for first in (0..task.columns.len()).step_by(group) {
+                let columns = task.columns.len().min(first + group) - first;
+                for cut in batch.clone() {
+                    let words = share(words, cuts, cut);
+                    let depth = words.len();
+                    let panels_at =
+                        words.start * packed_width + (task.columns.start + first - task.packed_columns.start) * depth;
+                    let b = &task.packed[panels_at..][..columns.next_multiple_of(S::TILE_COLUMNS) * depth];
+                    let bias = bias.filter(|_| cut == 0).map(|b| &b[first..first + columns]);
+                    let own_rows = &packed_rows[(cut - first_cut) * size..][..(panels - whole) * S::TILE_ROWS * depth];
+                    let (c, base) = if C::EXACT {
+                        // `C` is `f32`.
+                        let c = task.c.wrapping_add(first).cast::<f32>();
+                        let base = if task.base.is_null() {
+                            std::ptr::null()
+                        } else {
+                            task.base.wrapping_add(first).cast::<f32>()
+                        };
+                        (c, if cut == 0 { base } else { c.cast_const() })
+                    } else {
+                        let c = sums[if all { first } else { 0 }..].as_mut_ptr();
+                        (c, if cut == 0 { std::ptr::null() } else { c.cast_const() })
+                    };
+                    let (a_row, a_step) = if by_rows { (depth, 1) } else { (1, S::TILE_ROWS) };
+                    let below = |x: *const f32| if x.is_null() { x } else { x.wrapping_add(whole * S::TILE_ROWS * distance) };
+                    let block = Block {
+                        m: m - whole * S::TILE_ROWS,
+                        n: columns,
+                        k: depth,
+                        a: own_rows.as_ptr(),
+                        a_panel: S::TILE_ROWS * depth,
+                        a_row,
+                        a_step,
+                        b: b.as_ptr(),
+                        b_panel: S::TILE_COLUMNS * depth,
+                        b_step: S::TILE_COLUMNS,
+                        c: c.wrapping_add(whole * S::TILE_ROWS * distance),
+                        c_row: distance,
+                        base: below(base),
+                        bias: bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
+                    };
+                    // SAFETY: the slices hold all that the blocks read; the rows behind the `whole` panels, and then those
+                    // of the panels, are the task's part of `C` or its own sums, `base` lies like `C`.
+                    unsafe {
+                        run_block::<S, F>(&block);
+                        if whole > 0 && depth > 0 {
+                            let rows = whole * S::TILE_ROWS;
+                            // Here numbers are words, in place.
+                            let from = a.part(task.rows.start, rows, words.start, depth).as_ptr().cast::<f32>();
+                            let a_panel = S::TILE_ROWS * a.row;
+                            run_block::<S, F>(&Block { m: rows, a: from, a_panel, a_row: a.row, a_step: 1, c, base, ..block });
+                        }
+                    }
+                }
+                if !C::EXACT && batch.end == cuts {
+                    let sums = &sums[if all { first } else { 0 }..];
+                    // SAFETY: these columns are the task's.
+                    unsafe { task.finish(first, columns, sums, distance) }
+                }
+            }
+        }
+    }
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+impl<N: Number> Cpu<N> {
     /// Computes into `c`, `[m, n]`.
-    pub(super) fn multiply(&self, product: &Product, c: &mut [f32]) {
+    pub(super) fn multiply<C: Number>(&self, product: &Product<N, C>, c: &mut [C]) {
+        if self.narrow_products {
+            self.multiply_in::<N::Narrow, C>(product, c);
+        } else {
+            self.multiply_in::<Plain, C>(product, c);
+        }
+    }
+
+    fn multiply_in<F: Format<N>, C: Number>(&self, product: &Product<N, C>, c: &mut [C]) {
         let Product { m, n, k, .. } = *product;
         if m == 0 || n == 0 {
             return;
         }
         let (tile_rows, tile_columns) = tile_size(self.set);
-        let widest = (PACKED / k.max(1)).max(tile_columns * 4);
+        let words = k.div_ceil(F::STEPS);
+        let widest = (PACKED / words.max(1)).max(tile_columns * 4);
         let groups = n.div_ceil(widest);
         let panels = n.div_ceil(tile_columns);
+        let base = if let Out::Plus(base) = product.to { &base[..m * n] } else { &[] };
         let c = Shared::new(&mut c[..m * n]);
         for group in 0..groups {
             let panels = share(panels, groups, group);
             let columns = panels.start * tile_columns..n.min(panels.end * tile_columns);
-            let packed = self.pack(product, columns.clone(), tile_columns);
+            let packed = self.pack::<F, C>(product, columns.clone(), tile_columns);
             let row_panels = m.div_ceil(tile_rows);
             let (row_parts, column_parts) = self.split(row_panels, panels.len(), BLOCK_ROWS / tile_rows);
             self.threads.each(row_parts * column_parts, |task| {
@@ -308,39 +252,47 @@ impl Cpu {
                 let own = first..columns.end.min(columns.start + part.end * tile_columns);
                 let last = (rows.end - 1) * n + own.end - 1;
                 let at = rows.start * n + own.start;
-                let task = Task {
-                    product: *product,
-                    rows,
-                    columns: own,
-                    packed_columns: columns.clone(),
-                    packed: &packed,
-                    // The tasks' rectangles of `c` do not overlap.
-                    c: c.pointer(at, last + 1 - at),
+                // The tasks' rectangles of `c` do not overlap.
+                let c = c.pointer(at, last + 1 - at);
+                let base = match product.to {
+                    Out::Set => std::ptr::null(),
+                    Out::Add => c.cast_const(),
+                    Out::Plus(_) => base[at..=last].as_ptr(),
                 };
-                PACKED_ROWS.with_borrow_mut(|scratch| multiply(self.set, &task, scratch));
+                let packed_columns = columns.clone();
+                let task =
+                    Task { product: *product, rows, columns: own, packed_columns, packed: &packed, c, base };
+                SCRATCH.with_borrow_mut(|scratch| multiply::<N, F, C>(self.set, &task, scratch));
             });
         }
     }
 
     /// The columns of `B`, packed: for each cut of `k` the panels one after the other.
-    fn pack(&self, product: &Product, columns: Range<usize>, tile: usize) -> super::Buffer {
+    fn pack<F: Format<N>, C>(
+        &self,
+        product: &Product<N, C>,
+        columns: Range<usize>,
+        tile: usize,
+    ) -> super::Buffer<f32> {
         let Product { k, b, .. } = *product;
-        let cuts = k.div_ceil(CUT).max(1);
+        let words = k.div_ceil(F::STEPS);
+        let cuts = words.div_ceil(CUT).max(1);
         let panels = columns.len().div_ceil(tile);
-        let mut packed = self.pool.take(panels * tile * k);
+        let mut packed = self.pool.take(panels * tile * words);
         let shared = Shared::new(&mut packed);
         let groups = panels.div_ceil(PANELS);
         self.threads.each(if k == 0 { 0 } else { cuts * groups }, |task| {
             let (cut, group) = (task / groups, task % groups);
-            let steps = share(k, cuts, cut);
+            let words = share(words, cuts, cut);
+            let steps = steps_of::<N, F>(&words, k);
             let (begin, end) = (group * PANELS, panels.min((group + 1) * PANELS));
             let first = columns.start + begin * tile;
             let width = ((end - begin) * tile).min(columns.end - first);
-            let at = (steps.start * panels + begin * steps.len()) * tile;
+            let at = (words.start * panels + begin * words.len()) * tile;
             // SAFETY: every task has its own panels.
-            let to = unsafe { shared.range(at..at + (end - begin) * tile * steps.len()) };
+            let to = unsafe { shared.range(at..at + (end - begin) * tile * words.len()) };
             let from = b.part(steps.start, steps.len(), first, width);
-            pack_columns(self.set, from, b.row, b.column, steps.len(), width, to);
+            pack_columns::<N, F>(self.set, from, b.row, b.column, steps.len(), width, to);
         });
         packed
     }
@@ -352,5 +304,45 @@ impl Cpu {
         let rows = row_panels.div_ceil(block).next_multiple_of(threads).min(row_panels);
         let columns = (4 * threads).div_ceil(rows).min(column_panels.div_ceil(4));
         (rows, if rows >= 2 * threads { 1 } else { columns })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::tile::Pairs;
+    use crate::{CpuBf16, Instructions};
+    use half::bf16;
+
+    /// Pairs on every machine, by instructions that take them apart: the same products as numbers that were widened.
+    #[test]
+    fn pairs_give_the_products_of_widened_numbers() {
+        let number = |i: usize| bf16::from_f32((i as f32 * 0.37).sin());
+        // AVX-512 has an instruction for pairs or none; what the tests of whole operations use where it has one.
+        let sets = Instructions::ALL.into_iter().filter(|set| *set != Instructions::Avx512);
+        for cpu in sets.filter_map(|set| CpuBf16::with_instructions(2, set).ok()) {
+            for (m, n, k) in
+                [(1, 1, 1), (7, 33, 2), (13, 97, 65), (150, 40, 1400), (31, 130, 1281), (16, 64, 640)]
+            {
+                let a: Vec<bf16> = (0..m * k).map(number).collect();
+                let b: Vec<bf16> = (0..n * k).map(|i| number(3 * i + 1)).collect();
+                let base: Vec<f32> = (0..m * n).map(|i| i as f32 * 1e-3).collect();
+                let layouts = [
+                    (Matrix::by_rows(&a, k), Matrix::transposed(&b, k)),
+                    (Matrix::by_rows(&a, k), Matrix::by_rows(&b, n)),
+                    (Matrix::transposed(&a, m), Matrix::by_rows(&b, n)),
+                ];
+                for (i, (a, b)) in layouts.into_iter().enumerate() {
+                    let product = Product { m, n, k, a, b, bias: None, to: Out::Plus(&base[..]) };
+                    let (mut plain, mut pairs) = (vec![0.0f32; m * n], vec![f32::NAN; m * n]);
+                    cpu.multiply_in::<Plain, f32>(&product, &mut plain);
+                    cpu.multiply_in::<Pairs, f32>(&product, &mut pairs);
+                    for (at, (x, y)) in plain.iter().zip(&pairs).enumerate() {
+                        let what = format!("{cpu:?}, {m} x {n} x {k}, layout {i}, number {at}");
+                        assert!((x - y).abs() < 1e-4, "{what}: {y} for {x}");
+                    }
+                }
+            }
+        }
     }
 }

@@ -3,7 +3,8 @@
 use super::Cpu;
 use super::instructions::kernel;
 use super::math::add_scaled;
-use super::threads::Shared;
+use super::number::Number;
+use super::threads::{Cut, Shared};
 use crate::Mix;
 
 /// Columns that one task of a sum over rows takes.
@@ -11,30 +12,30 @@ const COLUMNS: usize = 128;
 
 kernel! {
     /// `out = a·x + b·y`.
-    fn blend<S>(a: f32, x: &[f32], b: f32, y: &[f32], out: &mut [f32]) {
+    fn blend<S, N: Number>(a: f32, x: &[f32], b: f32, y: &[f32], out: &mut [N]) {
         for ((out, x), y) in out.iter_mut().zip(x).zip(y) {
-            *out = S::mul_add(b, *y, a * *x);
+            *out = N::round(S::mul_add(b, *y, a * *x));
         }
     }
 }
 
 kernel! {
     /// `out = a·x`.
-    fn scaled<S>(a: f32, x: &[f32], out: &mut [f32]) {
+    fn scaled<S, N: Number>(a: f32, x: &[f32], out: &mut [N]) {
         for (out, x) in out.iter_mut().zip(x) {
-            *out = a * *x;
+            *out = N::round(a * *x);
         }
     }
 }
 
 kernel! {
     /// `to += factor·x`.
-    fn accumulate<S>(to: &mut [f32], factor: f32, x: &[f32]) {
-        add_scaled::<S>(to, factor, x);
+    fn accumulate<S, T: Number, X: Number>(to: &mut [T], factor: f32, x: &[X]) {
+        add_scaled::<S, T, X>(to, factor, x);
     }
 }
 
-impl Cpu {
+impl<N: Number> Cpu<N> {
     pub(super) fn embed_rows(
         &self,
         table: &[f32],
@@ -42,10 +43,10 @@ impl Cpu {
         tokens: &[u32],
         mix: Option<Mix>,
         scale: f64,
-        out: &mut [f32],
+        out: &mut [N],
     ) {
         let row = |token: u32| &table[token as usize * width..][..width];
-        self.threads.rows(tokens.len(), 2 * width, [(out, width)], |rows, [out]| {
+        self.threads.rows(tokens.len(), 2 * width, Cut(out, width), |rows, out| {
             for (t, out) in rows.zip(out.chunks_exact_mut(width)) {
                 match mix.and_then(|m| m.own[t].map(|own| (m.lambda, own))) {
                     Some((lambda, own)) => {
@@ -70,7 +71,7 @@ impl Cpu {
         width: usize,
         tokens: &[u32],
         scale: f64,
-        d_out: &[f32],
+        d_out: &[N],
         d_table: &mut [f32],
     ) {
         let d_table = Shared::new(d_table);
@@ -85,7 +86,7 @@ impl Cpu {
     }
 
     /// `sums += Σ_t x[t]`, `x`: `[n, width]`.
-    pub(super) fn add_column_sums(&self, n: usize, width: usize, x: &[f32], sums: &mut [f32]) {
+    pub(super) fn add_column_sums(&self, n: usize, width: usize, x: &[N], sums: &mut [f32]) {
         let sums = Shared::new(&mut sums[..width]);
         self.columns(width, n, |first, last| {
             // SAFETY: tasks have different columns.
@@ -96,17 +97,17 @@ impl Cpu {
         });
     }
 
-    pub(super) fn gather_rows(&self, width: usize, x: &[f32], index: &[usize], out: &mut [f32]) {
-        self.threads.rows(index.len(), 2 * width, [(out, width)], |rows, [out]| {
+    pub(super) fn gather_rows(&self, width: usize, x: &[N], index: &[usize], out: &mut [N]) {
+        self.threads.rows(index.len(), 2 * width, Cut(out, width), |rows, out| {
             for (&from, out) in index[rows].iter().zip(out.chunks_exact_mut(width)) {
                 out.copy_from_slice(&x[from * width..(from + 1) * width]);
             }
         });
     }
 
-    pub(super) fn scatter_rows(&self, width: usize, x: &[f32], index: &[usize], out: &mut [f32]) {
+    pub(super) fn scatter_rows(&self, width: usize, x: &[N], index: &[usize], out: &mut [N]) {
         let out = Shared::new(out);
-        self.threads.rows(index.len(), 3 * width, [], |rows, []| {
+        self.threads.rows(index.len(), 3 * width, (), |rows, ()| {
             for i in rows {
                 // SAFETY: `index` has no repeats, by the contract of `Backend::scatter_add`.
                 let to = unsafe { out.range(index[i] * width..(index[i] + 1) * width) };
@@ -115,7 +116,7 @@ impl Cpu {
         });
     }
 
-    pub(super) fn add_numbers(&self, x: &[f32], out: &mut [f32]) {
-        self.threads.rows(x.len(), 3, [(out, 1)], |range, [out]| accumulate(self.set, out, 1.0, &x[range]));
+    pub(super) fn add_numbers(&self, x: &[f32], out: &mut [N]) {
+        self.threads.rows(x.len(), 3, Cut(out, 1), |range, out| accumulate(self.set, out, 1.0, &x[range]));
     }
 }

@@ -3,10 +3,11 @@
 //! Everything here is `#[inline(always)]`: it takes on the target features of the kernel copy it is used in
 //! (see `kernel!`). Outside one, an implementation must not be called.
 
-use super::tile::{Tile, run_tile};
+use super::number::Number;
+use super::tile::{Format, Pairs, Plain, Tile, run_tile};
 
 /// One instruction set's vectors of `f32`.
-pub(super) trait Simd: Copy {
+pub trait Simd: Copy {
     /// A vector.
     type Vector: Copy;
     /// Numbers in a vector.
@@ -46,6 +47,11 @@ pub(super) trait Simd: Copy {
     /// # Safety
     /// The machine has the instruction set.
     unsafe fn multiply_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// `a·b + c` where a number of `a` and `b` stands for two of `bf16`: both products are added.
+    ///
+    /// # Safety
+    /// The machine has the instruction set, with that for pairs.
+    unsafe fn multiply_add_pairs(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
     /// Asks for the cache line of `at`, which need not be readable, in the first-level cache (`LEVEL` 1) or the second.
     ///
     /// # Safety
@@ -56,12 +62,22 @@ pub(super) trait Simd: Copy {
     /// # Safety
     /// The machine has the instruction set; see [`Tile`] for the pointers.
     unsafe fn tile(tile: &Tile);
-    /// `to[c·to_row + r] = from[r·from_row + c]` for `r, c < 8`, written in the order of `c`: where `to_row` is less than
-    /// 8, a line is cut short by the next.
+    /// A tile whose words are pairs.
+    ///
+    /// # Safety
+    /// As for [`Simd::tile`]; and the machine has the instruction for pairs, if the set is AVX-512.
+    unsafe fn tile_pairs(tile: &Tile);
+    /// `to[c·to_row + r]` becomes word `c` of what begins at `from[r·from_row]`, for `r, c < 8`, written in the order of `c`:
+    /// where `to_row` is less than 8, a line is cut short by the next.
     ///
     /// # Safety
     /// The machine has the instruction set; those numbers are readable and writable.
-    unsafe fn transpose(from: *const f32, from_row: usize, to: *mut f32, to_row: usize);
+    unsafe fn transpose<T: Number, F: Format<T>>(
+        from: *const T,
+        from_row: usize,
+        to: *mut f32,
+        to_row: usize,
+    );
     /// `a·b + c` of single numbers, in one rounding where the set has that.
     fn mul_add(a: f32, b: f32, c: f32) -> f32;
 }
@@ -99,27 +115,46 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn multiply_add(a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
-        std::array::from_fn(|i| a[i] * b[i] + c[i])
+        std::array::from_fn(|i| Self::mul_add(a[i], b[i], c[i]))
+    }
+    #[inline(always)]
+    unsafe fn multiply_add_pairs(a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
+        let pair = |x: f32| [x.to_bits() << 16, x.to_bits() & 0xFFFF_0000].map(f32::from_bits);
+        std::array::from_fn(|i| {
+            let ([a, a_next], [b, b_next]) = (pair(a[i]), pair(b[i]));
+            a_next * b_next + (a * b + c[i])
+        })
     }
     #[inline(always)]
     unsafe fn prefetch<const LEVEL: usize>(_: *const f32) {}
     #[inline(never)]
     unsafe fn tile(tile: &Tile) {
         // SAFETY: passed on.
-        unsafe { run_tile::<Self, { Self::TILE_ROWS }>(tile) }
+        unsafe { run_tile::<Self, Plain, { Self::TILE_ROWS }>(tile) }
+    }
+    #[inline(never)]
+    unsafe fn tile_pairs(tile: &Tile) {
+        // SAFETY: passed on.
+        unsafe { run_tile::<Self, Pairs, { Self::TILE_ROWS }>(tile) }
     }
     #[inline(always)]
-    unsafe fn transpose(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+    unsafe fn transpose<T: Number, F: Format<T>>(
+        from: *const T,
+        from_row: usize,
+        to: *mut f32,
+        to_row: usize,
+    ) {
         for c in 0..8 {
             for r in 0..8 {
                 // SAFETY: the caller's.
-                unsafe { *to.add(c * to_row + r) = *from.add(r * from_row + c) }
+                unsafe { *to.add(c * to_row + r) = F::word(from.add(r * from_row + c * F::STEPS)) }
             }
         }
     }
     #[inline(always)]
     fn mul_add(a: f32, b: f32, c: f32) -> f32 {
-        a * b + c
+        // On 64-bit ARM that is one instruction of every machine; elsewhere it may be a call.
+        if cfg!(target_arch = "aarch64") { a.mul_add(b, c) } else { a * b + c }
     }
 }
 
@@ -130,13 +165,17 @@ impl Simd for Portable {
 #[cfg(target_arch = "x86_64")]
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn transpose_avx2(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+unsafe fn transpose_avx2<T: Number, F: Format<T>>(
+    from: *const T,
+    from_row: usize,
+    to: *mut f32,
+    to_row: usize,
+) {
     use std::arch::x86_64::{
-        _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_unpackhi_ps,
-        _mm256_unpacklo_ps,
+        _mm256_permute2f128_ps, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
     };
     // SAFETY: readable by contract.
-    let rows: [_; 8] = std::array::from_fn(|r| unsafe { _mm256_loadu_ps(from.add(r * from_row)) });
+    let rows: [_; 8] = std::array::from_fn(|r| unsafe { F::words8(from.add(r * from_row)) });
     let pairs: [_; 8] = std::array::from_fn(|i| {
         let (a, b) = (rows[i / 2 * 2], rows[i / 2 * 2 + 1]);
         if i % 2 == 0 { _mm256_unpacklo_ps(a, b) } else { _mm256_unpackhi_ps(a, b) }
@@ -154,9 +193,48 @@ unsafe fn transpose_avx2(from: *const f32, from_row: usize, to: *mut f32, to_row
     }
 }
 
+/// Both products of pairs, one after the other.
+///
+/// # Safety
+/// The machine has AVX2 and FMA.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn pairs_avx2(
+    a: std::arch::x86_64::__m256,
+    b: std::arch::x86_64::__m256,
+    c: std::arch::x86_64::__m256,
+) -> std::arch::x86_64::__m256 {
+    use std::arch::x86_64::{
+        _mm256_and_ps, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_fmadd_ps, _mm256_set1_epi32,
+        _mm256_slli_epi32,
+    };
+    let first = |x| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(x)));
+    let high = _mm256_castsi256_ps(_mm256_set1_epi32(0xFFFF_0000_u32.cast_signed()));
+    let sum = _mm256_fmadd_ps(first(a), first(b), c);
+    _mm256_fmadd_ps(_mm256_and_ps(a, high), _mm256_and_ps(b, high), sum)
+}
+
+/// The instruction for pairs.
+///
+/// # Safety
+/// The machine has AVX-512 with bf16.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn pairs_avx512(
+    a: std::arch::x86_64::__m512,
+    b: std::arch::x86_64::__m512,
+    c: std::arch::x86_64::__m512,
+) -> std::arch::x86_64::__m512 {
+    // SAFETY: both are 512 bits without a meaning of their own.
+    let (a, b) = unsafe { (std::mem::transmute(a), std::mem::transmute(b)) };
+    std::arch::x86_64::_mm512_dpbf16_ps(c, a, b)
+}
+
 #[cfg(target_arch = "x86_64")]
 macro_rules! x86 {
-    ($(#[$attribute:meta])* $name:ident, $features:literal, $vector:ident, $lanes:literal, $rows:literal, $zero:ident, $splat:ident, $load:ident, $store:ident, $add:ident, $fma:ident) => {
+    ($(#[$attribute:meta])* $name:ident, $features:literal, $vector:ident, $lanes:literal, $rows:literal, $zero:ident, $splat:ident, $load:ident, $store:ident, $add:ident, $fma:ident, $pair_features:literal, $fma_pairs:ident) => {
         $(#[$attribute])*
         #[derive(Clone, Copy)]
         pub(super) struct $name;
@@ -197,6 +275,11 @@ macro_rules! x86 {
                 unsafe { std::arch::x86_64::$fma(a, b, c) }
             }
             #[inline(always)]
+            unsafe fn multiply_add_pairs(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
+                // SAFETY: the machine has the instructions by contract.
+                unsafe { $fma_pairs(a, b, c) }
+            }
+            #[inline(always)]
             unsafe fn prefetch<const LEVEL: usize>(at: *const f32) {
                 use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
                 // SAFETY: SSE is part of x86-64, and a prefetch of any address is harmless.
@@ -214,15 +297,31 @@ macro_rules! x86 {
                 #[target_feature(enable = $features)]
                 unsafe fn run(tile: &Tile) {
                     // SAFETY: passed on.
-                    unsafe { run_tile::<$name, $rows>(tile) }
+                    unsafe { run_tile::<$name, Plain, $rows>(tile) }
                 }
                 // SAFETY: passed on.
                 unsafe { run(tile) }
             }
             #[inline(always)]
-            unsafe fn transpose(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+            unsafe fn tile_pairs(tile: &Tile) {
+                #[inline(never)]
+                #[target_feature(enable = $pair_features)]
+                unsafe fn run(tile: &Tile) {
+                    // SAFETY: passed on.
+                    unsafe { run_tile::<$name, Pairs, $rows>(tile) }
+                }
+                // SAFETY: passed on.
+                unsafe { run(tile) }
+            }
+            #[inline(always)]
+            unsafe fn transpose<T: Number, F: Format<T>>(
+                from: *const T,
+                from_row: usize,
+                to: *mut f32,
+                to_row: usize,
+            ) {
                 // SAFETY: both sets have AVX2; the rest is the caller's.
-                unsafe { transpose_avx2(from, from_row, to, to_row) }
+                unsafe { transpose_avx2::<T, F>(from, from_row, to, to_row) }
             }
             #[inline(always)]
             fn mul_add(a: f32, b: f32, c: f32) -> f32 {
@@ -235,11 +334,12 @@ macro_rules! x86 {
 #[cfg(target_arch = "x86_64")]
 x86!(
     /// AVX2 and FMA: a 6 × 16 tile takes 12 of the 16 registers.
-    Avx2, "avx2,fma", __m256, 8, 6, _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_fmadd_ps
+    Avx2, "avx2,fma", __m256, 8, 6, _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_fmadd_ps, "avx2,fma", pairs_avx2
 );
 
 #[cfg(target_arch = "x86_64")]
 x86!(
     /// AVX-512: a 14 × 32 tile takes 28 of the 32 registers.
-    Avx512, "avx512f,avx2,fma", __m512, 16, 14, _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps
+    Avx512, "avx512f,avx2,fma", __m512, 16, 14, _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps,
+    "avx512f,avx512bf16,avx2,fma", pairs_avx512
 );

@@ -51,40 +51,93 @@ impl Threads {
         }
     }
 
-    /// Runs `task(0..tasks)`, each with its own part of every output: task `i` gets the `i`-th run of so many numbers as
-    /// stand beside the slice, fewer (or none) where the slice ends.
-    pub(super) fn split<T: Send, const N: usize>(
-        &self,
-        tasks: usize,
-        outputs: [(&mut [T], usize); N],
-        task: impl Fn(usize, [&mut [T]; N]) + Sync,
-    ) {
-        let shared = outputs.map(|(slice, length)| (Shared::new(slice), length));
-        self.each(tasks, |i| {
-            let parts = std::array::from_fn(|o| {
-                let (shared, length) = &shared[o];
-                let range = shared.len.min(i * length)..shared.len.min((i + 1) * length);
-                // SAFETY: the ranges of different tasks do not overlap, and each task runs once.
-                unsafe { shared.range(range) }
-            });
-            task(i, parts);
-        });
+    /// Runs `task(0..tasks)`, each with its own run of every output: fewer elements (or none) where a slice ends.
+    pub(super) fn split<O: Outputs>(&self, tasks: usize, outputs: O, task: impl Fn(usize, O::Part) + Sync) {
+        let shared = outputs.share();
+        // SAFETY: each task runs once.
+        self.each(tasks, |i| task(i, unsafe { O::part(&shared, i) }));
     }
 
-    /// Runs `task(rows, outputs)` for blocks of the rows `0..n`. Each output comes with the width of its rows and must
-    /// hold `n` of them. `work` is how many numbers a row touches. Nothing may depend on which rows share a block.
-    pub(super) fn rows<const N: usize>(
+    /// Runs `task(rows, outputs)` for blocks of the rows `0..n`. Each output is cut into rows and must hold `n` of
+    /// them. `work` is how many numbers a row touches. Nothing may depend on which rows share a block.
+    pub(super) fn rows<O: Outputs>(
         &self,
         n: usize,
         work: usize,
-        outputs: [(&mut [f32], usize); N],
-        task: impl Fn(Range<usize>, [&mut [f32]; N]) + Sync,
+        outputs: O,
+        task: impl Fn(Range<usize>, O::Part) + Sync,
     ) {
         let block = if n * work <= SMALL { n.max(1) } else { (TASK / work.max(1)).max(1) };
-        let outputs = outputs.map(|(slice, width)| (&mut slice[..n * width], block * width));
-        self.split(n.div_ceil(block), outputs, |i, parts| task(i * block..n.min((i + 1) * block), parts));
+        self.split(n.div_ceil(block), outputs.rows(n, block), |i, parts| {
+            task(i * block..n.min((i + 1) * block), parts);
+        });
     }
 }
+
+/// A mutable slice, cut into runs of so many elements.
+pub(super) struct Cut<'a, T>(pub &'a mut [T], pub usize);
+
+/// What tasks write to: nothing, a [`Cut`], or a tuple of such.
+pub(super) trait Outputs: Sized {
+    /// The slices, to be shared by tasks.
+    type Shared: Sync;
+    /// A task's part of each.
+    type Part;
+    /// The first `n` times its length of every slice, in runs of `block` lengths.
+    fn rows(self, n: usize, block: usize) -> Self;
+    fn share(self) -> Self::Shared;
+    /// The `i`-th run of every slice.
+    ///
+    /// # Safety
+    /// Each run is asked for once.
+    unsafe fn part(shared: &Self::Shared, i: usize) -> Self::Part;
+}
+
+impl Outputs for () {
+    type Shared = ();
+    type Part = ();
+    fn rows(self, _: usize, _: usize) {}
+    fn share(self) {}
+    unsafe fn part((): &(), _: usize) {}
+}
+
+impl<'a, T: Send + 'a> Outputs for Cut<'a, T> {
+    type Shared = (Shared<'a, T>, usize);
+    type Part = &'a mut [T];
+    fn rows(self, n: usize, block: usize) -> Self {
+        Cut(&mut self.0[..n * self.1], block * self.1)
+    }
+    fn share(self) -> Self::Shared {
+        (Shared::new(self.0), self.1)
+    }
+    unsafe fn part((shared, length): &Self::Shared, i: usize) -> &'a mut [T] {
+        let range = shared.len.min(i * length)..shared.len.min((i + 1) * length);
+        // SAFETY: different runs do not overlap, and each is asked for once.
+        unsafe { shared.range(range) }
+    }
+}
+
+macro_rules! several {
+    ($($O:ident $at:tt),*) => {
+        impl<$($O: Outputs),*> Outputs for ($($O,)*) {
+            type Shared = ($($O::Shared,)*);
+            type Part = ($($O::Part,)*);
+            fn rows(self, n: usize, block: usize) -> Self {
+                ($(self.$at.rows(n, block),)*)
+            }
+            fn share(self) -> Self::Shared {
+                ($(self.$at.share(),)*)
+            }
+            unsafe fn part(shared: &Self::Shared, i: usize) -> Self::Part {
+                // SAFETY: passed on.
+                unsafe { ($($O::part(&shared.$at, i),)*) }
+            }
+        }
+    };
+}
+several!(A 0, B 1);
+several!(A 0, B 1, C 2);
+several!(A 0, B 1, C 2, D 3);
 
 /// A mutable slice that several tasks write to, each its own part.
 pub(super) struct Shared<'a, T> {
@@ -110,7 +163,7 @@ impl<'a, T> Shared<'a, T> {
     /// # Panics
     /// If the range is not inside the slice.
     #[allow(clippy::mut_from_ref, reason = "the point of the type; the callers keep the parts apart")]
-    pub(super) unsafe fn range(&self, range: Range<usize>) -> &mut [T] {
+    pub(super) unsafe fn range(&self, range: Range<usize>) -> &'a mut [T] {
         assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {}", self.len);
         // SAFETY: inside the slice, which is borrowed mutably for 'a; the caller rules out overlaps.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.end - range.start) }
@@ -138,7 +191,8 @@ mod tests {
             assert_eq!(pool.count(), threads);
             for (n, width) in [(0, 3), (1, 1), (7, 65), (1025, 24), (3000, 31)] {
                 let (mut a, mut b) = (vec![0.0; n * width], vec![0.0; n]);
-                pool.rows(n, width, [(&mut a, width), (&mut b, 1)], |rows, [a, b]| {
+                let outputs = (Cut(&mut a, width), Cut(&mut b, 1));
+                pool.rows(n, width, outputs, |rows, (a, b)| {
                     for (row, (a, b)) in rows.zip(a.chunks_exact_mut(width).zip(b)) {
                         a.fill(row as f32);
                         *b += 1.0;
@@ -146,7 +200,7 @@ mod tests {
                 });
                 assert!(b.iter().all(|&x| x == 1.0));
                 assert!(a.iter().enumerate().all(|(i, &x)| x == (i / width) as f32));
-                pool.split(n.div_ceil(10), [(&mut b, 10)], |part, [slice]| {
+                pool.split(n.div_ceil(10), Cut(&mut b, 10), |part, slice| {
                     for x in slice {
                         *x += part as f32;
                     }

@@ -1,33 +1,140 @@
 //! The innermost part of every matrix product: a tile of the output kept in registers.
 
 use super::instructions::kernel;
+use super::number::Storage;
 use super::simd::Simd;
+use half::bf16;
 
 /// From so many steps on, a tile's part of `C` is expected to be far away.
 const FAR: usize = 128;
 /// Numbers in the largest tile, 14 × 32.
 const LARGEST: usize = 448;
 
-/// A tile `C = [C +] [bias +] A·B`: `A` is `[TILE_ROWS, k]`, `B` `[k, TILE_COLUMNS]`, and the leading
-/// `rows × columns` of the product are stored.
+/// How the numbers of a product lie in packed panels: in words of 32 bits, each one or more steps of `k`.
+pub trait Words: 'static {
+    /// Steps of `k` in a word.
+    const STEPS: usize;
+    /// One tile.
+    ///
+    /// # Safety
+    /// As for `Simd::tile` or `Simd::tile_pairs`.
+    unsafe fn tile<S: Simd>(tile: &Tile);
+    /// `a·b + c`, word by word.
+    ///
+    /// # Safety
+    /// The machine has the instruction set.
+    unsafe fn multiply_add<S: Simd>(a: S::Vector, b: S::Vector, c: S::Vector) -> S::Vector;
+}
+
+/// Words made of numbers of type `T`.
+pub trait Format<T>: Words {
+    /// The word of steps that lie one after the other in memory.
+    ///
+    /// # Safety
+    /// `from` is readable for `STEPS` numbers.
+    unsafe fn word(from: *const T) -> f32;
+    /// The word of a step and, where words hold two, of the next.
+    fn join(step: T, next: T) -> f32;
+    /// Eight words of steps that lie one after the other in memory.
+    ///
+    /// # Safety
+    /// The machine has AVX2; `from` is readable for `8·STEPS` numbers.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn words8(from: *const T) -> std::arch::x86_64::__m256;
+}
+
+/// A number in each word, widened to `f32`.
+pub struct Plain;
+
+impl Words for Plain {
+    const STEPS: usize = 1;
+    #[inline(always)]
+    unsafe fn tile<S: Simd>(tile: &Tile) {
+        // SAFETY: passed on.
+        unsafe { S::tile(tile) }
+    }
+    #[inline(always)]
+    unsafe fn multiply_add<S: Simd>(a: S::Vector, b: S::Vector, c: S::Vector) -> S::Vector {
+        // SAFETY: passed on.
+        unsafe { S::multiply_add(a, b, c) }
+    }
+}
+
+impl<T: Storage> Format<T> for Plain {
+    #[inline(always)]
+    unsafe fn word(from: *const T) -> f32 {
+        // SAFETY: readable by contract.
+        unsafe { from.read() }.widen()
+    }
+    #[inline(always)]
+    fn join(step: T, _: T) -> f32 {
+        step.widen()
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn words8(from: *const T) -> std::arch::x86_64::__m256 {
+        // SAFETY: passed on.
+        unsafe { T::load8(from) }
+    }
+}
+
+/// Two steps in each word, the first in the low half: what the instruction for pairs of `bf16` takes.
+pub struct Pairs;
+
+impl Words for Pairs {
+    const STEPS: usize = 2;
+    #[inline(always)]
+    unsafe fn tile<S: Simd>(tile: &Tile) {
+        // SAFETY: passed on.
+        unsafe { S::tile_pairs(tile) }
+    }
+    #[inline(always)]
+    unsafe fn multiply_add<S: Simd>(a: S::Vector, b: S::Vector, c: S::Vector) -> S::Vector {
+        // SAFETY: passed on.
+        unsafe { S::multiply_add_pairs(a, b, c) }
+    }
+}
+
+impl Format<bf16> for Pairs {
+    #[inline(always)]
+    unsafe fn word(from: *const bf16) -> f32 {
+        // SAFETY: readable by contract.
+        unsafe { from.cast::<f32>().read_unaligned() }
+    }
+    #[inline(always)]
+    fn join(step: bf16, next: bf16) -> f32 {
+        f32::from_bits(u32::from(step.to_bits()) | u32::from(next.to_bits()) << 16)
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn words8(from: *const bf16) -> std::arch::x86_64::__m256 {
+        // SAFETY: sixteen numbers are readable by contract.
+        unsafe { std::arch::x86_64::_mm256_loadu_ps(from.cast()) }
+    }
+}
+
+/// A tile `C = [base +] [bias +] A·B`: `A` is `[TILE_ROWS, k]`, `B` `[k, TILE_COLUMNS]`, and the leading
+/// `rows × columns` of the product are stored. `k` counts words, and so do all offsets into `A` and `B`.
 ///
 /// Either `a_row` or `a_step` is 1. `a` is readable at `i·a_row + p·a_step` for `i < TILE_ROWS`, `p < k`; `b` for `TILE_COLUMNS` numbers from every
 /// `p·b_step`; `c` is readable and writable at `i·c_row + j` for `i < rows`, `j < columns`, and nobody else uses those;
-/// `bias` is null or readable for `columns` numbers.
+/// `base` is null or readable there likewise (it may be `c`); `bias` is null or readable for `columns` numbers.
 #[derive(Clone, Copy)]
-pub(super) struct Tile {
-    pub k: usize,
-    pub a: *const f32,
-    pub a_row: usize,
-    pub a_step: usize,
-    pub b: *const f32,
-    pub b_step: usize,
-    pub c: *mut f32,
-    pub c_row: usize,
-    pub rows: usize,
-    pub columns: usize,
-    pub bias: *const f32,
-    pub add: bool,
+pub struct Tile {
+    pub(super) k: usize,
+    pub(super) a: *const f32,
+    pub(super) a_row: usize,
+    pub(super) a_step: usize,
+    pub(super) b: *const f32,
+    pub(super) b_step: usize,
+    pub(super) c: *mut f32,
+    pub(super) c_row: usize,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) base: *const f32,
+    pub(super) bias: *const f32,
 }
 
 /// `sum += x·b`.
@@ -35,20 +142,20 @@ pub(super) struct Tile {
 /// # Safety
 /// The machine has `S`'s instructions.
 #[inline(always)]
-unsafe fn add_row<S: Simd>(sum: &mut [S::Vector; 2], x: f32, b: [S::Vector; 2]) {
+unsafe fn add_row<S: Simd, F: Words>(sum: &mut [S::Vector; 2], x: f32, b: [S::Vector; 2]) {
     // SAFETY: the machine has the instructions by contract.
     unsafe {
         let x = S::splat(x);
-        sum[0] = S::multiply_add(x, b[0], sum[0]);
-        sum[1] = S::multiply_add(x, b[1], sum[1]);
+        sum[0] = F::multiply_add::<S>(x, b[0], sum[0]);
+        sum[1] = F::multiply_add::<S>(x, b[1], sum[1]);
     }
 }
 
 /// # Safety
 /// The machine has `S`'s instructions, `ROWS` is `S::TILE_ROWS`, and the pointers are as [`Tile`] says.
 #[inline(always)]
-pub(super) unsafe fn run_tile<S: Simd, const ROWS: usize>(tile: &Tile) {
-    let Tile { k, a_row, a_step, b_step, c_row, rows, columns, bias, add, .. } = *tile;
+pub(super) unsafe fn run_tile<S: Simd, F: Words, const ROWS: usize>(tile: &Tile) {
+    let Tile { k, a_row, a_step, b_step, c_row, rows, columns, base, bias, .. } = *tile;
     // SAFETY: all offsets are those that `Tile` promises.
     unsafe {
         let mut sums = [[S::zero(); 2]; ROWS];
@@ -63,7 +170,7 @@ pub(super) unsafe fn run_tile<S: Simd, const ROWS: usize>(tile: &Tile) {
             for _ in 0..k {
                 let columns_of_b = [S::load(b), S::load(b.add(S::LANES))];
                 for (i, sum) in sums.iter_mut().enumerate() {
-                    add_row::<S>(sum, *a.add(i), columns_of_b);
+                    add_row::<S, F>(sum, *a.add(i), columns_of_b);
                 }
                 a = a.add(a_step);
                 b = b.add(b_step);
@@ -73,7 +180,7 @@ pub(super) unsafe fn run_tile<S: Simd, const ROWS: usize>(tile: &Tile) {
             for p in 0..k {
                 let columns_of_b = [S::load(b), S::load(b.add(S::LANES))];
                 for (sum, row) in sums.iter_mut().zip(rows) {
-                    add_row::<S>(sum, *row.add(p), columns_of_b);
+                    add_row::<S, F>(sum, *row.add(p), columns_of_b);
                 }
                 b = b.add(b_step);
             }
@@ -85,11 +192,11 @@ pub(super) unsafe fn run_tile<S: Simd, const ROWS: usize>(tile: &Tile) {
                     if !bias.is_null() {
                         sum = S::add(sum, S::load(bias.add(at)));
                     }
-                    let to = tile.c.add(i * c_row + at);
-                    if add {
-                        sum = S::add(sum, S::load(to));
+                    let at = i * c_row + at;
+                    if !base.is_null() {
+                        sum = S::add(sum, S::load(base.add(at)));
                     }
-                    S::store(to, sum);
+                    S::store(tile.c.add(at), sum);
                 }
             }
         } else {
@@ -104,23 +211,23 @@ pub(super) unsafe fn run_tile<S: Simd, const ROWS: usize>(tile: &Tile) {
                     if !bias.is_null() {
                         sum += *bias.add(j);
                     }
-                    let to = tile.c.add(i * c_row + j);
-                    if add {
-                        sum += *to;
+                    let at = i * c_row + j;
+                    if !base.is_null() {
+                        sum += *base.add(at);
                     }
-                    *to = sum;
+                    *tile.c.add(at) = sum;
                 }
             }
         }
     }
 }
 
-/// A block `C = [C +] [bias +] A·B` of `[m, n]`, by tiles.
+/// A block `C = [base +] [bias +] A·B` of `[m, n]`, by tiles. `k` counts words, and so do all offsets into `A` and `B`.
 ///
 /// Either `a_row` or `a_step` is 1. `a`: panel `i` of `TILE_ROWS` rows starts at `i·a_panel`, in it row `r` at `r·a_row`, and steps of `k` are `a_step`
 /// apart; the last panel is readable for all its rows even where `m` ends before. `b`: panel `j` of `TILE_COLUMNS`
 /// columns starts at `j·b_panel`, steps of `k` are `b_step` apart; the last panel is likewise readable whole. `c` is
-/// `[m, n]` with rows `c_row` apart.
+/// `[m, n]` with rows `c_row` apart, and so is `base` unless it is null; it may be `c`.
 #[derive(Clone, Copy)]
 pub(super) struct Block {
     pub m: usize,
@@ -135,14 +242,14 @@ pub(super) struct Block {
     pub b_step: usize,
     pub c: *mut f32,
     pub c_row: usize,
+    pub base: *const f32,
     pub bias: *const f32,
-    pub add: bool,
 }
 
 /// # Safety
 /// The machine has `S`'s instructions and the pointers are as [`Block`] says; nobody else uses `c`'s block meanwhile.
 #[inline(always)]
-pub(super) unsafe fn run_block<S: Simd>(block: &Block) {
+pub(super) unsafe fn run_block<S: Simd, F: Words>(block: &Block) {
     /// Numbers in a cache line.
     const LINE: usize = 16;
     let Block { m, n, k, .. } = *block;
@@ -158,7 +265,7 @@ pub(super) unsafe fn run_block<S: Simd>(block: &Block) {
             }
             // SAFETY: panels `i` and `j` and this part of `c` lie inside what `Block` promises.
             unsafe {
-                S::tile(&Tile {
+                F::tile::<S>(&Tile {
                     k,
                     a: block.a.add(i * block.a_panel),
                     a_row: block.a_row,
@@ -169,8 +276,12 @@ pub(super) unsafe fn run_block<S: Simd>(block: &Block) {
                     c_row: block.c_row,
                     rows: S::TILE_ROWS.min(m - row),
                     columns: S::TILE_COLUMNS.min(n - column),
+                    base: if block.base.is_null() {
+                        block.base
+                    } else {
+                        block.base.add(row * block.c_row + column)
+                    },
                     bias: if block.bias.is_null() { block.bias } else { block.bias.add(column) },
-                    add: block.add,
                 });
             }
         }

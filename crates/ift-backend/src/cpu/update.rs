@@ -1,7 +1,10 @@
 //! The optimizer's pass over a tensor, and the norm of a gradient.
 
 use super::Cpu;
+use super::buffer::Buffer;
 use super::instructions::kernel;
+use super::number::{Number, round_all};
+use super::threads::Cut;
 use crate::Update;
 
 /// Numbers in one partial sum of squares.
@@ -77,28 +80,45 @@ kernel! {
     }
 }
 
-impl Cpu {
+kernel! {
+    fn round_copy<S, N: Number>(exact: &[f32], copy: &mut [N]) {
+        round_all(exact, copy);
+    }
+}
+
+impl<N: Number> Cpu<N> {
+    /// `copy` is empty or follows the weight.
     pub(super) fn update_numbers(
         &self,
         weight: &mut [f32],
+        copy: &mut [N],
         gradient: &[f32],
-        states: &mut [Vec<f32>],
+        states: &mut [Buffer<f32>],
         rule: &Update,
         scale: f64,
     ) {
         let n = weight.len();
-        let mut states = states.iter_mut().map(|s| (s.as_mut_slice(), 1));
+        let mut states = states.iter_mut().map(|s| Cut(&mut s[..], 1));
         let (first, second) = (states.next(), states.next());
-        let none = || (&mut [][..], 0);
-        let outputs = [(weight, 1), first.unwrap_or_else(none), second.unwrap_or_else(none)];
-        self.threads.rows(n, 1, outputs, |range, [p, a, b]| {
+        let none = || Cut(&mut [][..], 0);
+        let copy_width = usize::from(!copy.is_empty());
+        let outputs =
+            (Cut(weight, 1), Cut(copy, copy_width), first.unwrap_or_else(none), second.unwrap_or_else(none));
+        self.threads.rows(n, 1, outputs, |range, (p, copy, a, b)| {
             update(self.set, p, &gradient[range], a, b, rule, scale);
+            round_copy(self.set, p, copy);
         });
+    }
+
+    /// `copy[i] = weight[i]`, rounded.
+    pub(super) fn copy_numbers(&self, weight: &[f32], copy: &mut [N]) {
+        self.threads
+            .rows(copy.len(), 2, Cut(copy, 1), |range, copy| round_copy(self.set, &weight[range], copy));
     }
 
     pub(super) fn squares(&self, x: &[f32]) -> f64 {
         let mut sums = vec![0.0; x.len().div_ceil(CHUNK)];
-        self.threads.split(sums.len(), [(&mut sums[..], 1)], |i, [sum]| {
+        self.threads.split(sums.len(), Cut(&mut sums, 1), |i, sum| {
             sum[0] = squares(self.set, &x[i * CHUNK..x.len().min((i + 1) * CHUNK)]);
         });
         sums.iter().sum()

@@ -23,6 +23,15 @@ fn past_slice<'a>(past: Option<&Past<'a, Vec<f64>>>) -> &'a [f64] {
     past.map_or(&[], |p| p.kv)
 }
 
+/// What is added to the result of a product at `at`.
+fn base(to: Out<Vec<f64>>, out: &[f64], at: usize) -> f64 {
+    match to {
+        Out::Set => 0.0,
+        Out::Add => out[at],
+        Out::Plus(other) => other[at],
+    }
+}
+
 /// The activation and its derivative.
 fn gate(activation: Activation, x: f64) -> (f64, f64) {
     match activation {
@@ -44,6 +53,8 @@ impl Backend for Reference {
     type Activation = Vec<f64>;
     type Weight = Vec<f64>;
     type Accumulator = Vec<f64>;
+    /// It never keeps any.
+    type Logits = ();
 
     fn activation(&self, len: usize) -> Vec<f64> {
         // Contents are unspecified by contract: NaN makes a read before a write visible.
@@ -214,7 +225,7 @@ impl Backend for Reference {
         x: &Vec<f64>,
         weight: &Vec<f64>,
         bias: Option<&Vec<f64>>,
-        to: Out,
+        to: Out<Vec<f64>>,
         out: &mut Vec<f64>,
     ) {
         for t in 0..n {
@@ -223,8 +234,7 @@ impl Backend for Reference {
                 for i in 0..inputs {
                     sum += x[t * inputs + i] * weight[o * inputs + i];
                 }
-                let slot = &mut out[t * outputs + o];
-                *slot = if to == Out::Add { *slot + sum } else { sum };
+                out[t * outputs + o] = base(to, out, t * outputs + o) + sum;
             }
         }
     }
@@ -236,18 +246,16 @@ impl Backend for Reference {
         outputs: usize,
         d_out: &Vec<f64>,
         weight: &Vec<f64>,
-        to: Out,
+        to: Out<Vec<f64>>,
         d_x: &mut Vec<f64>,
     ) {
         for t in 0..n {
-            let d_x = &mut d_x[t * inputs..(t + 1) * inputs];
-            if to == Out::Set {
-                d_x.fill(0.0);
-            }
-            for o in 0..outputs {
-                for i in 0..inputs {
-                    d_x[i] += d_out[t * outputs + o] * weight[o * inputs + i];
+            for i in 0..inputs {
+                let mut sum = 0.0;
+                for o in 0..outputs {
+                    sum += d_out[t * outputs + o] * weight[o * inputs + i];
                 }
+                d_x[t * inputs + i] = base(to, d_x, t * inputs + i) + sum;
             }
         }
     }
@@ -410,8 +418,9 @@ impl Backend for Reference {
         weight: &Vec<f64>,
         targets: &[u32],
         choice: Choice,
-    ) -> HeadScores {
-        head::forward(width, x, &weight[..vocabulary * width], targets, &choice)
+        _: bool,
+    ) -> (HeadScores, Option<()>) {
+        (head::forward(width, x, &weight[..vocabulary * width], targets, &choice), None)
     }
 
     fn head_backward(
@@ -422,6 +431,7 @@ impl Backend for Reference {
         weight: &Vec<f64>,
         targets: &[u32],
         log_normalizers: &[f64],
+        _: Option<()>,
         d_log_probs: &[f64],
         d_x: &mut Vec<f64>,
         d_weight: Option<&mut Vec<f64>>,

@@ -1,6 +1,6 @@
 //! Attention: pasts, shared pasts, windows, grouped heads, rows of any length.
 
-use super::{Case, activation, numbers, read};
+use super::{Case, accumulator, activation, numbers, read, read_accumulator};
 use ift_backend::{AttentionRow, AttentionShape, Backend, Past};
 
 struct Attention {
@@ -16,15 +16,15 @@ impl Case for Attention {
         let (q_size, kv_size) = (n * shape.q_width(), n * shape.kv_width());
         let past_size = past_tokens * shape.kv_width();
         // Large enough queries that the probabilities are far from uniform.
-        let q = b.activation_from(&numbers(1, q_size).iter().map(|x| 6.0 * x).collect::<Vec<_>>());
+        let q = b.activation_from(&numbers(1, q_size).iter().map(|x| 8.0 * x).collect::<Vec<_>>());
         let kv = activation(b, 2, kv_size);
         let past = activation(b, 3, past_size);
         let given = || (*past_tokens > 0).then_some(Past { kv: &past });
-        let (mut out, mut lse) = (activation(b, 4, q_size + 1), activation(b, 5, n * shape.heads + 1));
+        let (mut out, mut lse) = (activation(b, 4, q_size + 1), accumulator(b, 5, n * shape.heads + 1));
         b.attention(shape, rows, &q, &kv, given(), &mut out, &mut lse);
         let d_out = activation(b, 6, q_size);
         let (mut d_q, mut d_kv) = (activation(b, 7, q_size + 1), activation(b, 8, kv_size + 1));
-        let mut d_past = activation(b, 9, past_size);
+        let mut d_past = accumulator(b, 9, past_size);
         let d_past_wanted = (*past_tokens > 0).then_some(&mut d_past);
         b.attention_backward(
             shape,
@@ -41,10 +41,10 @@ impl Case for Attention {
         );
         vec![
             ("out", read(b, &out, q_size + 1)),
-            ("lse", read(b, &lse, n * shape.heads + 1)),
+            ("lse", read_accumulator(b, &lse, n * shape.heads + 1)),
             ("d_q", read(b, &d_q, q_size + 1)),
             ("d_kv", read(b, &d_kv, kv_size + 1)),
-            ("d_past", read(b, &d_past, past_size)),
+            ("d_past", read_accumulator(b, &d_past, past_size)),
         ]
     }
 }

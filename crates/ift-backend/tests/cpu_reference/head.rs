@@ -1,7 +1,7 @@
 //! The output head: log-probabilities, choices, gradients, logits.
 
 use super::{Case, accumulator, activation, numbers, read, read_accumulator, tokens, weight};
-use ift_backend::{Backend, Choice, Cpu, HostTensor, NumberType, Reference};
+use ift_backend::{Backend, Choice, CpuF32, HostTensor, NumberType, Reference};
 
 struct Head {
     n: usize,
@@ -12,10 +12,10 @@ struct Head {
 impl Case for Head {
     fn run<B: Backend>(&self, b: &B) -> Vec<(&'static str, Vec<f64>)> {
         let Self { n, width, vocabulary } = *self;
-        let x = b.activation_from(&numbers(1, n * width).iter().map(|x| 3.0 * x).collect::<Vec<_>>());
+        let x = b.activation_from(&numbers(1, n * width).iter().map(|x| 4.0 * x).collect::<Vec<_>>());
         let w = weight(b, 2, vocabulary * width);
         let targets = tokens(3, n, vocabulary);
-        let scores = b.head(width, vocabulary, &x, &w, &targets, Choice::Nothing);
+        let (scores, kept) = b.head(width, vocabulary, &x, &w, &targets, Choice::Nothing, true);
         assert!(scores.choices.is_empty());
         let streams: Vec<u64> = (0..n as u64).map(|i| i * i + 5).collect();
         let choices = [
@@ -26,7 +26,8 @@ impl Case for Head {
             Choice::Sample { temperature: 0.7, streams: &streams },
         ];
         let chosen = choices.iter().flat_map(|&choice| {
-            let with_choice = b.head(width, vocabulary, &x, &w, &targets, choice);
+            let (with_choice, none) = b.head(width, vocabulary, &x, &w, &targets, choice, false);
+            assert!(none.is_none());
             assert_eq!(with_choice.log_probs, scores.log_probs);
             with_choice.choices.into_iter().map(f64::from)
         });
@@ -43,11 +44,13 @@ impl Case for Head {
             &w,
             &targets,
             normalizers,
+            kept,
             &d_log_probs,
             &mut d_x,
             Some(&mut d_w),
         );
-        b.head_backward(width, vocabulary, &x, &w, &targets, normalizers, &d_log_probs, &mut d_x_only, None);
+        let d_x_to = &mut d_x_only;
+        b.head_backward(width, vocabulary, &x, &w, &targets, normalizers, None, &d_log_probs, d_x_to, None);
         let few = n.min(3);
         let logits = b.logits(few, width, vocabulary, &x, &w).into_iter().map(f64::from).collect();
         vec![
@@ -93,7 +96,7 @@ fn ties_go_to_the_lowest_id() {
         let bytes: Vec<u8> = table.iter().flat_map(|x| x.to_le_bytes()).collect();
         let w = b.weight(&[HostTensor { number: NumberType::F64, bytes: &bytes }]);
         let x = b.activation_from(&[2.0, 2.0]);
-        b.head(1, 3000, &x, &w, &[0, 1], choice).choices
+        b.head(1, 3000, &x, &w, &[0, 1], choice, false).0.choices
     }
     for (choice, expected) in [
         (Choice::Greedy, 10),
@@ -103,7 +106,7 @@ fn ties_go_to_the_lowest_id() {
         (Choice::TopK(4), 0),
         (Choice::TopK(9999), 2999),
     ] {
-        assert_eq!(choose(&Cpu::new(2), choice), [expected; 2], "{choice:?}");
+        assert_eq!(choose(&CpuF32::new(2), choice), [expected; 2], "{choice:?}");
         assert_eq!(choose(&Reference, choice), [expected; 2], "{choice:?}");
     }
 }
@@ -111,11 +114,13 @@ fn ties_go_to_the_lowest_id() {
 /// A logit that is not a number must not go unnoticed.
 #[test]
 fn a_nan_reaches_the_log_probability() {
-    let cpu = Cpu::new(1);
-    let mut weight = vec![0.5f32; 300];
-    weight[200] = f32::NAN;
+    let cpu = CpuF32::new(1);
+    let mut numbers = vec![0.5f32; 300];
+    numbers[200] = f32::NAN;
+    let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let weight = cpu.weight(&[HostTensor { number: NumberType::F32, bytes: &bytes }]);
     let x = cpu.activation_from(&[1.0]);
-    let scores = cpu.head(1, 300, &x, &weight, &[3], Choice::Greedy);
+    let (scores, _) = cpu.head(1, 300, &x, &weight, &[3], Choice::Greedy, false);
     assert!(scores.log_probs[0].is_nan());
     assert_eq!(scores.choices, [0]);
 }

@@ -87,6 +87,10 @@ impl TrainTable {
 pub enum Precision {
     /// Single precision, on all cores.
     F32,
+    /// Activations and the weights that products read in bfloat16, for half the memory of activations, and where the
+    /// processor multiplies bfloat16 itself (avx512bf16) up to twice the speed. Weights, gradients, optimizer states, sums,
+    /// norms, softmax and loss stay in single precision.
+    Bf16,
     /// Double precision by plain loops on one core: the yardstick for tests, far too slow for real models.
     F64,
 }

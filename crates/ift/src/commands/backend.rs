@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use ift_backend::{Backend, Cpu, Reference};
+use ift_backend::{Backend, CpuBf16, CpuF32, Reference};
 
 use crate::arguments::{ComputeArguments, PrecisionArgument};
 
@@ -16,7 +16,8 @@ pub(crate) trait Work {
 /// Does `work` in the numbers and on the threads asked for.
 pub(crate) fn run_on(compute: ComputeArguments, work: impl Work) -> Result<()> {
     match compute.precision {
-        PrecisionArgument::F32 => work.run(Arc::new(Cpu::new(compute.threads))),
+        PrecisionArgument::F32 => work.run(Arc::new(CpuF32::new(compute.threads))),
+        PrecisionArgument::Bf16 => work.run(Arc::new(CpuBf16::new(compute.threads))),
         PrecisionArgument::F64 => work.run(Arc::new(Reference)),
     }
 }

@@ -8,9 +8,10 @@
 use super::super::Cpu;
 use super::super::instructions::kernel;
 use super::super::math::{dot, exp};
+use super::super::number::{Number, round_all};
 use super::super::simd::Simd;
 use super::super::threads::Shared;
-use super::super::tile::{Block, run_block};
+use super::super::tile::{Block, Plain, run_block};
 use super::{KEYS, Packed, SCRATCH, Sizes, Source, Span, load_rows};
 use crate::{AttentionRow, AttentionShape};
 
@@ -37,16 +38,16 @@ impl Chunk<'_> {
     }
 }
 
-struct Job<'a> {
+struct Job<'a, N> {
     sizes: Sizes,
-    q: &'a [f32],
-    out: &'a [f32],
+    q: &'a [N],
+    out: &'a [N],
     lse: &'a [f32],
-    d_out: &'a [f32],
+    d_out: &'a [N],
     keys_transposed: &'a Packed,
     values_transposed: &'a Packed,
     keys: &'a Packed,
-    d_q: Shared<'a, f32>,
+    d_q: Shared<'a, N>,
 }
 
 /// The blocks of one block of queries: rows of `padded_dim` or of `KEYS` numbers.
@@ -91,7 +92,7 @@ fn probabilities_row<S: Simd>(p: &mut [f32], d_p: &mut [f32], visible: (usize, u
 
 kernel! {
     /// `sums`: `dK` then `dV` of the chunk's keys, `[keys, padded_dim]` each.
-    fn chunk<S>(job: &Job, chunk: &Chunk, head: usize, sums: &mut [f32], memory: &mut Vec<f32>) {
+    fn chunk<S, N: Number>(job: &Job<N>, chunk: &Chunk, head: usize, sums: &mut [f32], memory: &mut Vec<f32>) {
         let Sizes { shape, group, padded_dim, queries, .. } = job.sizes;
         let d = shape.head_dim;
         let span = chunk.span;
@@ -103,14 +104,14 @@ kernel! {
             let count = queries.min(chunk.queries.1 - first_query);
             let m = count * group;
             let token = span.row.start + first_query;
-            load_rows::<S>(&job.sizes, job.q, token, count, head, shape.scale as f32, scratch.q);
-            load_rows::<S>(&job.sizes, job.d_out, token, count, head, 1.0, scratch.d_out);
+            load_rows::<N>(&job.sizes, job.q, token, count, head, shape.scale as f32, scratch.q);
+            load_rows::<N>(&job.sizes, job.d_out, token, count, head, 1.0, scratch.d_out);
             scratch.d_q[..m * padded_dim].fill(0.0);
             for r in 0..m {
                 let (token, h) = (token + r / group, head * group + r % group);
                 let at = token * shape.q_width() + h * d;
                 scratch.lse[r] = job.lse[token * shape.heads + h];
-                scratch.mean[r] = dot::<S>(&job.out[at..at + d], &job.d_out[at..at + d]);
+                scratch.mean[r] = dot::<S, N, N>(&job.out[at..at + d], &job.d_out[at..at + d]);
             }
             let begin = span.visible(&shape, first_query).0 / KEYS * KEYS;
             let end = span.visible(&shape, first_query + count - 1).1;
@@ -122,7 +123,7 @@ kernel! {
                     // SAFETY: `a` has `padded ≥ m` rows of `padded_dim ≥ d`, the panels reach over whole tiles
                     // (asserted), `c` has `padded` rows of `KEYS ≥ columns`.
                     unsafe {
-                        run_block::<S>(&Block {
+                        run_block::<S, Plain>(&Block {
                             m,
                             n: columns,
                             k: d,
@@ -135,9 +136,9 @@ kernel! {
                             b_step: S::TILE_COLUMNS,
                             c: c.as_mut_ptr(),
                             c_row: KEYS,
+                            base: std::ptr::null(),
                             bias: std::ptr::null(),
-                            add: false,
-                        });
+                                });
                     }
                 };
                 rows_by_keys(scratch.q, job.keys_transposed.at(span, head, from), scratch.p);
@@ -152,11 +153,11 @@ kernel! {
                 }
                 // `sums += scoresᵀ·x` over the rows of the block.
                 let keys_by_rows = |scores: &[f32], x: &[f32], sums: &mut [f32]| {
-                    let sums = &mut sums[(from - chunk.keys.0) * padded_dim..][..keys * padded_dim];
+                    let sums = sums[(from - chunk.keys.0) * padded_dim..][..keys * padded_dim].as_mut_ptr();
                     // SAFETY: column `j` of the scores is row `j` here; whole tiles of them end at most `TILE_ROWS` numbers
                     // behind the last row, which `Scratch` has in reserve. `x` has `m` rows of `padded_dim`, `sums` `keys`.
                     unsafe {
-                        run_block::<S>(&Block {
+                        run_block::<S, Plain>(&Block {
                             m: keys,
                             n: padded_dim,
                             k: m,
@@ -167,21 +168,22 @@ kernel! {
                             b: x.as_ptr(),
                             b_panel: S::TILE_COLUMNS,
                             b_step: padded_dim,
-                            c: sums.as_mut_ptr(),
+                            c: sums,
                             c_row: padded_dim,
+                            base: sums,
                             bias: std::ptr::null(),
-                            add: true,
-                        });
+                                });
                     }
                 };
                 keys_by_rows(scratch.p, scratch.d_out, d_values);
                 keys_by_rows(scratch.d_s, scratch.q, d_keys);
                 let keys_rows = job.keys.at(span, head, from);
                 assert!(keys_rows.len() >= keys * padded_dim);
+                let d_q = scratch.d_q.as_mut_ptr();
                 // SAFETY: `d_s` has `padded` rows of `KEYS ≥ keys`, the keys are `keys` rows of `padded_dim` (asserted), `d_q`
                 // has `padded ≥ m` of them.
                 unsafe {
-                    run_block::<S>(&Block {
+                    run_block::<S, Plain>(&Block {
                         m,
                         n: padded_dim,
                         k: keys,
@@ -192,11 +194,11 @@ kernel! {
                         b: keys_rows.as_ptr(),
                         b_panel: S::TILE_COLUMNS,
                         b_step: padded_dim,
-                        c: scratch.d_q.as_mut_ptr(),
+                        c: d_q,
                         c_row: padded_dim,
+                        base: d_q,
                         bias: std::ptr::null(),
-                        add: true,
-                    });
+                        });
                 }
             }
             for (i, d_q) in scratch.d_q.chunks_exact(group * padded_dim).enumerate().take(count) {
@@ -204,7 +206,7 @@ kernel! {
                 // SAFETY: a task has its own tokens and heads.
                 let to = unsafe { job.d_q.range(at..at + group * d) };
                 for (to, d_q) in to.chunks_exact_mut(d).zip(d_q.chunks_exact(padded_dim)) {
-                    to.iter_mut().zip(d_q).for_each(|(to, x)| *to = shape.scale as f32 * *x);
+                    to.iter_mut().zip(d_q).for_each(|(to, x)| *to = N::round(shape.scale as f32 * *x));
                 }
             }
         }
@@ -227,19 +229,19 @@ fn chunks<'a>(sizes: &Sizes, spans: &'a [Span]) -> Vec<Chunk<'a>> {
     chunks
 }
 
-impl Cpu {
+impl<N: Number> Cpu<N> {
     pub(in crate::cpu) fn attend_backward(
         &self,
         shape: &AttentionShape,
         rows: &[AttentionRow],
-        q: &[f32],
-        kv: &[f32],
-        past: &[f32],
-        out: &[f32],
+        q: &[N],
+        kv: &[N],
+        past: &[N],
+        out: &[N],
         lse: &[f32],
-        d_out: &[f32],
-        d_q: &mut [f32],
-        d_kv: &mut [f32],
+        d_out: &[N],
+        d_q: &mut [N],
+        d_kv: &mut [N],
         d_past: Option<&mut [f32]>,
     ) {
         let sizes = self.attention_sizes(shape);
@@ -259,7 +261,7 @@ impl Cpu {
         let chunks = chunks(&sizes, &spans);
         let (kv_heads, width) = (shape.kv_heads, sizes.padded_dim);
         let total = chunks.last().map_or(0, |c| c.before + c.key_count());
-        let mut sums = self.pool.take(2 * total * kv_heads * width);
+        let mut sums = self.pool.take::<f32>(2 * total * kv_heads * width);
         let shared = Shared::new(&mut sums);
         let mut order: Vec<&Chunk> = chunks.iter().collect();
         // The longest first, so that no thread is left with one at the end.
@@ -278,7 +280,7 @@ impl Cpu {
     }
 
     /// Sets the gradients of the rows' own keys and values.
-    fn add_own(&self, sizes: &Sizes, chunks: &[Chunk], sums: &[f32], d_kv: &mut [f32]) {
+    fn add_own(&self, sizes: &Sizes, chunks: &[Chunk], sums: &[f32], d_kv: &mut [N]) {
         let (shape, width) = (sizes.shape, sizes.padded_dim);
         let (d, kv_heads) = (shape.head_dim, shape.kv_heads);
         let d_kv = Shared::new(d_kv);
@@ -287,16 +289,18 @@ impl Cpu {
             let (chunks, slot) = (rows[task / (2 * kv_heads)], task % (2 * kv_heads));
             let (part, head) = (slot / kv_heads, slot % kv_heads);
             let span = chunks[0].span;
+            let mut total = vec![0.0; d];
             for t in 0..span.row.len {
                 let key = span.row.past_len + t - span.first;
                 let at = (span.row.start + t) * shape.kv_width() + slot * d;
                 // SAFETY: a task has its own tokens and columns.
                 let to = unsafe { d_kv.range(at..at + d) };
-                to.fill(0.0);
+                total.fill(0.0);
                 for chunk in chunks.iter().filter(|c| (c.keys.0..c.keys.1).contains(&key)) {
                     let row = chunk.sums_at(kv_heads, head) + part * chunk.key_count() + key - chunk.keys.0;
-                    to.iter_mut().zip(&sums[row * width..][..d]).for_each(|(to, x)| *to += x);
+                    total.iter_mut().zip(&sums[row * width..][..d]).for_each(|(to, x)| *to += x);
                 }
+                round_all(&total, to);
             }
         });
     }

@@ -2,18 +2,19 @@
 
 use super::super::instructions::kernel;
 use super::super::math::{add_scaled, dot, exp_in_place, max};
+use super::super::number::{Number, round_all};
 use super::super::threads::Shared;
 use super::{Sizes, Source};
 use crate::AttentionRow;
 
 kernel! {
-    pub(super) fn queries<S>(
+    pub(super) fn queries<S, N: Number>(
         sizes: &Sizes,
-        source: &Source,
+        source: &Source<N>,
         row: &AttentionRow,
         head: usize,
-        q: &[f32],
-        out: &Shared<f32>,
+        q: &[N],
+        out: &Shared<N>,
         lse: &Shared<f32>,
         scratch: &mut Vec<f32>,
     ) {
@@ -22,20 +23,22 @@ kernel! {
         for i in 0..row.len {
             let visible = shape.visible(row.past_len + i);
             let count = visible.len();
-            scratch.resize(scratch.len().max(group * count), 0.0);
+            scratch.resize(scratch.len().max(group * (count + d)), 0.0);
+            let (scores, sums) = scratch.split_at_mut(group * count);
+            let sums = &mut sums[..group * d];
             let token = row.start + i;
             let at = token * shape.q_width() + head * group * d;
             let q = &q[at..at + group * d];
             for (j, position) in visible.clone().enumerate() {
                 let key = source.get(row, position, 0, head);
                 for (g, q) in q.chunks_exact(d).enumerate() {
-                    scratch[g * count + j] = shape.scale as f32 * dot::<S>(q, key);
+                    scores[g * count + j] = shape.scale as f32 * dot::<S, N, N>(q, key);
                 }
             }
             let lse_at = token * shape.heads + head * group;
             // SAFETY: a task has its own tokens and heads.
             let (out, lse) = unsafe { (out.range(at..at + group * d), lse.range(lse_at..lse_at + group)) };
-            for (scores, lse) in scratch.chunks_exact_mut(count).zip(lse) {
+            for (scores, lse) in scores.chunks_exact_mut(count).zip(lse) {
                 let largest = max(scores);
                 let sum = exp_in_place::<S>(scores, largest);
                 for p in scores {
@@ -43,13 +46,14 @@ kernel! {
                 }
                 *lse = largest + sum.ln();
             }
-            out.fill(0.0);
+            sums.fill(0.0);
             for (j, position) in visible.enumerate() {
                 let value = source.get(row, position, 1, head);
-                for (g, out) in out.chunks_exact_mut(d).enumerate() {
-                    add_scaled::<S>(out, scratch[g * count + j], value);
+                for (g, sums) in sums.chunks_exact_mut(d).enumerate() {
+                    add_scaled::<S, f32, N>(sums, scores[g * count + j], value);
                 }
             }
+            round_all(sums, out);
         }
     }
 }

@@ -3,9 +3,10 @@
 use super::super::Cpu;
 use super::super::instructions::kernel;
 use super::super::math::{exp, exp_in_place, max};
+use super::super::number::Number;
 use super::super::simd::Simd;
 use super::super::threads::Shared;
-use super::super::tile::{Block, run_block};
+use super::super::tile::{Block, Plain, run_block};
 use super::{KEYS, Packed, SCRATCH, Sizes, Source, Span, load_rows};
 use crate::{AttentionRow, AttentionShape};
 
@@ -13,12 +14,12 @@ use crate::{AttentionRow, AttentionShape};
 const FEW: usize = 2;
 
 /// What every task reads and writes.
-struct Job<'a> {
+struct Job<'a, N> {
     sizes: Sizes,
-    q: &'a [f32],
+    q: &'a [N],
     keys: &'a Packed,
     values: &'a Packed,
-    out: Shared<'a, f32>,
+    out: Shared<'a, N>,
     lse: Shared<'a, f32>,
 }
 
@@ -41,7 +42,7 @@ fn softmax_row<S: Simd>(scores: &mut [f32], visible: (usize, usize), state: &mut
 }
 
 kernel! {
-    fn queries<S>(job: &Job, span: &Span, head: usize, first_query: usize, scratch: &mut Vec<f32>) {
+    fn queries<S, N: Number>(job: &Job<N>, span: &Span, head: usize, first_query: usize, scratch: &mut Vec<f32>) {
         let Sizes { shape, group, padded_dim, .. } = job.sizes;
         let count = job.sizes.queries.min(span.row.len - first_query);
         let (m, padded) = (count * group, job.sizes.padded_rows());
@@ -51,7 +52,7 @@ kernel! {
         let (scores, rest) = rest.split_at_mut(padded * KEYS);
         let states = &mut rest.as_chunks_mut::<2>().0[..m];
         let token = span.row.start + first_query;
-        load_rows::<S>(&job.sizes, job.q, token, count, head, shape.scale as f32, q);
+        load_rows::<N>(&job.sizes, job.q, token, count, head, shape.scale as f32, q);
         let out = &mut out[..m * padded_dim];
         out.fill(0.0);
         states.fill([f32::NEG_INFINITY, 0.0]);
@@ -66,7 +67,7 @@ kernel! {
             // SAFETY: `q` has `padded` rows of `padded_dim ≥ head_dim` numbers, the packed keys reach over whole tiles
             // (asserted), and `scores` has `m ≤ padded` rows of `KEYS ≥ columns` numbers.
             unsafe {
-                run_block::<S>(&Block {
+                run_block::<S, Plain>(&Block {
                     m,
                     n: columns,
                     k: shape.head_dim,
@@ -79,8 +80,8 @@ kernel! {
                     b_step: S::TILE_COLUMNS,
                     c: scores.as_mut_ptr(),
                     c_row: KEYS,
+                    base: std::ptr::null(),
                     bias: std::ptr::null(),
-                    add: false,
                 });
             }
             let rows = scores.chunks_exact_mut(KEYS).zip(out.chunks_exact_mut(padded_dim)).zip(states.iter_mut());
@@ -96,10 +97,11 @@ kernel! {
             }
             let values = job.values.at(span, head, from);
             assert!(values.len() >= keys * padded_dim);
+            let sums = out.as_mut_ptr();
             // SAFETY: `scores` has `padded` rows of `KEYS ≥ keys` numbers, `values` `keys` rows of `padded_dim` (asserted;
             // a multiple of the tile width), `out` `m` of them.
             unsafe {
-                run_block::<S>(&Block {
+                run_block::<S, Plain>(&Block {
                     m,
                     n: padded_dim,
                     k: keys,
@@ -110,10 +112,10 @@ kernel! {
                     b: values.as_ptr(),
                     b_panel: S::TILE_COLUMNS,
                     b_step: padded_dim,
-                    c: out.as_mut_ptr(),
+                    c: sums,
                     c_row: padded_dim,
+                    base: sums,
                     bias: std::ptr::null(),
-                    add: true,
                 });
             }
         }
@@ -128,22 +130,22 @@ kernel! {
             let rows = out.chunks_exact(padded_dim).zip(to.chunks_exact_mut(d));
             for ((out, to), ([largest, sum], lse)) in rows.zip(states.iter().zip(lse)) {
                 let factor = 1.0 / sum;
-                to.iter_mut().zip(out).for_each(|(to, x)| *to = *x * factor);
+                to.iter_mut().zip(out).for_each(|(to, x)| *to = N::round(*x * factor));
                 *lse = largest + sum.ln();
             }
         }
     }
 }
 
-impl Cpu {
+impl<N: Number> Cpu<N> {
     pub(in crate::cpu) fn attend(
         &self,
         shape: &AttentionShape,
         rows: &[AttentionRow],
-        q: &[f32],
-        kv: &[f32],
-        past: &[f32],
-        out: &mut [f32],
+        q: &[N],
+        kv: &[N],
+        past: &[N],
+        out: &mut [N],
         lse: &mut [f32],
     ) {
         let sizes = self.attention_sizes(shape);

@@ -9,7 +9,8 @@ mod few;
 mod forward;
 
 use super::instructions::kernel;
-use super::simd::Simd;
+use super::number::{Number, widen_all};
+use super::threads::Cut;
 use super::tile::tile_size;
 use super::{Buffer, Cpu};
 use crate::{AttentionRow, AttentionShape};
@@ -51,16 +52,16 @@ impl Span {
 
 /// The keys and values, where they lie.
 #[derive(Clone, Copy)]
-struct Source<'a> {
+struct Source<'a, N> {
     shape: AttentionShape,
-    past: &'a [f32],
-    own: &'a [f32],
+    past: &'a [N],
+    own: &'a [N],
 }
 
-impl<'a> Source<'a> {
+impl<'a, N> Source<'a, N> {
     /// The key (`part` 0) or value (1) of head `head` at a position of a row.
     #[inline(always)]
-    fn get(&self, row: &AttentionRow, position: usize, part: usize, head: usize) -> &'a [f32] {
+    fn get(&self, row: &AttentionRow, position: usize, part: usize, head: usize) -> &'a [N] {
         let (buffer, token) = if position < row.past_len {
             (self.past, row.past_start + position)
         } else {
@@ -95,9 +96,9 @@ impl Sizes {
 kernel! {
     /// Packs the local keys `from..` of a span, as many as `to` has room for: transposed, panels of
     /// `[head_dim, TILE_COLUMNS]`, or as rows of `padded_dim`. Zeros where there is no key or no dimension.
-    fn pack<S>(
+    fn pack<S, N: Number>(
         sizes: &Sizes,
-        source: &Source,
+        source: &Source<N>,
         span: &Span,
         from: usize,
         part: usize,
@@ -112,7 +113,7 @@ kernel! {
                 for r in 0..S::TILE_COLUMNS {
                     let column = to.iter_mut().skip(r).step_by(S::TILE_COLUMNS);
                     match get(from + panel * S::TILE_COLUMNS + r) {
-                        Some(key) => column.zip(key).for_each(|(to, x)| *to = *x),
+                        Some(key) => column.zip(key).for_each(|(to, x)| *to = x.widen()),
                         None => column.for_each(|to| *to = 0.0),
                     }
                 }
@@ -120,7 +121,7 @@ kernel! {
         } else {
             for (j, to) in to.chunks_exact_mut(sizes.padded_dim).enumerate() {
                 let key = get(from + j).unwrap_or(&[]);
-                to[..key.len()].copy_from_slice(key);
+                widen_all(key, to);
                 to[key.len()..].fill(0.0);
             }
         }
@@ -129,7 +130,7 @@ kernel! {
 
 /// All keys or values of some spans, packed.
 struct Packed {
-    buffer: Buffer,
+    buffer: Buffer<f32>,
     width: usize,
     kv_heads: usize,
 }
@@ -143,7 +144,7 @@ impl Packed {
     }
 }
 
-impl Cpu {
+impl<N: Number> Cpu<N> {
     fn attention_sizes(&self, shape: &AttentionShape) -> Sizes {
         let group = shape.heads / shape.kv_heads;
         let (tile_rows, tile_columns) = tile_size(self.set);
@@ -170,7 +171,7 @@ impl Cpu {
     fn pack_heads(
         &self,
         sizes: &Sizes,
-        source: &Source,
+        source: &Source<N>,
         spans: &[Span],
         part: usize,
         transposed: bool,
@@ -190,7 +191,7 @@ impl Cpu {
                 }
             }
         }
-        self.threads.split(tasks.len(), [(&mut tasks, 1)], |_, [task]| {
+        self.threads.split(tasks.len(), Cut(&mut tasks, 1), |_, task| {
             for (span, head, from, to) in task {
                 pack(self.set, sizes, source, span, *from, part, *head, transposed, to);
             }
@@ -201,9 +202,9 @@ impl Cpu {
 
 /// Copies the heads of a group out of `[tokens, heads·head_dim]` rows into rows of `padded_dim`, times `factor`.
 #[inline(always)]
-fn load_rows<S: Simd>(
+fn load_rows<N: Number>(
     sizes: &Sizes,
-    from: &[f32],
+    from: &[N],
     first_token: usize,
     queries: usize,
     head: usize,
@@ -216,7 +217,7 @@ fn load_rows<S: Simd>(
         let heads = from[at..at + group * d].chunks_exact(d);
         for (from, to) in heads.zip(to.chunks_exact_mut(sizes.padded_dim)) {
             let (to, padding) = to.split_at_mut(d);
-            to.iter_mut().zip(from).for_each(|(to, x)| *to = factor * *x);
+            to.iter_mut().zip(from).for_each(|(to, x)| *to = factor * x.widen());
             padding.fill(0.0);
         }
     }
