@@ -1,86 +1,34 @@
-//! The CPU backend's kernels at the shapes of a small decoder (hidden 576, 9 heads over 3, MLP 1536), with the throughput
-//! in floating point operations beside the peak of the same machine in the same run: `cargo bench -p ift-backend`.
+//! The CPU backend's kernels in f32 and bf16 at the shapes of a small decoder (hidden 576, 9 heads over 3, MLP 1536) and two
+//! of a large one, with the throughput in floating point operations; the peak of the same machine in the same run is printed
+//! first: `cargo bench -p ift-backend`.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ift_backend::{AttentionRow, AttentionShape, Backend, Choice, Cpu, Norm, Out};
-use std::hint::black_box;
+use half::bf16;
+use ift_backend::{
+    AttentionRow, AttentionShape, Backend, Choice, Cpu, HostTensor, Norm, Number, NumberType, Out,
+};
 use std::time::Duration;
 
 const TOKENS: usize = 2048;
 
-/// Multiply-adds that touch no memory: what the machine could do.
-fn peak(c: &mut Criterion, cpu: &Cpu) {
-    let (threads, rounds) = (cpu.threads(), 400_000);
-    let mut group = c.benchmark_group("peak");
-    group.throughput(Throughput::Elements((2 * rounds * 12 * lanes() * threads) as u64));
-    group.bench_function("multiply-add in registers", |b| b.iter(|| all_threads(threads, rounds)));
-    group.finish();
+/// What the machine could do, on standard error: the throughputs that follow are to be held against it.
+#[allow(clippy::print_stderr, reason = "a benchmark reports to its reader")]
+fn peak<N: Number>(cpu: &Cpu<N>) {
+    let peak = cpu.peak().unwrap_or(f64::NAN) / 1e9;
+    eprintln!("{cpu:?}: peak {peak:.1} GFLOP/s");
 }
 
-/// Runs [`sums`] in every thread.
-fn all_threads(threads: usize, rounds: usize) {
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| black_box(sums(black_box(rounds))));
-        }
-    });
+fn weight<N: Number>(cpu: &Cpu<N>, len: usize, value: f32) -> <Cpu<N> as Backend>::Weight {
+    let bytes = value.to_le_bytes().repeat(len);
+    cpu.weight(&[HostTensor { number: NumberType::F32, bytes: &bytes }])
 }
 
-/// Numbers in a vector of this machine.
-fn lanes() -> usize {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx512f") {
-        return 16;
-    }
-    8
-}
-
-#[cfg(target_arch = "x86_64")]
-fn sums(rounds: usize) -> f32 {
-    #[target_feature(enable = "avx2,fma")]
-    fn avx2(rounds: usize) -> f32 {
-        plain::<8>(rounds)
-    }
-    #[target_feature(enable = "avx512f,avx2,fma")]
-    fn avx512(rounds: usize) -> f32 {
-        plain::<16>(rounds)
-    }
-    if is_x86_feature_detected!("avx512f") {
-        // SAFETY: the instructions were detected.
-        unsafe { avx512(rounds) }
-    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        // SAFETY: the instructions were detected.
-        unsafe { avx2(rounds) }
-    } else {
-        plain::<8>(rounds)
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn sums(rounds: usize) -> f32 {
-    plain::<8>(rounds)
-}
-
-/// Twelve independent vectors of sums.
-#[allow(clippy::inline_always, reason = "becomes part of the copy for an instruction set")]
-#[inline(always)]
-fn plain<const LANES: usize>(rounds: usize) -> f32 {
-    let (factor, summand) = (black_box(0.999_f32), black_box(1e-3_f32));
-    let mut sums = [[1.0f32; LANES]; 12];
-    for _ in 0..rounds {
-        for sum in sums.as_flattened_mut() {
-            *sum = sum.mul_add(factor, summand);
-        }
-    }
-    sums.as_flattened().iter().sum()
-}
-
-fn products(c: &mut Criterion, cpu: &Cpu) {
-    let mut group = c.benchmark_group("linear");
-    for (inputs, outputs) in [(576, 960), (576, 576), (576, 3072), (1536, 576), (2048, 8192)] {
+fn products<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
+    let mut group = c.benchmark_group(format!("linear {numbers}"));
+    for (inputs, outputs) in [(576, 960), (576, 576), (576, 3072), (1536, 576), (2048, 8192), (8192, 2048)] {
         let x = cpu.activation_from(&vec![0.5; TOKENS * inputs]);
         let d_out = cpu.activation_from(&vec![0.1; TOKENS * outputs]);
-        let (weight, mut d_weight) = (vec![0.25; outputs * inputs], cpu.accumulator(outputs * inputs));
+        let (weight, mut d_weight) = (weight(cpu, outputs * inputs, 0.25), cpu.accumulator(outputs * inputs));
         let (mut out, mut d_x) = (cpu.activation(TOKENS * outputs), cpu.activation(TOKENS * inputs));
         group.throughput(Throughput::Elements((2 * TOKENS * inputs * outputs) as u64));
         let name = |form| format!("{form} {inputs} to {outputs}");
@@ -99,9 +47,9 @@ fn products(c: &mut Criterion, cpu: &Cpu) {
     group.finish();
 }
 
-fn attention(c: &mut Criterion, cpu: &Cpu) {
+fn attention<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
     let shape = AttentionShape { heads: 9, kv_heads: 3, head_dim: 64, scale: 0.125, window: None };
-    let mut group = c.benchmark_group("attention");
+    let mut group = c.benchmark_group(format!("attention {numbers}"));
     for len in [128, 512, 2048] {
         let starts = (0..TOKENS).step_by(len);
         let rows: Vec<AttentionRow> =
@@ -111,7 +59,7 @@ fn attention(c: &mut Criterion, cpu: &Cpu) {
             |size: usize| (0..size).map(|i| (i * 7919 % 1013) as f64 / 506.0 - 1.0).collect::<Vec<_>>();
         let (q, kv) = (cpu.activation_from(&values(q_size)), cpu.activation_from(&values(kv_size)));
         let d_out = cpu.activation_from(&values(q_size));
-        let (mut out, mut lse) = (cpu.activation(q_size), cpu.activation(TOKENS * shape.heads));
+        let (mut out, mut lse) = (cpu.activation(q_size), cpu.accumulator(TOKENS * shape.heads));
         let (mut d_q, mut d_kv) = (cpu.activation(q_size), cpu.activation(kv_size));
         let flops = 4 * rows.len() * len * (len + 1) / 2 * shape.heads * shape.head_dim;
         group.throughput(Throughput::Elements(flops as u64));
@@ -130,21 +78,21 @@ fn attention(c: &mut Criterion, cpu: &Cpu) {
     group.finish();
 }
 
-fn head(c: &mut Criterion, cpu: &Cpu) {
+fn head<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
     let (n, width, vocabulary) = (1024, 576, 49_152);
     let x = cpu.activation_from(&vec![0.5; n * width]);
-    let (weight, mut d_weight) = (vec![0.01; vocabulary * width], cpu.accumulator(vocabulary * width));
+    let (weight, mut d_weight) = (weight(cpu, vocabulary * width, 0.01), cpu.accumulator(vocabulary * width));
     let targets: Vec<u32> = (0..n as u32).collect();
     let mut d_x = cpu.activation(n * width);
-    let scores = cpu.head(width, vocabulary, &x, &weight, &targets, Choice::Greedy);
-    let mut group = c.benchmark_group("head");
+    let (scores, _) = cpu.head(width, vocabulary, &x, &weight, &targets, Choice::Greedy, false);
+    let mut group = c.benchmark_group(format!("head {numbers}"));
     let flops = (2 * n * width * vocabulary) as u64;
     group.throughput(Throughput::Elements(flops));
     group.bench_function("forward, greedy", |b| {
-        b.iter(|| cpu.head(width, vocabulary, &x, &weight, &targets, Choice::Greedy));
+        b.iter(|| cpu.head(width, vocabulary, &x, &weight, &targets, Choice::Greedy, false));
     });
     group.throughput(Throughput::Elements(3 * flops));
-    group.bench_function("backward", |b| {
+    group.bench_function("backward, logits again", |b| {
         b.iter(|| {
             let (normalizers, factors) = (&scores.log_normalizers, vec![1e-3; n]);
             let d_weight = Some(&mut d_weight);
@@ -155,6 +103,7 @@ fn head(c: &mut Criterion, cpu: &Cpu) {
                 &weight,
                 &targets,
                 normalizers,
+                None,
                 &factors,
                 &mut d_x,
                 d_weight,
@@ -164,24 +113,29 @@ fn head(c: &mut Criterion, cpu: &Cpu) {
     group.finish();
 }
 
-fn norms(c: &mut Criterion, cpu: &Cpu) {
+fn norms<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
     let norm = Norm { width: 576, eps: 1e-5, offset: 0.0 };
     let size = TOKENS * norm.width;
     let x = cpu.activation_from(&vec![0.5; size]);
-    let (weight, mut out) = (vec![1.0; norm.width], cpu.activation(size));
-    let mut group = c.benchmark_group("norm");
-    group.throughput(Throughput::Bytes(8 * size as u64));
+    let (weight, mut out) = (weight(cpu, norm.width, 1.0), cpu.activation(size));
+    let mut group = c.benchmark_group(format!("norm {numbers}"));
+    group.throughput(Throughput::Bytes((2 * size_of::<N>() * size) as u64));
     group.bench_function("forward", |b| b.iter(|| cpu.norm(TOKENS, &x, &weight, norm, &mut out)));
     group.finish();
 }
 
+fn all_in<N: Number>(c: &mut Criterion, numbers: &str) {
+    let cpu = Cpu::<N>::new(0);
+    peak(&cpu);
+    products(c, &cpu, numbers);
+    attention(c, &cpu, numbers);
+    head(c, &cpu, numbers);
+    norms(c, &cpu, numbers);
+}
+
 fn all(c: &mut Criterion) {
-    let cpu = Cpu::new(0);
-    peak(c, &cpu);
-    products(c, &cpu);
-    attention(c, &cpu);
-    head(c, &cpu);
-    norms(c, &cpu);
+    all_in::<f32>(c, "f32");
+    all_in::<bf16>(c, "bf16");
 }
 
 criterion_group! {

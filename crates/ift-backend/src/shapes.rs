@@ -146,6 +146,10 @@ pub struct HeadScores {
 pub struct Profile {
     /// One entry for each kind of operation, in a fixed order.
     pub entries: Vec<ProfileEntry>,
+    /// Time that threads spent at work, all together: of the wall time times `threads`, the rest is idle.
+    pub busy: Duration,
+    /// How many threads there are.
+    pub threads: usize,
 }
 
 /// Time and work of one kind of operation.

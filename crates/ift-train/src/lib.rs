@@ -47,7 +47,7 @@ pub use durable::write_folder;
 pub use error::TrainError;
 pub use evaluate::evaluate;
 pub use learner::Learner;
-pub use metrics::{EvalMetrics, Metrics, Sample, StepMetrics, peak_memory};
+pub use metrics::{EvalMetrics, Metrics, Sample, StepMetrics, page_faults, peak_memory};
 pub use micro_batch::RowError;
 pub use observer::{Observer, Phase, Progress, Start};
 pub use optimizer::{AdamW, Optimizer, RmsProp, Sgd};

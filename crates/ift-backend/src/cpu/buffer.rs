@@ -1,76 +1,79 @@
-//! Activations and scratch memory, kept when they are no longer used and given out again: a training step allocates
-//! nothing after the first, and the kernel never has pages to clear.
+//! Weights, activations and scratch memory, all from one arena that keeps what is no longer used and gives it out again: a
+//! training step takes no memory from the system after the first, and the system never has pages to clear.
 
-use bytemuck::{Pod, Zeroable};
-use memmap2::{Advice, MmapMut, MmapOptions};
+use bytemuck::Pod;
+use memmap2::{MmapMut, MmapOptions};
+use std::alloc::{Layout, handle_alloc_error};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A cache line: the unit of small allocations, so that every buffer begins on one.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct Line([u8; LINE]);
-
+/// A cache line: every buffer begins on one.
 const LINE: usize = 64;
-/// From so many bytes on, memory comes straight from the system, in huge pages where it has them: a step walks through
-/// gigabytes, and the processor's table of small pages covers a few megabytes.
-const HUGE: usize = 4 << 20;
+/// Memory is taken from the system in chunks of so many bytes, or as many as a larger buffer needs. What is not used of a
+/// chunk is not resident.
+const CHUNK: usize = 1 << 30;
 
-/// Memory that begins on a cache line, all zeros when new.
-enum Memory {
-    Small(Vec<Line>),
-    Huge(MmapMut),
+/// Memory from the system, all zeros when new.
+struct Chunk {
+    map: MmapMut,
+    /// Free pieces, `offset → bytes`; no two touch.
+    free: BTreeMap<usize, usize>,
+    /// From here on nothing was ever given out: there it is all zeros.
+    untouched: usize,
 }
 
-impl Memory {
+impl Chunk {
     fn new(bytes: usize) -> Self {
-        let small = || Self::Small(bytemuck::allocation::zeroed_vec(bytes.div_ceil(LINE)));
-        if bytes < HUGE {
-            return small();
-        }
-        match MmapOptions::new().len(bytes).map_anon() {
-            Ok(map) => {
-                // A wish; where the system does not grant it, pages are small.
-                #[cfg(target_os = "linux")]
-                drop(map.advise(Advice::HugePage));
-                Self::Huge(map)
-            }
-            Err(_) => small(),
-        }
+        let map = |bytes| MmapOptions::new().len(bytes).map_anon();
+        let Ok(map) = map(bytes.max(CHUNK)).or_else(|_| map(bytes)) else {
+            handle_alloc_error(
+                Layout::new::<u8>().repeat(bytes).map_or(Layout::new::<u8>(), |(layout, _)| layout),
+            )
+        };
+        // A step walks through gigabytes, and the processor's table of small pages covers a few megabytes. This is a wish: where
+        // the system does not grant it, pages are small.
+        #[cfg(target_os = "linux")]
+        drop(map.advise(memmap2::Advice::HugePage));
+        let free = BTreeMap::from([(0, map.len() / LINE * LINE)]);
+        Self { map, free, untouched: 0 }
     }
 
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Small(lines) => bytemuck::cast_slice(lines),
-            Self::Huge(map) => map,
+    /// The first free piece that is large enough, so that what is used stays together.
+    fn take(&mut self, bytes: usize) -> Option<usize> {
+        let (&at, &free) = self.free.iter().find(|(_, free)| **free >= bytes)?;
+        self.free.remove(&at);
+        if free > bytes {
+            self.free.insert(at + bytes, free - bytes);
         }
+        Some(at)
     }
 
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        match self {
-            Self::Small(lines) => bytemuck::cast_slice_mut(lines),
-            Self::Huge(map) => map,
+    fn give_back(&mut self, mut at: usize, mut bytes: usize) {
+        if let Some((&before, &size)) = self.free.range(..at).next_back()
+            && before + size == at
+        {
+            self.free.remove(&before);
+            (at, bytes) = (before, bytes + size);
         }
+        if let Some(size) = self.free.remove(&(at + bytes)) {
+            bytes += size;
+        }
+        self.free.insert(at, bytes);
     }
-
-    fn len(&self) -> usize {
-        self.bytes().len()
-    }
-}
-
-/// The free memory, by size.
-#[derive(Default)]
-struct Free {
-    sorted: Vec<Memory>,
 }
 
 /// Where buffers come from and go back to.
 #[derive(Clone, Default)]
-pub(super) struct Pool(Arc<Mutex<Free>>);
+pub(super) struct Pool(Arc<Mutex<Vec<Chunk>>>);
 
 impl Pool {
+    fn chunks(&self) -> MutexGuard<'_, Vec<Chunk>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A buffer of `len` numbers with unspecified contents.
     pub(super) fn take<T: Pod>(&self, len: usize) -> Buffer<T> {
         self.get(len).0
@@ -86,54 +89,69 @@ impl Pool {
     }
 
     /// A buffer, and whether its memory is new.
-    ///
-    /// The smallest free one of at most twice the size is taken. If there is none, a free one of at least half the size
-    /// makes way for a new one, so that sizes which vary from step to step do not pile up.
     fn get<T: Pod>(&self, len: usize) -> (Buffer<T>, bool) {
-        let bytes = (len * size_of::<T>()).next_multiple_of(LINE).max(64 * LINE);
-        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = free.sorted.partition_point(|b| b.len() < bytes);
-        let fits = free.sorted.get(first).is_some_and(|b| b.len() <= 2 * bytes);
-        let memory = if fits {
-            free.sorted.remove(first)
-        } else {
-            let replaced = first.checked_sub(1).filter(|&i| 2 * free.sorted[i].len() >= bytes);
-            drop(replaced.map(|i| free.sorted.remove(i)));
-            drop(free);
-            Memory::new(bytes)
-        };
-        (Buffer { memory, len, pool: self.clone(), numbers: PhantomData }, !fits)
+        assert!(align_of::<T>() <= LINE);
+        let bytes = (len * size_of::<T>()).next_multiple_of(LINE).max(LINE);
+        let mut chunks = self.chunks();
+        let found = chunks.iter_mut().enumerate().find_map(|(i, chunk)| Some((i, chunk.take(bytes)?)));
+        let (chunk, at) = found.unwrap_or_else(|| {
+            let mut chunk = Chunk::new(bytes);
+            let at = chunk.take(bytes).unwrap_or_default();
+            chunks.push(chunk);
+            (chunks.len() - 1, at)
+        });
+        let memory = &mut chunks[chunk];
+        let new = at >= memory.untouched;
+        memory.untouched = memory.untouched.max(at + bytes);
+        let start = memory.map[at..at + bytes].as_mut_ptr().cast();
+        let piece = Piece { chunk, at, bytes };
+        (Buffer { start, len, piece, pool: self.clone(), numbers: PhantomData }, new)
     }
+}
+
+/// Where a buffer lies.
+#[derive(Clone, Copy)]
+struct Piece {
+    chunk: usize,
+    at: usize,
+    bytes: usize,
 }
 
 /// `len` numbers, from a cache line's start on, that go back to the pool when dropped.
 pub struct Buffer<T: Pod> {
-    memory: Memory,
+    start: *mut T,
     len: usize,
+    piece: Piece,
     pool: Pool,
     numbers: PhantomData<T>,
 }
+
+// SAFETY: a buffer owns its numbers, which are plain.
+unsafe impl<T: Pod + Send> Send for Buffer<T> {}
+// SAFETY: as above; a shared buffer only gives shared access to them.
+unsafe impl<T: Pod + Sync> Sync for Buffer<T> {}
 
 impl<T: Pod> Deref for Buffer<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        bytemuck::cast_slice(&self.memory.bytes()[..self.len * size_of::<T>()])
+        // SAFETY: the piece is this buffer's own until it is dropped, is aligned to a line, holds `len` numbers, and any bits are
+        // a `T`; its chunk lives as long as the pool.
+        unsafe { std::slice::from_raw_parts(self.start, self.len) }
     }
 }
 
 impl<T: Pod> DerefMut for Buffer<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        bytemuck::cast_slice_mut(&mut self.memory.bytes_mut()[..self.len * size_of::<T>()])
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.len) }
     }
 }
 
 impl<T: Pod> Drop for Buffer<T> {
     fn drop(&mut self) {
-        let memory = std::mem::replace(&mut self.memory, Memory::Small(Vec::new()));
-        let mut free = self.pool.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = free.sorted.partition_point(|b| b.len() < memory.len());
-        free.sorted.insert(at, memory);
+        let Piece { chunk, at, bytes } = self.piece;
+        self.pool.chunks()[chunk].give_back(at, bytes);
     }
 }
 
@@ -147,38 +165,56 @@ impl<T: Pod> fmt::Debug for Buffer<T> {
 mod tests {
     use super::*;
 
-    fn free(pool: &Pool) -> Vec<usize> {
-        pool.0.lock().unwrap().sorted.iter().map(|b| b.len() / 4).collect()
+    /// All free pieces of a pool.
+    fn free(pool: &Pool) -> Vec<(usize, usize)> {
+        pool.chunks().iter().flat_map(|chunk| chunk.free.clone()).collect()
     }
 
     #[test]
     fn a_dropped_buffer_is_given_out_again() {
         let pool = Pool::default();
-        let mut a = pool.take::<f32>(5000);
+        let mut a = pool.zeros::<f32>(5000);
         assert!(a.iter().all(|&x| x == 0.0) && a.len() == 5000);
-        assert_eq!(a.as_ptr() as usize % 64, 0);
-        a[4999] = 7.0;
+        assert_eq!(a.as_ptr() as usize % LINE, 0);
+        a.fill(7.0);
         let address = a.as_ptr();
         drop(a);
-        let b = pool.take::<f32>(4000);
-        assert_eq!((b.as_ptr(), b.len()), (address, 4000));
+        let b = pool.zeros::<f32>(4000);
+        assert_eq!((b.as_ptr(), b.len(), b[3999]), (address, 4000, 0.0));
         let c = pool.take::<f32>(4000);
-        assert_ne!(c.as_ptr(), address);
+        assert!(!b.as_ptr_range().contains(&c.as_ptr()));
         drop((b, c));
-        assert_eq!(free(&pool).len(), 2);
+        assert_eq!(free(&pool), [(0, CHUNK)]);
+        let large = pool.take::<u8>(CHUNK + 1);
+        assert_eq!((large.len(), pool.chunks().len()), (CHUNK + 1, 2));
+    }
+
+    /// Whatever is dropped when, no two buffers overlap and all of the memory comes back.
+    #[test]
+    fn pieces_stay_apart_and_grow_together() {
+        let pool = Pool::default();
+        let mut held: Vec<(Buffer<u32>, u32)> = Vec::new();
+        for step in 0..2000u32 {
+            let mut buffer = pool.take::<u32>((step as usize * 7919) % 5000);
+            buffer.fill(step);
+            held.push((buffer, step));
+            if step % 3 > 0 {
+                let (buffer, mark) = held.swap_remove((step as usize * 31) % held.len());
+                assert!(buffer.iter().all(|&x| x == mark));
+            }
+        }
+        assert!(held.iter().all(|(buffer, mark)| buffer.iter().all(|x| x == mark)));
+        held.clear();
+        assert_eq!(free(&pool), [(0, CHUNK)]);
     }
 
     #[test]
-    fn the_pool_does_not_grow_with_varying_sizes() {
+    fn memory_does_not_grow_with_varying_sizes() {
         let pool = Pool::default();
         for step in 0..200 {
             let len = 10_000 + (step * 7919) % 5000;
             drop((pool.take::<f32>(len), pool.take::<f32>(2 * len), pool.take::<f32>(300)));
         }
-        assert!(free(&pool).len() <= 4, "{:?}", free(&pool));
-        // A much larger buffer is never given away for a small request, nor dropped for a large one.
-        let (large, small) = (pool.take::<f32>(1 << 20), pool.take::<f32>(64));
-        drop((large, small));
-        assert!(free(&pool).iter().any(|&len| len >= 1 << 20));
+        assert!(pool.chunks()[0].untouched <= 4 * (3 * 15_000 + 400));
     }
 }

@@ -217,12 +217,11 @@ impl<N: Number> Cpu<N> {
             let (n, start) = (targets.len(), part * ROWS);
             let x = &x[start * width..(start + n) * width];
             for (first, size) in blocks(vocabulary) {
-                let g = match &mut kept {
-                    Some(kept) => &mut kept[n * first..n * (first + size)],
-                    None => {
-                        self.logits_block(n, width, x, weight, first, size, &mut block);
-                        &mut block[..n * size]
-                    }
+                let g = if let Some(kept) = &mut kept {
+                    &mut kept[n * first..n * (first + size)]
+                } else {
+                    self.logits_block(n, width, x, weight, first, size, &mut block);
+                    &mut block[..n * size]
                 };
                 self.threads.rows(n, size, Cut(&mut *g, size), |rows, g| {
                     for (row, g) in rows.zip(g.chunks_exact_mut(size)) {

@@ -129,7 +129,7 @@ impl<N: Number> fmt::Debug for Cpu<N> {
 }
 
 /// The slices of an operation's output.
-fn slices<'a, N: Number>(to: Out<'a, Buffer<N>>) -> Out<'a, [N]> {
+fn slices<N: Number>(to: Out<Buffer<N>>) -> Out<[N]> {
     match to {
         Out::Set => Out::Set,
         Out::Add => Out::Add,
@@ -137,7 +137,7 @@ fn slices<'a, N: Number>(to: Out<'a, Buffer<N>>) -> Out<'a, [N]> {
     }
 }
 
-fn weights<'a, N: Number>(norms: Option<HeadNorms<'a, Weight<N>>>) -> Option<Weights<'a>> {
+fn weights<N: Number>(norms: Option<HeadNorms<Weight<N>>>) -> Option<Weights> {
     norms.map(|h| {
         let width = h.norm.width;
         Weights { q: &h.q.exact[..width], k: &h.k.exact[..width], norm: h.norm }
@@ -520,6 +520,6 @@ impl<N: Number> Backend for Cpu<N> {
     }
 
     fn take_profile(&self) -> Profile {
-        self.meter.take()
+        self.meter.take(&self.threads)
     }
 }

@@ -31,7 +31,9 @@ unsafe fn multiply_add<S: Simd, F: Words>(rounds: usize) -> f32 {
             }
         }
         let mut numbers = [0.0f32; 16];
-        sums.iter().for_each(|sum| S::store(numbers.as_mut_ptr(), *sum));
+        for sum in sums {
+            S::store(numbers.as_mut_ptr(), sum);
+        }
         numbers[0]
     }
 }

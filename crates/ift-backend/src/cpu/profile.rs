@@ -1,5 +1,6 @@
 //! Where the time goes: two counters for each kind of operation.
 
+use super::threads::Threads;
 use crate::{Profile, ProfileEntry};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -40,13 +41,14 @@ impl Meter {
         Timer { counter, start: Instant::now() }
     }
 
-    pub(super) fn take(&self) -> Profile {
+    /// The counters, which begin again, with the threads' share.
+    pub(super) fn take(&self, threads: &Threads) -> Profile {
         let entries = NAMES.iter().zip(&self.0).map(|(&operation, counter)| ProfileEntry {
             operation,
             time: Duration::from_nanos(counter.nanoseconds.swap(0, Ordering::Relaxed)),
             flops: counter.flops.swap(0, Ordering::Relaxed),
         });
-        Profile { entries: entries.collect() }
+        Profile { entries: entries.collect(), busy: threads.take_busy(), threads: threads.count() }
     }
 }
 

@@ -227,9 +227,10 @@ unsafe fn pairs_avx512(
     b: std::arch::x86_64::__m512,
     c: std::arch::x86_64::__m512,
 ) -> std::arch::x86_64::__m512 {
-    // SAFETY: both are 512 bits without a meaning of their own.
-    let (a, b) = unsafe { (std::mem::transmute(a), std::mem::transmute(b)) };
-    std::arch::x86_64::_mm512_dpbf16_ps(c, a, b)
+    use std::arch::x86_64::{__m512, __m512bh, _mm512_dpbf16_ps};
+    // SAFETY: both are 512 bits.
+    let pairs = |x| unsafe { std::mem::transmute::<__m512, __m512bh>(x) };
+    _mm512_dpbf16_ps(c, pairs(a), pairs(b))
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -4,7 +4,8 @@
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// Below this many numbers an elementwise operation is done by the caller: waking a thread would take longer.
 const SMALL: usize = 16_384;
@@ -14,6 +15,8 @@ const TASK: usize = 8_192;
 /// A pool; without one, the caller does everything.
 pub(super) struct Threads {
     pool: Option<ThreadPool>,
+    /// Nanoseconds of all threads inside tasks.
+    busy: AtomicU64,
 }
 
 impl Threads {
@@ -25,7 +28,7 @@ impl Threads {
         let pool = (count > 1)
             .then(|| ThreadPoolBuilder::new().num_threads(count).thread_name(name).build().ok())
             .flatten();
-        Self { pool }
+        Self { pool, busy: AtomicU64::new(0) }
     }
 
     pub(super) fn count(&self) -> usize {
@@ -34,21 +37,27 @@ impl Threads {
 
     /// Runs `task(0..tasks)`, each once, in any order, on any thread.
     pub(super) fn each(&self, tasks: usize, task: impl Fn(usize) + Sync) {
-        match &self.pool {
-            Some(pool) if tasks > 1 => {
-                let next = AtomicUsize::new(0);
-                pool.broadcast(|_| {
-                    loop {
-                        let i = next.fetch_add(1, Ordering::Relaxed);
-                        if i >= tasks {
-                            break;
-                        }
-                        task(i);
-                    }
-                });
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let start = Instant::now();
+            loop {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                if i >= tasks {
+                    break;
+                }
+                task(i);
             }
-            _ => (0..tasks).for_each(task),
+            self.busy.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        };
+        match &self.pool {
+            Some(pool) if tasks > 1 => drop(pool.broadcast(|_| work())),
+            _ => work(),
         }
+    }
+
+    /// The time of all threads inside tasks since the last call.
+    pub(super) fn take_busy(&self) -> Duration {
+        Duration::from_nanos(self.busy.swap(0, Ordering::Relaxed))
     }
 
     /// Runs `task(0..tasks)`, each with its own run of every output: fewer elements (or none) where a slice ends.

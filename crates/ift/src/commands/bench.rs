@@ -8,7 +8,7 @@ use ift_backend::{Backend, Profile};
 use ift_data::{Row, rows_from_jsonl};
 use ift_methods::Method;
 use ift_model::Model;
-use ift_train::{Learner, Optimizer, StepContext, peak_memory};
+use ift_train::{Learner, Optimizer, StepContext, page_faults, peak_memory};
 use serde_json::json;
 
 use super::backend::{Work, run_on};
@@ -40,7 +40,7 @@ impl Work for BenchWork {
         // The settings of the yardstick: RMSprop, learning rate 5e-7, clipping at 10.
         let mut learner =
             Learner::new(model, Optimizer::default(), self.method.trains_input_embeddings(), false);
-        let (mut seconds, mut tokens, mut first) = (Vec::new(), 0, None);
+        let (mut seconds, mut tokens, mut first, mut faults) = (Vec::new(), 0, None, None);
         for step in 0..=self.arguments.steps {
             let at = |i: usize| (step as usize * per_step + i) % self.rows.len();
             let rows: Vec<&Row> = (0..per_step).map(|i| &self.rows[at(i)]).collect();
@@ -60,15 +60,19 @@ impl Work for BenchWork {
                 // The first step warms up caches and buffers and is not timed.
                 first = Some(sums.loss / sums.count);
                 learner.model().backend().take_profile();
+                faults = page_faults();
             } else {
                 seconds.push(start.elapsed().as_secs_f64());
                 tokens += sums.tokens;
             }
         }
+        let faults = faults.zip(page_faults()).map(|(before, after)| after - before);
         let total: f64 = seconds.iter().sum();
-        let profile = learner.model().backend().take_profile();
+        let backend = learner.model().backend();
+        let profile = backend.take_profile();
+        let peak = if self.arguments.profile { backend.peak() } else { None };
         if self.arguments.profile {
-            self.output.note(&table(&profile, total));
+            self.output.note(&table(&profile, total, peak));
         }
         let gibibytes = |bytes: u64| round(bytes as f64 / f64::from(1u32 << 30), 2);
         let answer = json!({
@@ -85,8 +89,11 @@ impl Work for BenchWork {
             "first_loss": first.map(|loss| round(loss, 5)),
             "peak_rss_gib": peak_memory().map(gibibytes),
             "peak_gpu_gib": null,
-            "threads": step_arguments.compute.threads,
+            "threads": profile.threads,
             "recompute": step_arguments.recompute,
+            "page_faults_per_step": faults.map(|n| n / self.arguments.steps),
+            "gflops": round(useful(&profile) / total / 1e9, 1),
+            "peak_gflops": peak.map(|p| round(p / 1e9, 1)),
             "ift": env!("CARGO_PKG_VERSION"),
         });
         self.output.result(&answer.to_string())?;
@@ -94,19 +101,40 @@ impl Work for BenchWork {
     }
 }
 
-/// Where the timed steps went, by kind of operation.
-fn table(profile: &Profile, seconds: f64) -> String {
-    let mut lines = vec![format!("{:<22} {:>9} {:>7} {:>9}", "operation", "seconds", "share", "GFLOP/s")];
+/// Floating point operations of everything that was counted.
+fn useful(profile: &Profile) -> f64 {
+    profile.entries.iter().map(|entry| entry.flops as f64).sum()
+}
+
+/// Where the timed steps went, by kind of operation, and how near the arithmetic came to `peak`.
+fn table(profile: &Profile, seconds: f64, peak: Option<f64>) -> String {
+    let of_peak = |rate: f64| peak.map_or(String::new(), |peak| format!("{:.1}%", 100.0 * rate / peak));
+    let line = |name: &str, time: f64, flops: f64| {
+        let rate = flops / time;
+        let (billions, of_peak) =
+            if flops > 0.0 { (format!("{:.1}", rate / 1e9), of_peak(rate)) } else { Default::default() };
+        format!("{name:<22} {time:>9.3} {:>6.1}% {billions:>9} {of_peak:>8}", 100.0 * time / seconds)
+    };
+    let mut lines = vec![format!(
+        "{:<22} {:>9} {:>7} {:>9} {:>8}",
+        "operation", "seconds", "share", "GFLOP/s", "of peak"
+    )];
     let mut known = 0.0;
     for entry in &profile.entries {
         let time = entry.time.as_secs_f64();
         known += time;
-        let rate =
-            if entry.flops > 0 { format!("{:.1}", entry.flops as f64 / time / 1e9) } else { String::new() };
-        lines.push(format!("{:<22} {time:>9.3} {:>6.1}% {rate:>9}", entry.operation, 100.0 * time / seconds));
+        lines.push(line(entry.operation, time, entry.flops as f64));
     }
-    let rest = seconds - known;
-    lines.push(format!("{:<22} {rest:>9.3} {:>6.1}%", "between", 100.0 * rest / seconds));
+    lines.push(line("between", seconds - known, 0.0));
+    lines.push(line("all", seconds, useful(profile)));
+    if profile.threads > 0 {
+        let threads = profile.threads;
+        let idle = 1.0 - profile.busy.as_secs_f64() / (seconds * threads as f64);
+        lines.push(format!("idle: {:.1}% of the time of {threads} threads", 100.0 * idle));
+    }
+    if let Some(peak) = peak {
+        lines.push(format!("peak: {:.1} GFLOP/s, measured after the steps", peak / 1e9));
+    }
     lines.join("\n")
 }
 

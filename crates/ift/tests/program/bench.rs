@@ -46,7 +46,8 @@ fn a_profile_is_a_note() {
     folder.write("rows.jsonl", ROWS);
     let answer =
         folder.ift(&["bench", "--model", "base", "--rows", "rows.jsonl", "--steps", "1", "--profile"]);
-    for line in ["operation", "products", "attention", "head", "optimizer", "between"] {
+    for line in ["operation", "products", "attention", "head", "optimizer", "between", "all", "idle", "peak"]
+    {
         assert!(answer.stderr.lines().any(|l| l.starts_with(line)), "{line}: {}", answer.stderr);
     }
     assert_eq!(answer.json()["peer"], "ift");
