@@ -45,6 +45,11 @@ pub trait Backend: Send + Sync {
     /// Logits kept for a backward pass.
     type Logits: Send + Sync;
 
+    /// Bytes of a number of an activation.
+    const ACTIVATION_BYTES: usize;
+    /// Bytes of a number of a weight, with its compute copy. (One of an accumulator is an [`Backend::Element`].)
+    const WEIGHT_BYTES: usize;
+
     /// An activation of `len` numbers with unspecified (but initialised) contents, taken from a pool where possible.
     fn activation(&self, len: usize) -> Self::Activation;
     /// An activation holding `values`.

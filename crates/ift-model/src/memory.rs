@@ -1,111 +1,304 @@
-//! How much memory a step needs: the formulas, so that a plan can be made before anything is allocated.
+//! How much memory training needs: the formulas, so that a plan can be made before anything is allocated.
+//!
+//! Below, `P`, `C` and `T` are a micro-batch's prompt tokens, continuation tokens and targets ([`Batch`]); `hidden`,
+//! `intermediate`, `heads` are the model's; `q = heads·head_dim`, `kv = 2·kv_heads·head_dim`, `qkv = q + kv`; `a` and `e`
+//! are the bytes of a number of an activation and of an exact one ([`Numbers`]).
 
-use crate::Config;
 use crate::layout::Layout;
+use crate::{Config, Tensor};
+use ift_backend::Backend;
+use std::iter::Sum;
+
+/// Logits that the head holds at a time: rows, and entries of the vocabulary. These and the next two are facts of the CPU
+/// backend (`head.rs` and `product.rs` there).
+const LOGITS: (usize, usize) = (4096, 2048);
+/// Numbers of logits, at most, that are kept from the forward to the backward pass, in `f32`.
+const KEPT_LOGITS: usize = 64 << 20;
+/// Bytes, at most, that a product packs at once.
+const PACKED: usize = 16 << 20;
+/// Chunks, at most, that the backward pass of attention cuts the queries of a row into.
+const CHUNKS: usize = 8;
+/// Bytes, about, of the program itself: its code, its libraries' tables, the threads' scratch memory. Measured.
+const PROGRAM: usize = 16 << 20;
 
 /// Numbers in all weights.
 pub fn weight_count(config: &Config) -> usize {
     Layout::new(config).parameters.iter().map(|p| p.len).sum()
 }
 
-/// Numbers that a pass over one token keeps in one layer for its backward pass.
-///
-/// Everything kept: block input and middle `2·hidden`, queries and attention output `2·heads·head_dim`, keys and values
-/// `2·kv_heads·head_dim`, log-sum-exp `heads`, gate and up `2·intermediate`; and the raw projection
-/// `(heads + 2·kv_heads)·head_dim` where heads are normalised. With recompute: block input, keys and values.
-fn kept_per_token_and_layer(config: &Config, recompute: bool) -> usize {
-    let shape = config.attention(0);
-    if recompute {
-        return config.hidden + shape.kv_width();
+/// How many bytes a number takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// Of a weight, with its compute copy if it has one.
+    pub weight: usize,
+    /// Of a gradient, an optimizer state, a log-sum-exp.
+    pub exact: usize,
+    /// Of an activation.
+    pub activation: usize,
+}
+
+impl Numbers {
+    /// Those of a backend.
+    pub fn of<B: Backend>() -> Self {
+        Self { weight: B::WEIGHT_BYTES, exact: size_of::<B::Element>(), activation: B::ACTIVATION_BYTES }
     }
-    let raw = if config.head_norms { shape.qkv_width() } else { 0 };
-    2 * config.hidden + 2 * shape.q_width() + shape.kv_width() + shape.heads + 2 * config.intermediate + raw
 }
 
-/// Numbers that live at the widest moment of one block's backward pass, for one token, besides what is kept: the
-/// gradient of the hidden states, the gated product or the normed input, its gradient, and the gradient of gate and up.
-/// With recompute also one layer's inner activations.
-fn working_per_token(config: &Config, recompute: bool) -> usize {
-    let inner = if recompute {
-        kept_per_token_and_layer(config, false) - kept_per_token_and_layer(config, true)
-    } else {
-        0
-    };
-    3 * config.hidden + 3 * config.intermediate + inner
+/// The size of a micro-batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Tokens before the first target of their row; with methods of one pass all tokens.
+    pub prompts: usize,
+    /// Tokens from there on that are inputs; none with methods of one pass.
+    pub continuations: usize,
+    /// Targets.
+    pub targets: usize,
 }
 
-/// Bytes that training needs at most, about: weights, gradients and `states` optimizer states of every parameter, the
-/// activations of a micro-batch of `tokens` that are all scored (and, for methods of two passes, all continued), and the
-/// head's block of logits. `element` is the size of a number.
-pub fn training_bytes(
-    config: &Config,
-    element: usize,
-    states: usize,
-    tokens: usize,
-    two_passes: bool,
-    recompute: bool,
-) -> usize {
-    const LOGITS: usize = 32 << 20;
-    let past = if two_passes { tokens } else { 0 };
-    let numbers =
-        weight_count(config) * (2 + states) + activation_count(config, tokens, past, tokens, recompute);
-    numbers * element + LOGITS
+impl Sum for Batch {
+    fn sum<I: Iterator<Item = Self>>(batches: I) -> Self {
+        batches.fold(Self::default(), |a, b| Self {
+            prompts: a.prompts + b.prompts,
+            continuations: a.continuations + b.continuations,
+            targets: a.targets + b.targets,
+        })
+    }
 }
 
-/// Numbers kept and used by the backward pass of a micro-batch of `tokens`, of which `past_tokens` are continued by
-/// others (their keys and values collect a gradient in every layer). The head adds `4·hidden` for each scored token and
-/// a block of logits of bounded size.
-fn activation_count(
-    config: &Config,
-    tokens: usize,
-    past_tokens: usize,
-    scored: usize,
-    recompute: bool,
-) -> usize {
-    tokens
-        * (config.layers() * kept_per_token_and_layer(config, recompute)
-            + working_per_token(config, recompute))
-        + past_tokens * config.layers() * config.attention(0).kv_width()
-        + scored * 4 * config.hidden
+/// What a recipe says that changes how much is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Optimizer states of a number.
+    pub states: usize,
+    /// Whether blocks are computed again in the backward pass.
+    pub recompute: bool,
+    /// Whether the embedding table learns through the inputs; see [`crate::Model::gradients`].
+    pub input_embeddings: bool,
+}
+
+/// Bytes that training needs, by what they are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// All weights: [`Numbers::weight`] each.
+    pub weights: usize,
+    /// `e` for each weight that learns.
+    pub gradients: usize,
+    /// `e·states` for each weight that learns.
+    pub states: usize,
+    /// What the passes keep for the backward pass: for each token and layer
+    /// `a·(2·hidden + 2·q + kv + 2·intermediate) + e·heads`, and `a·qkv` more where heads are normalised; with recompute
+    /// `a·(hidden + kv)`. And for each token `a·hidden + e·head_dim`, the last hidden state and the rotary angles.
+    pub activations: usize,
+    /// Scoring the targets: `a·3·hidden·T`, sums `e·hidden·T`, and the logits in `f32`: all `T·vocabulary`, if these are
+    /// few enough to keep them, else a block of `T` times 2048 entries (`T` at most 4096 in a block and in the sums). And
+    /// a packed operand.
+    pub head: usize,
+    /// The widest moment of a block's backward pass; of the `n` tokens of a pass that see `keys` keys
+    /// `a·n·(3·intermediate + 2·hidden)` (MLP), `a·n·(2·q + kv) + e·kv·(1.5·keys + sums)` (attention, `sums` the keys that
+    /// each chunk of a row's queries sees, at most `8·past + 4.5·n`) or `a·n·(2·q + kv + qkv + 2·hidden)` (projections),
+    /// whichever is most. With recompute also what a layer keeps without it. And the prompts' gradient `a·hidden·P`, and a
+    /// packed operand, at most 16 MiB.
+    pub working: usize,
+    /// What continuations collect for their prompts: `e·kv` for each prompt token and layer.
+    pub past_gradients: usize,
+    /// The program itself, a constant; what the data takes is not counted.
+    pub program: usize,
+    /// Saving: the largest tensor twice, as exact numbers, while it is written.
+    pub saving: usize,
+}
+
+impl Need {
+    /// What all steps need at most. The head and the blocks' backward pass follow each other, so only the larger counts;
+    /// memory is not given back to the system before something is saved, so that adds up.
+    pub fn total(&self) -> usize {
+        self.step() + self.saving
+    }
+
+    /// The same without saving anything.
+    pub fn step(&self) -> usize {
+        let moment = self.head.max(self.working + self.past_gradients);
+        self.program + self.weights + self.gradients + self.states + self.activations + moment
+    }
+}
+
+/// The formulas for one model, backend and recipe.
+pub struct Formula<'a> {
+    config: &'a Config,
+    numbers: Numbers,
+    settings: Settings,
+    weights: usize,
+    learn: usize,
+    largest: usize,
+}
+
+impl<'a> Formula<'a> {
+    /// Counts the weights.
+    pub fn new(config: &'a Config, numbers: Numbers, settings: Settings) -> Self {
+        let layout = Layout::new(config);
+        let weights: usize = layout.parameters.iter().map(|p| p.len).sum();
+        let constant = !settings.input_embeddings && !config.tied;
+        let learn = weights - if constant { layout.parameters[layout.embedding].len } else { 0 };
+        let largest = layout.tensors().map(Tensor::len).max().unwrap_or(0);
+        Self { config, numbers, settings, weights, learn, largest }
+    }
+
+    /// What training needs whose most demanding micro-batch is `batch`.
+    pub fn need(&self, batch: Batch) -> Need {
+        let Numbers { weight, exact, activation } = self.numbers;
+        let Batch { prompts, continuations, targets } = batch;
+        let (layers, hidden) = (self.config.layers(), self.config.hidden);
+        let of_token = layers * self.kept() + activation * hidden + exact * self.config.head_dim;
+        // Tokens that nothing precedes, in chunks that see themselves and the chunks before.
+        let own_sums = |n: usize| n * (CHUNKS + 1) / 2;
+        let mut working = self.backward(prompts, prompts, own_sums(prompts));
+        let mut past_gradients = 0;
+        if continuations > 0 {
+            let (keys, sums) = (prompts + continuations, CHUNKS * prompts + own_sums(continuations));
+            let waiting = activation * hidden * prompts;
+            working = working.max(self.backward(continuations, keys, sums) + waiting);
+            past_gradients = exact * layers * prompts * self.config.attention(0).kv_width();
+        }
+        Need {
+            weights: weight * self.weights,
+            gradients: exact * self.learn,
+            states: exact * self.learn * self.settings.states,
+            activations: of_token * (prompts + continuations),
+            head: self.head(targets),
+            working,
+            past_gradients,
+            program: PROGRAM,
+            saving: 2 * exact * self.largest,
+        }
+    }
+
+    /// What a pass over one token keeps in one layer for its backward pass.
+    fn kept(&self) -> usize {
+        let outer = self.numbers.activation * (self.config.hidden + self.config.attention(0).kv_width());
+        if self.settings.recompute { outer } else { outer + self.inner() }
+    }
+
+    /// The part of it that recompute computes again.
+    fn inner(&self) -> usize {
+        let (config, shape) = (self.config, self.config.attention(0));
+        let raw = if config.head_norms { shape.qkv_width() } else { 0 };
+        let inner = config.hidden + 2 * shape.q_width() + 2 * config.intermediate + raw;
+        self.numbers.activation * inner + self.numbers.exact * shape.heads
+    }
+
+    /// The widest moment of a block's backward pass over `n` tokens, besides what is kept; see [`Need::working`].
+    fn backward(&self, n: usize, keys: usize, sums: usize) -> usize {
+        let Numbers { exact, activation, .. } = self.numbers;
+        let shape = self.config.attention(0);
+        let (q, kv, qkv) = (shape.q_width(), shape.kv_width(), shape.qkv_width());
+        let (hidden, intermediate) = (self.config.hidden, self.config.intermediate);
+        let mlp = activation * n * (3 * intermediate + 2 * hidden);
+        let attention = activation * n * (2 * q + kv) + exact * kv * (3 * keys / 2 + sums);
+        let projections = activation * n * (2 * q + kv + qkv + 2 * hidden);
+        let again = if self.settings.recompute { n * self.inner() } else { 0 };
+        let operand = (2 * intermediate * hidden).max(n * intermediate) * size_of::<f32>();
+        mlp.max(attention).max(projections) + again + operand.min(PACKED)
+    }
+
+    /// See [`Need::head`].
+    fn head(&self, targets: usize) -> usize {
+        let (vocabulary, hidden) = (self.config.vocabulary, self.config.hidden);
+        let (rows, block) = (targets.min(LOGITS.0), vocabulary.min(LOGITS.1));
+        let keeps = targets <= LOGITS.0 && targets * vocabulary <= KEPT_LOGITS;
+        let logits = rows * if keeps { vocabulary } else { block };
+        let operand = block.max(rows) * hidden * size_of::<f32>();
+        self.numbers.activation * 3 * targets * hidden
+            + self.numbers.exact * rows * hidden
+            + logits * size_of::<f32>()
+            + operand.min(PACKED)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Keep, Model, PastOf, Sequences, random};
-    use ift_backend::{NumberType, Reference};
+    use ift_backend::{CpuBf16, CpuF32, NumberType, Reference};
     use std::sync::Arc;
 
-    /// The formula against the buffers that a pass holds.
-    #[test]
-    fn a_pass_keeps_what_the_formula_says() {
+    fn config(family: &str) -> serde_json::Map<String, serde_json::Value> {
+        let config = serde_json::json!({"model_type": family, "vocab_size": 30, "hidden_size": 12,
+            "intermediate_size": 20, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
+            "head_dim": 6, "tie_word_embeddings": false});
+        config.as_object().unwrap().clone()
+    }
+
+    /// The formula against the buffers that a pass holds, whose lengths in numbers `len` and `exact_len` tell.
+    fn compare<B: Backend>(
+        backend: B,
+        len: fn(&B::Activation) -> usize,
+        exact_len: fn(&B::Accumulator) -> usize,
+    ) {
+        let numbers = Numbers::of::<B>();
+        let backend = Arc::new(backend);
         for family in ["llama", "qwen3"] {
             let folder = tempfile::tempdir().unwrap();
-            let config = serde_json::json!({"model_type": family, "vocab_size": 30, "hidden_size": 12,
-                "intermediate_size": 20, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
-                "head_dim": 6});
-            let config = config.as_object().unwrap().clone();
-            random::create(config, 0, NumberType::F32, folder.path()).unwrap();
-            let model = Model::load(folder.path(), Arc::new(Reference)).unwrap();
+            random::create(config(family), 0, NumberType::F32, folder.path()).unwrap();
+            let model = Model::load(folder.path(), Arc::clone(&backend)).unwrap();
             let mut sequences = Sequences::default();
             sequences.push(&[1, 2, 3, 4, 5, 6, 7]);
             for (keep, recompute) in [(Keep::Everything, false), (Keep::BlockInputs, true)] {
                 let pass = model.forward(&sequences, None, &PastOf::Nothing, keep);
-                let kept: usize = pass
-                    .layers
-                    .iter()
-                    .map(|layer| {
-                        let outer = [&layer.x, &layer.kv].into_iter().flatten().map(Vec::len).sum::<usize>();
-                        let inner = layer.inner.iter().map(|i| {
-                            let always = [&i.q, &i.attention, &i.lse, &i.middle, &i.gate_up];
-                            always.map(Vec::len).iter().sum::<usize>() + i.qkv.as_ref().map_or(0, Vec::len)
-                        });
-                        outer + inner.sum::<usize>()
-                    })
-                    .sum();
-                let formula = 7 * 3 * kept_per_token_and_layer(model.config(), recompute);
-                assert_eq!(kept, formula, "{family} {keep:?}");
+                let (mut activations, mut exact) = (len(&pass.hidden), exact_len(&pass.rotary));
+                for layer in &pass.layers {
+                    activations += [&layer.x, &layer.kv].into_iter().flatten().map(len).sum::<usize>();
+                    if let Some(i) = &layer.inner {
+                        let inner = [&i.q, &i.attention, &i.middle, &i.gate_up];
+                        activations += inner.into_iter().chain(&i.qkv).map(len).sum::<usize>();
+                        exact += exact_len(&i.lse);
+                    }
+                }
+                let settings = Settings { states: 1, recompute, input_embeddings: true };
+                let batch = Batch { prompts: 7, continuations: 0, targets: 1 };
+                let formula = Formula::new(model.config(), numbers, settings);
+                let need = formula.need(batch);
+                let held = activations * numbers.activation + exact * numbers.exact;
+                assert_eq!(held, need.activations, "{family} {keep:?}");
+                let collected = model.past_gradient(&pass).layers.iter().map(exact_len).sum::<usize>();
+                let continued = formula.need(Batch { continuations: 1, ..batch });
+                assert_eq!((need.past_gradients, continued.past_gradients), (0, collected * numbers.exact));
+            }
+            for input_embeddings in [false, true] {
+                let gradients = model.gradients(input_embeddings);
+                let held =
+                    gradients.accumulators.iter().flatten().map(exact_len).sum::<usize>() * numbers.exact;
+                let settings = Settings { states: 2, recompute: false, input_embeddings };
+                let need = Formula::new(model.config(), numbers, settings).need(Batch::default());
+                assert_eq!((need.gradients, need.states), (held, 2 * held), "{family}");
             }
         }
+    }
+
+    #[test]
+    fn a_pass_keeps_what_the_formula_says() {
+        compare(Reference, Vec::len, Vec::len);
+        compare(CpuF32::new(1), |x| x.len(), |x| x.len());
+        compare(CpuBf16::new(1), |x| x.len(), |x| x.len());
+    }
+
+    #[test]
+    fn bytes_of_a_number() {
+        assert_eq!(Numbers::of::<CpuF32>(), Numbers { weight: 4, exact: 4, activation: 4 });
+        assert_eq!(Numbers::of::<CpuBf16>(), Numbers { weight: 6, exact: 4, activation: 2 });
+        assert_eq!(Numbers::of::<Reference>(), Numbers { weight: 8, exact: 8, activation: 8 });
+    }
+
+    /// Logits are kept as long as they are few; then a block of them is held, however many targets there are.
+    #[test]
+    fn the_head_is_bounded() {
+        let config = Config::from_json(config("llama"), std::path::Path::new("config.json")).unwrap();
+        let config = Config { vocabulary: 100_000, ..config };
+        let settings = Settings { states: 0, recompute: false, input_embeddings: true };
+        let logits = |targets: usize| {
+            let per_target = 4 * 4 * config.hidden;
+            Formula::new(&config, Numbers::of::<CpuF32>(), settings).head(targets) - targets * per_target
+        };
+        assert_eq!(logits(600), 4 * (600 * 100_000 + 2048 * config.hidden));
+        assert_eq!(logits(700), 4 * (700 * 2048 + 2048 * config.hidden));
+        assert!(logits(100_000) <= (32 << 20) + PACKED);
     }
 }

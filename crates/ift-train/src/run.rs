@@ -16,7 +16,7 @@ use crate::observer::{Observer, Phase, Progress, Start};
 use crate::output::RunFolder;
 use crate::{
     Data, Learner, Plan, Precision, Recipe, StepContext, StepMetrics, Sums, TrainError, durable, evaluate,
-    metrics, samples,
+    metrics, micro_batch, samples,
 };
 
 /// How to start.
@@ -278,16 +278,30 @@ impl<'a, B: Backend> Run<'a, B> {
         }
     }
 
-    /// Bytes that the run needs at most, about.
+    /// Bytes that the run needs at most, about: those of the most demanding micro-batch of its first epoch.
     fn memory(&self) -> usize {
         let (table, rows) = (&self.recipe.train, &self.data.train.rows);
-        let longest = rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0);
-        let all: usize = rows.iter().map(|row| row.tokens.len()).sum();
-        let tokens = table.micro_batch_tokens.max(longest).min(all);
-        let states = self.recipe.optimizer.state_names().len();
-        let two_passes = self.recipe.method.look_ahead().is_some();
         let config = self.learner.model().config();
-        memory::training_bytes(config, size_of::<B::Element>(), states, tokens, two_passes, table.recompute)
+        let numbers = memory::Numbers::of::<B>();
+        let settings = memory::Settings {
+            states: self.recipe.optimizer.state_names().len(),
+            recompute: table.recompute,
+            input_embeddings: self.recipe.method.trains_input_embeddings(),
+        };
+        let split = self.recipe.method.look_ahead().is_some();
+        let sizes: Vec<memory::Batch> = rows.iter().map(|row| size_of_row(row, split)).collect();
+        let mut plan = Plan::new(rows.len(), table);
+        let formula = memory::Formula::new(config, numbers, settings);
+        let mut most = 0;
+        for step in 0..plan.steps().min(plan.steps_per_epoch()) {
+            let order = plan.rows_of(step);
+            let of_step: Vec<&Row> = order.iter().map(|&i| &rows[i]).collect();
+            for part in micro_batch::runs(&of_step, table.micro_batch_tokens) {
+                let batch = order[part].iter().map(|&i| sizes[i]).sum();
+                most = most.max(formula.need(batch).total());
+            }
+        }
+        most
     }
 
     /// One optimizer step, counted from 0: forward and backward over its rows, clipping, update.
@@ -382,6 +396,19 @@ impl<'a, B: Backend> Run<'a, B> {
         })?;
         Ok(path)
     }
+}
+
+/// What a row adds to a micro-batch; with `split` it is cut before its first target.
+fn size_of_row(row: &Row, split: bool) -> memory::Batch {
+    let is_target = |&t: &usize| row.targets.get(t) == Some(&true);
+    let (Some(first), Some(last)) =
+        ((1..row.tokens.len()).find(is_target), (1..row.tokens.len()).rfind(is_target))
+    else {
+        return memory::Batch::default();
+    };
+    let prompts = if split { first } else { last };
+    let targets = row.targets[first..=last].iter().filter(|target| **target).count();
+    memory::Batch { prompts, continuations: last - prompts, targets }
 }
 
 /// How fast this process steps.

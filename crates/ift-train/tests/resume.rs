@@ -86,20 +86,22 @@ fn killed_and_resumed_equals_uninterrupted() {
 
 #[test]
 fn stopped_and_resumed_equals_uninterrupted() {
-    let tiny = Tiny::new();
-    let lines = format!("{SIX_STEPS}{}", OPTIMIZERS[0]);
-    let (whole, cut) = (tiny.recipe("whole", &lines), tiny.recipe("cut", &lines));
-    run(&whole, false).unwrap();
-    let stop = AtomicBool::new(false);
-    let stopped = train(&cut, &RunOptions::default(), &stop, &mut StopsAfter(4, &stop)).unwrap();
-    let checkpoint = cut.output.dir.join("checkpoints/step-4");
-    assert_eq!(stopped, Outcome::Stopped { step: 4, steps: 6, checkpoint: Some(checkpoint.clone()) });
-    assert!(checkpoint.join("tokenizer.json").exists() && checkpoint.join("config.json").exists());
-    run(&cut, true).unwrap();
-    assert_same_run(&whole.output.dir, &cut.output.dir);
-    // Resuming a finished run changes nothing.
-    run(&cut, true).unwrap();
-    assert_same_run(&whole.output.dir, &cut.output.dir);
+    for precision in ["f64", "f32", "bf16"] {
+        let tiny = Tiny::new();
+        let lines = format!("{SIX_STEPS}{}", OPTIMIZERS[0]).replace("'f64'", &format!("'{precision}'"));
+        let (whole, cut) = (tiny.recipe("whole", &lines), tiny.recipe("cut", &lines));
+        run(&whole, false).unwrap();
+        let stop = AtomicBool::new(false);
+        let stopped = train(&cut, &RunOptions::default(), &stop, &mut StopsAfter(4, &stop)).unwrap();
+        let checkpoint = cut.output.dir.join("checkpoints/step-4");
+        assert_eq!(stopped, Outcome::Stopped { step: 4, steps: 6, checkpoint: Some(checkpoint.clone()) });
+        assert!(checkpoint.join("tokenizer.json").exists() && checkpoint.join("config.json").exists());
+        run(&cut, true).unwrap();
+        assert_same_run(&whole.output.dir, &cut.output.dir);
+        // Resuming a finished run changes nothing.
+        run(&cut, true).unwrap();
+        assert_same_run(&whole.output.dir, &cut.output.dir);
+    }
 }
 
 #[test]

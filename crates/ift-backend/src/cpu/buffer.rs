@@ -29,9 +29,7 @@ impl Chunk {
     fn new(bytes: usize) -> Self {
         let map = |bytes| MmapOptions::new().len(bytes).map_anon();
         let Ok(map) = map(bytes.max(CHUNK)).or_else(|_| map(bytes)) else {
-            handle_alloc_error(
-                Layout::new::<u8>().repeat(bytes).map_or(Layout::new::<u8>(), |(layout, _)| layout),
-            )
+            handle_alloc_error(Layout::from_size_align(bytes, LINE).unwrap_or(Layout::new::<u8>()))
         };
         // A step walks through gigabytes, and the processor's table of small pages covers a few megabytes. This is a wish: where
         // the system does not grant it, pages are small.

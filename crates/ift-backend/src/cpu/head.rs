@@ -20,6 +20,9 @@ const KEPT: usize = 64 << 20;
 /// Rows of a block of logits that one task takes.
 const TASK: usize = 8;
 
+/// Logits kept for the backward pass, by block of the vocabulary.
+pub(super) type Kept = Vec<Buffer<f32>>;
+
 /// What is known of a row after some blocks.
 #[derive(Clone)]
 struct Row {
@@ -144,7 +147,8 @@ impl<N: Number> Cpu<N> {
         self.linear_product(n, width, size, x, weight, None, Out::Set, logits);
     }
 
-    /// The scores; and with `keep` the logits, if they fit the budget: `[n, size]` for each block of the vocabulary.
+    /// The scores; and with `keep` the logits, if they fit the budget: `[n, size]` for each block of the vocabulary, each a
+    /// buffer of its own, which finds room where one of all would not.
     pub(super) fn head_scores(
         &self,
         width: usize,
@@ -154,19 +158,25 @@ impl<N: Number> Cpu<N> {
         targets: &[u32],
         choice: &Choice,
         keep: bool,
-    ) -> (HeadScores, Option<Buffer<f32>>) {
+    ) -> (HeadScores, Option<Kept>) {
         let wanted = wanted(choice).min(vocabulary);
         let choice = &if let Choice::TopK(_) = choice { Choice::TopK(wanted) } else { *choice };
         let mut rows: Vec<Row> = targets.iter().map(|&target| Row::new(target, wanted)).collect();
         let keep = keep && rows.len() <= ROWS && rows.len() * vocabulary <= KEPT;
-        let size = if keep { vocabulary } else { BLOCK.min(vocabulary) };
-        let mut logits = self.pool.take(rows.len().min(ROWS) * size);
+        let mut kept = Vec::new();
+        let most = rows.len().min(ROWS) * BLOCK.min(vocabulary);
+        let mut block = self.pool.take(if keep { 0 } else { most });
         for (part, rows) in rows.chunks_mut(ROWS).enumerate() {
             let x = &x[part * ROWS * width..];
             for (first, size) in blocks(vocabulary) {
-                let start = if keep { rows.len() * first } else { 0 };
-                let logits = &mut logits[start..start + rows.len() * size];
+                let logits = if keep {
+                    kept.push(self.pool.take(rows.len() * size));
+                    kept.last_mut().unwrap_or(&mut block)
+                } else {
+                    &mut block
+                };
                 self.logits_block(rows.len(), width, x, weight, first, size, logits);
+                let logits = &logits[..rows.len() * size];
                 self.threads.split(rows.len().div_ceil(TASK), Cut(rows, TASK), |task, rows| {
                     for (i, row) in rows.iter_mut().enumerate() {
                         let at = task * TASK + i;
@@ -191,7 +201,7 @@ impl<N: Number> Cpu<N> {
                 scores.choices.push(row.best.last().map_or(0, |best| best.1));
             }
         }
-        (scores, keep.then_some(logits))
+        (scores, keep.then_some(kept))
     }
 
     pub(super) fn head_gradients(
@@ -202,7 +212,7 @@ impl<N: Number> Cpu<N> {
         weight: &[N],
         targets: &[u32],
         log_normalizers: &[f64],
-        mut kept: Option<Buffer<f32>>,
+        mut kept: Option<Kept>,
         d_log_probs: &[f64],
         d_x: &mut [N],
         mut d_weight: Option<&mut [f32]>,
@@ -216,13 +226,14 @@ impl<N: Number> Cpu<N> {
         for (part, targets) in targets.chunks(ROWS).enumerate() {
             let (n, start) = (targets.len(), part * ROWS);
             let x = &x[start * width..(start + n) * width];
-            for (first, size) in blocks(vocabulary) {
-                let g = if let Some(kept) = &mut kept {
-                    &mut kept[n * first..n * (first + size)]
+            for (i, (first, size)) in blocks(vocabulary).enumerate() {
+                let g = if let Some(kept) = kept.as_mut().and_then(|kept| kept.get_mut(i)) {
+                    kept
                 } else {
                     self.logits_block(n, width, x, weight, first, size, &mut block);
-                    &mut block[..n * size]
+                    &mut block
                 };
+                let g = &mut g[..n * size];
                 self.threads.rows(n, size, Cut(&mut *g, size), |rows, g| {
                     for (row, g) in rows.zip(g.chunks_exact_mut(size)) {
                         let target = (targets[row] as usize).checked_sub(first);

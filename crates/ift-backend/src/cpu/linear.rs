@@ -44,7 +44,7 @@ impl<N: Number> Cpu<N> {
         }
         let block = (TASK / inputs.max(1)).clamp(1, outputs);
         let out = Shared::new(out);
-        self.threads.each(outputs.div_ceil(block), |task| {
+        self.threads.each_of(2 * n * inputs * outputs, outputs.div_ceil(block), |task| {
             let (first, last) = (task * block, outputs.min((task + 1) * block));
             // A few rows of the weight at a time, so that the next token finds them in the cache.
             for first in (first..last).step_by(8) {

@@ -160,7 +160,10 @@ impl<N: Number> Backend for Cpu<N> {
     type Activation = Buffer<N>;
     type Weight = Weight<N>;
     type Accumulator = Buffer<f32>;
-    type Logits = Buffer<f32>;
+    type Logits = Vec<Buffer<f32>>;
+
+    const ACTIVATION_BYTES: usize = size_of::<N>();
+    const WEIGHT_BYTES: usize = size_of::<f32>() + if N::EXACT { 0 } else { size_of::<N>() };
 
     fn activation(&self, len: usize) -> Buffer<N> {
         self.pool.take(len)
@@ -465,7 +468,7 @@ impl<N: Number> Backend for Cpu<N> {
         targets: &[u32],
         choice: Choice,
         keep: bool,
-    ) -> (HeadScores, Option<Buffer<f32>>) {
+    ) -> (HeadScores, Option<Vec<Buffer<f32>>>) {
         let _timer = self.meter.start(Kind::Head, 2 * (targets.len() * width * vocabulary) as u64);
         self.head_scores(width, vocabulary, x, weight.operand(), targets, &choice, keep)
     }
@@ -478,7 +481,7 @@ impl<N: Number> Backend for Cpu<N> {
         weight: &Weight<N>,
         targets: &[u32],
         log_normalizers: &[f64],
-        logits: Option<Buffer<f32>>,
+        logits: Option<Vec<Buffer<f32>>>,
         d_log_probs: &[f64],
         d_x: &mut Buffer<N>,
         d_weight: Option<&mut Buffer<f32>>,

@@ -24,16 +24,21 @@ const TIME: Duration = Duration::from_millis(200);
 unsafe fn multiply_add<S: Simd, F: Words>(rounds: usize) -> f32 {
     // SAFETY: the instructions are there by contract; the array holds a vector.
     unsafe {
-        let (factor, mut sums) = (S::splat(black_box(0.999)), [S::splat(black_box(1e-3)); SUMS]);
+        let factor = S::splat(black_box(0.999));
+        // Each begins elsewhere: equal ones would be computed once.
+        let mut sums: [S::Vector; SUMS] = std::array::from_fn(|i| S::splat(black_box(i as f32)));
         for _ in 0..rounds {
             for sum in &mut sums {
                 *sum = F::multiply_add::<S>(factor, factor, *sum);
             }
         }
-        let mut numbers = [0.0f32; 16];
+        // All are used: one that is not would not be computed.
+        let mut total = S::zero();
         for sum in sums {
-            S::store(numbers.as_mut_ptr(), sum);
+            total = S::add(total, sum);
         }
+        let mut numbers = [0.0f32; 16];
+        S::store(numbers.as_mut_ptr(), total);
         numbers[0]
     }
 }

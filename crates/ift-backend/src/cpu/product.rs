@@ -244,7 +244,7 @@ impl<N: Number> Cpu<N> {
             let packed = self.pack::<F, C>(product, columns.clone(), tile_columns);
             let row_panels = m.div_ceil(tile_rows);
             let (row_parts, column_parts) = self.split(row_panels, panels.len(), BLOCK_ROWS / tile_rows);
-            self.threads.each(row_parts * column_parts, |task| {
+            self.threads.each_of(product.flops() as usize, row_parts * column_parts, |task| {
                 let rows = share(row_panels, row_parts, task / column_parts);
                 let rows = rows.start * tile_rows..m.min(rows.end * tile_rows);
                 let part = share(panels.len(), column_parts, task % column_parts);
@@ -281,7 +281,8 @@ impl<N: Number> Cpu<N> {
         let mut packed = self.pool.take(panels * tile * words);
         let shared = Shared::new(&mut packed);
         let groups = panels.div_ceil(PANELS);
-        self.threads.each(if k == 0 { 0 } else { cuts * groups }, |task| {
+        let tasks = if k == 0 { 0 } else { cuts * groups };
+        self.threads.each_of(product.flops() as usize, tasks, |task| {
             let (cut, group) = (task / groups, task % groups);
             let words = share(words, cuts, cut);
             let steps = steps_of::<N, F>(&words, k);

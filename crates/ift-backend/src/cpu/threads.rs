@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 /// Below this many numbers an elementwise operation is done by the caller: waking a thread would take longer.
 const SMALL: usize = 16_384;
+/// Up to so many floating point operations a product is done by the caller, for the same reason.
+const LITTLE: usize = 1 << 19;
 /// About how many numbers an elementwise task touches.
 const TASK: usize = 8_192;
 
@@ -37,8 +39,14 @@ impl Threads {
 
     /// Runs `task(0..tasks)`, each once, in any order, on any thread.
     pub(super) fn each(&self, tasks: usize, task: impl Fn(usize) + Sync) {
+        self.each_of(usize::MAX, tasks, task);
+    }
+
+    /// As [`Threads::each`]; `work` is how many floating point operations all tasks are together. If that is little, the
+    /// caller does them.
+    pub(super) fn each_of(&self, work: usize, tasks: usize, task: impl Fn(usize) + Sync) {
         let next = AtomicUsize::new(0);
-        let work = || {
+        let take_tasks = || {
             let start = Instant::now();
             loop {
                 let i = next.fetch_add(1, Ordering::Relaxed);
@@ -50,8 +58,8 @@ impl Threads {
             self.busy.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
         };
         match &self.pool {
-            Some(pool) if tasks > 1 => drop(pool.broadcast(|_| work())),
-            _ => work(),
+            Some(pool) if tasks > 1 && work > LITTLE => drop(pool.broadcast(|_| take_tasks())),
+            _ => take_tasks(),
         }
     }
 

@@ -56,6 +56,9 @@ impl Backend for Reference {
     /// It never keeps any.
     type Logits = ();
 
+    const ACTIVATION_BYTES: usize = size_of::<f64>();
+    const WEIGHT_BYTES: usize = size_of::<f64>();
+
     fn activation(&self, len: usize) -> Vec<f64> {
         // Contents are unspecified by contract: NaN makes a read before a write visible.
         vec![f64::NAN; len]
