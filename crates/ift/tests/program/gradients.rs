@@ -151,7 +151,7 @@ fn what_cannot_be_computed_is_refused() {
         (["--set", "method.lamda=0.3"], "did you mean `lambda`?"),
         (["--set", "method.lambda=3"], "at least 0 and at most 1"),
         (["--set", "method.k=3"], "`look_ahead = \"topk\"`"),
-        (["--precision", "f16"], "possible values: f32, f64"),
+        (["--precision", "f16"], "possible values: f32, bf16, f64"),
     ] {
         let said =
             folder.ift(&[&["gradients", "--model", "base", "--rows", "rows.jsonl"], &more[..]].concat());
