@@ -4,7 +4,7 @@
 
 use super::instructions::kernel;
 use super::math::{exp, max, sum_exp};
-use super::number::{Number, round_all, round_in_place};
+use super::number::{Number, round_in_place};
 use super::pack::Matrix;
 use super::product::Product;
 use super::threads::Cut;
@@ -123,12 +123,6 @@ kernel! {
 /// The blocks of the vocabulary: `(first entry, entries)`.
 fn blocks(vocabulary: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..vocabulary).step_by(BLOCK).map(move |first| (first, BLOCK.min(vocabulary - first)))
-}
-
-kernel! {
-    fn rounded<S, N: Number>(from: &[f32], to: &mut [N]) {
-        round_all(from, to);
-    }
 }
 
 impl<N: Number> Cpu<N> {
@@ -266,10 +260,7 @@ impl<N: Number> Cpu<N> {
                     self.multiply(&to_weight, &mut d_weight[entries]);
                 }
             }
-            let d_x = &mut d_x[start * width..(start + n) * width];
-            self.threads.rows(n, 2 * width, Cut(d_x, width), |rows, d_x| {
-                rounded(self.set, &sums[rows.start * width..rows.end * width], d_x);
-            });
+            self.round_numbers(&sums, &mut d_x[start * width..(start + n) * width]);
         }
     }
 }

@@ -193,13 +193,13 @@ impl<N: Number> Backend for Cpu<N> {
             rest = tail;
         }
         let mut copy = self.pool.take(if N::EXACT { 0 } else { len });
-        self.copy_numbers(&exact, &mut copy);
+        self.round_numbers(&exact, &mut copy);
         Weight { exact, copy }
     }
 
     fn write_weight(&self, weight: &mut Weight<N>, values: &[f32]) {
         weight.exact.copy_from_slice(values);
-        self.copy_numbers(&weight.exact, &mut weight.copy);
+        self.round_numbers(&weight.exact, &mut weight.copy);
     }
 
     fn read_weight(&self, weight: &Weight<N>, range: Range<usize>) -> Vec<f32> {

@@ -110,10 +110,9 @@ impl<N: Number> Cpu<N> {
         });
     }
 
-    /// `copy[i] = weight[i]`, rounded.
-    pub(super) fn copy_numbers(&self, weight: &[f32], copy: &mut [N]) {
-        self.threads
-            .rows(copy.len(), 2, Cut(copy, 1), |range, copy| round_copy(self.set, &weight[range], copy));
+    /// `to[i] = from[i]`, rounded.
+    pub(super) fn round_numbers(&self, from: &[f32], to: &mut [N]) {
+        self.threads.rows(to.len(), 2, Cut(to, 1), |range, to| round_copy(self.set, &from[range], to));
     }
 
     pub(super) fn squares(&self, x: &[f32]) -> f64 {
