@@ -11,23 +11,24 @@
 //! The gradient flows through all three unless `detach_weights` is set. Everything is linear in the number of
 //! targets: the backward pass of a decayed sum is the decayed sum in the other direction.
 
-mod lambda;
 mod norm;
 mod propagation;
 mod settings;
 
-pub use settings::{Formula, Ift, LambdaSchedule, LookAheadKind, Minimum, Norm, Side, Source};
+pub use settings::{Formula, Ift, LookAheadKind, Minimum, Norm, Side, Source};
 
 use crate::{
-    method::Coupling,
-    row::{RowLoss, RowScores},
+    error::MethodError,
+    method::{Coupling, LookAhead},
+    objective::Objective,
+    row::{Reduction, RowLoss, RowScores},
 };
 use norm::Weighing;
 use propagation::{decays, propagate, smallest_positive};
 
-impl Ift {
+impl Objective for Ift {
     /// `sum = Σ W[t]·l[t]` (over `n` under [`crate::Reduction::Sequence`]) of each row.
-    pub(crate) fn losses(&self, rows: &[RowScores]) -> Vec<RowLoss> {
+    fn losses(&self, rows: &[RowScores], _: f64) -> Vec<RowLoss> {
         let together = match self.coupling() {
             Coupling::Row => 1,
             Coupling::Batch => rows.len().max(1),
@@ -35,6 +36,38 @@ impl Ift {
         rows.chunks(together).flat_map(|rows| self.coupled_losses(rows)).collect()
     }
 
+    fn reduction(&self) -> Reduction {
+        self.reduction
+    }
+
+    /// Rows know each other only through the batch's smallest relation. That of `mask` is 1 in every row (its
+    /// first target's), so sharing it couples nothing.
+    fn coupling(&self) -> Coupling {
+        let shares = self.inverts()
+            && self.minimum == Minimum::Batch
+            && self.source != Source::Mask
+            && self.gamma != 0.0;
+        if shares { Coupling::Batch } else { Coupling::Row }
+    }
+
+    fn look_ahead(&self) -> Option<LookAhead> {
+        Some(self.first_pass())
+    }
+
+    fn lambda_at(&self, step: u64, warmup_steps: u64, seed: u64) -> f64 {
+        self.residual().at(step, warmup_steps, seed)
+    }
+
+    fn trains_input_embeddings(&self) -> bool {
+        false
+    }
+
+    fn validate(&self) -> Result<(), MethodError> {
+        self.validate_settings()
+    }
+}
+
+impl Ift {
     /// Losses of rows that share a smallest relation, where the side has one.
     fn coupled_losses(&self, rows: &[RowScores]) -> Vec<RowLoss> {
         let losses: Vec<_> = rows.iter().map(RowScores::token_losses).collect();
@@ -117,16 +150,6 @@ impl Ift {
             && self.gamma != 0.0
             && self.formula == Formula::Code
             && self.source != Source::Mask
-    }
-
-    /// Rows know each other only through the batch's smallest relation. That of `mask` is 1 in every row (its
-    /// first target's), so sharing it couples nothing.
-    pub(crate) fn coupling(&self) -> Coupling {
-        let shares = self.inverts()
-            && self.minimum == Minimum::Batch
-            && self.source != Source::Mask
-            && self.gamma != 0.0;
-        if shares { Coupling::Batch } else { Coupling::Row }
     }
 }
 

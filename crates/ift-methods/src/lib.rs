@@ -9,17 +9,33 @@
 //! and divides once. Splitting a batch therefore never changes a gradient, as long as rows that a method
 //! couples ([`Coupling::Batch`]) are given together.
 //!
-//! [`Method`] is the recipe's `[method]` table and the entry point; each method has a module of its own:
-//! `likelihood` holds `lm` and `sft`, `ift` holds Intuitive Fine-Tuning (arXiv 2405.11870).
+//! Some losses know more than the log-probabilities of the targets ([`Method::needs`]): those of a reference model,
+//! a divergence from it over the whole vocabulary at each target, an entropy. They are given in [`RowScores`] too;
+//! where the loss has a gradient through the divergence, `d loss / d divergence[t]` is returned beside the other.
+//!
+//! [`Method`] is the recipe's `[method]` table and the entry point; the methods stand by family: `likelihood` holds
+//! `lm` and `sft`, `ift` Intuitive Fine-Tuning (arXiv 2405.11870), `pairs` the methods that compare answers,
+//! `siblings` those that like IFT learn from demonstrations alone.
 
+mod checks;
 mod error;
 mod ift;
+mod lambda;
 mod likelihood;
 mod method;
+mod needs;
+mod objective;
+mod pairs;
 mod row;
+mod siblings;
+mod stable;
 
 pub use error::MethodError;
-pub use ift::{Formula, Ift, LambdaSchedule, LookAheadKind, Minimum, Norm, Side, Source};
+pub use ift::{Formula, Ift, LookAheadKind, Minimum, Norm, Side, Source};
+pub use lambda::LambdaSchedule;
 pub use likelihood::{Lm, Sft};
 pub use method::{Coupling, LookAhead, Method};
+pub use needs::{Divergence, Needs, Rows};
+pub use pairs::{Dpo, Ipo, Kto, Orpo, Simpo, Tdpo1, Tdpo2};
 pub use row::{Reduction, RowLoss, RowScores};
+pub use siblings::{Asft, Dft, Eaft, IwSft, Level, Psft, ScheduledSampling};

@@ -6,7 +6,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::row::{Reduction, RowLoss, RowScores};
+use crate::{
+    objective::Objective,
+    row::{Reduction, RowLoss, RowScores},
+};
 
 /// Plain next-token training on text, every token a target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -36,9 +39,27 @@ impl Default for Sft {
     }
 }
 
+impl Objective for Lm {
+    fn losses(&self, rows: &[RowScores], _: f64) -> Vec<RowLoss> {
+        losses(rows, self.reduction)
+    }
+
+    fn reduction(&self) -> Reduction {
+        self.reduction
+    }
+}
+
+impl Objective for Sft {
+    fn losses(&self, rows: &[RowScores], _: f64) -> Vec<RowLoss> {
+        losses(rows, self.reduction)
+    }
+
+    fn reduction(&self) -> Reduction {
+        self.reduction
+    }
+}
+
 /// Negative log-likelihood of each row, every weight 1.
 pub(crate) fn losses(rows: &[RowScores], reduction: Reduction) -> Vec<RowLoss> {
-    rows.iter()
-        .map(|row| RowLoss::weighted(&row.token_losses(), vec![1.0; row.logps.len()], reduction))
-        .collect()
+    rows.iter().map(|row| RowLoss::unweighted(row, reduction)).collect()
 }

@@ -26,9 +26,9 @@ impl Rows {
 
     fn losses(&self, method: &Method) -> Vec<RowLoss> {
         let rows: Vec<_> = (self.logps.iter().zip(&self.positions))
-            .map(|(logps, positions)| RowScores { logps, positions })
+            .map(|(logps, positions)| RowScores { logps, positions, ..RowScores::default() })
             .collect();
-        method.losses(&rows)
+        method.losses(&rows, 0.0)
     }
 
     /// Largest difference between a padded matrix and rows of targets, over the largest entry of each row.

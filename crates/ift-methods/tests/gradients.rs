@@ -1,4 +1,4 @@
-//! Every variant's gradient against central differences, and against the closed form of the default.
+//! Every variant of IFT's gradient against central differences, and against the closed form of the default.
 
 use ift_methods::{Formula, Ift, Method, Minimum, Norm, Reduction, RowLoss, RowScores, Side, Source};
 
@@ -42,9 +42,12 @@ fn variants() -> Vec<Ift> {
 }
 
 fn losses(method: &Method, logps: &[Vec<f64>]) -> Vec<RowLoss> {
-    let rows: Vec<_> =
-        logps.iter().zip(ROWS).map(|(logps, (_, positions))| RowScores { logps, positions }).collect();
-    method.losses(&rows)
+    let rows: Vec<_> = logps
+        .iter()
+        .zip(ROWS)
+        .map(|(logps, (_, positions))| RowScores { logps, positions, ..RowScores::default() })
+        .collect();
+    method.losses(&rows, 0.0)
 }
 
 #[test]
@@ -88,7 +91,7 @@ fn the_default_is_the_closed_form() {
     // L = Σ l·C/ΣC and dL/dl[n] = (C[n] + Σ_{m≤n} γ^(n-m)·(l[m]-L))/ΣC.
     let (logps, positions) = ROWS[0];
     let method = Method::Ift(Ift { reduction: Reduction::Sequence, ..Ift::default() });
-    let loss = &method.losses(&[RowScores { logps, positions }])[0];
+    let loss = &method.losses(&[RowScores { logps, positions, ..RowScores::default() }], 0.0)[0];
     let distance = |from: usize, to: usize| 0.95_f64.powi((positions[to] - positions[from]) as i32);
     let c: Vec<f64> = (0..5).map(|n| (n..5).map(|later| -logps[later] * distance(n, later)).sum()).collect();
     let total: f64 = c.iter().sum();
@@ -107,7 +110,7 @@ fn differentiated_weights_push_some_targets_down() {
     let (logps, positions) = (&[-0.01, -0.01, -0.01, -6.0, -0.01], &[1, 2, 3, 4, 5]);
     let pushed = |detach_weights| {
         let method = Method::Ift(Ift { detach_weights, ..Ift::default() });
-        let loss = method.losses(&[RowScores { logps, positions }]).remove(0);
+        let loss = method.losses(&[RowScores { logps, positions, ..RowScores::default() }], 0.0).remove(0);
         (loss.targets_pushed_down(), loss.gradient[4] > 0.0)
     };
     assert_eq!(pushed(false), (1, true));
@@ -119,8 +122,8 @@ fn rows_that_share_the_smallest_relation_share_its_slope() {
     let method = Method::Ift(Ift { side: Side::Right, ..Ift::default() });
     let losses = |first: f64| {
         let (logps, positions) = ([first, -2.1, -0.9], [3, 4, 6]);
-        let row = RowScores { logps: &logps, positions: &positions };
-        method.losses(&[row, row])
+        let row = RowScores { logps: &logps, positions: &positions, ..RowScores::default() };
+        method.losses(&[row, row], 0.0)
     };
     // Twins move together: what they do to the sum is what both gradients say.
     let h = 1e-4;

@@ -1,4 +1,4 @@
-//! What holds for any rows: splitting, order, scale, sums, and the edges.
+//! What holds for likelihoods and IFT on any rows: splitting, order, scale, sums, and the edges.
 
 use ift_methods::{
     Coupling, Formula, Ift, Lm, Method, Minimum, Norm, Reduction, RowLoss, RowScores, Sft, Side, Source,
@@ -12,7 +12,13 @@ struct Row {
 }
 
 fn scores(rows: &[Row]) -> Vec<RowScores<'_>> {
-    rows.iter().map(|row| RowScores { logps: &row.logps, positions: &row.positions }).collect()
+    rows.iter()
+        .map(|row| RowScores { logps: &row.logps, positions: &row.positions, ..RowScores::default() })
+        .collect()
+}
+
+fn one_row(method: &Method, logps: &[f64], positions: &[usize]) -> RowLoss {
+    method.losses(&[RowScores { logps, positions, ..RowScores::default() }], 0.0).remove(0)
 }
 
 fn rows() -> impl Strategy<Value = Vec<Row>> {
@@ -69,7 +75,7 @@ proptest! {
 
     #[test]
     fn weights_sum_to_the_targets_and_all_is_finite(method in method(), rows in rows()) {
-        for (loss, row) in method.losses(&scores(&rows)).iter().zip(&rows) {
+        for (loss, row) in method.losses(&scores(&rows), 0.0).iter().zip(&rows) {
             let targets = row.logps.len();
             let count = match method.reduction() {
                 Reduction::Sequence => f64::from(u8::from(targets > 0)),
@@ -89,15 +95,15 @@ proptest! {
 
     #[test]
     fn splitting_and_order_change_nothing(method in method(), rows in rows(), cut in 0_usize..6) {
-        let together = method.losses(&scores(&rows));
+        let together = method.losses(&scores(&rows), 0.0);
         if method.coupling() == Coupling::Row {
             let (first, second) = rows.split_at(cut.min(rows.len()));
             let split: Vec<RowLoss> =
-                [first, second].into_iter().flat_map(|rows| method.losses(&scores(rows))).collect();
+                [first, second].into_iter().flat_map(|rows| method.losses(&scores(rows), 0.0)).collect();
             prop_assert_eq!(&split, &together);
         }
         let reversed: Vec<Row> = rows.iter().rev().cloned().collect();
-        for (a, b) in method.losses(&scores(&reversed)).iter().rev().zip(&together) {
+        for (a, b) in method.losses(&scores(&reversed), 0.0).iter().rev().zip(&together) {
             prop_assert_eq!((a.sum, &a.weights), (b.sum, &b.weights));
             // The slope of a shared minimum is a sum over rows, in their order.
             let scale = b.gradient.iter().fold(f64::MIN_POSITIVE, |scale, slope| scale.max(slope.abs()));
@@ -110,7 +116,7 @@ proptest! {
     fn without_decay_ift_is_sft_to_the_last_bit(ift in ift(), rows in rows()) {
         let sft = Method::Sft(Sft { reduction: ift.reduction });
         let ift = Method::Ift(Ift { gamma: 0.0, ..ift });
-        prop_assert_eq!(ift.losses(&scores(&rows)), sft.losses(&scores(&rows)));
+        prop_assert_eq!(ift.losses(&scores(&rows), 0.0), sft.losses(&scores(&rows), 0.0));
     }
 
     #[test]
@@ -121,7 +127,7 @@ proptest! {
             .iter()
             .map(|row| Row { logps: row.logps.iter().map(|logp| 8.0 * logp).collect(), ..row.clone() })
             .collect();
-        for (a, b) in method.losses(&scores(&rows)).iter().zip(method.losses(&scores(&scaled))) {
+        for (a, b) in method.losses(&scores(&rows), 0.0).iter().zip(method.losses(&scores(&scaled), 0.0)) {
             prop_assert_eq!(&a.weights, &b.weights);
             prop_assert_eq!(8.0 * a.sum, b.sum);
         }
@@ -130,7 +136,7 @@ proptest! {
     #[test]
     fn the_unweighted_loss_is_sft(method in method(), rows in rows()) {
         let sft = Method::Sft(Sft { reduction: method.reduction() });
-        for (row, loss) in scores(&rows).into_iter().zip(sft.losses(&scores(&rows))) {
+        for (row, loss) in scores(&rows).into_iter().zip(sft.losses(&scores(&rows), 0.0)) {
             prop_assert_eq!(method.unweighted(row), (loss.sum, loss.count));
         }
     }
@@ -140,17 +146,8 @@ proptest! {
         let silent = Row { logps: vec![0.0; targets], positions: (0..targets).map(|t| 2 * t).collect() };
         let rows: Vec<Row> = [vec![silent], rows].concat();
         let sft = Method::Sft(Sft { reduction: ift.reduction });
-        let loss = &Method::Ift(ift).losses(&scores(&rows))[0];
-        prop_assert_eq!(loss, &sft.losses(&scores(&rows))[0]);
-    }
-}
-
-#[test]
-fn a_row_without_targets_counts_nothing() {
-    for method in [Method::Lm(Lm::default()), Method::Sft(Sft::default()), Method::Ift(Ift::default())] {
-        let losses = method.losses(&[RowScores { logps: &[], positions: &[] }]);
-        assert_eq!(losses, [RowLoss { sum: 0.0, count: 0.0, gradient: vec![], weights: vec![] }]);
-        assert!(method.losses(&[]).is_empty());
+        let loss = &Method::Ift(ift).losses(&scores(&rows), 0.0)[0];
+        prop_assert_eq!(loss, &sft.losses(&scores(&rows), 0.0)[0]);
     }
 }
 
@@ -158,7 +155,7 @@ fn a_row_without_targets_counts_nothing() {
 fn the_printed_formula_grows_with_position() {
     let method = Method::Ift(Ift { gamma: 0.5, formula: Formula::Paper, ..Ift::default() });
     // Sums 1, 1.5 and, two positions on, 1 + 1.5/4 = 1.375; scaled to sum to 3.
-    let loss = &method.losses(&[RowScores { logps: &[-1.0, -5.0, -0.1], positions: &[4, 5, 7] }])[0];
+    let loss = one_row(&method, &[-1.0, -5.0, -0.1], &[4, 5, 7]);
     let total = 1.0 + 1.5 + 1.375;
     for (weight, sum) in loss.weights.iter().zip([1.0, 1.5, 1.375]) {
         assert!((weight - 3.0 * sum / total).abs() < 1e-15);
@@ -168,6 +165,6 @@ fn the_printed_formula_grows_with_position() {
 #[test]
 fn a_probability_rounded_above_one_counts_as_one() {
     let method = Method::Ift(Ift::default());
-    let losses = method.losses(&[RowScores { logps: &[1e-8, -1.0, 1e-9], positions: &[1, 2, 3] }]);
-    assert!(losses[0].weights.iter().all(|&weight| weight >= 0.0) && losses[0].sum >= 0.0);
+    let loss = one_row(&method, &[1e-8, -1.0, 1e-9], &[1, 2, 3]);
+    assert!(loss.weights.iter().all(|&weight| weight >= 0.0) && loss.sum >= 0.0);
 }

@@ -2,7 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
-use ift_methods::{Ift, LookAhead, LookAheadKind, Method, MethodError, Minimum, Norm, Reduction, Side};
+mod every;
+
+use every::every_method;
+use ift_methods::{
+    Divergence, Ift, LookAhead, LookAheadKind, Method, MethodError, Minimum, Needs, Norm, Reduction, Rows,
+    Side,
+};
 
 fn parse(text: &str) -> Result<Method, String> {
     toml::from_str(text).map_err(|error: toml::de::Error| error.message().to_owned())
@@ -98,4 +104,166 @@ fn fields_without_effect_are_named() {
         error.to_string(),
         "`norm` = L2 has no effect: it applies only with `formula = \"code\"`; remove it or set `formula = \"code\"`"
     );
+}
+
+#[test]
+fn every_method_is_named_as_in_recipes_and_survives_being_written() {
+    const NAMES: [&str; 16] = [
+        "lm",
+        "sft",
+        "ift",
+        "dpo",
+        "ipo",
+        "orpo",
+        "simpo",
+        "tdpo1",
+        "tdpo2",
+        "kto",
+        "dft",
+        "asft",
+        "eaft",
+        "iw_sft",
+        "psft",
+        "scheduled_sampling",
+    ];
+    let mut seen = Vec::new();
+    for method in every_method() {
+        assert_eq!(method.validate(), Ok(()), "{method:?}");
+        let text = toml::to_string(&method).unwrap();
+        assert_eq!(parse(&text).unwrap(), method, "{text}");
+        let table: toml::Table = toml::from_str(&text).unwrap();
+        seen.push(table["name"].as_str().unwrap().to_owned());
+    }
+    seen.dedup();
+    assert_eq!(seen, NAMES);
+    for name in NAMES {
+        let unknown = parse(&format!("name = '{name}'\nbetta = 1.0")).unwrap_err();
+        assert!(unknown.contains("unknown field `betta`"), "{name}: {unknown}");
+    }
+}
+
+/// The numbers a method has when a recipe says nothing but its name.
+#[test]
+fn defaults() {
+    for (name, expected) in [
+        ("dpo", "beta = 0.1\nlabel_smoothing = 0.0\nreference_free = false\n"),
+        ("ipo", "beta = 0.1\nipo_average = false\n"),
+        ("orpo", "beta = 0.25\n"),
+        ("simpo", "beta = 2.0\ngamma_beta_ratio = 0.8\n"),
+        ("tdpo1", "beta = 0.1\n"),
+        ("tdpo2", "beta = 0.1\nalpha = 0.5\n"),
+        ("kto", "beta = 0.1\ndesirable_weight = 1.0\nundesirable_weight = 1.0\n"),
+        ("dft", "reduction = \"token\"\n"),
+        ("asft", "lambda = 0.05\ndirection = \"forward\"\nreduction = \"token\"\n"),
+        ("eaft", "alpha = 1.0\nk = 20\nreduction = \"token\"\n"),
+        (
+            "iw_sft",
+            "level = \"sequence\"\ntemperature = 1.0\nmax_weight = 16.0\nepsilon = 0.8\nreduction = \"token\"\n",
+        ),
+        ("psft", "epsilon = 0.28\nwindow = 8\nreduction = \"token\"\n"),
+        (
+            "scheduled_sampling",
+            "lambda = 0.2\nlambda_schedule = \"fixed\"\nmin_lambda = 0.0\nmax_lambda = 0.2\nsigma = 0.5\nreduction = \"sequence\"\n",
+        ),
+    ] {
+        let method = parse(&format!("name = '{name}'")).unwrap();
+        assert_eq!(toml::to_string(&method).unwrap(), format!("name = \"{name}\"\n{expected}"));
+    }
+}
+
+#[test]
+fn what_each_method_needs() {
+    let only = |rows| Needs { rows, reference: false, old_policy: None, divergence: None, entropy: None };
+    let reference = |rows| Needs { reference: true, ..only(rows) };
+    let divergence = |rows, direction| Needs { divergence: Some(direction), ..reference(rows) };
+    for (settings, needs) in [
+        ("name = 'lm'", only(Rows::Single)),
+        ("name = 'sft'", only(Rows::Single)),
+        ("name = 'ift'", only(Rows::Single)),
+        ("name = 'dpo'", reference(Rows::Pairs)),
+        ("name = 'dpo'\nreference_free = true", only(Rows::Pairs)),
+        ("name = 'ipo'", reference(Rows::Pairs)),
+        ("name = 'orpo'", only(Rows::Pairs)),
+        ("name = 'simpo'", only(Rows::Pairs)),
+        ("name = 'tdpo1'", divergence(Rows::Pairs, Divergence::Forward)),
+        ("name = 'tdpo2'", divergence(Rows::Pairs, Divergence::Forward)),
+        ("name = 'kto'", reference(Rows::Judged)),
+        ("name = 'dft'", only(Rows::Single)),
+        ("name = 'asft'", divergence(Rows::Single, Divergence::Forward)),
+        ("name = 'asft'\ndirection = 'reverse'", divergence(Rows::Single, Divergence::Reverse)),
+        ("name = 'eaft'\nk = 7", Needs { entropy: Some(7), ..only(Rows::Single) }),
+        ("name = 'iw_sft'", reference(Rows::Single)),
+        ("name = 'psft'", Needs { old_policy: Some(8), ..reference(Rows::Single) }),
+        ("name = 'psft'\nwindow = 0", reference(Rows::Single)),
+        ("name = 'scheduled_sampling'", only(Rows::Single)),
+    ] {
+        assert_eq!(parse(settings).unwrap().needs(), needs, "{settings}");
+    }
+}
+
+#[test]
+fn two_passes_are_those_of_ift_and_scheduled_sampling() {
+    for method in every_method() {
+        let two = matches!(method, Method::Ift(_) | Method::ScheduledSampling(_));
+        assert_eq!(method.look_ahead().is_some(), two, "{method:?}");
+        assert_eq!(method.lambda_at(0, 0, 0), if two { 0.2 } else { 0.0 });
+        assert_eq!(method.replaces_tokens(), matches!(method, Method::ScheduledSampling(_)));
+        assert_eq!(method.trains_input_embeddings(), !matches!(method, Method::Ift(_)));
+    }
+    let growing = parse(
+        "name = 'scheduled_sampling'\nlambda_schedule = 'linear'\nmin_lambda = 0.25\nmax_lambda = 0.75",
+    )
+    .unwrap();
+    assert_eq!(growing.validate(), Ok(()));
+    assert_eq!([0, 2, 4, 5].map(|step| growing.lambda_at(step, 4, 0)), [0.25, 0.5, 0.75, 0.75]);
+}
+
+#[test]
+fn settings_of_the_other_methods_out_of_range_are_named() {
+    for (name, field, value, expected) in [
+        ("dpo", "beta", "0.0", "a finite number above 0"),
+        ("dpo", "beta", "inf", "a finite number above 0"),
+        ("dpo", "label_smoothing", "0.6", "a number from 0 to 0.5"),
+        ("dpo", "label_smoothing", "nan", "a number from 0 to 0.5"),
+        ("ipo", "beta", "-1.0", "a finite number above 0"),
+        ("orpo", "beta", "-0.1", "a finite number, 0 or more"),
+        ("simpo", "beta", "0.0", "a finite number above 0"),
+        ("simpo", "gamma_beta_ratio", "-0.5", "a finite number, 0 or more"),
+        ("tdpo1", "beta", "0.0", "a finite number above 0"),
+        ("tdpo2", "beta", "0.0", "a finite number above 0"),
+        ("tdpo2", "alpha", "-0.5", "a finite number, 0 or more"),
+        ("kto", "beta", "0.0", "a finite number above 0"),
+        ("kto", "desirable_weight", "-1.0", "a finite number, 0 or more"),
+        ("kto", "undesirable_weight", "nan", "a finite number, 0 or more"),
+        ("asft", "lambda", "-0.1", "a finite number, 0 or more"),
+        ("eaft", "alpha", "-1.0", "a finite number, 0 or more"),
+        ("eaft", "k", "1", "a whole number, 2 or more"),
+        ("iw_sft", "temperature", "-1.0", "a finite number, 0 or more"),
+        ("iw_sft", "max_weight", "0.0", "a finite number above 0"),
+        ("iw_sft", "epsilon", "1.5", "a number from 0 to 1"),
+        ("psft", "epsilon", "-0.1", "a finite number, 0 or more"),
+        ("scheduled_sampling", "lambda", "1.1", "a number from 0 to 1"),
+        ("scheduled_sampling", "sigma", "-1.0", "a finite number, 0 or more"),
+    ] {
+        let error = refused(&format!("name = '{name}'\n{field} = {value}"));
+        let found = value.trim_end_matches(".0").replace("nan", "NaN");
+        assert_eq!(error.to_string(), format!("`{field}` is {found}, expected {expected}"), "{name}");
+    }
+}
+
+#[test]
+fn settings_of_the_other_methods_without_effect_are_named() {
+    for (settings, field, condition) in [
+        ("name = 'iw_sft'\nepsilon = 0.5", "epsilon", "`level = \"token\"`"),
+        ("name = 'iw_sft'\nlevel = 'token'\ntemperature = 2.0", "temperature", "`level = \"sequence\"`"),
+        ("name = 'iw_sft'\nlevel = 'token'\nmax_weight = 2.0", "max_weight", "`level = \"sequence\"`"),
+        ("name = 'scheduled_sampling'\nmin_lambda = 0.1", "min_lambda", "`lambda_schedule = \"linear\"`"),
+    ] {
+        let error = refused(settings);
+        assert_eq!(error.field(), field);
+        assert!(
+            matches!(error, MethodError::NoEffect { condition: found, .. } if found == condition),
+            "{error}"
+        );
+    }
 }

@@ -1,11 +1,15 @@
 //! IFT's settings: the fields of the `[method]` table with `name = "ift"`.
 
-use std::fmt;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{error::MethodError, method::LookAhead, row::Reduction};
+use crate::{
+    checks::{effect, positive, range, share},
+    error::MethodError,
+    lambda::{LambdaSchedule, Schedule},
+    method::LookAhead,
+    row::Reduction,
+};
 
 /// Intuitive Fine-Tuning (arXiv 2405.11870), with the values the paper published as defaults.
 ///
@@ -136,18 +140,6 @@ pub enum LookAheadKind {
     Sample,
 }
 
-/// How λ moves over the optimizer steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LambdaSchedule {
-    /// `lambda` throughout.
-    Fixed,
-    /// From `min_lambda` to `max_lambda` over the warm-up steps, then constant.
-    Linear,
-    /// `lambda` with noise of standard deviation `sigma·lambda`, drawn anew for each step and clipped to 0 to 1.
-    Noisy,
-}
-
 impl Default for Ift {
     fn default() -> Self {
         Self {
@@ -173,7 +165,7 @@ impl Default for Ift {
 
 impl Ift {
     /// What the first pass chooses.
-    pub(crate) fn look_ahead(&self) -> LookAhead {
+    pub(super) fn first_pass(&self) -> LookAhead {
         match self.look_ahead {
             LookAheadKind::Greedy => LookAhead::Greedy,
             LookAheadKind::Topk => LookAhead::TopK { k: self.k },
@@ -181,29 +173,22 @@ impl Ift {
         }
     }
 
+    /// λ over the optimizer steps.
+    pub(super) fn residual(&self) -> Schedule {
+        Schedule {
+            kind: self.lambda_schedule,
+            lambda: self.lambda,
+            min: self.min_lambda,
+            max: self.max_lambda,
+            sigma: self.sigma,
+        }
+    }
+
     /// Ranges first, then fields that another setting leaves without effect.
-    pub(crate) fn validate(&self) -> Result<(), MethodError> {
-        let share = 0.0..=1.0;
-        let range = |field, value: f64, fits, expected| {
-            if fits {
-                Ok(())
-            } else {
-                Err(MethodError::OutOfRange { field, found: value.to_string(), expected })
-            }
-        };
-        range("lambda", self.lambda, share.contains(&self.lambda), "a number from 0 to 1")?;
-        range("gamma", self.gamma, share.contains(&self.gamma), "a number from 0 to 1")?;
-        range("min_lambda", self.min_lambda, share.contains(&self.min_lambda), "a number from 0 to 1")?;
-        range("max_lambda", self.max_lambda, share.contains(&self.max_lambda), "a number from 0 to 1")?;
-        range("max_lambda", self.max_lambda, self.min_lambda <= self.max_lambda, "`min_lambda` or more")?;
-        range(
-            "sigma",
-            self.sigma,
-            self.sigma >= 0.0 && self.sigma.is_finite(),
-            "a finite number, 0 or more",
-        )?;
-        let warm = self.temperature > 0.0 && self.temperature.is_finite();
-        range("temperature", self.temperature, warm, "a finite number above 0")?;
+    pub(super) fn validate_settings(&self) -> Result<(), MethodError> {
+        self.residual().validate_ranges()?;
+        share("gamma", self.gamma)?;
+        positive("temperature", self.temperature)?;
         range("k", self.k as f64, self.k >= 1, "a whole number, 1 or more")?;
         self.validate_effects()
     }
@@ -211,14 +196,10 @@ impl Ift {
     /// A field that differs from its default must have an effect.
     fn validate_effects(&self) -> Result<(), MethodError> {
         let default = Self::default();
-        let moves = self.lambda_schedule;
         let code = self.formula == Formula::Code;
         let right = code && self.side == Side::Right;
 
-        effect("lambda", &self.lambda, &default.lambda, moves != LambdaSchedule::Linear, FIXED_OR_NOISY)?;
-        effect("min_lambda", &self.min_lambda, &default.min_lambda, moves == LambdaSchedule::Linear, LINEAR)?;
-        effect("max_lambda", &self.max_lambda, &default.max_lambda, moves == LambdaSchedule::Linear, LINEAR)?;
-        effect("sigma", &self.sigma, &default.sigma, moves == LambdaSchedule::Noisy, NOISY)?;
+        self.residual().validate_effects(default.residual())?;
         effect("k", &self.k, &default.k, self.look_ahead == LookAheadKind::Topk, TOPK)?;
         let samples = self.look_ahead == LookAheadKind::Sample;
         effect("temperature", &self.temperature, &default.temperature, samples, SAMPLE)?;
@@ -230,32 +211,7 @@ impl Ift {
     }
 }
 
-const LINEAR: &str = "`lambda_schedule = \"linear\"`";
-const NOISY: &str = "`lambda_schedule = \"noisy\"`";
-const FIXED_OR_NOISY: &str = "`lambda_schedule = \"fixed\"` or `\"noisy\"`";
 const TOPK: &str = "`look_ahead = \"topk\"`";
 const SAMPLE: &str = "`look_ahead = \"sample\"`";
 const CODE: &str = "`formula = \"code\"`";
 const RIGHT: &str = "`side = \"right\"`";
-
-fn effect<T: Serialize + PartialEq>(
-    field: &'static str,
-    value: &T,
-    default: &T,
-    applies: bool,
-    condition: &'static str,
-) -> Result<(), MethodError> {
-    if applies || value == default {
-        return Ok(());
-    }
-    Err(MethodError::NoEffect { field, found: AsWritten(value).to_string(), condition })
-}
-
-/// A number or a choice as the recipe spells it; serde writes such scalars to a formatter itself.
-struct AsWritten<'a, T>(&'a T);
-
-impl<T: Serialize> fmt::Display for AsWritten<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.serialize(f)
-    }
-}

@@ -1,0 +1,52 @@
+//! What a method can be asked, with the answers of the plainest one as defaults.
+
+use crate::{
+    error::MethodError,
+    method::{Coupling, LookAhead},
+    needs::{Needs, Rows},
+    row::{Reduction, RowLoss, RowScores},
+};
+
+/// One method behind [`crate::Method`], whose functions of the same names document the contract.
+///
+/// The defaults are those of one pass over demonstrations, each by itself, without a reference.
+pub(crate) trait Objective {
+    fn losses(&self, rows: &[RowScores], kl_point: f64) -> Vec<RowLoss>;
+
+    fn needs(&self) -> Needs {
+        Needs::only(Rows::Single)
+    }
+
+    fn kl_point(&self, _mismatched: &[RowScores]) -> f64 {
+        0.0
+    }
+
+    /// Methods that see an answer as a whole give each one the same say.
+    fn reduction(&self) -> Reduction {
+        Reduction::Sequence
+    }
+
+    fn coupling(&self) -> Coupling {
+        Coupling::Row
+    }
+
+    fn look_ahead(&self) -> Option<LookAhead> {
+        None
+    }
+
+    fn lambda_at(&self, _step: u64, _warmup_steps: u64, _seed: u64) -> f64 {
+        0.0
+    }
+
+    fn replaces_tokens(&self) -> bool {
+        false
+    }
+
+    fn trains_input_embeddings(&self) -> bool {
+        true
+    }
+
+    fn validate(&self) -> Result<(), MethodError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,64 @@
+//! Direct Preference Optimization.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{PairLoss, Slopes, logistic_loss, pair_losses};
+use crate::{
+    checks,
+    error::MethodError,
+    needs::{Needs, Rows},
+    objective::Objective,
+    row::{RowLoss, RowScores},
+};
+
+/// Direct Preference Optimization (arXiv 2305.18290, eq. 7).
+///
+/// `-(1-ε)·log σ(β·h) - ε·log σ(-β·h)` with `h = (S_w - S_l) - (R_w - R_l)`, `S` and `R` the sums of the policy's
+/// and the reference's log-probabilities over an answer. The reward of an answer is `β·(S - R)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dpo {
+    /// How strongly the policy is held to the reference, above 0: the larger, the closer.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub beta: f64,
+    /// Share of pairs assumed to be labelled the wrong way round, 0 to 0.5 (conservative DPO).
+    #[schemars(range(min = 0.0, max = 0.5))]
+    pub label_smoothing: f64,
+    /// Compare with a uniform reference instead of a reference model.
+    pub reference_free: bool,
+}
+
+impl Default for Dpo {
+    fn default() -> Self {
+        Self { beta: 0.1, label_smoothing: 0.0, reference_free: false }
+    }
+}
+
+impl Objective for Dpo {
+    fn needs(&self) -> Needs {
+        if self.reference_free { Needs::only(Rows::Pairs) } else { Needs::with_reference(Rows::Pairs) }
+    }
+
+    fn losses(&self, rows: &[RowScores], _: f64) -> Vec<RowLoss> {
+        pair_losses(rows, |chosen, rejected| {
+            let ratio = |answer: &super::Answer| {
+                if self.reference_free { answer.logps } else { answer.log_ratio() }
+            };
+            let (chosen, rejected) = (ratio(chosen), ratio(rejected));
+            let (loss, slope) = logistic_loss(self.beta * (chosen - rejected), self.label_smoothing);
+            let slopes = |slope, ratio| Slopes { logps: slope, divergence: None, reward: self.beta * ratio };
+            PairLoss {
+                loss,
+                chosen: slopes(self.beta * slope, chosen),
+                rejected: slopes(-self.beta * slope, rejected),
+            }
+        })
+    }
+
+    fn validate(&self) -> Result<(), MethodError> {
+        checks::positive("beta", self.beta)?;
+        let smooth = (0.0..=0.5).contains(&self.label_smoothing);
+        checks::range("label_smoothing", self.label_smoothing, smooth, "a number from 0 to 0.5")
+    }
+}

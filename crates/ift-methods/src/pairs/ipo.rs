@@ -1,0 +1,61 @@
+//! Identity Preference Optimization.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Answer, PairLoss, Slopes, pair_losses};
+use crate::{
+    checks,
+    error::MethodError,
+    needs::{Needs, Rows},
+    objective::Objective,
+    row::{RowLoss, RowScores},
+};
+
+/// Identity Preference Optimization (arXiv 2310.12036, eq. 17).
+///
+/// `(h - 1/(2β))²`, with DPO's `h`: the margin is drawn to a value instead of ever further. The reward of an
+/// answer is DPO's, `β·(S - R)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ipo {
+    /// The paper's `τ`, above 0: the margin aimed at is `1/(2β)`.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub beta: f64,
+    /// Divide each sum by its answer's number of targets, so that long answers do not weigh more.
+    pub ipo_average: bool,
+}
+
+impl Default for Ipo {
+    fn default() -> Self {
+        Self { beta: 0.1, ipo_average: false }
+    }
+}
+
+impl Objective for Ipo {
+    fn needs(&self) -> Needs {
+        Needs::with_reference(Rows::Pairs)
+    }
+
+    fn losses(&self, rows: &[RowScores], _: f64) -> Vec<RowLoss> {
+        pair_losses(rows, |chosen, rejected| {
+            let divisor = |answer: &Answer| if self.ipo_average { answer.targets } else { 1.0 };
+            let margin = chosen.log_ratio() / divisor(chosen) - rejected.log_ratio() / divisor(rejected);
+            let excess = margin - 0.5 / self.beta;
+            let slopes = |answer: &Answer, slope| Slopes {
+                logps: slope / divisor(answer),
+                divergence: None,
+                reward: self.beta * answer.log_ratio(),
+            };
+            PairLoss {
+                loss: excess * excess,
+                chosen: slopes(chosen, 2.0 * excess),
+                rejected: slopes(rejected, -2.0 * excess),
+            }
+        })
+    }
+
+    fn validate(&self) -> Result<(), MethodError> {
+        checks::positive("beta", self.beta)
+    }
+}

@@ -1,0 +1,80 @@
+//! Kahneman–Tversky Optimization.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Answer, Slopes};
+use crate::{
+    checks,
+    error::MethodError,
+    needs::{Needs, Rows},
+    objective::Objective,
+    row::{RowLoss, RowScores},
+    stable::sigmoid,
+};
+
+/// Kahneman–Tversky Optimization (arXiv 2402.01306): answers judged one by one, no pairs.
+///
+/// `w_D·(1 - σ(β·(S - R) - β·z))` for a desirable answer, `w_U·(1 - σ(β·z - β·(S - R)))` for an undesirable one.
+/// `S` and `R` are the sums of the policy's and the reference's log-probabilities; `z` is the KL point, a constant
+/// in the gradient ([`crate::Method::kl_point`]). The reward of an answer is `β·(S - R)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kto {
+    /// How strongly the policy is held to the reference, above 0: the larger, the closer.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub beta: f64,
+    /// Weight `w_D` of desirable answers, 0 or more.
+    #[schemars(range(min = 0.0))]
+    pub desirable_weight: f64,
+    /// Weight `w_U` of undesirable answers, 0 or more.
+    #[schemars(range(min = 0.0))]
+    pub undesirable_weight: f64,
+}
+
+impl Default for Kto {
+    fn default() -> Self {
+        Self { beta: 0.1, desirable_weight: 1.0, undesirable_weight: 1.0 }
+    }
+}
+
+impl Objective for Kto {
+    fn needs(&self) -> Needs {
+        Needs::with_reference(Rows::Judged)
+    }
+
+    fn losses(&self, rows: &[RowScores], kl_point: f64) -> Vec<RowLoss> {
+        rows.iter().map(|row| self.loss(row, kl_point)).collect()
+    }
+
+    /// `max(0, mean of S - R)` over the mismatched sequences that have targets.
+    fn kl_point(&self, mismatched: &[RowScores]) -> f64 {
+        let ratios: Vec<f64> =
+            mismatched.iter().filter_map(Answer::new).map(|answer| answer.log_ratio()).collect();
+        (ratios.iter().sum::<f64>() / ratios.len().max(1) as f64).max(0.0)
+    }
+
+    fn validate(&self) -> Result<(), MethodError> {
+        checks::positive("beta", self.beta)?;
+        checks::not_negative("desirable_weight", self.desirable_weight)?;
+        checks::not_negative("undesirable_weight", self.undesirable_weight)
+    }
+}
+
+impl Kto {
+    fn loss(&self, row: &RowScores, kl_point: f64) -> RowLoss {
+        let targets = row.logps.len();
+        let Some(answer) = Answer::new(row) else { return RowLoss::silent(row) };
+        let (weight, sign) =
+            if row.chosen { (self.desirable_weight, 1.0) } else { (self.undesirable_weight, -1.0) };
+        let gain = sign * self.beta * (answer.log_ratio() - kl_point);
+        // 1 - σ(x) = σ(-x), whose derivative is -σ(x)·σ(-x).
+        let missed = sigmoid(-gain);
+        let slopes = Slopes {
+            logps: -weight * sign * self.beta * missed * sigmoid(gain),
+            divergence: None,
+            reward: self.beta * answer.log_ratio(),
+        };
+        slopes.spread(weight * missed, 1.0, targets)
+    }
+}

@@ -1,0 +1,97 @@
+//! Odds Ratio Preference Optimization.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Answer, PairLoss, Slopes, logistic_loss, pair_losses};
+use crate::{
+    checks,
+    error::MethodError,
+    needs::{Needs, Rows},
+    objective::Objective,
+    row::{RowLoss, RowScores},
+    stable::log1mexp,
+};
+
+/// Odds Ratio Preference Optimization (arXiv 2403.07691, eq. 6 and 7).
+///
+/// `-M_w - β·log σ(o(M_w) - o(M_l))` with `M` the mean log-probability over an answer and
+/// `o(M) = M - log(1 - eᴹ)` the logarithm of its odds; no reference. The reward of an answer is `β·M`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Orpo {
+    /// Weight of the odds ratio beside the likelihood of the chosen answer (the paper's `λ`), 0 or more.
+    #[schemars(range(min = 0.0))]
+    pub beta: f64,
+}
+
+impl Default for Orpo {
+    fn default() -> Self {
+        Self { beta: 0.25 }
+    }
+}
+
+impl Objective for Orpo {
+    fn needs(&self) -> Needs {
+        Needs::only(Rows::Pairs)
+    }
+
+    fn losses(&self, rows: &[RowScores], _: f64) -> Vec<RowLoss> {
+        pair_losses(rows, |chosen, rejected| {
+            let (chosen_odds, rejected_odds) = (LogOdds::of(chosen.mean()), LogOdds::of(rejected.mean()));
+            let (loss, slope) = logistic_loss(chosen_odds.value - rejected_odds.value, 0.0);
+            let slope = self.beta * slope;
+            let slopes = |answer: &Answer, slope| Slopes {
+                logps: slope / answer.targets,
+                divergence: None,
+                reward: self.beta * answer.mean(),
+            };
+            PairLoss {
+                loss: self.beta * loss - chosen.mean(),
+                chosen: slopes(chosen, slope * chosen_odds.slope - 1.0),
+                rejected: slopes(rejected, -slope * rejected_odds.slope),
+            }
+        })
+    }
+
+    fn validate(&self) -> Result<(), MethodError> {
+        checks::not_negative("beta", self.beta)
+    }
+}
+
+/// The nearest to 0 that a mean log-probability is told from it: one unit in the last place of an `f32` near 1.
+const NEAREST: f64 = -(f32::EPSILON as f64);
+
+/// `log(p/(1-p))` of `p = eᴹ`, and its derivative by `M`.
+struct LogOdds {
+    value: f64,
+    slope: f64,
+}
+
+impl LogOdds {
+    /// Towards `M = 0` the odds grow without bound. From [`NEAREST`] on they follow their tangent: value and
+    /// slope stay finite and belong together, and a rejected answer of probability 1 is still pushed down.
+    fn of(mean: f64) -> Self {
+        let at = mean.min(NEAREST);
+        let slope = -1.0 / at.exp_m1();
+        Self { value: at - log1mexp(at) + (mean - at) * slope, slope }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_odds_are_smooth_across_the_tangent_and_finite_everywhere() {
+        let [below, at, above] = [2.0 * NEAREST, NEAREST, 0.0].map(LogOdds::of);
+        assert!(below.value < at.value && at.value < above.value);
+        assert!((at.value - -f64::from(f32::EPSILON).ln()).abs() < 1e-6);
+        assert_eq!(at.slope, above.slope);
+        assert!((above.value - at.value - 1.0).abs() < 1e-6);
+        let deep = LogOdds::of(-1e300);
+        assert_eq!((deep.value, deep.slope), (-1e300, 1.0));
+        // p = 1/2 has even odds.
+        assert!(LogOdds::of(-std::f64::consts::LN_2).value.abs() < 1e-15);
+    }
+}

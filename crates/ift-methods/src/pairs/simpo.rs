@@ -1,0 +1,62 @@
+//! Simple Preference Optimization.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Answer, PairLoss, Slopes, logistic_loss, pair_losses};
+use crate::{
+    checks,
+    error::MethodError,
+    needs::{Needs, Rows},
+    objective::Objective,
+    row::{RowLoss, RowScores},
+};
+
+/// Simple Preference Optimization (arXiv 2405.14734, eq. 6).
+///
+/// `-log σ(β·(M_w - M_l) - γ)` with `M` the mean log-probability over an answer and `γ = β·gamma_beta_ratio`; no
+/// reference. The reward of an answer is `β·M`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Simpo {
+    /// Scale of the difference of the means, above 0.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub beta: f64,
+    /// The margin aimed at between the two means, 0 or more: `γ/β`.
+    #[schemars(range(min = 0.0))]
+    pub gamma_beta_ratio: f64,
+}
+
+impl Default for Simpo {
+    fn default() -> Self {
+        Self { beta: 2.0, gamma_beta_ratio: 0.8 }
+    }
+}
+
+impl Objective for Simpo {
+    fn needs(&self) -> Needs {
+        Needs::only(Rows::Pairs)
+    }
+
+    fn losses(&self, rows: &[RowScores], _: f64) -> Vec<RowLoss> {
+        pair_losses(rows, |chosen, rejected| {
+            let margin = chosen.mean() - rejected.mean() - self.gamma_beta_ratio;
+            let (loss, slope) = logistic_loss(self.beta * margin, 0.0);
+            let slopes = |answer: &Answer, slope| Slopes {
+                logps: slope / answer.targets,
+                divergence: None,
+                reward: self.beta * answer.mean(),
+            };
+            PairLoss {
+                loss,
+                chosen: slopes(chosen, self.beta * slope),
+                rejected: slopes(rejected, -self.beta * slope),
+            }
+        })
+    }
+
+    fn validate(&self) -> Result<(), MethodError> {
+        checks::positive("beta", self.beta)?;
+        checks::not_negative("gamma_beta_ratio", self.gamma_beta_ratio)
+    }
+}

@@ -1,0 +1,20 @@
+//! Methods that, like IFT, learn from demonstrations alone, by one change to the likelihood each.
+//!
+//! - token weights, held constant in the gradient: DFT, EAFT, and iw-SFT whose weights compare the policy with a
+//!   reference;
+//! - a reference besides: ASFT adds a divergence, PSFT clips the ratio of the probabilities;
+//! - two passes: scheduled sampling.
+
+mod asft;
+mod dft;
+mod eaft;
+mod iw_sft;
+mod psft;
+mod scheduled_sampling;
+
+pub use asft::Asft;
+pub use dft::Dft;
+pub use eaft::Eaft;
+pub use iw_sft::{IwSft, Level};
+pub use psft::Psft;
+pub use scheduled_sampling::ScheduledSampling;

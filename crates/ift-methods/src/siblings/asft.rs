@@ -1,0 +1,63 @@
+//! Anchored Supervised Fine-Tuning.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::dft;
+use crate::{
+    checks,
+    error::MethodError,
+    needs::{Divergence, Needs, Rows},
+    objective::Objective,
+    row::{Reduction, RowLoss, RowScores},
+};
+
+/// Anchored Supervised Fine-Tuning (arXiv 2509.23753v3, eq. 6): DFT, held to the model it started from.
+///
+/// `Σ (-sg(p[t])·log p[t] + λ·KL(reference ‖ policy)[t])`, the divergence over the full vocabulary at each target.
+/// The first version of the paper speaks of the reverse divergence; the published one and the authors' code have
+/// the forward one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Asft {
+    /// Weight of the divergence, 0 or more; 0 is DFT.
+    #[schemars(range(min = 0.0))]
+    pub lambda: f64,
+    /// Which way the divergence runs: `forward` is `KL(reference ‖ policy)`, `reverse` is `KL(policy ‖ reference)`.
+    pub direction: Divergence,
+    /// `token`: mean over all targets of the step. `sequence`: mean over rows of each row's mean.
+    pub reduction: Reduction,
+}
+
+impl Default for Asft {
+    fn default() -> Self {
+        Self { lambda: 0.05, direction: Divergence::Forward, reduction: Reduction::Token }
+    }
+}
+
+impl Objective for Asft {
+    fn needs(&self) -> Needs {
+        Needs::with_divergence(Rows::Single, self.direction)
+    }
+
+    fn losses(&self, rows: &[RowScores], _: f64) -> Vec<RowLoss> {
+        rows.iter()
+            .map(|row| {
+                let targets = row.logps.len();
+                let scale = self.lambda / self.reduction.divisor(targets);
+                let mut loss = dft::loss(row, self.reduction);
+                loss.sum += scale * row.divergence.iter().take(targets).sum::<f64>();
+                loss.divergence_gradient = vec![scale; targets];
+                loss
+            })
+            .collect()
+    }
+
+    fn reduction(&self) -> Reduction {
+        self.reduction
+    }
+
+    fn validate(&self) -> Result<(), MethodError> {
+        checks::not_negative("lambda", self.lambda)
+    }
+}

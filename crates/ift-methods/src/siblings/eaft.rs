@@ -1,0 +1,63 @@
+//! Entropy-Adaptive Fine-Tuning.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    checks,
+    error::MethodError,
+    needs::{Needs, Rows},
+    objective::Objective,
+    row::{Reduction, RowLoss, RowScores},
+};
+
+/// Entropy-Adaptive Fine-Tuning (arXiv 2601.02151).
+///
+/// `-Σ sg(H[t]/ln k)^α·log p[t]`, `H` the entropy over the `k` most probable tokens, scaled to sum to 1: where the
+/// policy is sure of itself, right or wrong, it is left alone. The authors' program divides by 3.0, their rounding of
+/// `ln 20`, whatever `k` is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Eaft {
+    /// Exponent of the entropy's share, 0 or more; 0 is SFT.
+    #[schemars(range(min = 0.0))]
+    pub alpha: f64,
+    /// Number of most probable tokens the entropy is taken over, at least 2.
+    #[schemars(range(min = 2))]
+    pub k: usize,
+    /// `token`: mean over all targets of the step. `sequence`: mean over rows of each row's mean.
+    pub reduction: Reduction,
+}
+
+impl Default for Eaft {
+    fn default() -> Self {
+        Self { alpha: 1.0, k: 20, reduction: Reduction::Token }
+    }
+}
+
+impl Objective for Eaft {
+    fn needs(&self) -> Needs {
+        Needs { entropy: Some(self.k), ..Needs::only(Rows::Single) }
+    }
+
+    fn losses(&self, rows: &[RowScores], _: f64) -> Vec<RowLoss> {
+        let most = (self.k as f64).ln();
+        rows.iter()
+            .map(|row| {
+                // Rounding may put an entropy a hair below 0 or above its largest value.
+                let gate = |entropy: f64| (entropy / most).clamp(0.0, 1.0).powf(self.alpha);
+                let gates = row.entropies().map(gate).collect();
+                RowLoss::weighted(&row.token_losses(), gates, self.reduction)
+            })
+            .collect()
+    }
+
+    fn reduction(&self) -> Reduction {
+        self.reduction
+    }
+
+    fn validate(&self) -> Result<(), MethodError> {
+        checks::not_negative("alpha", self.alpha)?;
+        checks::range("k", self.k as f64, self.k >= 2, "a whole number, 2 or more")
+    }
+}
