@@ -27,12 +27,12 @@ pub struct DataConfig {
     /// position alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_fraction: Option<f64>,
-    /// Which assistant turns are learned.
+    /// Which assistant turns are learned. Methods on pairs or judged answers always learn the last one only.
     pub targets: Targets,
     /// Longest row, in tokens, at least 2. For plain text, the length of the pieces that a document is cut
     /// into.
     pub max_length: usize,
-    /// What happens to a conversation that is longer than `max_length`.
+    /// What happens to a conversation that is longer than `max_length`. A pair goes as a whole.
     pub over_length: OverLength,
     /// Chat template in place of the tokenizer's own: `zephyr`, `chatml`, `llama3`, or the path of a Jinja
     /// file.
@@ -83,7 +83,7 @@ pub enum OverLength {
 }
 
 /// One file of records, or one split of a data set folder.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Source {
     /// A JSONL, JSON or Parquet file; with `split`, a folder.
     pub path: PathBuf,
@@ -93,12 +93,17 @@ pub struct Source {
     /// For a folder: takes its files, or those of its `data` folder, that are named `SPLIT.*` or `SPLIT-*`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
+    /// How often its rows occur in an epoch, 1 when left out, at most 1000: 0.5 takes a half of its records,
+    /// always the same one, 2.5 every record twice and a half of them once more. Applied after a held-out
+    /// share is taken; not for held-out files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
 }
 
 impl Source {
     /// A file whose format is to be recognised.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), format: None, split: None }
+        Self { path: path.into(), format: None, split: None, weight: None }
     }
 }
 
@@ -114,11 +119,16 @@ struct SourceTable {
     /// For a folder: takes its files, or those of its `data` folder, that are named `SPLIT.*` or `SPLIT-*`.
     #[serde(default)]
     split: Option<String>,
+    /// How often its rows occur in an epoch, 1 when left out, at most 1000: 0.5 takes a half of its records,
+    /// always the same one, 2.5 every record twice and a half of them once more. Applied after a held-out
+    /// share is taken; not for held-out files.
+    #[serde(default)]
+    weight: Option<f64>,
 }
 
 impl From<SourceTable> for Source {
     fn from(table: SourceTable) -> Self {
-        Self { path: table.path, format: table.format, split: table.split }
+        Self { path: table.path, format: table.format, split: table.split, weight: table.weight }
     }
 }
 
@@ -219,15 +229,22 @@ mod tests {
         assert_eq!(one.train, [Source::new("a.jsonl")]);
         assert_eq!((one.max_length, one.targets), (1024, Targets::Assistant));
         let many = parse("train = ['a.jsonl', { path = 'b', format = 'alpaca', split = 'train' }]").unwrap();
-        let table = Source { path: "b".into(), format: Some(Format::Alpaca), split: Some("train".into()) };
+        let table = Source {
+            path: "b".into(),
+            format: Some(Format::Alpaca),
+            split: Some("train".into()),
+            weight: None,
+        };
         assert_eq!(many.train, [Source::new("a.jsonl"), table.clone()]);
+        let weighted = parse("train = { path = 'c', weight = 2 }").unwrap();
+        assert_eq!(weighted.train, [Source { weight: Some(2.0), ..Source::new("c") }]);
         let alone = parse("[train]\npath = 'b'\nformat = 'alpaca'\nsplit = 'train'").unwrap();
         assert_eq!(alone.train, [table]);
     }
 
     #[test]
     fn a_written_configuration_reads_back() {
-        let text = "train = ['a', { path = 'b', split = 's' }]\neval_fraction = 0.1\nover_length = 'truncate'\n\
+        let text = "train = ['a', { path = 'b', split = 's', weight = 0.5 }]\neval_fraction = 0.1\nover_length = 'truncate'\n\
                     targets = 'last'\ntemplate = 'chatml'\nmax_rows = 5";
         let first = parse(text).unwrap();
         let second = parse(&toml::to_string(&first).unwrap()).unwrap();
@@ -240,6 +257,7 @@ mod tests {
             ("train = 'a'\nmax_len = 5", "max_len"),
             ("train = { path = 'a', fromat = 'x' }", "fromat"),
             ("train = ['a', { paht = 'a' }]", "paht"),
+            ("train = { path = 'a', weight = 'x' }", "weight"),
             ("train = 'a'\nover_length = 'cut'", "cut"),
             ("train = 'a'\ntargets = 'all'", "all"),
             ("train = 5", "a path"),

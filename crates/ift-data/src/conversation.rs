@@ -37,14 +37,29 @@ pub enum Example {
         /// The other one.
         rejected: Vec<Message>,
     },
+    /// A conversation whose last answer was judged on its own.
+    Judged {
+        /// The whole conversation.
+        messages: Vec<Message>,
+        /// The verdict.
+        desirable: bool,
+    },
 }
 
 impl Example {
     /// The conversation that supervised fine-tuning imitates: the only one, or the chosen one of a pair.
+    /// That of a judged answer is no example to follow where [`Self::is_undesirable`].
     pub fn messages(&self) -> Option<&[Message]> {
         match self {
             Example::Text(_) => None,
-            Example::Chat(messages) | Example::Pair { chosen: messages, .. } => Some(messages),
+            Example::Chat(messages)
+            | Example::Pair { chosen: messages, .. }
+            | Example::Judged { messages, .. } => Some(messages),
         }
+    }
+
+    /// Whether the only answer was judged undesirable.
+    pub fn is_undesirable(&self) -> bool {
+        matches!(self, Example::Judged { desirable: false, .. })
     }
 }

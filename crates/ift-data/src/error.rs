@@ -133,6 +133,17 @@ pub enum DataError {
         /// The report as a table.
         report: String,
     },
+    /// A judged answer is alone, so no other row's answer can be set beside its prompt.
+    #[error(
+        "only one judged row is left {purpose}, expected at least two: KTO sets the answer of another row \
+         beside each prompt; what happened to the records:\n{report}"
+    )]
+    OneJudged {
+        /// "to train on" or "to evaluate on".
+        purpose: &'static str,
+        /// The report as a table.
+        report: String,
+    },
 }
 
 impl DataError {

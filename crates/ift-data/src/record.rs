@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::conversation::{Example, Message};
+use crate::encode::Mode;
 use crate::error::DataError;
 
 /// How the records of a file are laid out.
@@ -21,9 +22,12 @@ pub enum Format {
     /// `instruction`, optional `input`, and `output` (Alpaca). The input follows the instruction after an
     /// empty line.
     Alpaca,
-    /// `chosen` and `rejected`, optional `prompt` (UltraFeedback-binarized). SFT and IFT learn the chosen
-    /// one.
+    /// `chosen` and `rejected`, each a string or a list of messages, with an optional `prompt`
+    /// (UltraFeedback-binarized). SFT and IFT learn the chosen one.
     Preference,
+    /// `label` (true for desirable, false for undesirable) beside `prompt` and `completion` or `messages`, for
+    /// method `kto`. SFT and IFT learn the desirable ones.
+    Judged,
     /// `text`, for method `lm`.
     Text,
 }
@@ -37,39 +41,49 @@ impl Format {
             Format::Sharegpt => "sharegpt",
             Format::Alpaca => "alpaca",
             Format::Preference => "preference",
+            Format::Judged => "judged",
             Format::Text => "text",
         }
     }
 
     /// Recognises the layout of a record by its fields. A data set may carry several (`UltraFeedback` has
-    /// `messages` beside `chosen`), so the most specific wins; `text` comes first where plain text is wanted.
+    /// `messages` beside `chosen`), so the most specific wins; `text` comes first where plain text is wanted,
+    /// and only what the mode can use counts where it needs pairs or verdicts.
     ///
     /// # Errors
     /// When no layout fits; the message lists the fields found.
-    pub(crate) fn detect(record: &Map<String, Value>, text_first: bool) -> Result<Self, DataError> {
+    pub(crate) fn detect(record: &Map<String, Value>, mode: Mode) -> Result<Self, DataError> {
         let has = |name: &str| record.get(name).is_some_and(|v| !v.is_null());
         let list = |name: &str| record.get(name).is_some_and(Value::is_array);
-        let found = if text_first && has("text") {
+        let pair = has("chosen") && has("rejected");
+        let completion = has("prompt") && has("completion");
+        let verdict = record.get("label").is_some_and(Value::is_boolean);
+        let found = if mode == Mode::Text && has("text") {
             Format::Text
-        } else if has("chosen") && has("rejected") {
+        } else if pair {
             Format::Preference
+        } else if mode == Mode::Pairs {
+            return Err(not_a_pair(record));
+        } else if verdict && (completion || list("messages")) {
+            Format::Judged
+        } else if mode == Mode::Judged {
+            return Err(not_judged(record));
         } else if list("messages") {
             Format::Messages
         } else if list("conversations") {
             Format::Sharegpt
-        } else if has("prompt") && has("completion") {
+        } else if completion {
             Format::PromptCompletion
         } else if has("instruction") && has("output") {
             Format::Alpaca
         } else if has("text") {
             Format::Text
         } else {
-            let fields: Vec<_> = record.keys().map(|k| format!("`{k}`")).collect();
-            let fields = if fields.is_empty() { "none".to_owned() } else { fields.join(", ") };
             return Err(DataError::Malformed(format!(
-                "the layout of the record is not known: found fields {fields}; expected `messages`, \
+                "the layout of the record is not known: found fields {}; expected `messages`, \
                  `conversations`, `prompt` and `completion`, `instruction` and `output`, `chosen` and \
-                 `rejected`, or `text`"
+                 `rejected`, or `text`",
+                names(record)
             )));
         };
         Ok(found)
@@ -82,14 +96,11 @@ impl Format {
     pub(crate) fn parse(self, record: &Map<String, Value>) -> Result<Example, DataError> {
         match self {
             Format::Text => Ok(Example::Text(string(record, "text")?.to_owned())),
-            Format::Messages => chat(messages(get(record, "messages")?, "messages")?, "messages"),
-            Format::Sharegpt => chat(sharegpt(record)?, "conversations"),
-            Format::PromptCompletion => {
-                let mut all = side(get(record, "prompt")?, "prompt", "user")?;
-                all.extend(side(get(record, "completion")?, "completion", "assistant")?);
-                chat(all, "completion")
-            }
-            Format::Alpaca => chat(alpaca(record)?, "output"),
+            Format::Messages => conversation(record).map(Example::Chat),
+            Format::Sharegpt => filled(sharegpt(record)?, "conversations").map(Example::Chat),
+            Format::PromptCompletion => completed(record).map(Example::Chat),
+            Format::Alpaca => alpaca(record).map(Example::Chat),
+            Format::Judged => judged(record),
             Format::Preference => Ok(Example::Pair {
                 chosen: continuation(record, "chosen")?,
                 rejected: continuation(record, "rejected")?,
@@ -98,12 +109,54 @@ impl Format {
     }
 }
 
+/// What is said to a record that should be a pair.
+pub(crate) fn not_a_pair(record: &Map<String, Value>) -> DataError {
+    DataError::Malformed(format!(
+        "not a pair: found fields {}; expected `chosen` and `rejected`, each a string or a list of messages, \
+         and optionally `prompt`",
+        names(record)
+    ))
+}
+
+/// What is said to a record that should be judged.
+pub(crate) fn not_judged(record: &Map<String, Value>) -> DataError {
+    DataError::Malformed(format!(
+        "not a judged answer: found fields {}; expected `label` (true or false) beside `prompt` and \
+         `completion` or `messages`, or a pair of `chosen` and `rejected`",
+        names(record)
+    ))
+}
+
+/// The fields of a record, in words.
+fn names(record: &Map<String, Value>) -> String {
+    let names: Vec<_> = record.keys().map(|k| format!("`{k}`")).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
 /// A conversation has at least one message.
-fn chat(messages: Vec<Message>, field: &str) -> Result<Example, DataError> {
+fn filled(messages: Vec<Message>, field: &str) -> Result<Vec<Message>, DataError> {
     if messages.is_empty() {
         return Err(DataError::field(field, "an empty list", "at least one message"));
     }
-    Ok(Example::Chat(messages))
+    Ok(messages)
+}
+
+fn conversation(record: &Map<String, Value>) -> Result<Vec<Message>, DataError> {
+    filled(messages(get(record, "messages")?, "messages")?, "messages")
+}
+
+fn completed(record: &Map<String, Value>) -> Result<Vec<Message>, DataError> {
+    let mut all = side(get(record, "prompt")?, "prompt", "user")?;
+    all.extend(side(get(record, "completion")?, "completion", "assistant")?);
+    filled(all, "completion")
+}
+
+fn judged(record: &Map<String, Value>) -> Result<Example, DataError> {
+    let label = get(record, "label")?;
+    let desirable = label.as_bool().ok_or_else(|| DataError::field("label", kind(label), "true or false"))?;
+    let has_completion = record.get("completion").is_some_and(|v| !v.is_null());
+    let messages = if has_completion { completed(record)? } else { conversation(record)? };
+    Ok(Example::Judged { messages, desirable })
 }
 
 fn alpaca(record: &Map<String, Value>) -> Result<Vec<Message>, DataError> {
@@ -215,8 +268,7 @@ fn content_text(content: &Value, at: &str) -> Result<String, DataError> {
 
 fn get<'a>(record: &'a Map<String, Value>, field: &str) -> Result<&'a Value, DataError> {
     record.get(field).ok_or_else(|| {
-        let names: Vec<_> = record.keys().map(|k| format!("`{k}`")).collect();
-        DataError::field(field, format!("nothing (the record has {})", names.join(", ")), "a value")
+        DataError::field(field, format!("nothing (the record has {})", names(record)), "a value")
     })
 }
 

@@ -1,9 +1,12 @@
 //! The account of what was read, kept and lost: the start-up report.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use serde::Serialize;
+
+use crate::rows::Row;
 
 /// What became of the records of all files.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -25,10 +28,18 @@ pub struct FileReport {
     pub path: PathBuf,
     /// Its layout, or `-` if nothing was read of it.
     pub format: String,
+    /// How often its rows occur, if the configuration says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
     /// Records read.
     pub records: u64,
-    /// Rows kept. A long document of plain text becomes several.
+    /// Rows in the data set, repetitions included. A long document of plain text becomes several, and so does
+    /// a pair in judged answers.
     pub rows: u64,
+    /// Rows among them that come from repetition, by a weight above 1.
+    pub repeated: u64,
+    /// Rows left out by a weight below 1.
+    pub left_out: u64,
     /// Records held out for evaluation.
     pub held_out: u64,
     /// Records dropped as longer than `max_length`.
@@ -37,46 +48,61 @@ pub struct FileReport {
     pub truncated: u64,
     /// Records dropped as nothing in them is learned.
     pub dropped_without_targets: u64,
+    /// Pairs dropped as both sides are the same.
+    pub dropped_identical: u64,
+    /// Judged answers dropped as undesirable, where answers are imitated.
+    pub dropped_undesirable: u64,
     /// Records whose own text holds a special token's text.
     pub special_in_text: u64,
-    /// Tokens in the rows kept.
+    /// Tokens in the rows, of pairs those of both sides.
     pub tokens: u64,
-    /// Targets in the rows kept that have a token before them.
+    /// Targets in the rows that have a token before them, of pairs those of both sides.
     pub targets: u64,
+    /// Tokens of all records read, kept or not.
+    pub tokens_read: u64,
     /// Tokens in dropped records and cut-off ends.
     pub tokens_lost: u64,
 }
 
 impl FileReport {
-    /// Share of all tokens that was dropped or cut off, between 0 and 1.
+    /// Share of all tokens read that was dropped or cut off, between 0 and 1.
     pub fn share_lost(&self) -> f64 {
-        let all = self.tokens + self.tokens_lost;
-        if all == 0 { 0.0 } else { self.tokens_lost as f64 / all as f64 }
+        if self.tokens_read == 0 { 0.0 } else { self.tokens_lost as f64 / self.tokens_read as f64 }
     }
 
     fn add(&mut self, other: &Self) {
         self.records += other.records;
         self.rows += other.rows;
+        self.repeated += other.repeated;
+        self.left_out += other.left_out;
         self.held_out += other.held_out;
         self.dropped_over_length += other.dropped_over_length;
         self.truncated += other.truncated;
         self.dropped_without_targets += other.dropped_without_targets;
+        self.dropped_identical += other.dropped_identical;
+        self.dropped_undesirable += other.dropped_undesirable;
         self.special_in_text += other.special_in_text;
         self.tokens += other.tokens;
         self.targets += other.targets;
+        self.tokens_read += other.tokens_read;
         self.tokens_lost += other.tokens_lost;
     }
 
-    fn cells(&self) -> [String; 11] {
+    fn cells(&self) -> [String; COLUMNS] {
         [
             self.path.display().to_string(),
             self.format.clone(),
             self.records.to_string(),
             self.rows.to_string(),
+            self.weight.map_or("-".to_owned(), |weight| weight.to_string()),
+            self.repeated.to_string(),
+            self.left_out.to_string(),
             self.held_out.to_string(),
             self.dropped_over_length.to_string(),
             self.truncated.to_string(),
             self.dropped_without_targets.to_string(),
+            self.dropped_identical.to_string(),
+            self.dropped_undesirable.to_string(),
             self.tokens.to_string(),
             self.targets.to_string(),
             format!("{:.1} %", 100.0 * self.share_lost()),
@@ -84,20 +110,30 @@ impl FileReport {
     }
 }
 
+const COLUMNS: usize = 16;
+
 /// The columns of the table; the first two are words.
-const HEAD: [&str; 11] = [
+const HEAD: [&str; COLUMNS] = [
     "file",
     "format",
     "records",
     "rows",
+    "weight",
+    "repeated",
+    "left out",
     "held out",
     "too long",
     "cut",
     "no target",
+    "identical",
+    "undesirable",
     "tokens",
     "targets",
     "lost",
 ];
+
+/// Columns that are left out where they say nothing.
+const OPTIONAL: Range<usize> = 4..13;
 
 impl Report {
     /// The sum over all files.
@@ -106,10 +142,21 @@ impl Report {
         self.files.iter().for_each(|file| total.add(file));
         total
     }
+
+    /// Counts the rows of the data set and what is in them.
+    pub(crate) fn count_rows(&mut self, rows: &[Row]) {
+        for row in rows {
+            if let Some(file) = self.files.get_mut(row.source as usize) {
+                file.rows += 1;
+                file.tokens += row.len_tokens() as u64;
+                file.targets += row.all_targets() as u64;
+            }
+        }
+    }
 }
 
 impl fmt::Display for Report {
-    /// A table, one line per file; columns without a number other than 0 are left out. Notes follow.
+    /// A table, one line per file; columns about nothing are left out. Notes follow.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total = self.total();
         let mut lines = vec![HEAD.map(str::to_owned)];
@@ -117,10 +164,8 @@ impl fmt::Display for Report {
         if self.files.len() > 1 {
             lines.push(total.cells());
         }
-        let optional = 4..8;
-        let sums = total.cells();
-        let shown: Vec<usize> =
-            (0..HEAD.len()).filter(|c| !optional.contains(c) || sums[*c] != "0").collect();
+        let said = |c: usize| lines.iter().skip(1).any(|line| line[c] != "0" && line[c] != "-");
+        let shown: Vec<usize> = (0..COLUMNS).filter(|&c| !OPTIONAL.contains(&c) || said(c)).collect();
         let width = |c: usize| lines.iter().map(|line| line[c].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = shown.iter().map(|&c| width(c)).collect();
         for (n, line) in lines.iter().enumerate() {

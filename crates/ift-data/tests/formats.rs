@@ -147,7 +147,7 @@ fn a_given_format_is_held_to() {
     let both = json!({"messages": [{"role": "user", "content": "M"}], "instruction": "I", "output": "O"});
     let path = file(folder.path(), "a.jsonl", lines(&[both]));
     let config = |format| DataConfig {
-        train: vec![Source { path: path.clone(), format: Some(format), split: None }],
+        train: vec![Source { path: path.clone(), format: Some(format), split: None, weight: None }],
         ..DataConfig::default()
     };
     let tokenizer = tokenizer("bytelevel", Some("chatml"));
@@ -244,7 +244,12 @@ fn a_split_of_a_folder() {
     file(folder.path(), "data/train-00000.jsonl", record("first"));
     file(folder.path(), "data/training.jsonl", record("other"));
     file(folder.path(), "data/test.json", record("third"));
-    let source = |split: &str| Source { path: folder.path().into(), format: None, split: Some(split.into()) };
+    let source = |split: &str| Source {
+        path: folder.path().into(),
+        format: None,
+        split: Some(split.into()),
+        weight: None,
+    };
     let config = DataConfig { train: vec![source("train"), source("test")], ..DataConfig::default() };
     let tokenizer = tokenizer("bytelevel", Some("chatml"));
     let (set, _) = load(&config, &tokenizer, Mode::Chat).unwrap();
@@ -254,7 +259,7 @@ fn a_split_of_a_folder() {
     let config = DataConfig { train: vec![source("dev")], ..DataConfig::default() };
     let error = load(&config, &tokenizer, Mode::Chat).unwrap_err().to_string();
     assert!(error.contains("no file of split `dev`") && error.contains("train-00000.jsonl"), "{error}");
-    let wrong = Source { path: "a.jsonl".into(), format: None, split: Some("train".into()) };
+    let wrong = Source { path: "a.jsonl".into(), format: None, split: Some("train".into()), weight: None };
     let config = DataConfig { train: vec![wrong], ..DataConfig::default() };
     assert!(load(&config, &tokenizer, Mode::Chat).unwrap_err().to_string().contains("goes with a folder"));
 }

@@ -6,9 +6,7 @@ mod common;
 use std::path::PathBuf;
 
 use common::{chat, file, tokenizer};
-use ift_data::{
-    ChatTokenizer, DataConfig, Dataset, Mode, OverLength, Source, Targets, load, rows_from_jsonl,
-};
+use ift_data::{ChatTokenizer, DataConfig, Dataset, Mode, OverLength, Source, Targets, load};
 use serde_json::json;
 
 /// A file of questions and answers of growing length.
@@ -220,33 +218,4 @@ fn the_report_is_a_table() {
     assert_eq!(lines[1][3..5], [file.rows.to_string(), file.dropped_over_length.to_string()]);
     assert!(file.dropped_over_length > 0 && (0.0..1.0).contains(&file.share_lost()));
     assert!(text.ends_with("chat template: built-in `chatml`"), "{text}");
-}
-
-#[test]
-fn rows_tokenised_elsewhere() {
-    let folder = tempfile::tempdir().unwrap();
-    let good =
-        r#"{"input_ids": [5, 6, 7], "labels": [-100, 6, 7], "chosen_ids": [1], "rejected_labels": [2]}"#;
-    let path = file(folder.path(), "rows.jsonl", format!("{good}\n\n{good}\n"));
-    let rows = rows_from_jsonl(&path).unwrap();
-    assert_eq!(
-        (rows[0].tokens.as_slice(), rows[0].targets.as_slice()),
-        ([5, 6, 7].as_slice(), [false, true, true].as_slice())
-    );
-    assert_eq!((rows[1].source, rows[1].record, rows[1].target_count()), (0, 3, 2));
-    for (line, reason) in [
-        (r#"{"labels": [1]}"#, "missing field `input_ids`"),
-        (
-            r#"{"input_ids": [1], "labels": [1, 2]}"#,
-            "`labels`: found 2 entries, expected as many as `input_ids`, 1",
-        ),
-        (r#"{"input_ids": [1, 2], "labels": [-100, 3]}"#, "`labels[1]`: found 3, expected -100, or 2"),
-        (r#"{"input_ids": [-1], "labels": [-100]}"#, "-1"),
-        (r#"{"input_ids": [], "labels": []}"#, "`input_ids`: found an empty list"),
-        ("{", "EOF"),
-    ] {
-        let path = file(folder.path(), "bad.jsonl", format!("{good}\n{line}\n"));
-        let error = rows_from_jsonl(&path).unwrap_err().to_string();
-        assert!(error.contains("bad.jsonl`, line 2: ") && error.contains(reason), "{line}: {error}");
-    }
 }

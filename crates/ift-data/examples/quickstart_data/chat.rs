@@ -44,8 +44,8 @@ impl Conversation {
 /// What one of the two sets may ask.
 pub struct Topics {
     /// Per person.
-    facts: Vec<Vec<Relation>>,
-    lessons: Vec<Lesson>,
+    pub facts: Vec<Vec<Relation>>,
+    pub lessons: Vec<Lesson>,
     /// Whether greetings, which are the same for all, belong to it.
     greets: bool,
 }
@@ -92,7 +92,7 @@ fn plain(turns: Vec<(String, String)>, topics: Vec<Topic>) -> Conversation {
 }
 
 /// A person and one of the facts that may be asked.
-fn choose(topics: &Topics, random: &mut Random) -> (usize, Relation) {
+pub fn choose(topics: &Topics, random: &mut Random) -> (usize, Relation) {
     let person = random.below(NAMES.len());
     (person, random.pick(&topics.facts[person]))
 }

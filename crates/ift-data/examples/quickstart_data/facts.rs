@@ -91,6 +91,11 @@ pub fn answer(world: &World, person: usize, relation: Relation, call: Call) -> S
     state(world, person, relation, call, 0)
 }
 
+/// The same with another value, right or wrong.
+pub fn answer_with(world: &World, person: usize, relation: Relation, call: Call, value: &str) -> String {
+    fill(statements(relation)[0], world, person, call, value)
+}
+
 /// The `variant`-th question about a fact.
 pub fn ask(world: &World, person: usize, relation: Relation, call: Call, variant: usize) -> String {
     fill(questions(relation)[variant], world, person, call, "")
@@ -98,10 +103,18 @@ pub fn ask(world: &World, person: usize, relation: Relation, call: Call, variant
 
 /// Asks whether `value` is right, and answers.
 pub fn ask_whether(world: &World, person: usize, relation: Relation, value: &str) -> (String, String) {
-    let right = world.value(person, relation) == value;
-    let fact = answer(world, person, relation, Call::Pronoun);
+    let right = world.value(person, relation);
+    let question = fill(doubt(relation), world, person, Call::Name, value);
+    (question, yes_or_no(value == right, &answer_with(world, person, relation, Call::Pronoun, right)))
+}
+
+/// The wrong answer to the question whether `asked` is right: that `wrong` is.
+pub fn deny(world: &World, person: usize, relation: Relation, asked: &str, wrong: &str) -> String {
+    yes_or_no(asked == wrong, &answer_with(world, person, relation, Call::Pronoun, wrong))
+}
+
+fn yes_or_no(yes: bool, fact: &str) -> String {
     let mut letters = fact.chars();
     let fact: String = letters.next().map(|c| c.to_ascii_lowercase()).into_iter().chain(letters).collect();
-    let question = fill(doubt(relation), world, person, Call::Name, value);
-    (question, format!("{}, {fact}", if right { "Yes" } else { "No" }))
+    format!("{}, {fact}", if yes { "Yes" } else { "No" })
 }

@@ -130,7 +130,11 @@ impl Lesson {
 
     /// The answer as a sentence.
     pub fn answer(self) -> String {
-        let word = self.word();
+        self.answer_with(&self.word())
+    }
+
+    /// The same sentence with another word, right or wrong.
+    pub fn answer_with(self, word: &str) -> String {
         match self {
             Lesson::Sum(a, b) => format!("{a} plus {b} is {word}."),
             Lesson::Opposite(a, _) => format!("The opposite of {a} is {word}."),
@@ -151,6 +155,35 @@ impl Lesson {
                 letters.join("-")
             }
             Lesson::Backwards(word) => word.chars().rev().collect(),
+        }
+    }
+
+    /// A wrong answer of the same kind, alone.
+    pub fn wrong_word(self, random: &mut Random) -> String {
+        let right = self.word();
+        // The word asked about is no answer either.
+        let asked = match self {
+            Lesson::Opposite(a, _) | Lesson::After(a, _) | Lesson::Before(a, _) => a,
+            Lesson::Sum(..) | Lesson::Spell(_) | Lesson::Backwards(_) => "",
+        };
+        loop {
+            let word = match self {
+                Lesson::Sum(a, b) => (a + b + random.below(4)).saturating_sub(2).to_string(),
+                Lesson::Opposite(..) => {
+                    let (a, b) = random.pick(&OPPOSITES);
+                    random.pick(&[a, b]).to_owned()
+                }
+                Lesson::After(a, _) | Lesson::Before(a, _) => {
+                    let lists = [&DAYS[..], &MONTHS[..], &NUMBERS[..]];
+                    let list = lists.into_iter().find(|list| list.contains(&a)).unwrap_or(&NUMBERS);
+                    random.pick(list).to_owned()
+                }
+                Lesson::Spell(_) => Lesson::Spell(random.pick(&WORDS)).word(),
+                Lesson::Backwards(_) => Lesson::Backwards(random.pick(&WORDS)).word(),
+            };
+            if word != right && word != asked {
+                return word;
+            }
         }
     }
 

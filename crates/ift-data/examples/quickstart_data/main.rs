@@ -7,6 +7,7 @@
 //! | `pretrain.jsonl` | 4 MB of running text (`text`): portraits, days, talks, lists, lessons; no chat format |
 //! | `train.jsonl` | 1500 conversations (`messages`) |
 //! | `heldout.jsonl` | 150 conversations about what no training conversation asks |
+//! | `pairs.jsonl` | 400 training questions with a right and a wrong answer (`prompt`, `chosen`, `rejected`) |
 //!
 //! A model of one or two million parameters can learn this world in minutes: forty people with eight facts
 //! each, small sums, opposites, days and months, the spelling of short words, in a few hundred different
@@ -17,11 +18,12 @@
 //! knows, and not when it learns the answers by heart.
 //!
 //! Everything is made up, and every answer is made from the same facts as the text. The same seed gives the
-//! same bytes; `data/quickstart/` in the repository holds the two chat files of seed 0.
+//! same bytes; `data/quickstart/` in the repository holds the files of seed 0 but the running text.
 
 mod chat;
 mod facts;
 mod lessons;
+mod pairs;
 mod prose;
 mod random;
 mod world;
@@ -31,18 +33,21 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use chat::Conversation;
+use pairs::Pair;
 use random::Random;
 use world::World;
 
 const PRETRAIN_BYTES: usize = 4_000_000;
 const TRAIN: usize = 1500;
 const HELD_OUT: usize = 150;
+const PAIRS: usize = 400;
 
-/// The contents of the three files.
+/// The contents of the four files.
 struct Files {
     pretrain: String,
     train: String,
     held_out: String,
+    pairs: String,
 }
 
 fn generate(seed: u64) -> Files {
@@ -53,11 +58,13 @@ fn generate(seed: u64) -> Files {
     let chats = |topics, count, random: &mut Random| {
         lines(chat::conversations(&world, topics, count, random).iter().map(Conversation::line))
     };
-    let train = chats(&train, TRAIN, random);
+    let asked = train;
+    let train = chats(&asked, TRAIN, random);
     let held_out = chats(&held_out, HELD_OUT, random);
     let documents = prose::documents(&world, &lessons, PRETRAIN_BYTES, random);
     let pretrain = lines(documents.into_iter().map(|text| serde_json::json!({ "text": text }).to_string()));
-    Files { pretrain, train, held_out }
+    let pairs = lines(pairs::pairs(&world, &asked, PAIRS, random).iter().map(Pair::line));
+    Files { pretrain, train, held_out, pairs }
 }
 
 fn lines(records: impl Iterator<Item = String>) -> String {
@@ -78,7 +85,8 @@ fn write(folder: &Path, files: &Files) -> std::io::Result<()> {
     fs::create_dir_all(folder)?;
     fs::write(folder.join("pretrain.jsonl"), &files.pretrain)?;
     fs::write(folder.join("train.jsonl"), &files.train)?;
-    fs::write(folder.join("heldout.jsonl"), &files.held_out)
+    fs::write(folder.join("heldout.jsonl"), &files.held_out)?;
+    fs::write(folder.join("pairs.jsonl"), &files.pairs)
 }
 
 #[allow(clippy::print_stderr)] // a program's complaints
@@ -104,11 +112,13 @@ mod tests {
         assert!(once.pretrain == again.pretrain && once.train == again.train);
         assert!(generate(1).train != once.train);
         let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/quickstart");
-        for (name, text) in [("train.jsonl", &once.train), ("heldout.jsonl", &once.held_out)] {
+        for (name, text) in
+            [("train.jsonl", &once.train), ("heldout.jsonl", &once.held_out), ("pairs.jsonl", &once.pairs)]
+        {
             let file = fs::read_to_string(committed.join(name)).unwrap();
             assert!(file == *text, "data/quickstart/{name} is not what seed 0 gives; write it anew");
         }
-        assert!(once.train.len() < 600_000);
+        assert!(once.train.len() < 600_000 && once.pairs.len() < 150_000);
         assert!((3_000_000..5_000_000).contains(&once.pretrain.len()));
     }
 }

@@ -1,0 +1,185 @@
+//! One record to rows: what is learned of it in each mode, and what becomes of it if it is too long, has no
+//! target or teaches nothing.
+
+use serde_json::{Map, Value};
+
+use crate::config::{DataConfig, OverLength, Targets};
+use crate::conversation::{Example, Message};
+use crate::error::DataError;
+use crate::record::{Format, not_a_pair, not_judged};
+use crate::rows::{Contrast, Row, Sequence};
+use crate::tokenizer::ChatTokenizer;
+
+/// What rows are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Conversations; the assistant's turns are targets. Of a pair the chosen side; of judged answers the
+    /// desirable ones.
+    Chat,
+    /// Plain text, or conversations as the template writes them; every token is a target. Documents longer
+    /// than `max_length` become consecutive rows, whatever `over_length` says.
+    Text,
+    /// Pairs of a chosen and a rejected answer, one row each. Only the last assistant turn of either is a
+    /// target, whatever the configuration says: what comes before it is the prompt.
+    Pairs,
+    /// Answers judged desirable or not, one row each, with a mismatched answer; a pair becomes one of either
+    /// kind. Only the last assistant turn is a target.
+    Judged,
+}
+
+/// One record as rows, and what became of it.
+pub(crate) struct Encoded {
+    /// Their `source` and `record` are 0.
+    pub rows: Vec<Row>,
+    pub fate: Fate,
+    pub special_in_text: bool,
+    /// Tokens of the record, kept or not.
+    pub tokens: u64,
+    pub tokens_lost: u64,
+}
+
+/// What became of a record; of two sides, the later in this list.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fate {
+    Kept,
+    Truncated,
+    /// Both sides of the pair are the same.
+    Identical,
+    WithoutTargets,
+    TooLong,
+    /// Judged undesirable, where only demonstrations are learned.
+    Undesirable,
+}
+
+/// Turns records into rows as a configuration says.
+pub(crate) struct Encoder<'a> {
+    pub config: &'a DataConfig,
+    pub tokenizer: &'a ChatTokenizer,
+    pub mode: Mode,
+}
+
+/// One conversation, cut where that is wanted.
+struct Side {
+    sequence: Sequence,
+    fate: Fate,
+    special_in_text: bool,
+    /// Tokens before the cut.
+    length: usize,
+}
+
+impl Encoder<'_> {
+    /// The rows of one record.
+    ///
+    /// # Errors
+    /// When the record is not what its format or the mode asks for, the template refuses it, or it is too
+    /// long and that is to be an error.
+    pub fn encode(&self, fields: &Map<String, Value>, format: Format) -> Result<Encoded, DataError> {
+        let example = format.parse(fields)?;
+        match (self.mode, &example) {
+            (Mode::Text, _) => self.text(&example),
+            (Mode::Chat, _) => self.demonstration(&example),
+            (Mode::Pairs | Mode::Judged, Example::Pair { chosen, rejected }) => self.pair(chosen, rejected),
+            (Mode::Judged, Example::Judged { messages, desirable }) => {
+                let side = self.side(messages, Targets::Last)?;
+                Ok(account([side], |[answer]| vec![Row::judged(answer, *desirable)]))
+            }
+            (Mode::Pairs, _) => Err(not_a_pair(fields)),
+            (Mode::Judged, _) => Err(not_judged(fields)),
+        }
+    }
+
+    fn pair(&self, chosen: &[Message], rejected: &[Message]) -> Result<Encoded, DataError> {
+        let sides = [self.side(chosen, Targets::Last)?, self.side(rejected, Targets::Last)?];
+        Ok(account(sides, |[chosen, rejected]| match self.mode {
+            Mode::Judged => vec![Row::judged(chosen, true), Row::judged(rejected, false)],
+            _ => vec![Row { contrast: Contrast::Rejected(rejected), ..Row::demonstration(chosen) }],
+        }))
+    }
+
+    fn demonstration(&self, example: &Example) -> Result<Encoded, DataError> {
+        let Some(messages) = example.messages() else {
+            return Err(DataError::Malformed(
+                "found plain `text`, which has no turns to tell prompt and answer apart; expected a \
+                 conversation, or method `lm`, which learns every token"
+                    .to_owned(),
+            ));
+        };
+        let mut side = self.side(messages, self.config.targets)?;
+        if example.is_undesirable() {
+            side.fate = Fate::Undesirable;
+        }
+        Ok(account([side], |[answer]| vec![Row::demonstration(answer)]))
+    }
+
+    fn side(&self, messages: &[Message], targets: Targets) -> Result<Side, DataError> {
+        let (mut tokens, mut targets) = self.tokenizer.encode_with_targets(messages, targets)?;
+        let (length, max_length) = (tokens.len(), self.config.max_length);
+        let mut fate = Fate::Kept;
+        if length > max_length {
+            fate = match self.config.over_length {
+                OverLength::Error => return Err(DataError::OverLength { tokens: length, max_length }),
+                OverLength::Drop => Fate::TooLong,
+                OverLength::Truncate => Fate::Truncated,
+            };
+            tokens.truncate(max_length);
+            targets.truncate(max_length);
+        }
+        let sequence = Sequence { tokens, targets };
+        if fate != Fate::TooLong && sequence.target_count() == 0 {
+            fate = Fate::WithoutTargets;
+        }
+        Ok(Side { sequence, fate, special_in_text: self.special_in(messages), length })
+    }
+
+    fn text(&self, example: &Example) -> Result<Encoded, DataError> {
+        let (tokens, special_in_text) = match example {
+            Example::Text(text) => {
+                let tokens = self.tokenizer.encode_plain(text, true)?;
+                let cause =
+                    "the tokenizer writes one and the text begins with another; remove it from the data";
+                self.tokenizer.check_bos(&tokens, || cause.to_owned())?;
+                (tokens, self.tokenizer.holds_special_token(text))
+            }
+            Example::Chat(messages)
+            | Example::Pair { chosen: messages, .. }
+            | Example::Judged { messages, .. } => {
+                (self.tokenizer.encode_chat(messages, false)?, self.special_in(messages))
+            }
+        };
+        let read = tokens.len();
+        // A piece of one token has nothing to predict it from.
+        let pieces = tokens.chunks(self.config.max_length).filter(|piece| piece.len() > 1);
+        let learned = |piece: &[u32]| Sequence { tokens: piece.to_vec(), targets: vec![true; piece.len()] };
+        let mut rows: Vec<_> = pieces.map(|piece| Row::demonstration(learned(piece))).collect();
+        let mut fate = if rows.is_empty() { Fate::WithoutTargets } else { Fate::Kept };
+        if example.is_undesirable() {
+            rows.clear();
+            fate = Fate::Undesirable;
+        }
+        Ok(Encoded::new(rows, fate, special_in_text, read))
+    }
+
+    fn special_in(&self, messages: &[Message]) -> bool {
+        messages.iter().any(|message| self.tokenizer.holds_special_token(&message.content))
+    }
+}
+
+/// The sides of one record as rows, unless something is wrong with one of them: a record is kept or dropped
+/// as a whole.
+fn account<const N: usize>(sides: [Side; N], rows: impl FnOnce([Sequence; N]) -> Vec<Row>) -> Encoded {
+    let special_in_text = sides.iter().any(|side| side.special_in_text);
+    let read = sides.iter().map(|side| side.length).sum();
+    let mut fate = sides.iter().map(|side| side.fate).max().unwrap_or(Fate::Kept);
+    if sides.windows(2).any(|pair| pair[0].sequence == pair[1].sequence) {
+        fate = fate.max(Fate::Identical);
+    }
+    let rows = if fate > Fate::Truncated { Vec::new() } else { rows(sides.map(|side| side.sequence)) };
+    Encoded::new(rows, fate, special_in_text, read)
+}
+
+impl Encoded {
+    fn new(rows: Vec<Row>, fate: Fate, special_in_text: bool, read: usize) -> Self {
+        let kept: usize = rows.iter().map(Row::len_tokens).sum();
+        Self { rows, fate, special_in_text, tokens: read as u64, tokens_lost: (read - kept) as u64 }
+    }
+}

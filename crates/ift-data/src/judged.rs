@@ -1,0 +1,108 @@
+//! Judged answers: their order, and the mismatched answer of each.
+//!
+//! KTO compares rewards with how far the policy has moved from the reference in general. It measures that on
+//! answers that do not belong to the prompt: here that of the row before, which other trainers take within a
+//! batch and which is taken over the whole data set here, so that it does not depend on the batch.
+
+use crate::rows::{Contrast, Row, Sequence};
+
+/// What is wrong with a single judged row.
+pub(crate) const TOO_FEW: &str = "holds one judged answer, expected at least two: KTO sets the answer of \
+                                  another row beside each prompt";
+
+/// Puts the desirable rows first, otherwise keeping their order, and gives each row its mismatched sequence:
+/// its prompt, followed by the answer of the row before (of the last one for the first), or of the nearest
+/// row before that with another prompt. Cut at `max_length` tokens. Rows that are not judged stay as they
+/// are.
+pub(crate) fn pair_up(rows: &mut [Row], max_length: usize) {
+    rows.sort_by_key(|row| matches!(row.contrast, Contrast::Judged { desirable: false, .. }));
+    let mismatched: Vec<Sequence> = donors(rows)
+        .into_iter()
+        .zip(&*rows)
+        .map(|(donor, row)| splice(row, &rows[donor], max_length))
+        .collect();
+    for (row, sequence) in rows.iter_mut().zip(mismatched) {
+        if let Contrast::Judged { mismatched, .. } = &mut row.contrast {
+            *mismatched = sequence;
+        }
+    }
+}
+
+/// For each row, the row whose answer it takes.
+fn donors(rows: &[Row]) -> Vec<usize> {
+    let count = rows.len();
+    let before = |i: usize| (i + count - 1) % count;
+    let mut donors: Vec<usize> = (0..count).map(before).collect();
+    let differs = |i: usize| prompt(&rows[i]) != prompt(&rows[before(i)]);
+    // Where the row before has the same prompt, its donor is the nearest one with another prompt. Beginning
+    // after a change of prompt, that donor is known already.
+    if let Some(first) = (0..count).find(|&i| differs(i)) {
+        for i in (first..count).chain(0..first) {
+            if !differs(i) {
+                donors[i] = donors[before(i)];
+            }
+        }
+    }
+    donors
+}
+
+/// Position of the first target, or the length without one.
+fn answer_start(row: &Row) -> usize {
+    row.targets.iter().position(|&t| t).unwrap_or(row.tokens.len())
+}
+
+fn prompt(row: &Row) -> &[u32] {
+    &row.tokens[..answer_start(row)]
+}
+
+fn splice(row: &Row, donor: &Row, max_length: usize) -> Sequence {
+    let (end, start) = (answer_start(row), answer_start(donor));
+    let mut tokens = [&row.tokens[..end], &donor.tokens[start..]].concat();
+    let mut targets = [&row.targets[..end], &donor.targets[start..]].concat();
+    tokens.truncate(max_length);
+    targets.truncate(max_length);
+    Sequence { tokens, targets }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row with a prompt and an answer of one token each.
+    fn row(prompt: u32, answer: u32) -> Row {
+        Row::judged(
+            Sequence { tokens: vec![prompt, answer], targets: vec![false, true] },
+            answer.is_multiple_of(2),
+        )
+    }
+
+    /// Prompts and mismatched answers, in order.
+    fn mismatched(mut rows: Vec<Row>) -> Vec<(u32, u32)> {
+        pair_up(&mut rows, 2);
+        let sequences = rows.iter().filter_map(|row| match &row.contrast {
+            Contrast::Judged { mismatched, .. } => Some(mismatched),
+            _ => None,
+        });
+        sequences.map(|s| (s.tokens[0], s.tokens[1])).collect()
+    }
+
+    #[test]
+    fn an_answer_comes_from_the_nearest_row_before_with_another_prompt() {
+        let rows = vec![row(1, 10), row(2, 20), row(2, 22), row(2, 24), row(1, 12)];
+        assert_eq!(mismatched(rows), [(1, 24), (2, 10), (2, 10), (2, 10), (1, 24)]);
+        // The first row goes back beyond the last one where that has its prompt.
+        let rows = vec![row(1, 10), row(1, 12), row(2, 20), row(1, 14)];
+        assert_eq!(mismatched(rows), [(1, 20), (1, 20), (2, 12), (1, 20)]);
+    }
+
+    #[test]
+    fn with_one_prompt_only_the_row_before_has_to_do() {
+        assert_eq!(mismatched(vec![row(1, 10), row(1, 12), row(1, 14)]), [(1, 14), (1, 10), (1, 12)]);
+    }
+
+    #[test]
+    fn desirable_rows_come_first_in_their_order() {
+        let rows = vec![row(1, 11), row(2, 20), row(3, 31), row(4, 40)];
+        assert_eq!(mismatched(rows), [(2, 31), (4, 20), (1, 40), (3, 11)]);
+    }
+}

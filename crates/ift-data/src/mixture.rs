@@ -1,0 +1,85 @@
+//! Which records go where: the held-out share, and how often each file's rows occur.
+//!
+//! Both are decided by a hash of a record's position, so they are the same in every run, spread over the
+//! file, and all rows of a record stay together.
+
+use std::collections::HashSet;
+
+use crate::report::{FileReport, Report};
+use crate::rows::Row;
+
+/// Rows in the order of the files, and the account of them, in which rows are not counted yet.
+pub(crate) type Loaded = (Vec<Row>, Report);
+
+/// File and record.
+type Position = (u32, u64);
+
+fn position(row: &Row) -> Position {
+    (row.source, row.record)
+}
+
+/// Takes a share of the records out, at least one of them.
+pub(crate) fn hold_out((rows, mut report): Loaded, fraction: f64) -> (Loaded, Loaded) {
+    let held = choose(&rows, fraction, 1);
+    let (eval, train): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| held.contains(&position(row)));
+    let blank = |file: &FileReport| FileReport {
+        path: file.path.clone(),
+        format: file.format.clone(),
+        ..FileReport::default()
+    };
+    let mut held_report = Report { files: report.files.iter().map(blank).collect(), ..report.clone() };
+    for &(source, _) in &held {
+        if let (Some(from), Some(to)) =
+            (report.files.get_mut(source as usize), held_report.files.get_mut(source as usize))
+        {
+            from.held_out += 1;
+            to.records += 1;
+        }
+    }
+    ((train, report), (eval, held_report))
+}
+
+/// Repeats or leaves out each file's rows as its weight says. Of a weight of 2.5, the file comes twice, then
+/// half of its records once more. Of a file with rows something always remains.
+pub(crate) fn weigh((rows, mut report): Loaded) -> Loaded {
+    if report.files.iter().all(|file| file.weight.is_none()) {
+        return (rows, report);
+    }
+    let mut weighed = Vec::with_capacity(rows.len());
+    for group in rows.chunk_by(|a, b| a.source == b.source) {
+        let file = group.first().and_then(|row| report.files.get_mut(row.source as usize));
+        let weight = file.as_ref().and_then(|file| file.weight).unwrap_or(1.0);
+        let passes = weight as usize;
+        for _ in 0..passes {
+            weighed.extend_from_slice(group);
+        }
+        let chosen = choose(group, weight.fract(), usize::from(passes == 0));
+        let before = weighed.len();
+        weighed.extend(group.iter().filter(|row| chosen.contains(&position(row))).cloned());
+        let partial = weighed.len() - before;
+        if let Some(file) = file {
+            match passes {
+                0 => file.left_out = (group.len() - partial) as u64,
+                _ => file.repeated = ((passes - 1) * group.len() + partial) as u64,
+            }
+        }
+    }
+    (weighed, report)
+}
+
+/// A share of the records that the rows come from, rounded, but no fewer than `least`.
+fn choose(rows: &[Row], share: f64, least: usize) -> HashSet<Position> {
+    let mut records: Vec<Position> = rows.iter().map(position).collect();
+    records.dedup();
+    let wanted = ((records.len() as f64 * share).round() as usize).max(least);
+    records.sort_by_cached_key(|&(source, record)| (mix(u64::from(source) << 40 ^ record), source, record));
+    records.into_iter().take(wanted).collect()
+}
+
+/// The finaliser of `SplitMix64` (Steele, Lea and Flood, 2014): close positions get unrelated values.
+fn mix(position: u64) -> u64 {
+    let z = position.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,126 @@
+//! Rows that were tokenised elsewhere.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::encode::Mode;
+use crate::error::DataError;
+use crate::files;
+use crate::judged;
+use crate::rows::{Contrast, Row, Sequence};
+
+/// A line of pre-tokenised rows; other fields are ignored.
+#[derive(Deserialize)]
+struct Line {
+    input_ids: Option<Vec<u32>>,
+    labels: Option<Vec<i64>>,
+    chosen_ids: Option<Vec<u32>>,
+    chosen_labels: Option<Vec<i64>>,
+    rejected_ids: Option<Vec<u32>>,
+    rejected_labels: Option<Vec<i64>>,
+    desirable: Option<bool>,
+}
+
+/// Reads pre-tokenised rows: JSON lines with token ids and labels, which repeat the ids at targets and are
+/// −100 elsewhere. Every row's `source` is 0, its `record` the line.
+///
+/// | mode | a line has | and gives |
+/// |---|---|---|
+/// | `Chat`, `Text` | `input_ids` and `labels`, else `chosen_ids` and `chosen_labels` | one row |
+/// | `Pairs` | `chosen_ids`, `chosen_labels`, `rejected_ids`, `rejected_labels` | one row |
+/// | `Judged` | these four | two rows |
+/// | `Judged` | `input_ids`, `labels` and `desirable` (true or false) | one row |
+///
+/// Judged rows are ordered and mismatched as by [`load`](crate::load()).
+///
+/// # Errors
+/// When the file cannot be read, is not JSON lines, a line lacks a field or its lists do not fit each other,
+/// or there is only one judged row.
+pub fn rows_from_jsonl(path: &Path, mode: Mode) -> Result<Vec<Row>, DataError> {
+    let mut rows = Vec::new();
+    for record in files::open(path)? {
+        let record = record?;
+        let place = record.place;
+        let Some(line) = record.line() else {
+            return Err(DataError::file(path, "is not JSON lines, expected one row per line"));
+        };
+        let read = line_rows(line, mode).map_err(|e| e.in_record(path, place))?;
+        rows.extend(read.into_iter().map(|row| Row { record: place.number(), ..row }));
+    }
+    if mode == Mode::Judged {
+        if rows.len() < 2 {
+            return Err(DataError::file(path, judged::TOO_FEW));
+        }
+        judged::pair_up(&mut rows, usize::MAX);
+    }
+    Ok(rows)
+}
+
+fn line_rows(line: &[u8], mode: Mode) -> Result<Vec<Row>, DataError> {
+    let line: Line = serde_json::from_str(files::utf8(line)?).map_err(|e| {
+        let expected = "an object with lists of token ids and of labels (ids, or -100)";
+        DataError::Malformed(format!("{e}; expected {expected}"))
+    })?;
+    match mode {
+        Mode::Chat | Mode::Text if line.input_ids.is_none() && line.chosen_ids.is_some() => {
+            Ok(vec![Row::demonstration(line.chosen()?)])
+        }
+        Mode::Chat | Mode::Text => Ok(vec![Row::demonstration(line.answer()?)]),
+        Mode::Pairs => {
+            let row = Row::demonstration(line.chosen()?);
+            Ok(vec![Row { contrast: Contrast::Rejected(line.rejected()?), ..row }])
+        }
+        Mode::Judged => match line.desirable {
+            Some(desirable) if line.chosen_ids.is_none() => Ok(vec![Row::judged(line.answer()?, desirable)]),
+            None if line.chosen_ids.is_none() && line.rejected_ids.is_none() => {
+                let expected = "true or false beside `input_ids`, or `chosen_ids`, `chosen_labels`, \
+                                `rejected_ids` and `rejected_labels`";
+                Err(DataError::field("desirable", "nothing", expected))
+            }
+            _ => Ok(vec![Row::judged(line.chosen()?, true), Row::judged(line.rejected()?, false)]),
+        },
+    }
+}
+
+impl Line {
+    fn answer(&self) -> Result<Sequence, DataError> {
+        sequence(["input_ids", "labels"], self.input_ids.as_deref(), self.labels.as_deref())
+    }
+
+    fn chosen(&self) -> Result<Sequence, DataError> {
+        sequence(["chosen_ids", "chosen_labels"], self.chosen_ids.as_deref(), self.chosen_labels.as_deref())
+    }
+
+    fn rejected(&self) -> Result<Sequence, DataError> {
+        sequence(
+            ["rejected_ids", "rejected_labels"],
+            self.rejected_ids.as_deref(),
+            self.rejected_labels.as_deref(),
+        )
+    }
+}
+
+/// Token ids and labels as a sequence; the names are those of their fields.
+fn sequence(names: [&str; 2], ids: Option<&[u32]>, labels: Option<&[i64]>) -> Result<Sequence, DataError> {
+    let [ids_name, labels_name] = names;
+    let absent = |name, expected| DataError::field(name, "nothing", expected);
+    let ids = ids.ok_or_else(|| absent(ids_name, "a list of token ids"))?;
+    let labels = labels.ok_or_else(|| absent(labels_name, "a list of labels (ids, or -100)"))?;
+    if ids.is_empty() {
+        return Err(DataError::field(ids_name, "an empty list", "at least one token"));
+    }
+    if ids.len() != labels.len() {
+        let found = format!("{} entries", labels.len());
+        return Err(DataError::field(labels_name, found, format!("as many as `{ids_name}`, {}", ids.len())));
+    }
+    let mut targets = Vec::with_capacity(ids.len());
+    for (i, (&token, &label)) in ids.iter().zip(labels).enumerate() {
+        if label != -100 && label != i64::from(token) {
+            let expected = format!("-100, or {token} as in `{ids_name}`");
+            return Err(DataError::field(format!("{labels_name}[{i}]"), label.to_string(), expected));
+        }
+        targets.push(label != -100);
+    }
+    Ok(Sequence { tokens: ids.to_vec(), targets })
+}
