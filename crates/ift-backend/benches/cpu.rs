@@ -105,6 +105,7 @@ fn head<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
                 normalizers,
                 None,
                 &factors,
+                None,
                 &mut d_x,
                 d_weight,
             );

@@ -1,8 +1,8 @@
 //! The trait.
 
 use crate::{
-    Activation, AttentionRow, AttentionShape, Choice, Element, HeadNorms, HeadScores, HostTensor, Mix, Norm,
-    Past, Profile, Update,
+    Activation, AttentionRow, AttentionShape, Choice, Distributions, Divergence, DivergenceGradient, Element,
+    HeadNorms, HeadScores, HostTensor, Mix, Norm, Past, Profile, Storage, Update,
 };
 use std::ops::Range;
 
@@ -37,7 +37,7 @@ pub trait Backend: Send + Sync {
     type Element: Element;
     /// Hidden states and their gradients, perhaps in a narrower type.
     type Activation: Send + Sync;
-    /// A trainable tensor (with its compute copy where products run in a narrower type).
+    /// A trainable tensor (with its compute copy where products run in a narrower type), or a frozen one in its [`Storage`].
     type Weight: Send + Sync;
     /// What stays in full precision whatever the activations are: gradients of weights, optimizer states, log-sum-exps,
     /// rotary angles, sums over several passes.
@@ -47,7 +47,8 @@ pub trait Backend: Send + Sync {
 
     /// Bytes of a number of an activation.
     const ACTIVATION_BYTES: usize;
-    /// Bytes of a number of a weight, with its compute copy. (One of an accumulator is an [`Backend::Element`].)
+    /// Bytes of a number of a weight that learns, with its compute copy; of a frozen one see [`Storage::bytes`]. (A number of an
+    /// accumulator is an [`Backend::Element`].)
     const WEIGHT_BYTES: usize;
 
     /// An activation of `len` numbers with unspecified (but initialised) contents, taken from a pool where possible.
@@ -59,9 +60,11 @@ pub trait Backend: Send + Sync {
 
     /// A weight tensor made of `parts` laid end to end.
     fn weight(&self, parts: &[HostTensor]) -> Self::Weight;
+    /// The same for a weight that never learns; [`Backend::update`] and [`Backend::write_weight`] are not for it.
+    fn frozen_weight(&self, parts: &[HostTensor], storage: Storage) -> Self::Weight;
     /// Overwrites a weight with exact values (resuming, tests).
     fn write_weight(&self, weight: &mut Self::Weight, values: &[Self::Element]);
-    /// The exact values of a range of a weight.
+    /// The values of a range of a weight: exact, or what a frozen one stands for.
     fn read_weight(&self, weight: &Self::Weight, range: Range<usize>) -> Vec<Self::Element>;
 
     /// An accumulator of zeros.
@@ -83,6 +86,9 @@ pub trait Backend: Send + Sync {
         rule: &Update,
         gradient_scale: f64,
     );
+
+    /// A running mean of a weight over steps: `average = decay·average + (1 - decay)·weight`.
+    fn average(&self, weight: &Self::Weight, decay: f64, average: &mut Self::Accumulator);
 
     /// `out[t] = scale · E[tokens[t]]`, mixed where `mix` says so. `table`: `[vocabulary, width]`, `out`: `[n, width]`.
     fn embed(
@@ -159,6 +165,77 @@ pub trait Backend: Send + Sync {
         d_weight: &mut Self::Accumulator,
         d_bias: Option<&mut Self::Accumulator>,
     );
+
+    /// `out[t] = x[t][columns]`. `x`: `[n, width]`, `out`: `[n, columns.len()]`.
+    fn take_columns(
+        &self,
+        n: usize,
+        width: usize,
+        x: &Self::Activation,
+        columns: Range<usize>,
+        out: &mut Self::Activation,
+    );
+    /// `out[t][columns] += scale·x[t]`. `x`: `[n, columns.len()]`, `out`: `[n, width]`.
+    fn add_columns(
+        &self,
+        n: usize,
+        width: usize,
+        x: &Self::Activation,
+        scale: f64,
+        columns: Range<usize>,
+        out: &mut Self::Activation,
+    );
+    /// `x[t][columns] *= factors`. `x`: `[n, width]`, `factors`: `[columns.len()]`.
+    fn scale_columns(
+        &self,
+        n: usize,
+        width: usize,
+        factors: &[f64],
+        columns: Range<usize>,
+        x: &mut Self::Activation,
+    );
+    /// `sums[c] += Σ_t x[t][columns][c]·y[t][columns][c]`. `x`, `y`: `[n, width]`, `sums`: `[columns.len()]`.
+    fn column_products(
+        &self,
+        n: usize,
+        width: usize,
+        x: &Self::Activation,
+        y: &Self::Activation,
+        columns: Range<usize>,
+        sums: &mut Self::Accumulator,
+    );
+    /// Dropout: `out[t][c]` is 0 where [`crate::uniform`] of `(streams[t], c)` is below `rate`, else `x[t][c] / (1 - rate)`. The
+    /// same operation is its own backward pass.
+    fn dropout(
+        &self,
+        n: usize,
+        width: usize,
+        x: &Self::Activation,
+        rate: f64,
+        streams: &[u64],
+        out: &mut Self::Activation,
+    );
+    /// `x[t][c] += magnitudes[t]·(2·u - 1)` with `u` from [`crate::uniform`] of `(streams[t], c)` (`NEFTune`, arXiv 2310.05914).
+    fn add_noise(
+        &self,
+        n: usize,
+        width: usize,
+        magnitudes: &[f64],
+        streams: &[u64],
+        x: &mut Self::Activation,
+    );
+    /// Norms of the rows `W[o] + scale·(B·A)[o - rows.start]` of a weight with a low-rank sum (`DoRA`, arXiv 2402.09353).
+    /// `weight`: `[…, inputs]` of which `rows` are meant, `a`: `[rank, inputs]`, `b`: `[rows.len(), rank]`.
+    fn adapted_norms(
+        &self,
+        inputs: usize,
+        rank: usize,
+        weight: &Self::Weight,
+        rows: Range<usize>,
+        a: &Self::Weight,
+        b: &Self::Weight,
+        scale: f64,
+    ) -> Vec<f64>;
 
     /// Cosines then sines of the rotary angles: `[n, head_dim]`, first `head_dim/2` numbers `cos(p·f_i)`, then
     /// `sin(p·f_i)`, for position `p` and `inverse_frequencies` `f` (`[head_dim/2]`). Angles are computed in f64.
@@ -275,9 +352,21 @@ pub trait Backend: Send + Sync {
         choice: Choice,
         keep: bool,
     ) -> (HeadScores, Option<Self::Logits>);
+    /// For each of the `n` positions, as many as there are normalisers, the divergence between two heads' distributions over the same vocabulary.
+    fn divergence(
+        &self,
+        vocabulary: usize,
+        policy: Distributions<Self::Activation, Self::Weight>,
+        reference: Distributions<Self::Activation, Self::Weight>,
+        kind: Divergence,
+    ) -> Vec<f64>;
     /// Backward of [`Backend::head`] for `Σ_t d_log_probs[t]·log_prob[t]`: with `p` the softmax and
     /// `g[t] = d_log_probs[t]·(onehot(target) - p)`, sets `d_x = g·W` and adds `gᵀ·x` to `d_weight`.
     /// `logits` are those that the forward pass kept.
+    ///
+    /// `divergence` adds `Σ_t slopes[t]·KL[t]` to what is differentiated: to `g[t]` it adds `slopes[t]·(p - r)` for
+    /// [`Divergence::Forward`] and `slopes[t]·p·(log p - log r - KL[t])` for [`Divergence::Reverse`]; the reference is a
+    /// constant.
     fn head_backward(
         &self,
         width: usize,
@@ -288,6 +377,7 @@ pub trait Backend: Send + Sync {
         log_normalizers: &[f64],
         logits: Option<Self::Logits>,
         d_log_probs: &[f64],
+        divergence: Option<DivergenceGradient<Self::Activation, Self::Weight>>,
         d_x: &mut Self::Activation,
         d_weight: Option<&mut Self::Accumulator>,
     );

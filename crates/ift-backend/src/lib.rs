@@ -14,6 +14,7 @@ mod backend;
 mod cpu;
 mod element;
 mod optimizer;
+mod quantize;
 mod reference;
 mod shapes;
 
@@ -23,6 +24,6 @@ pub use element::{Element, HostTensor, NumberType};
 pub use optimizer::Update;
 pub use reference::Reference;
 pub use shapes::{
-    Activation, AttentionRow, AttentionShape, Choice, HeadNorms, HeadScores, Mix, Norm, Past, Profile,
-    ProfileEntry, gumbel,
+    Activation, AttentionRow, AttentionShape, Choice, Distributions, Divergence, DivergenceGradient,
+    HeadNorms, HeadScores, Mix, Norm, Past, Profile, ProfileEntry, Storage, gumbel, uniform,
 };

@@ -117,17 +117,41 @@ pub enum Choice<'a> {
         /// One stream number per scored row.
         streams: &'a [u64],
     },
+    /// No token, but the entropy of the softmax over the `top` most probable tokens alone, which tells how sure the model is
+    /// without a sum over the whole vocabulary (EAFT, arXiv 2601.02151).
+    Entropy {
+        /// How many tokens, at least 1.
+        top: usize,
+    },
 }
 
-/// Standard Gumbel noise for `(stream, token)`: a pure function (`SplitMix64` finaliser over both numbers).
-pub fn gumbel(stream: u64, token: u32) -> f64 {
-    let mut z = stream.wrapping_add((u64::from(token) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+/// How many different draws there are: so many that each, and a half more, is exact in f64.
+pub(crate) const DRAWS: u64 = 1 << 52;
+
+/// A draw below [`DRAWS`] for `(stream, index)`.
+#[inline]
+pub(crate) fn draw(stream: u64, index: u32) -> u64 {
+    let mut z = stream.wrapping_add((u64::from(index) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^= z >> 31;
-    // In (0, 1): never 0, so both logarithms are finite.
-    let uniform = ((z >> 11) as f64 + 0.5) * (1.0 / (1u64 << 53) as f64);
-    -(-uniform.ln()).ln()
+    z >> 12
+}
+
+/// The number in `(0, 1)` of a draw.
+#[inline]
+pub(crate) fn of_draw(draw: u64) -> f64 {
+    (draw as f64 + 0.5) * (1.0 / DRAWS as f64)
+}
+
+/// A uniform draw in `(0, 1)`, never 0 or 1, for `(stream, index)`: a pure function (`SplitMix64` finaliser over both numbers).
+pub fn uniform(stream: u64, index: u32) -> f64 {
+    of_draw(draw(stream, index))
+}
+
+/// Standard Gumbel noise for `(stream, token)`, made of [`uniform`].
+pub fn gumbel(stream: u64, token: u32) -> f64 {
+    -(-uniform(stream, token).ln()).ln()
 }
 
 /// What the output head says of `n` hidden states.
@@ -137,8 +161,84 @@ pub struct HeadScores {
     pub log_probs: Vec<f64>,
     /// `[n]` log-sum-exp of the logits, kept for the backward pass.
     pub log_normalizers: Vec<f64>,
-    /// `[n]` chosen tokens, empty for [`Choice::Nothing`].
+    /// `[n]` chosen tokens, empty for [`Choice::Nothing`] and [`Choice::Entropy`].
     pub choices: Vec<u32>,
+    /// `[n]` entropies in nats, empty but for [`Choice::Entropy`].
+    pub entropies: Vec<f64>,
+}
+
+/// A head over hidden states that were scored: its distributions are `softmax(x·Wᵀ)`.
+#[derive(Debug)]
+pub struct Distributions<'a, A, W> {
+    /// Numbers in a hidden state; two models that share a vocabulary may differ in it.
+    pub width: usize,
+    /// `[n, width]` hidden states after the final norm.
+    pub x: &'a A,
+    /// `[vocabulary, width]`.
+    pub weight: &'a W,
+    /// `[n]` log-sum-exp of the logits.
+    pub log_normalizers: &'a [f64],
+}
+
+impl<A, W> Clone for Distributions<'_, A, W> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<A, W> Copy for Distributions<'_, A, W> {}
+
+/// Which way a divergence between a policy `p` and a reference `r` is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Divergence {
+    /// `KL(r ‖ p) = Σ_v r·(log r - log p)`: the policy must cover the reference (TDPO).
+    Forward,
+    /// `KL(p ‖ r) = Σ_v p·(log p - log r)`: the policy must stay inside the reference.
+    Reverse,
+}
+
+/// The part of a loss that is a sum of divergences, for the head's backward pass.
+#[derive(Debug)]
+pub struct DivergenceGradient<'a, A, W> {
+    /// The reference's distributions at the same positions.
+    pub reference: Distributions<'a, A, W>,
+    /// Which divergence.
+    pub kind: Divergence,
+    /// `[n]` its values.
+    pub values: &'a [f64],
+    /// `[n]` the loss's slope along each.
+    pub slopes: &'a [f64],
+}
+
+/// How a weight that never learns is stored. Products widen it as they read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// As a trainable weight: exact.
+    Exact,
+    /// bfloat16.
+    Bf16,
+    /// Eight bits in blocks of [`Storage::BLOCK`]: `round(127·w / largest |w| of the block)`, and that largest as f32.
+    Int8,
+    /// Four bits in blocks: the nearest of sixteen levels made for normally distributed weights, times the block's largest
+    /// `|w|` (NF4 of `QLoRA`, arXiv 2305.14314).
+    Nf4,
+}
+
+impl Storage {
+    /// Consecutive numbers that share a scale; blocks are counted from the weight's first number, the last may be shorter.
+    pub const BLOCK: usize = 64;
+
+    /// Bytes of a weight of `len` numbers, where an exact number takes `exact` ([`crate::Backend::WEIGHT_BYTES`]). A last block
+    /// that is not full takes as much as a full one.
+    pub fn bytes(self, len: usize, exact: usize) -> usize {
+        let blocks = |bytes| len.div_ceil(Self::BLOCK) * (size_of::<f32>() + bytes);
+        match self {
+            Self::Exact => len * exact,
+            Self::Bf16 => len * 2,
+            Self::Int8 => blocks(Self::BLOCK),
+            Self::Nf4 => blocks(Self::BLOCK / 2),
+        }
+    }
 }
 
 /// Where the time of a backend went since the last call.
@@ -161,4 +261,17 @@ pub struct ProfileEntry {
     pub time: Duration,
     /// Useful floating point operations (a multiply-add is two).
     pub flops: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_draw_is_0_or_1() {
+        assert!(of_draw(0) > 0.0 && of_draw(DRAWS - 1) < 1.0);
+        assert!((0..10_000).all(|i| draw(7, i) < DRAWS));
+        let mean = (0..10_000).map(|i| uniform(3, i)).sum::<f64>() / 1e4;
+        assert!((mean - 0.5).abs() < 0.01, "{mean}");
+    }
 }

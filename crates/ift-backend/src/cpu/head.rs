@@ -2,19 +2,21 @@
 //! them fit a budget. The backward pass takes what was kept or computes a block again, and turns it into the logits'
 //! gradient in place, so that each block of the weight's gradient is touched once.
 
+use super::divergence::Share;
 use super::instructions::kernel;
 use super::math::{exp, max, sum_exp};
 use super::number::{Number, round_in_place};
-use super::pack::Matrix;
+use super::pack::{Matrix, Operand};
 use super::product::Product;
+use super::stored::Stored;
 use super::threads::Cut;
 use super::{Buffer, Cpu};
 use crate::{Choice, HeadScores, Out, gumbel};
 
 /// Vocabulary entries in a block, at most; a multiple of every tile width.
-const BLOCK: usize = 2048;
+pub(super) const BLOCK: usize = 2048;
 /// Rows whose logits exist at a time, at most: with `BLOCK`, 32 MiB.
-const ROWS: usize = 4096;
+pub(super) const ROWS: usize = 4096;
 /// Numbers of logits that may be kept for the backward pass (256 MiB).
 const KEPT: usize = 64 << 20;
 /// Rows of a block of logits that one task takes.
@@ -65,12 +67,20 @@ impl Row {
         self.best.insert(at, (score, id));
     }
 
+    /// The entropy of the softmax over the candidates; not a number if any logit is not.
+    fn entropy(&self) -> f64 {
+        let Some(&(largest, _)) = self.best.first().filter(|_| !self.sum.is_nan()) else { return f64::NAN };
+        let sum: f64 = self.best.iter().map(|(logit, _)| (logit - largest).exp()).sum();
+        let mean: f64 = self.best.iter().map(|(logit, _)| (logit - largest).exp() * (logit - largest)).sum();
+        sum.ln() - mean / sum
+    }
+
     /// The logits of the entries from `first` on.
     fn choose(&mut self, logits: &[f32], largest: f32, first: usize, row: usize, choice: &Choice) {
         let ids = (first as u32..).zip(logits);
         match *choice {
             Choice::Nothing => {}
-            Choice::Greedy | Choice::TopK(_) => {
+            Choice::Greedy | Choice::TopK(_) | Choice::Entropy { .. } => {
                 let wanted = wanted(choice);
                 let full = self.best.len() == wanted;
                 if full && self.best.last().is_some_and(|last| f64::from(largest) <= last.0) {
@@ -94,7 +104,7 @@ fn wanted(choice: &Choice) -> usize {
     match *choice {
         Choice::Nothing => 0,
         Choice::Greedy | Choice::Sample { .. } => 1,
-        Choice::TopK(k) => k.max(1),
+        Choice::TopK(wanted) | Choice::Entropy { top: wanted } => wanted.max(1),
     }
 }
 
@@ -107,38 +117,44 @@ kernel! {
 }
 
 kernel! {
-    /// `g = factor·(onehot - exp(logit - normalizer))`, in place.
+    /// `g = factor·(onehot - exp(logit - normalizer)) + more`, in place; `more` may be empty.
     /// Where numbers are narrow they are rounded too, to the beginning of the row.
-    fn gradient<S, N: Number>(logits: &mut [f32], target: Option<usize>, normalizer: f32, factor: f32) {
+    fn gradient<S, N: Number>(
+        logits: &mut [f32],
+        target: Option<usize>,
+        normalizer: f32,
+        factor: f32,
+        more: &[f32],
+    ) {
         for x in &mut *logits {
             *x = -factor * exp::<S>(*x - normalizer);
         }
         if let Some(x) = target.and_then(|t| logits.get_mut(t)) {
             *x += factor;
         }
+        logits.iter_mut().zip(more).for_each(|(x, more)| *x += more);
         round_in_place::<N>(logits);
     }
 }
 
 /// The blocks of the vocabulary: `(first entry, entries)`.
-fn blocks(vocabulary: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn blocks(vocabulary: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..vocabulary).step_by(BLOCK).map(move |first| (first, BLOCK.min(vocabulary - first)))
 }
 
 impl<N: Number> Cpu<N> {
     /// `x·Wᵀ` for the entries `first..first + size`.
-    fn logits_block(
+    pub(super) fn logits_block(
         &self,
         n: usize,
         width: usize,
         x: &[N],
-        weight: &[N],
+        weight: Stored<N>,
         first: usize,
         size: usize,
         logits: &mut [f32],
     ) {
-        let weight = &weight[first * width..(first + size) * width];
-        self.linear_product(n, width, size, x, weight, None, Out::Set, logits);
+        self.linear_product(n, width, size, x, weight.skip(first * width), None, Out::Set, logits);
     }
 
     /// The scores; and with `keep` the logits, if they fit the budget: `[n, size]` for each block of the vocabulary, each a
@@ -148,13 +164,17 @@ impl<N: Number> Cpu<N> {
         width: usize,
         vocabulary: usize,
         x: &[N],
-        weight: &[N],
+        weight: Stored<N>,
         targets: &[u32],
         choice: &Choice,
         keep: bool,
     ) -> (HeadScores, Option<Kept>) {
         let wanted = wanted(choice).min(vocabulary);
-        let choice = &if let Choice::TopK(_) = choice { Choice::TopK(wanted) } else { *choice };
+        let choice = &match choice {
+            Choice::TopK(_) => Choice::TopK(wanted),
+            Choice::Entropy { .. } => Choice::Entropy { top: wanted },
+            _ => *choice,
+        };
         let mut rows: Vec<Row> = targets.iter().map(|&target| Row::new(target, wanted)).collect();
         let keep = keep && rows.len() <= ROWS && rows.len() * vocabulary <= KEPT;
         let mut kept = Vec::new();
@@ -190,7 +210,9 @@ impl<N: Number> Cpu<N> {
             let normalizer = row.largest + row.sum.ln();
             scores.log_normalizers.push(normalizer);
             scores.log_probs.push(f64::from(row.target_logit) - normalizer);
-            if wanted > 0 {
+            if let Choice::Entropy { .. } = choice {
+                scores.entropies.push(row.entropy());
+            } else if wanted > 0 {
                 // Where every logit is NaN there is no best one; any token will do.
                 scores.choices.push(row.best.last().map_or(0, |best| best.1));
             }
@@ -203,11 +225,12 @@ impl<N: Number> Cpu<N> {
         width: usize,
         vocabulary: usize,
         x: &[N],
-        weight: &[N],
+        weight: Stored<N>,
         targets: &[u32],
         log_normalizers: &[f64],
         mut kept: Option<Kept>,
         d_log_probs: &[f64],
+        divergence: Option<&Share<N>>,
         d_x: &mut [N],
         mut d_weight: Option<&mut [f32]>,
     ) {
@@ -216,6 +239,7 @@ impl<N: Number> Cpu<N> {
         let most = targets.len().min(ROWS);
         let mut block =
             if kept.is_none() { self.pool.take(most * BLOCK.min(vocabulary)) } else { self.pool.take(0) };
+        let mut more = self.pool.take(if divergence.is_some() { most * BLOCK.min(vocabulary) } else { 0 });
         let mut sums = self.pool.take::<f32>(most * width);
         for (part, targets) in targets.chunks(ROWS).enumerate() {
             let (n, start) = (targets.len(), part * ROWS);
@@ -228,11 +252,22 @@ impl<N: Number> Cpu<N> {
                     &mut block
                 };
                 let g = &mut g[..n * size];
+                if let Some(divergence) = divergence {
+                    self.divergence_share(
+                        divergence,
+                        log_normalizers,
+                        start,
+                        (first, size),
+                        g,
+                        &mut more[..n * size],
+                    );
+                }
                 self.threads.rows(n, size, Cut(&mut *g, size), |rows, g| {
                     for (row, g) in rows.zip(g.chunks_exact_mut(size)) {
                         let target = (targets[row] as usize).checked_sub(first);
-                        let normalizer = log_normalizers[start + row] as f32;
-                        gradient::<N>(self.set, g, target, normalizer, d_log_probs[start + row] as f32);
+                        let (normalizer, factor) = (log_normalizers[start + row], d_log_probs[start + row]);
+                        let more = if more.is_empty() { &[] } else { &more[row * size..(row + 1) * size] };
+                        gradient::<N>(self.set, g, target, normalizer as f32, factor as f32, more);
                     }
                 });
                 let g: &[N] = bytemuck::cast_slice(g);
@@ -242,7 +277,7 @@ impl<N: Number> Cpu<N> {
                     n: width,
                     k: size,
                     a: Matrix::by_rows(g, spread * size),
-                    b: Matrix::by_rows(&weight[entries.clone()], width),
+                    b: Operand::by_rows(weight.skip(entries.start), width),
                     bias: None,
                     to: if first == 0 { Out::Set } else { Out::Add },
                 };
@@ -253,7 +288,7 @@ impl<N: Number> Cpu<N> {
                         n: width,
                         k: n,
                         a: Matrix::transposed(g, spread * size),
-                        b: Matrix::by_rows(x, width),
+                        b: Operand::by_rows(x.into(), width),
                         bias: None,
                         to: Out::Add,
                     };

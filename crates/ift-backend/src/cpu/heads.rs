@@ -6,13 +6,13 @@ use super::math::dot_offset;
 use super::norm::{BLOCK, add_partial, inverse_rms};
 use super::number::{Number, round_all, widen_all};
 use super::threads::Cut;
+use super::weight::Values;
 use crate::{AttentionShape, Norm};
 
 /// The weights of the per-head norms, `[head_dim]` each.
-#[derive(Clone, Copy)]
 pub(super) struct Weights<'a> {
-    pub q: &'a [f32],
-    pub k: &'a [f32],
+    pub q: Values<'a>,
+    pub k: Values<'a>,
     pub norm: Norm,
 }
 
@@ -33,7 +33,7 @@ kernel! {
         shape: &AttentionShape,
         qkv: &[N],
         rotary: &[f32],
-        weights: Option<Weights>,
+        weights: Option<&Weights>,
         q: &mut [N],
         kv: &mut [N],
     ) {
@@ -50,8 +50,8 @@ kernel! {
                 widen_all(from, &mut head);
                 if let Some(w) = weights {
                     let (r, offset) = (inverse_rms::<S, N>(from, w.norm.eps), w.norm.offset as f32);
-                    let weight = if h < shape.heads { w.q } else { w.k };
-                    head.iter_mut().zip(weight).for_each(|(x, w)| *x = *x * r * (*w + offset));
+                    let weight = if h < shape.heads { &w.q } else { &w.k };
+                    head.iter_mut().zip(&weight[..]).for_each(|(x, w)| *x = *x * r * (*w + offset));
                 }
                 rotate(&mut head, angles, 1.0);
                 round_all(&head, to);
@@ -66,7 +66,7 @@ kernel! {
         shape: &AttentionShape,
         qkv: &[N],
         rotary: &[f32],
-        weights: Option<Weights>,
+        weights: Option<&Weights>,
         d_q: &[N],
         d_kv: &[N],
         d_qkv: &mut [N],
@@ -88,9 +88,9 @@ kernel! {
                 if let Some(w) = weights {
                     let x = &qkv[t * shape.qkv_width() + h * d..][..d];
                     let (weight, d_weight) = if h < shape.heads {
-                        (w.q, &mut d_weights[..d])
+                        (&w.q[..], &mut d_weights[..d])
                     } else {
-                        (w.k, &mut d_weights[d..])
+                        (&w.k[..], &mut d_weights[d..])
                     };
                     let (r, offset) = (inverse_rms::<S, N>(x, w.norm.eps), w.norm.offset as f32);
                     let slope = dot_offset::<S, f32, N>(&gradient, weight, offset, x) / d as f32 * r * r * r;
@@ -112,7 +112,7 @@ impl<N: Number> Cpu<N> {
         shape: &AttentionShape,
         qkv: &[N],
         rotary: &[f32],
-        weights: Option<Weights>,
+        weights: Option<&Weights>,
         q: &mut [N],
         kv: &mut [N],
     ) {
@@ -130,7 +130,7 @@ impl<N: Number> Cpu<N> {
         shape: &AttentionShape,
         qkv: Option<&[N]>,
         rotary: &[f32],
-        weights: Option<Weights>,
+        weights: Option<&Weights>,
         d_q: &[N],
         d_kv: &[N],
         d_qkv: &mut [N],

@@ -4,8 +4,9 @@ use super::Cpu;
 use super::instructions::kernel;
 use super::math::dot;
 use super::number::Number;
-use super::pack::Matrix;
+use super::pack::{Matrix, Operand};
 use super::product::Product;
+use super::stored::{Memory, Stored};
 use super::threads::Shared;
 use crate::Out;
 
@@ -31,13 +32,13 @@ impl<N: Number> Cpu<N> {
         inputs: usize,
         outputs: usize,
         x: &[N],
-        weight: &[N],
+        weight: Stored<N>,
         bias: Option<&[f32]>,
         to: Out<[C]>,
         out: &mut [C],
     ) {
         if n > FEW {
-            let (a, b) = (Matrix::by_rows(x, inputs), Matrix::transposed(weight, inputs));
+            let (a, b) = (Matrix::by_rows(x, inputs), Operand::transposed(weight, inputs));
             let bias = bias.map(|b| &b[..outputs]);
             self.multiply(&Product { m: n, n: outputs, k: inputs, a, b, bias, to }, out);
             return;
@@ -46,10 +47,11 @@ impl<N: Number> Cpu<N> {
         let out = Shared::new(out);
         self.threads.each_of(2 * n * inputs * outputs, outputs.div_ceil(block), |task| {
             let (first, last) = (task * block, outputs.min((task + 1) * block));
+            let mut memory = Memory::default();
             // A few rows of the weight at a time, so that the next token finds them in the cache.
             for first in (first..last).step_by(8) {
                 let last = last.min(first + 8);
-                let weight = &weight[first * inputs..last * inputs];
+                let weight = weight.read(self.set, first * inputs..last * inputs, &mut memory);
                 for t in 0..n {
                     let mut sums = [0.0; 8];
                     let sums = &mut sums[..last - first];

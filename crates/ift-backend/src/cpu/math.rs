@@ -4,7 +4,7 @@ use super::number::Number;
 use super::simd::Simd;
 
 /// Partial sums kept side by side; a whole number of vectors in every instruction set.
-const LANES: usize = 32;
+pub(super) const LANES: usize = 32;
 
 /// Joins the lanes, halves first, written so that each step is one vector operation.
 #[inline(always)]
@@ -16,7 +16,7 @@ fn fold(lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
 }
 
 #[inline(always)]
-fn total(lanes: [f32; LANES]) -> f32 {
+pub(super) fn total(lanes: [f32; LANES]) -> f32 {
     fold(lanes, |a, b| a + b)
 }
 

@@ -24,6 +24,8 @@ pub trait Storage: Pod + PartialEq + Send + Sync + Debug {
     fn round(x: f32) -> Self;
     /// What products read of a weight: the compute copy where there is one, else the exact numbers.
     fn operand<'a>(exact: &'a [f32], copy: &'a [Self]) -> &'a [Self];
+    /// Numbers of `bf16` where this is that type.
+    fn bf16(numbers: &[bf16]) -> Option<&[Self]>;
     /// Eight numbers.
     ///
     /// # Safety
@@ -46,6 +48,9 @@ impl Storage for f32 {
     }
     fn operand<'a>(exact: &'a [f32], _: &'a [f32]) -> &'a [f32] {
         exact
+    }
+    fn bf16(_: &[bf16]) -> Option<&[f32]> {
+        None
     }
     #[cfg(target_arch = "x86_64")]
     #[inline]
@@ -73,6 +78,9 @@ impl Storage for bf16 {
     }
     fn operand<'a>(_: &'a [f32], copy: &'a [bf16]) -> &'a [bf16] {
         copy
+    }
+    fn bf16(numbers: &[bf16]) -> Option<&[bf16]> {
+        Some(numbers)
     }
     #[cfg(target_arch = "x86_64")]
     #[inline]

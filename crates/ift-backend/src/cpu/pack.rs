@@ -1,8 +1,10 @@
 //! Packing: parts of matrices copied into panels of words, in the order in which tiles read them.
 
+use super::instructions::Available;
 use super::instructions::kernel;
 use super::number::{Number, widen_all};
 use super::simd::Simd;
+use super::stored::{Memory, Stored};
 use super::tile::Format;
 use std::ops::Range;
 
@@ -14,7 +16,7 @@ pub(super) const SIDE: usize = 8;
 /// A matrix whose element `(i, j)` lies at `i·row + j·column`; one of the two is 1.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'a, T> {
-    data: &'a [T],
+    pub data: &'a [T],
     pub row: usize,
     pub column: usize,
 }
@@ -35,6 +37,54 @@ impl<'a, T> Matrix<'a, T> {
         let start = i * self.row + j * self.column;
         let end = start + (rows - 1) * self.row + (columns - 1) * self.column + 1;
         &self.data[start..end]
+    }
+}
+
+/// What a product multiplies with: an activation, or a weight as it is stored. Laid out like a [`Matrix`].
+#[derive(Clone, Copy)]
+pub(super) struct Operand<'a, T> {
+    numbers: Stored<'a, T>,
+    row: usize,
+    column: usize,
+}
+
+impl<'a, T: Number> Operand<'a, T> {
+    /// Row-major, `width` numbers a row.
+    pub(super) fn by_rows(numbers: Stored<'a, T>, width: usize) -> Self {
+        Self { numbers, row: width, column: 1 }
+    }
+
+    /// The transpose of a row-major matrix of `width` numbers a row.
+    pub(super) fn transposed(numbers: Stored<'a, T>, width: usize) -> Self {
+        Self { numbers, row: 1, column: width }
+    }
+
+    /// Some rows and columns: where they lie, or made in `memory`, so that a product makes each number once, and nothing
+    /// as large as a weight is there.
+    pub(super) fn part<'s>(
+        &self,
+        set: Available,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        memory: &'s mut Memory,
+    ) -> Matrix<'s, T>
+    where
+        'a: 's,
+    {
+        let Self { row, column, .. } = *self;
+        if let Some(data) = self.numbers.ready() {
+            let data =
+                Matrix { data, row, column }.part(rows.start, rows.len(), columns.start, columns.len());
+            return Matrix { data, row, column };
+        }
+        // Lines of numbers that lie one after the other.
+        let by_rows = column == 1;
+        let (lines, along, distance) = if by_rows { (rows, columns, row) } else { (columns, rows, column) };
+        let data = memory.numbers(lines.len() * along.len());
+        for (line, to) in lines.zip(data.chunks_exact_mut(along.len().max(1))) {
+            self.numbers.skip(line * distance + along.start).copy(set, to);
+        }
+        if by_rows { Matrix::by_rows(data, along.len()) } else { Matrix::transposed(data, along.len()) }
     }
 }
 

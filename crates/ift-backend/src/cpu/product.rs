@@ -12,7 +12,8 @@
 use super::Cpu;
 use super::instructions::kernel;
 use super::number::{Number, round_all};
-use super::pack::{Matrix, SIDE, pack_columns, pack_rows, steps_of, widen_rows};
+use super::pack::{Matrix, Operand, SIDE, pack_columns, pack_rows, steps_of, widen_rows};
+use super::stored::Memory;
 use super::threads::Shared;
 use super::tile::{Block, Format, Plain, run_block, tile_size};
 use crate::Out;
@@ -40,7 +41,7 @@ pub(super) struct Product<'a, T, C> {
     pub n: usize,
     pub k: usize,
     pub a: Matrix<'a, T>,
-    pub b: Matrix<'a, T>,
+    pub b: Operand<'a, T>,
     /// `[n]`, added to every row.
     pub bias: Option<&'a [f32]>,
     /// What is added: nothing, `C` as it was, or another `[m, n]`.
@@ -100,16 +101,12 @@ impl<T, C: Number> Task<'_, T, C> {
     }
 }
 
-/// Memory of a thread: packed rows of `A`, and sums.
+/// Memory of a thread: numbers of a stored weight, packed rows of `A`, and sums.
 #[derive(Default)]
 struct Scratch {
-    rows: Vec<f32>,
-    sums: Vec<f32>,
-}
-
-fn at_least(memory: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    memory.resize(memory.len().max(len), 0.0);
-    memory
+    weight: Memory,
+    rows: Memory,
+    sums: Memory,
 }
 
 kernel! {
@@ -130,12 +127,12 @@ kernel! {
         // So many cuts at a time as keep these rows of `A` in the cache.
         let together = (BLOCK_WORDS / (m * deepest).max(1)).clamp(1, cuts);
         let size = panels * S::TILE_ROWS * deepest;
-        let packed_rows = at_least(&mut scratch.rows, together * size + SIDE);
+        let packed_rows = scratch.rows.words(together * size + SIDE);
         // Sums that cannot stay in `C` from cut to cut: of a group of columns, or of all if the cuts do not fit at a time.
         let group = COLUMN_PANELS * S::TILE_COLUMNS;
         let all = together < cuts;
         let distance = if C::EXACT { n } else if all { task.columns.len() } else { group };
-        let sums = at_least(&mut scratch.sums, if C::EXACT { 0 } else { m * distance });
+        let sums = scratch.sums.words(if C::EXACT { 0 } else { m * distance });
         for first_cut in (0..cuts).step_by(together) {
             let batch = first_cut..cuts.min(first_cut + together);
             for cut in batch.clone() {
@@ -292,8 +289,10 @@ impl<N: Number> Cpu<N> {
             let at = (words.start * panels + begin * words.len()) * tile;
             // SAFETY: every task has its own panels.
             let to = unsafe { shared.range(at..at + (end - begin) * tile * words.len()) };
-            let from = b.part(steps.start, steps.len(), first, width);
-            pack_columns::<N, F>(self.set, from, b.row, b.column, steps.len(), width, to);
+            SCRATCH.with_borrow_mut(|scratch| {
+                let from = b.part(self.set, steps.clone(), first..first + width, &mut scratch.weight);
+                pack_columns::<N, F>(self.set, from.data, from.row, from.column, steps.len(), width, to);
+            });
         });
         packed
     }
@@ -311,6 +310,7 @@ impl<N: Number> Cpu<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::stored::Stored;
     use crate::cpu::tile::Pairs;
     use crate::{CpuBf16, Instructions};
     use half::bf16;
@@ -328,10 +328,11 @@ mod tests {
                 let a: Vec<bf16> = (0..m * k).map(number).collect();
                 let b: Vec<bf16> = (0..n * k).map(|i| number(3 * i + 1)).collect();
                 let base: Vec<f32> = (0..m * n).map(|i| i as f32 * 1e-3).collect();
+                let stored = Stored::from(&b[..]);
                 let layouts = [
-                    (Matrix::by_rows(&a, k), Matrix::transposed(&b, k)),
-                    (Matrix::by_rows(&a, k), Matrix::by_rows(&b, n)),
-                    (Matrix::transposed(&a, m), Matrix::by_rows(&b, n)),
+                    (Matrix::by_rows(&a, k), Operand::transposed(stored, k)),
+                    (Matrix::by_rows(&a, k), Operand::by_rows(stored, n)),
+                    (Matrix::transposed(&a, m), Operand::by_rows(stored, n)),
                 ];
                 for (i, (a, b)) in layouts.into_iter().enumerate() {
                     let product = Product { m, n, k, a, b, bias: None, to: Out::Plus(&base[..]) };

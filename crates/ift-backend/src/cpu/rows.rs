@@ -4,6 +4,7 @@ use super::Cpu;
 use super::instructions::kernel;
 use super::math::add_scaled;
 use super::number::Number;
+use super::stored::{Memory, Stored};
 use super::threads::{Cut, Shared};
 use crate::Mix;
 
@@ -38,22 +39,25 @@ kernel! {
 impl<N: Number> Cpu<N> {
     pub(super) fn embed_rows(
         &self,
-        table: &[f32],
+        table: Stored<f32>,
         width: usize,
         tokens: &[u32],
         mix: Option<Mix>,
         scale: f64,
         out: &mut [N],
     ) {
-        let row = |token: u32| &table[token as usize * width..][..width];
+        let row = |token: u32| token as usize * width..(token as usize + 1) * width;
         self.threads.rows(tokens.len(), 2 * width, Cut(out, width), |rows, out| {
+            let (mut memory, mut other) = (Memory::default(), Memory::default());
             for (t, out) in rows.zip(out.chunks_exact_mut(width)) {
+                let embedding = table.read(self.set, row(tokens[t]), &mut memory);
                 match mix.and_then(|m| m.own[t].map(|own| (m.lambda, own))) {
                     Some((lambda, own)) => {
                         let (keep, take) = ((scale * (1.0 - lambda)) as f32, (scale * lambda) as f32);
-                        blend(self.set, keep, row(tokens[t]), take, row(own), out);
+                        let own = table.read(self.set, row(own), &mut other);
+                        blend(self.set, keep, embedding, take, own, out);
                     }
-                    None => scaled(self.set, scale as f32, row(tokens[t]), out),
+                    None => scaled(self.set, scale as f32, embedding, out),
                 }
             }
         });
@@ -61,7 +65,7 @@ impl<N: Number> Cpu<N> {
 
     /// Runs `task` for runs of columns, so that sums over rows need no private copies: whoever has a column goes
     /// through the rows in their order.
-    fn columns(&self, width: usize, rows: usize, task: impl Fn(usize, usize) + Sync) {
+    pub(super) fn columns(&self, width: usize, rows: usize, task: impl Fn(usize, usize) + Sync) {
         let length = if rows * width < 16_384 { width.max(1) } else { COLUMNS };
         self.threads.each(width.div_ceil(length), |i| task(i * length, width.min((i + 1) * length)));
     }

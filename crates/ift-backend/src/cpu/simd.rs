@@ -78,6 +78,11 @@ pub trait Simd: Copy {
         to: *mut f32,
         to_row: usize,
     );
+    /// The numbers of a table that the low halves of `LANES` bytes name, and those that their high halves name.
+    ///
+    /// # Safety
+    /// The machine has the instruction set; `bytes` is readable for `LANES` of them.
+    unsafe fn lookup(table: &[f32; 16], bytes: *const u8) -> [Self::Vector; 2];
     /// `a·b + c` of single numbers, in one rounding where the set has that.
     fn mul_add(a: f32, b: f32, c: f32) -> f32;
 }
@@ -150,6 +155,12 @@ impl Simd for Portable {
                 unsafe { *to.add(c * to_row + r) = F::word(from.add(r * from_row + c * F::STEPS)) }
             }
         }
+    }
+    #[inline(always)]
+    unsafe fn lookup(table: &[f32; 16], bytes: *const u8) -> [[f32; 4]; 2] {
+        // SAFETY: `LANES` bytes are readable by contract.
+        let bytes = unsafe { bytes.cast::<[u8; 4]>().read_unaligned() };
+        [bytes.map(|byte| table[usize::from(byte & 15)]), bytes.map(|byte| table[usize::from(byte >> 4)])]
     }
     #[inline(always)]
     fn mul_add(a: f32, b: f32, c: f32) -> f32 {
@@ -233,9 +244,49 @@ unsafe fn pairs_avx512(
     _mm512_dpbf16_ps(c, pairs(a), pairs(b))
 }
 
+/// Both halves of the table are looked up, and the fourth bit chooses.
+///
+/// # Safety
+/// The machine has AVX2; eight bytes are readable.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn lookup_avx2(table: &[f32; 16], bytes: *const u8) -> [std::arch::x86_64::__m256; 2] {
+    use std::arch::x86_64::{
+        _mm_loadl_epi64, _mm256_blendv_ps, _mm256_castsi256_ps, _mm256_cvtepu8_epi32, _mm256_loadu_ps,
+        _mm256_permutevar8x32_ps, _mm256_slli_epi32, _mm256_srli_epi32,
+    };
+    // SAFETY: the table has sixteen numbers, and the bytes are readable by contract.
+    let (first, second, bytes) = unsafe {
+        let table = table.as_ptr();
+        (_mm256_loadu_ps(table), _mm256_loadu_ps(table.add(8)), _mm_loadl_epi64(bytes.cast()))
+    };
+    let low = _mm256_cvtepu8_epi32(bytes);
+    [low, _mm256_srli_epi32::<4>(low)].map(|at| {
+        let (a, b) = (_mm256_permutevar8x32_ps(first, at), _mm256_permutevar8x32_ps(second, at));
+        _mm256_blendv_ps(a, b, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(at)))
+    })
+}
+
+/// # Safety
+/// The machine has AVX-512; sixteen bytes are readable.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f,avx2,fma")]
+unsafe fn lookup_avx512(table: &[f32; 16], bytes: *const u8) -> [std::arch::x86_64::__m512; 2] {
+    use std::arch::x86_64::{
+        _mm_loadu_si128, _mm512_cvtepu8_epi32, _mm512_loadu_ps, _mm512_permutexvar_ps, _mm512_srli_epi32,
+    };
+    // SAFETY: the table has sixteen numbers, and the bytes are readable by contract.
+    let (table, low) =
+        unsafe { (_mm512_loadu_ps(table.as_ptr()), _mm512_cvtepu8_epi32(_mm_loadu_si128(bytes.cast()))) };
+    // The instruction looks at four bits.
+    [low, _mm512_srli_epi32::<4>(low)].map(|at| _mm512_permutexvar_ps(at, table))
+}
+
 #[cfg(target_arch = "x86_64")]
 macro_rules! x86 {
-    ($(#[$attribute:meta])* $name:ident, $features:literal, $vector:ident, $lanes:literal, $rows:literal, $zero:ident, $splat:ident, $load:ident, $store:ident, $add:ident, $fma:ident, $pair_features:literal, $fma_pairs:ident) => {
+    ($(#[$attribute:meta])* $name:ident, $features:literal, $vector:ident, $lanes:literal, $rows:literal, $zero:ident, $splat:ident, $load:ident, $store:ident, $add:ident, $fma:ident, $pair_features:literal, $fma_pairs:ident, $lookup:ident) => {
         $(#[$attribute])*
         #[derive(Clone, Copy)]
         pub(super) struct $name;
@@ -325,6 +376,11 @@ macro_rules! x86 {
                 unsafe { transpose_avx2::<T, F>(from, from_row, to, to_row) }
             }
             #[inline(always)]
+            unsafe fn lookup(table: &[f32; 16], bytes: *const u8) -> [Self::Vector; 2] {
+                // SAFETY: instructions and `LANES` readable bytes by contract.
+                unsafe { $lookup(table, bytes) }
+            }
+            #[inline(always)]
             fn mul_add(a: f32, b: f32, c: f32) -> f32 {
                 a.mul_add(b, c)
             }
@@ -335,12 +391,12 @@ macro_rules! x86 {
 #[cfg(target_arch = "x86_64")]
 x86!(
     /// AVX2 and FMA: a 6 × 16 tile takes 12 of the 16 registers.
-    Avx2, "avx2,fma", __m256, 8, 6, _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_fmadd_ps, "avx2,fma", pairs_avx2
+    Avx2, "avx2,fma", __m256, 8, 6, _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_fmadd_ps, "avx2,fma", pairs_avx2, lookup_avx2
 );
 
 #[cfg(target_arch = "x86_64")]
 x86!(
     /// AVX-512: a 14 × 32 tile takes 28 of the 32 registers.
     Avx512, "avx512f,avx2,fma", __m512, 16, 14, _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps,
-    "avx512f,avx512bf16,avx2,fma", pairs_avx512
+    "avx512f,avx512bf16,avx2,fma", pairs_avx512, lookup_avx512
 );

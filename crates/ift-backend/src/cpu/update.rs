@@ -81,7 +81,7 @@ kernel! {
 }
 
 kernel! {
-    fn round_copy<S, N: Number>(exact: &[f32], copy: &mut [N]) {
+    pub(super) fn round_copy<S, N: Number>(exact: &[f32], copy: &mut [N]) {
         round_all(exact, copy);
     }
 }

@@ -5,8 +5,8 @@ mod head;
 mod norm;
 
 use crate::{
-    Activation, AttentionRow, AttentionShape, Backend, Choice, HeadNorms, HeadScores, HostTensor, Mix, Norm,
-    Out, Past, Update,
+    Activation, AttentionRow, AttentionShape, Backend, Choice, Distributions, Divergence, DivergenceGradient,
+    HeadNorms, HeadScores, HostTensor, Mix, Norm, Out, Past, Storage, Update, quantize, uniform,
 };
 use attention::HeadWeights;
 use std::ops::Range;
@@ -83,6 +83,10 @@ impl Backend for Reference {
         weight
     }
 
+    fn frozen_weight(&self, parts: &[HostTensor], storage: Storage) -> Vec<f64> {
+        quantize::rounded(&self.weight(parts), storage)
+    }
+
     fn write_weight(&self, weight: &mut Vec<f64>, values: &[f64]) {
         weight.copy_from_slice(values);
     }
@@ -150,6 +154,12 @@ impl Backend for Reference {
                     *p -= lr * g;
                 }
             }
+        }
+    }
+
+    fn average(&self, weight: &Vec<f64>, decay: f64, average: &mut Vec<f64>) {
+        for (average, w) in average.iter_mut().zip(weight) {
+            *average = decay * *average + (1.0 - decay) * w;
         }
     }
 
@@ -284,6 +294,89 @@ impl Backend for Reference {
                 }
             }
         }
+    }
+
+    fn take_columns(&self, n: usize, width: usize, x: &Vec<f64>, columns: Range<usize>, out: &mut Vec<f64>) {
+        let rows = out.chunks_exact_mut(columns.len()).zip(x.chunks_exact(width)).take(n);
+        rows.for_each(|(out, x)| out.copy_from_slice(&x[columns.clone()]));
+    }
+
+    fn add_columns(
+        &self,
+        n: usize,
+        width: usize,
+        x: &Vec<f64>,
+        scale: f64,
+        columns: Range<usize>,
+        out: &mut Vec<f64>,
+    ) {
+        for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(columns.len())).take(n) {
+            out[columns.clone()].iter_mut().zip(x).for_each(|(out, x)| *out += scale * x);
+        }
+    }
+
+    fn scale_columns(
+        &self,
+        n: usize,
+        width: usize,
+        factors: &[f64],
+        columns: Range<usize>,
+        x: &mut Vec<f64>,
+    ) {
+        for x in x.chunks_exact_mut(width).take(n) {
+            x[columns.clone()].iter_mut().zip(factors).for_each(|(x, factor)| *x *= factor);
+        }
+    }
+
+    fn column_products(
+        &self,
+        n: usize,
+        width: usize,
+        x: &Vec<f64>,
+        y: &Vec<f64>,
+        columns: Range<usize>,
+        sums: &mut Vec<f64>,
+    ) {
+        for t in 0..n {
+            for (sum, c) in sums.iter_mut().zip(columns.clone()) {
+                *sum += x[t * width + c] * y[t * width + c];
+            }
+        }
+    }
+
+    fn dropout(&self, n: usize, width: usize, x: &Vec<f64>, rate: f64, streams: &[u64], out: &mut Vec<f64>) {
+        for t in 0..n {
+            for c in 0..width {
+                let keeps = uniform(streams[t], c as u32) >= rate;
+                out[t * width + c] = if keeps { x[t * width + c] / (1.0 - rate) } else { 0.0 };
+            }
+        }
+    }
+
+    fn add_noise(&self, n: usize, width: usize, magnitudes: &[f64], streams: &[u64], x: &mut Vec<f64>) {
+        for t in 0..n {
+            for c in 0..width {
+                x[t * width + c] += magnitudes[t] * (2.0 * uniform(streams[t], c as u32) - 1.0);
+            }
+        }
+    }
+
+    fn adapted_norms(
+        &self,
+        inputs: usize,
+        rank: usize,
+        weight: &Vec<f64>,
+        rows: Range<usize>,
+        a: &Vec<f64>,
+        b: &Vec<f64>,
+        scale: f64,
+    ) -> Vec<f64> {
+        let adapted = |o: usize, i: usize| {
+            let sum: f64 = (0..rank).map(|k| b[(o - rows.start) * rank + k] * a[k * inputs + i]).sum();
+            weight[o * inputs + i] + scale * sum
+        };
+        let norm = |o| (0..inputs).map(|i| adapted(o, i).powi(2)).sum::<f64>().sqrt();
+        rows.clone().map(norm).collect()
     }
 
     fn rotary(&self, positions: &[u32], inverse_frequencies: &[f64]) -> Vec<f64> {
@@ -426,6 +519,16 @@ impl Backend for Reference {
         (head::forward(width, x, &weight[..vocabulary * width], targets, &choice), None)
     }
 
+    fn divergence(
+        &self,
+        vocabulary: usize,
+        policy: Distributions<Vec<f64>, Vec<f64>>,
+        reference: Distributions<Vec<f64>, Vec<f64>>,
+        kind: Divergence,
+    ) -> Vec<f64> {
+        head::divergence(vocabulary, policy, reference, kind)
+    }
+
     fn head_backward(
         &self,
         width: usize,
@@ -436,12 +539,14 @@ impl Backend for Reference {
         log_normalizers: &[f64],
         _: Option<()>,
         d_log_probs: &[f64],
+        divergence: Option<DivergenceGradient<Vec<f64>, Vec<f64>>>,
         d_x: &mut Vec<f64>,
         d_weight: Option<&mut Vec<f64>>,
     ) {
         let weight = &weight[..vocabulary * width];
         let d_weight = d_weight.map(Vec::as_mut_slice);
-        head::backward(width, x, weight, targets, log_normalizers, d_log_probs, d_x, d_weight);
+        let divergence = divergence.as_ref();
+        head::backward(width, x, weight, targets, log_normalizers, d_log_probs, divergence, d_x, d_weight);
     }
 
     fn logits(&self, n: usize, width: usize, vocabulary: usize, x: &Vec<f64>, weight: &Vec<f64>) -> Vec<f32> {

@@ -32,6 +32,14 @@ impl Case for Head {
             with_choice.choices.into_iter().map(f64::from)
         });
         let chosen = chosen.collect();
+        let entropies = [1, 2, 20, vocabulary.min(400) + 1].into_iter().flat_map(|top| {
+            let (with_entropies, _) =
+                b.head(width, vocabulary, &x, &w, &targets, Choice::Entropy { top }, false);
+            assert!(with_entropies.choices.is_empty());
+            assert_eq!(with_entropies.log_probs, scores.log_probs);
+            with_entropies.entropies
+        });
+        let entropies = entropies.collect();
         let d_log_probs: Vec<f64> =
             numbers(4, n).iter().enumerate().map(|(i, x)| if i % 5 == 0 { 0.0 } else { *x }).collect();
         let (mut d_x, mut d_x_only) = (activation(b, 5, n * width + 1), activation(b, 5, n * width + 1));
@@ -46,17 +54,31 @@ impl Case for Head {
             normalizers,
             kept,
             &d_log_probs,
+            None,
             &mut d_x,
             Some(&mut d_w),
         );
         let d_x_to = &mut d_x_only;
-        b.head_backward(width, vocabulary, &x, &w, &targets, normalizers, None, &d_log_probs, d_x_to, None);
+        b.head_backward(
+            width,
+            vocabulary,
+            &x,
+            &w,
+            &targets,
+            normalizers,
+            None,
+            &d_log_probs,
+            None,
+            d_x_to,
+            None,
+        );
         let few = n.min(3);
         let logits = b.logits(few, width, vocabulary, &x, &w).into_iter().map(f64::from).collect();
         vec![
             ("log_probs", scores.log_probs),
             ("log_normalizers", scores.log_normalizers.clone()),
             ("choices", chosen),
+            ("entropies", entropies),
             ("d_x", read(b, &d_x, n * width + 1)),
             ("d_x without d_weight", read(b, &d_x_only, n * width + 1)),
             ("d_weight", read_accumulator(b, &d_w, vocabulary * width)),
@@ -123,4 +145,9 @@ fn a_nan_reaches_the_log_probability() {
     let (scores, _) = cpu.head(1, 300, &x, &weight, &[3], Choice::Greedy, false);
     assert!(scores.log_probs[0].is_nan());
     assert_eq!(scores.choices, [0]);
+    let (scores, _) = cpu.head(1, 300, &x, &weight, &[3], Choice::Entropy { top: 5 }, false);
+    assert!(scores.entropies[0].is_nan());
+    let x = cpu.activation_from(&[f64::NAN]);
+    let (scores, _) = cpu.head(1, 300, &x, &weight, &[3], Choice::Entropy { top: 5 }, false);
+    assert!(scores.entropies[0].is_nan());
 }

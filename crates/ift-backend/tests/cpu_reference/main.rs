@@ -1,13 +1,16 @@
 //! Every operation of `Cpu` in f32 and bf16 against [`Reference`], on odd sizes, with every instruction set of this machine
 //! and with 1, 2 and 3 threads: near the f64 result, and the same bits whatever the number of threads, every time.
 
+mod adapters;
 mod attention;
+mod divergence;
 mod elementwise;
+mod frozen;
 mod head;
 mod products;
 
 use half::bf16;
-use ift_backend::{Backend, Cpu, Element, HostTensor, Instructions, Number, NumberType, Reference};
+use ift_backend::{Backend, Cpu, Element, HostTensor, Instructions, Number, NumberType, Reference, Storage};
 use std::cell::Cell;
 
 /// Something to compute, written once for all backends.
@@ -110,6 +113,19 @@ fn activation<B: Backend>(backend: &B, seed: u64, count: usize) -> B::Activation
 fn weight<B: Backend>(backend: &B, seed: u64, count: usize) -> B::Weight {
     let bytes: Vec<u8> = numbers(seed, count).iter().flat_map(|x| x.to_le_bytes()).collect();
     backend.weight(&[HostTensor { number: NumberType::F64, bytes: &bytes }])
+}
+
+/// As [`weight`], frozen, of two parts whose border lies inside a block.
+fn frozen<B: Backend>(backend: &B, seed: u64, count: usize, storage: Storage) -> B::Weight {
+    let numbers = numbers(seed, count);
+    let (first, second) = numbers.split_at(count / 3);
+    let first: Vec<u8> = first.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let second: Vec<u8> = second.iter().flat_map(|x| (*x as f32).to_le_bytes()).collect();
+    let parts = [
+        HostTensor { number: NumberType::F64, bytes: &first },
+        HostTensor { number: NumberType::F32, bytes: &second },
+    ];
+    backend.frozen_weight(&parts, storage)
 }
 
 fn accumulator<B: Backend>(backend: &B, seed: u64, count: usize) -> B::Accumulator {

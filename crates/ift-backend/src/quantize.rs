@@ -1,0 +1,97 @@
+//! Numbers in eight or four bits: blocks of [`Storage::BLOCK`] that share a scale, the largest magnitude of the block.
+
+use crate::Storage;
+use half::bf16;
+
+/// The sixteen levels of NF4: quantiles of a normal distribution, scaled to -1 to 1, with an exact zero (`QLoRA`, arXiv
+/// 2305.14314, appendix E).
+pub(crate) const NF4: [f32; 16] = [
+    -1.0,
+    -0.696_192_8,
+    -0.525_073_05,
+    -0.394_917_5,
+    -0.284_441_38,
+    -0.184_773_43,
+    -0.091_050_036,
+    0.0,
+    0.079_580_3,
+    0.160_930_2,
+    0.246_112_3,
+    0.337_915_24,
+    0.440_709_83,
+    0.562_617,
+    0.722_956_84,
+    1.0,
+];
+
+/// The scale of a block: its largest magnitude, as f32.
+fn scale(block: impl Iterator<Item = f32>) -> f32 {
+    block.fold(0.0, |largest, x| if x.abs() > largest { x.abs() } else { largest })
+}
+
+/// The code of a number in a block of that scale.
+#[inline]
+pub(crate) fn int8_code(x: f32, scale: f32) -> i8 {
+    if scale > 0.0 { (x / scale * 127.0).round_ties_even().clamp(-127.0, 127.0) as i8 } else { 0 }
+}
+
+/// What a code stands for.
+#[inline]
+pub(crate) fn int8_value(code: i8, scale: f32) -> f32 {
+    f32::from(code) * (scale / 127.0)
+}
+
+/// The number of the nearest level; of two equally near the lower.
+#[inline]
+pub(crate) fn nf4_code(x: f32, scale: f32) -> u8 {
+    let x = if scale > 0.0 { x / scale } else { 0.0 };
+    // All bounds are looked at, without a branch, so that loops vectorise.
+    NF4.windows(2).map(|pair| u8::from(x > f32::midpoint(pair[0], pair[1]))).sum()
+}
+
+/// What a level's number stands for.
+pub(crate) fn nf4_value(code: u8, scale: f32) -> f32 {
+    NF4[usize::from(code & 15)] * scale
+}
+
+/// What is left of numbers that are stored, by way of f32: the specification of every backend's frozen weights.
+pub(crate) fn rounded(values: &[f64], storage: Storage) -> Vec<f64> {
+    let by_block = |round: fn(f32, f32) -> f32| {
+        let blocks = values.chunks(Storage::BLOCK).flat_map(|block| {
+            let scale = scale(block.iter().map(|&x| x as f32));
+            block.iter().map(move |&x| f64::from(round(x as f32, scale)))
+        });
+        blocks.collect()
+    };
+    match storage {
+        Storage::Exact => values.to_vec(),
+        Storage::Bf16 => values.iter().map(|&x| bf16::from_f32(x as f32).to_f64()).collect(),
+        Storage::Int8 => by_block(|x, scale| int8_value(int8_code(x, scale), scale)),
+        Storage::Nf4 => by_block(|x, scale| nf4_value(nf4_code(x, scale), scale)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_kept_and_others_go_to_the_nearest() {
+        let scaled: Vec<f64> = NF4.iter().map(|&level| f64::from(level * 3.0)).collect();
+        assert_eq!(rounded(&scaled, Storage::Nf4), scaled);
+        assert_eq!(rounded(&[1.0, 0.04, 0.03, -0.6, -0.65], Storage::Nf4)[1..3], [f64::from(NF4[8]), 0.0]);
+        assert_eq!(rounded(&[1.0, -0.6], Storage::Nf4)[1], f64::from(NF4[2]));
+        assert_eq!(rounded(&[0.0; 70], Storage::Nf4), [0.0; 70]);
+    }
+
+    #[test]
+    fn eight_bits_are_off_by_half_a_step_at_most() {
+        let values: Vec<f64> = (0..150).map(|i| (f64::from(i) * 0.37).sin() * f64::from(i)).collect();
+        for (block, back) in values.chunks(64).zip(rounded(&values, Storage::Int8).chunks(64)) {
+            let largest = block.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+            for (x, back) in block.iter().zip(back) {
+                assert!((x - back).abs() <= largest / 127.0 * 0.5001, "{x} {back}");
+            }
+        }
+    }
+}
