@@ -1,9 +1,10 @@
 //! Writes a model's logits for token ids, to compare with another implementation:
-//! `cargo run --release -p ift-model --example logits -- MODEL_DIR OUT.safetensors 1,5,7,…`
-//! writes one tensor `logits`, `[tokens, vocabulary]`, f32.
+//! `cargo run --release -p ift-model --example logits -- MODEL_DIR OUT.safetensors 1,5,7,… [ADAPTER_DIR]`
+//! writes one tensor `logits`, `[tokens, vocabulary]`, f32. `MODEL_DIR` may be an adapter folder, which is merged into its base;
+//! the adapter in `ADAPTER_DIR` stays beside its base, as in training.
 
 use ift_backend::Reference;
-use ift_model::{Keep, Model, PastOf, Sequences};
+use ift_model::{Adapter, BaseStorage, Keep, Model, PastOf, Sequences};
 use safetensors::{Dtype, tensor::TensorView};
 use std::error::Error;
 use std::path::Path;
@@ -11,11 +12,20 @@ use std::sync::Arc;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, model, out, ids] = arguments.as_slice() else {
-        return Err("usage: logits MODEL_DIR OUT.safetensors ID,ID,…".into());
+    let (model, out, ids, adapter) = match arguments.as_slice() {
+        [_, model, out, ids] => (model, out, ids, None),
+        [_, model, out, ids, adapter] => (model, out, ids, Some(adapter.into())),
+        _ => return Err("usage: logits MODEL_DIR OUT.safetensors ID,ID,… [ADAPTER_DIR]".into()),
     };
     let ids = ids.split(',').map(str::parse).collect::<Result<Vec<u32>, _>>()?;
-    let model = Model::load(Path::new(model), Arc::new(Reference))?;
+    let (folder, backend) = (Path::new(model), Arc::new(Reference));
+    let model = match adapter {
+        None => Model::load(folder, backend)?,
+        path => {
+            let adapter = Adapter { path, base: BaseStorage::Exact, ..Adapter::default() };
+            Model::load_adapted(folder, backend, &adapter, 0)?
+        }
+    };
     let mut sequences = Sequences::default();
     sequences.push(&ids);
     let pass = model.forward(&sequences, None, &PastOf::Nothing, Keep::Nothing);

@@ -61,7 +61,7 @@ fn models() -> [(&'static str, Value); 7] {
 
 fn need(config: &Config, numbers: Numbers, states: usize, recompute: bool) -> Need {
     // IFT: the embedding table is a constant at the inputs.
-    let settings = Settings { states, recompute, input_embeddings: false };
+    let settings = Settings { states, recompute, ..Settings::default() };
     Formula::new(config, numbers, settings).need(BATCH)
 }
 

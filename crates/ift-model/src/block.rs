@@ -7,49 +7,8 @@
 
 use crate::layout::LayerIds;
 use crate::pass::{Inner, Keep, LayerSaved, Sequences};
-use crate::{Gradients, Model};
-use ift_backend::{AttentionShape, Backend, HeadNorms, Norm, Out, Past};
-
-/// `out = x·Wᵀ (+ bias)`, or that added to what `to` says, a fresh `[n, outputs]`.
-fn project<B: Backend>(
-    model: &Model<B>,
-    n: usize,
-    (inputs, outputs): (usize, usize),
-    x: &B::Activation,
-    weight: usize,
-    bias: Option<usize>,
-    to: Out<B::Activation>,
-) -> B::Activation {
-    let mut out = model.backend.activation(n * outputs);
-    let bias = bias.map(|b| &model.weights[b]);
-    model.backend.linear(n, inputs, outputs, x, &model.weights[weight], bias, to, &mut out);
-    out
-}
-
-/// Gradients of [`project`]: the input's, fresh, and the weight's and bias's added.
-fn project_backward<B: Backend>(
-    model: &Model<B>,
-    n: usize,
-    (inputs, outputs): (usize, usize),
-    x: &B::Activation,
-    d_out: &B::Activation,
-    weight: usize,
-    bias: Option<usize>,
-    gradients: &mut Gradients<B>,
-) -> B::Activation {
-    let backend = model.backend();
-    // The bias's gradient is taken out while both are borrowed, and put back.
-    let mut d_bias = bias.and_then(|b| gradients.accumulators[b].take());
-    if let Some(d_weight) = gradients.of(weight) {
-        backend.linear_backward_weight(n, inputs, outputs, x, d_out, d_weight, d_bias.as_mut());
-    }
-    if let Some(b) = bias {
-        gradients.accumulators[b] = d_bias;
-    }
-    let mut d_x = backend.activation(n * inputs);
-    backend.linear_backward_input(n, inputs, outputs, d_out, &model.weights[weight], Out::Set, &mut d_x);
-    d_x
-}
+use crate::{Gradients, Model, project};
+use ift_backend::{AttentionShape, Backend, HeadNorms, Norm, Past};
 
 fn norm<B: Backend>(model: &Model<B>, n: usize, x: &B::Activation, weight: usize) -> B::Activation {
     let mut out = model.backend.activation(n * model.config.hidden);
@@ -72,10 +31,10 @@ fn attend<B: Backend>(
     x: &B::Activation,
 ) -> (B::Activation, Inner<B>) {
     let (backend, config, ids) = (model.backend(), &model.config, &model.layout.layers[layer]);
-    let (n, hidden) = (sequences.tokens.len(), config.hidden);
+    let n = sequences.tokens.len();
     let shape = config.attention(layer);
     let normed = norm(model, n, x, ids.attention_norm);
-    let qkv = project(model, n, (hidden, shape.qkv_width()), &normed, ids.qkv, ids.qkv_bias, Out::Set);
+    let qkv = project::forward(model, sequences, &ids.qkv, &normed, None);
     drop(normed);
     let mut q = backend.activation(n * shape.q_width());
     let mut kv = backend.activation(n * shape.kv_width());
@@ -85,11 +44,9 @@ fn attend<B: Backend>(
     let mut lse = backend.accumulator(n * shape.heads);
     let past = past.map(|kv| Past { kv });
     backend.attention(&shape, &sequences.rows, &q, &kv, past, &mut attention, &mut lse);
-    let widths = (shape.q_width(), hidden);
-    let middle = project(model, n, widths, &attention, ids.output, ids.output_bias, Out::Plus(x));
+    let middle = project::forward(model, sequences, &ids.output, &attention, Some(x));
     let normed = norm(model, n, &middle, ids.mlp_norm);
-    let widths = (hidden, 2 * config.intermediate);
-    let gate_up = project(model, n, widths, &normed, ids.gate_up, ids.gate_up_bias, Out::Set);
+    let gate_up = project::forward(model, sequences, &ids.gate_up, &normed, None);
     (kv, Inner { qkv, q, attention, lse, middle, gate_up })
 }
 
@@ -110,12 +67,10 @@ pub(crate) fn forward<B: Backend>(
     x: B::Activation,
     keep: Keep,
 ) -> (LayerSaved<B>, B::Activation) {
-    let (config, ids) = (&model.config, &model.layout.layers[layer]);
-    let n = sequences.tokens.len();
     let (kv, inner) = attend(model, layer, sequences, rotary, past, &x);
-    let activated = gated(model, n, &inner.gate_up);
-    let widths = (config.intermediate, config.hidden);
-    let next = project(model, n, widths, &activated, ids.down, ids.down_bias, Out::Plus(&inner.middle));
+    let activated = gated(model, sequences.tokens.len(), &inner.gate_up);
+    let down = &model.layout.layers[layer].down;
+    let next = project::forward(model, sequences, down, &activated, Some(&inner.middle));
     let saved = LayerSaved {
         x: matches!(keep, Keep::BlockInputs | Keep::Everything).then_some(x),
         kv: (keep != Keep::Nothing).then_some(kv),
@@ -143,7 +98,6 @@ pub(crate) fn backward<B: Backend>(
     d: &mut B::Activation,
     gradients: &mut Gradients<B>,
 ) {
-    let n = context.sequences.tokens.len();
     let LayerSaved { x: Some(x), kv: Some(kv), inner } = saved else {
         unreachable!("a pass that goes back keeps its block inputs")
     };
@@ -151,7 +105,7 @@ pub(crate) fn backward<B: Backend>(
         let past = context.past.as_ref().and_then(|(kv, _)| *kv);
         attend(model, layer, context.sequences, context.rotary, past, &x).1
     });
-    mlp_backward(model, layer, n, &inner, d, gradients);
+    mlp_backward(model, layer, context.sequences, &inner, d, gradients);
     attention_backward(model, layer, &x, &kv, &inner, &mut context, d, gradients);
 }
 
@@ -159,23 +113,20 @@ pub(crate) fn backward<B: Backend>(
 fn mlp_backward<B: Backend>(
     model: &Model<B>,
     layer: usize,
-    n: usize,
+    sequences: &Sequences,
     inner: &Inner<B>,
     d: &mut B::Activation,
     gradients: &mut Gradients<B>,
 ) {
     let (backend, config, ids) = (model.backend(), &model.config, &model.layout.layers[layer]);
-    let (hidden, width) = (config.hidden, config.intermediate);
+    let (n, width) = (sequences.tokens.len(), config.intermediate);
     let activated = gated(model, n, &inner.gate_up);
-    let d_activated =
-        project_backward(model, n, (width, hidden), &activated, d, ids.down, ids.down_bias, gradients);
+    let d_activated = project::backward(model, sequences, &ids.down, &activated, d, gradients);
     drop(activated);
     let mut d_gate_up = backend.activation(n * 2 * width);
     backend.gated_backward(n, width, config.activation, &inner.gate_up, &d_activated, &mut d_gate_up);
     let normed = norm(model, n, &inner.middle, ids.mlp_norm);
-    let shape = (hidden, 2 * width);
-    let d_normed =
-        project_backward(model, n, shape, &normed, &d_gate_up, ids.gate_up, ids.gate_up_bias, gradients);
+    let d_normed = project::backward(model, sequences, &ids.gate_up, &normed, &d_gate_up, gradients);
     let weight = &model.weights[ids.mlp_norm];
     let d_weight = gradients.of(ids.mlp_norm);
     backend.norm_backward(n, &inner.middle, weight, config.norm(), &d_normed, d, d_weight);
@@ -193,19 +144,11 @@ fn attention_backward<B: Backend>(
     gradients: &mut Gradients<B>,
 ) {
     let (backend, config, ids) = (model.backend(), &model.config, &model.layout.layers[layer]);
-    let (n, hidden) = (context.sequences.tokens.len(), config.hidden);
+    let sequences = context.sequences;
+    let n = sequences.tokens.len();
     let shape = config.attention(layer);
     let (q_width, kv_width) = (shape.q_width(), shape.kv_width());
-    let d_attention = project_backward(
-        model,
-        n,
-        (q_width, hidden),
-        &inner.attention,
-        d,
-        ids.output,
-        ids.output_bias,
-        gradients,
-    );
+    let d_attention = project::backward(model, sequences, &ids.output, &inner.attention, d, gradients);
     let mut d_q = backend.activation(n * q_width);
     let mut d_kv = backend.activation(n * kv_width);
     let (past, d_past) = match &mut context.past {
@@ -214,7 +157,7 @@ fn attention_backward<B: Backend>(
     };
     backend.attention_backward(
         &shape,
-        &context.sequences.rows,
+        &sequences.rows,
         &inner.q,
         kv,
         past,
@@ -230,16 +173,7 @@ fn attention_backward<B: Backend>(
     }
     let d_qkv = split_backward(model, ids, &shape, n, inner, context, &d_q, &d_kv, gradients);
     let normed = norm(model, n, x, ids.attention_norm);
-    let d_normed = project_backward(
-        model,
-        n,
-        (hidden, shape.qkv_width()),
-        &normed,
-        &d_qkv,
-        ids.qkv,
-        ids.qkv_bias,
-        gradients,
-    );
+    let d_normed = project::backward(model, sequences, &ids.qkv, &normed, &d_qkv, gradients);
     let weight = &model.weights[ids.attention_norm];
     let d_weight = gradients.of(ids.attention_norm);
     backend.norm_backward(n, x, weight, config.norm(), &d_normed, d, d_weight);

@@ -1,9 +1,10 @@
 //! `config.json`: which decoder a folder holds.
 
+use crate::fields::{self, Fields};
 use crate::{ModelError, Rope, RopeScaling};
 use ift_backend::{Activation, AttentionShape, Norm};
 use serde_json::{Map, Value};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The model families, by their `model_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,15 +87,7 @@ impl Config {
     /// or asks for what is not supported.
     pub fn from_folder(folder: &Path) -> Result<Self, ModelError> {
         let path = folder.join("config.json");
-        let text = std::fs::read_to_string(&path).map_err(|source| ModelError::Io {
-            action: "read",
-            path: path.clone(),
-            source,
-        })?;
-        let source: Map<String, Value> = serde_json::from_str(&text).map_err(|e| ModelError::File {
-            path: path.clone(),
-            reason: format!("not a JSON object: {e}"),
-        })?;
+        let source = fields::read_object(&path)?;
         Self::from_json(source, &path)
     }
 
@@ -179,65 +172,6 @@ impl Config {
     /// The norm over one query or key head.
     pub fn head_norm(&self) -> Norm {
         Norm { width: self.head_dim, eps: self.norm_eps, offset: self.norm_offset }
-    }
-}
-
-/// A JSON object with a place in a file, for messages.
-struct Fields<'a> {
-    map: &'a Map<String, Value>,
-    prefix: &'a str,
-    path: &'a Path,
-}
-
-impl Fields<'_> {
-    fn error(&self, field: &str, reason: &str) -> ModelError {
-        let field = format!("{}{field}", self.prefix);
-        ModelError::Field { path: PathBuf::from(self.path), field, reason: reason.to_owned() }
-    }
-
-    /// The field, with `null` as absent.
-    fn get(&self, field: &str) -> Option<&Value> {
-        self.map.get(field).filter(|v| !v.is_null())
-    }
-
-    fn typed<'v, T>(
-        &'v self,
-        field: &str,
-        expected: &str,
-        read: impl Fn(&'v Value) -> Option<T>,
-    ) -> Result<Option<T>, ModelError> {
-        let Some(value) = self.get(field) else { return Ok(None) };
-        match read(value) {
-            Some(v) => Ok(Some(v)),
-            None => Err(self.error(field, &format!("is `{value}`, expected {expected}"))),
-        }
-    }
-
-    fn optional_size(&self, field: &str) -> Result<Option<usize>, ModelError> {
-        // The bound keeps every product of two sizes far from overflow.
-        let read = |v: &Value| v.as_u64().filter(|&n| n > 0 && n < 1 << 31).map(|n| n as usize);
-        self.typed(field, "a positive whole number below 2^31", read)
-    }
-
-    fn size(&self, field: &str) -> Result<usize, ModelError> {
-        self.optional_size(field)?
-            .ok_or_else(|| self.error(field, "is missing, expected a positive whole number"))
-    }
-
-    fn optional_number(&self, field: &str) -> Result<Option<f64>, ModelError> {
-        self.typed(field, "a number", Value::as_f64)
-    }
-
-    fn number(&self, field: &str) -> Result<f64, ModelError> {
-        self.optional_number(field)?.ok_or_else(|| self.error(field, "is missing, expected a number"))
-    }
-
-    fn flag(&self, field: &str) -> Result<Option<bool>, ModelError> {
-        self.typed(field, "true or false", Value::as_bool)
-    }
-
-    fn text(&self, field: &str) -> Result<Option<&str>, ModelError> {
-        self.typed(field, "a string", Value::as_str)
     }
 }
 

@@ -43,4 +43,12 @@ pub enum ModelError {
         /// What was found and what was expected.
         reason: String,
     },
+    /// An adapter setting with an unusable value.
+    #[error("adapter setting `{field}`: {reason}")]
+    Adapter {
+        /// The field of [`crate::Adapter`].
+        field: &'static str,
+        /// What was found and what was expected.
+        reason: String,
+    },
 }

@@ -1,9 +1,9 @@
-//! Reading the safetensors files of a model folder, memory-mapped.
+//! Reading the safetensors files of a model or adapter folder, memory-mapped.
 
-use crate::layout::Layout;
 use crate::{ModelError, Tensor};
-use ift_backend::{Backend, HostTensor, NumberType};
+use ift_backend::{HostTensor, NumberType};
 use memmap2::Mmap;
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -11,12 +11,15 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 const SINGLE: &str = "model.safetensors";
+pub(crate) const ADAPTER: &str = "adapter_model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// The mapped shards of a folder.
 pub(crate) struct Shards {
     folder: PathBuf,
     files: Vec<(PathBuf, Mmap)>,
+    /// What says which tensors there are, for messages.
+    shaped_by: &'static str,
 }
 
 #[derive(Deserialize)]
@@ -27,119 +30,112 @@ struct Index {
 impl Shards {
     /// Maps `model.safetensors`, or the shards that `model.safetensors.index.json` lists.
     pub fn open(folder: &Path) -> Result<Self, ModelError> {
-        let mut files = Vec::new();
-        for name in shard_names(folder)? {
+        Self::map(folder, shard_names(folder)?, "`config.json`")
+    }
+
+    /// Maps the tensors of an adapter folder, as PEFT writes them.
+    pub fn open_adapter(folder: &Path) -> Result<Self, ModelError> {
+        Self::map(folder, vec![ADAPTER.to_owned()], "`adapter_config.json` and the base's `config.json`")
+    }
+
+    fn map(folder: &Path, names: Vec<String>, shaped_by: &'static str) -> Result<Self, ModelError> {
+        let map = |name: String| {
             let path = folder.join(name);
             let io = |source| ModelError::Io { action: "read", path: path.clone(), source };
             let file = File::open(&path).map_err(io)?;
             // SAFETY: the map is read-only, and the bytes are only ever read as plain numbers; a file that another
             // process changes or cuts off meanwhile is outside of what a user can expect to work.
             let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-            files.push((path, map));
-        }
-        Ok(Self { folder: folder.to_owned(), files })
+            Ok((path, map))
+        };
+        let files = names.into_iter().map(map).collect::<Result<_, ModelError>>()?;
+        Ok(Self { folder: folder.to_owned(), files, shaped_by })
     }
 
-    /// Uploads every parameter of the layout; refuses missing, unknown and wrongly shaped tensors by name.
-    pub fn upload<B: Backend>(
-        &self,
-        layout: &Layout,
-        tied: bool,
-        backend: &B,
-    ) -> Result<Vec<B::Weight>, ModelError> {
+    /// All tensors by name.
+    pub fn tensors(&self) -> Result<Tensors<'_>, ModelError> {
         let mut found = HashMap::new();
-        let mut parsed = Vec::with_capacity(self.files.len());
         for (path, map) in &self.files {
             let file = |e| ModelError::File {
                 path: path.clone(),
                 reason: format!("not a readable safetensors file (cut off or damaged?): {e}"),
             };
-            parsed.push((path, SafeTensors::deserialize(map).map_err(file)?));
-        }
-        for (path, tensors) in &parsed {
-            for (name, view) in tensors.iter() {
-                found.insert(name.to_owned(), (*path, view));
+            for (name, view) in SafeTensors::deserialize(map).map_err(file)?.tensors() {
+                // An adapter's magnitudes are a module in memory, and some versions wrote them as one.
+                let name = name.replace("lora_magnitude_vector.weight", "lora_magnitude_vector");
+                found.insert(name, (path.as_path(), view));
             }
         }
-        self.refuse_unknown(layout, tied, found.keys())?;
-        let read = |tensor: &Tensor| {
-            let error = |path: &Path, reason| ModelError::Tensor {
-                path: path.to_owned(),
-                tensor: tensor.name.clone(),
-                reason,
-            };
-            let Some((path, view)) = found.get(&tensor.name) else {
-                return Err(error(&self.folder, "is missing from the model's files".to_owned()));
-            };
-            if view.shape() != tensor.shape {
-                let reason =
-                    format!("has shape {:?}, expected {:?} by `config.json`", view.shape(), tensor.shape);
-                return Err(error(path, reason));
-            }
-            let number = match view.dtype() {
-                Dtype::F64 => NumberType::F64,
-                Dtype::F32 => NumberType::F32,
-                Dtype::BF16 => NumberType::Bf16,
-                Dtype::F16 => NumberType::F16,
-                other => return Err(error(path, format!("is of type {other:?}, expected F32, BF16 or F16"))),
-            };
-            Ok((number, view.data()))
+        Ok(Tensors { shards: self, found })
+    }
+}
+
+/// The tensors of a folder by name.
+pub(crate) struct Tensors<'a> {
+    shards: &'a Shards,
+    found: HashMap<String, (&'a Path, TensorView<'a>)>,
+}
+
+impl<'a> Tensors<'a> {
+    /// A tensor's numbers, as they lie in the file; refuses a missing or wrongly shaped one by name.
+    pub fn read(&self, tensor: &Tensor) -> Result<HostTensor<'a>, ModelError> {
+        let error = |path: &Path, reason| ModelError::Tensor {
+            path: path.to_owned(),
+            tensor: tensor.name.clone(),
+            reason,
         };
-        let mut weights = Vec::with_capacity(layout.parameters.len());
-        for parameter in &layout.parameters {
-            let mut parts = Vec::with_capacity(parameter.tensors.len());
-            for tensor in &parameter.tensors {
-                let (number, bytes) = read(tensor)?;
-                parts.push(HostTensor { number, bytes });
-            }
-            weights.push(backend.weight(&parts));
+        let Some((path, view)) = self.found.get(&tensor.name) else {
+            return Err(error(&self.shards.folder, "is missing from the folder's files".to_owned()));
+        };
+        if view.shape() != tensor.shape {
+            let (found, shaped_by) = (view.shape(), self.shards.shaped_by);
+            let reason = format!("has shape {found:?}, expected {:?} by {shaped_by}", tensor.shape);
+            return Err(error(path, reason));
         }
-        Ok(weights)
+        let number = match view.dtype() {
+            Dtype::F64 => NumberType::F64,
+            Dtype::F32 => NumberType::F32,
+            Dtype::BF16 => NumberType::Bf16,
+            Dtype::F16 => NumberType::F16,
+            other => return Err(error(path, format!("is of type {other:?}, expected F32, BF16 or F16"))),
+        };
+        Ok(HostTensor { number, bytes: view.data() })
     }
 
-    /// The number type of most of the files' numbers: what saving uses unless told otherwise.
-    pub fn number(&self) -> Result<NumberType, ModelError> {
+    /// The number type of most numbers: what saving uses unless told otherwise.
+    pub fn number(&self) -> NumberType {
         let mut bytes = [0usize; 4];
-        for (path, map) in &self.files {
-            let tensors = SafeTensors::deserialize(map).map_err(|e| ModelError::File {
-                path: path.clone(),
-                reason: format!("not a readable safetensors file: {e}"),
-            })?;
-            for (_, view) in tensors.iter() {
-                let slot = match view.dtype() {
-                    Dtype::F64 => 0,
-                    Dtype::BF16 => 2,
-                    Dtype::F16 => 3,
-                    _ => 1,
-                };
-                bytes[slot] += view.data().len();
-            }
+        for (_, view) in self.found.values() {
+            let slot = match view.dtype() {
+                Dtype::F64 => 0,
+                Dtype::BF16 => 2,
+                Dtype::F16 => 3,
+                _ => 1,
+            };
+            bytes[slot] += view.data().len();
         }
         let order = [NumberType::F64, NumberType::F32, NumberType::Bf16, NumberType::F16];
         let most = (0..4).max_by_key(|&i| bytes[i]).unwrap_or(1);
-        Ok(order[most])
+        order[most]
     }
 
-    fn refuse_unknown<'n>(
+    /// Refuses tensors that are neither `known` nor `ignorable`, by name.
+    pub fn refuse_unknown<'t>(
         &self,
-        layout: &Layout,
-        tied: bool,
-        names: impl Iterator<Item = &'n String>,
+        known: impl Iterator<Item = &'t Tensor>,
+        ignorable: impl Fn(&str) -> bool,
     ) -> Result<(), ModelError> {
-        let known: BTreeSet<&str> = layout.tensors().map(|t| t.name.as_str()).collect();
-        // Old files store the rotary frequencies, and some tied models store their head a second time.
-        let ignorable =
-            |name: &str| name.ends_with(".rotary_emb.inv_freq") || (tied && name == "lm_head.weight");
-        let unknown =
-            names.map(String::as_str).filter(|name| !known.contains(name) && !ignorable(name)).min();
-        match unknown {
+        let known: BTreeSet<&str> = known.map(|t| t.name.as_str()).collect();
+        let names = self.found.keys().map(String::as_str);
+        match names.filter(|name| !known.contains(name) && !ignorable(name)).min() {
             None => Ok(()),
             Some(name) => Err(ModelError::Tensor {
-                path: self.folder.clone(),
+                path: self.shards.folder.clone(),
                 tensor: name.to_owned(),
-                reason:
-                    "is not part of the architecture that `config.json` describes; training would drop it"
-                        .to_owned(),
+                reason: format!(
+                    "is not part of what {} describes; training would drop it",
+                    self.shards.shaped_by
+                ),
             }),
         }
     }

@@ -4,9 +4,10 @@
 //! `intermediate`, `heads` are the model's; `q = heads·head_dim`, `kv = 2·kv_heads·head_dim`, `qkv = q + kv`; `a` and `e`
 //! are the bytes of a number of an activation and of an exact one ([`Numbers`]).
 
+use crate::adapter::Placed;
 use crate::layout::Layout;
-use crate::{Config, Tensor};
-use ift_backend::Backend;
+use crate::{Adapter, Config, Tensor};
+use ift_backend::{Backend, Storage};
 use std::iter::Sum;
 
 /// Logits that the head holds at a time: rows, and entries of the vocabulary. These and the next two are facts of the CPU
@@ -65,22 +66,47 @@ impl Sum for Batch {
     }
 }
 
+/// Bytes of all weights of a model that never learns ([`crate::Model::load_frozen`]).
+pub fn frozen_bytes(config: &Config, numbers: Numbers, storage: Storage) -> usize {
+    let layout = Layout::new(config);
+    let bytes =
+        |(i, p): (usize, &crate::Parameter)| layout.storage_of(i, storage).bytes(p.len, numbers.weight);
+    layout.parameters.iter().enumerate().map(bytes).sum()
+}
+
 /// What a recipe says that changes how much is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings<'a> {
     /// Optimizer states of a number.
     pub states: usize,
     /// Whether blocks are computed again in the backward pass.
     pub recompute: bool,
     /// Whether the embedding table learns through the inputs; see [`crate::Model::gradients`].
     pub input_embeddings: bool,
+    /// The adapter that learns, on a frozen base; `None` if the whole model learns.
+    pub adapter: Option<&'a Adapter>,
+    /// A reference model that is in memory beside the one that learns.
+    pub reference: Option<Resident<'a>>,
+}
+
+/// A frozen model in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Resident<'a> {
+    /// Its shape.
+    pub config: &'a Config,
+    /// How it is kept.
+    pub storage: Storage,
 }
 
 /// Bytes that training needs, by what they are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {
-    /// All weights: [`Numbers::weight`] each.
+    /// All weights: [`Numbers::weight`] each if they learn. Those of an adapter's base: the linear layers as
+    /// [`Adapter::base`] says, the tables at least in two bytes, norms and biases exact.
     pub weights: usize,
+    /// The weights of a resident reference model, as those of a base. (Its passes keep nothing, and need less than the
+    /// backward pass of the model that learns.)
+    pub reference: usize,
     /// `e` for each weight that learns.
     pub gradients: usize,
     /// `e·states` for each weight that learns.
@@ -97,7 +123,8 @@ pub struct Need {
     /// `a·n·(3·intermediate + 2·hidden)` (MLP), `a·n·(2·q + kv) + e·kv·(1.5·keys + sums)` (attention, `sums` the keys that
     /// each chunk of a row's queries sees, at most `8·past + 4.5·n`) or `a·n·(2·q + kv + qkv + 2·hidden)` (projections),
     /// whichever is most. With recompute also what a layer keeps without it. And the prompts' gradient `a·hidden·P`, and a
-    /// packed operand, at most 16 MiB.
+    /// packed operand, at most 16 MiB. Adapters add the part of a product's gradient that is theirs, with dropout the dropped
+    /// input and its gradient, with `DoRA` the product's own gradient, and with both its difference to the output's.
     pub working: usize,
     /// What continuations collect for their prompts: `e·kv` for each prompt token and layer.
     pub past_gradients: usize,
@@ -117,7 +144,8 @@ impl Need {
     /// The same without saving anything.
     pub fn step(&self) -> usize {
         let moment = self.head.max(self.working + self.past_gradients);
-        self.program + self.weights + self.gradients + self.states + self.activations + moment
+        let models = self.weights + self.gradients + self.states + self.reference;
+        self.program + models + self.activations + moment
     }
 }
 
@@ -125,26 +153,39 @@ impl Need {
 pub struct Formula<'a> {
     config: &'a Config,
     numbers: Numbers,
-    settings: Settings,
+    settings: Settings<'a>,
+    /// Bytes of all weights.
     weights: usize,
+    /// Numbers that learn.
     learn: usize,
+    /// Numbers of the largest tensor that is saved.
     largest: usize,
 }
 
 impl<'a> Formula<'a> {
     /// Counts the weights.
-    pub fn new(config: &'a Config, numbers: Numbers, settings: Settings) -> Self {
-        let layout = Layout::new(config);
-        let weights: usize = layout.parameters.iter().map(|p| p.len).sum();
-        let constant = !settings.input_embeddings && !config.tied;
-        let learn = weights - if constant { layout.parameters[layout.embedding].len } else { 0 };
-        let largest = layout.tensors().map(Tensor::len).max().unwrap_or(0);
-        Self { config, numbers, settings, weights, learn, largest }
+    pub fn new(config: &'a Config, numbers: Numbers, settings: Settings<'a>) -> Self {
+        let (weights, learn, largest) = match settings.adapter {
+            None => {
+                let layout = Layout::new(config);
+                let count: usize = layout.parameters.iter().map(|p| p.len).sum();
+                let constant = !settings.input_embeddings && !config.tied;
+                let learn = count - if constant { layout.parameters[layout.embedding].len } else { 0 };
+                (numbers.weight * count, learn, layout.tensors().map(Tensor::len).max())
+            }
+            Some(adapter) => {
+                let layout = Layout::adapted(config, &Placed::everywhere(adapter.clone()));
+                let learn = layout.adapter_tensors().map(Tensor::len).sum::<usize>();
+                let base = frozen_bytes(config, numbers, adapter.base.storage());
+                (base + numbers.weight * learn, learn, layout.adapter_tensors().map(Tensor::len).max())
+            }
+        };
+        Self { config, numbers, settings, weights, learn, largest: largest.unwrap_or(0) }
     }
 
     /// What training needs whose most demanding micro-batch is `batch`.
     pub fn need(&self, batch: Batch) -> Need {
-        let Numbers { weight, exact, activation } = self.numbers;
+        let Numbers { exact, activation, .. } = self.numbers;
         let Batch { prompts, continuations, targets } = batch;
         let (layers, hidden) = (self.config.layers(), self.config.hidden);
         let of_token = layers * self.kept() + activation * hidden + exact * self.config.head_dim;
@@ -159,7 +200,8 @@ impl<'a> Formula<'a> {
             past_gradients = exact * layers * prompts * self.config.attention(0).kv_width();
         }
         Need {
-            weights: weight * self.weights,
+            weights: self.weights,
+            reference: self.settings.reference.map_or(0, |r| frozen_bytes(r.config, self.numbers, r.storage)),
             gradients: exact * self.learn,
             states: exact * self.learn * self.settings.states,
             activations: of_token * (prompts + continuations),
@@ -191,12 +233,23 @@ impl<'a> Formula<'a> {
         let shape = self.config.attention(0);
         let (q, kv, qkv) = (shape.q_width(), shape.kv_width(), shape.qkv_width());
         let (hidden, intermediate) = (self.config.hidden, self.config.intermediate);
-        let mlp = activation * n * (3 * intermediate + 2 * hidden);
+        let (of_gate_up, of_qkv) =
+            (self.adapter(2 * intermediate, intermediate), self.adapter(qkv, q.max(kv / 2)));
+        let mlp = activation * n * (3 * intermediate + 2 * hidden + of_gate_up);
         let attention = activation * n * (2 * q + kv) + exact * kv * (3 * keys / 2 + sums);
-        let projections = activation * n * (2 * q + kv + qkv + 2 * hidden);
+        let projections = activation * n * (2 * q + kv + qkv + 2 * hidden + of_qkv);
         let again = if self.settings.recompute { n * self.inner() } else { 0 };
         let operand = (2 * intermediate * hidden).max(n * intermediate) * size_of::<f32>();
         mlp.max(attention).max(projections) + again + operand.min(PACKED)
+    }
+
+    /// Numbers for each token that an adapter of a product of `outputs`, whose widest tensor has `widest`, adds to the
+    /// backward pass.
+    fn adapter(&self, outputs: usize, widest: usize) -> usize {
+        let Some(adapter) = self.settings.adapter else { return 0 };
+        let drops = usize::from(adapter.dropout > 0.0);
+        let directions = if adapter.dora { (1 + drops) * outputs } else { 0 };
+        widest + 2 * adapter.rank + drops * 2 * self.config.hidden + directions
     }
 
     /// See [`Need::head`].
@@ -252,7 +305,8 @@ mod tests {
                         exact += exact_len(&i.lse);
                     }
                 }
-                let settings = Settings { states: 1, recompute, input_embeddings: true };
+                let settings =
+                    Settings { states: 1, recompute, input_embeddings: true, ..Settings::default() };
                 let batch = Batch { prompts: 7, continuations: 0, targets: 1 };
                 let formula = Formula::new(model.config(), numbers, settings);
                 let need = formula.need(batch);
@@ -266,7 +320,7 @@ mod tests {
                 let gradients = model.gradients(input_embeddings);
                 let held =
                     gradients.accumulators.iter().flatten().map(exact_len).sum::<usize>() * numbers.exact;
-                let settings = Settings { states: 2, recompute: false, input_embeddings };
+                let settings = Settings { states: 2, input_embeddings, ..Settings::default() };
                 let need = Formula::new(model.config(), numbers, settings).need(Batch::default());
                 assert_eq!((need.gradients, need.states), (held, 2 * held), "{family}");
             }
@@ -278,6 +332,29 @@ mod tests {
         compare(Reference, Vec::len, Vec::len);
         compare(CpuF32::new(1), |x| x.len(), |x| x.len());
         compare(CpuBf16::new(1), |x| x.len(), |x| x.len());
+    }
+
+    /// Of an adapted model only the adapters have gradients and states; its base and a reference take what their storage takes.
+    #[test]
+    fn an_adapter_s_base_needs_its_storage_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = random::create(config("qwen3"), 0, NumberType::F32, folder.path()).unwrap();
+        let targets = vec![crate::Target::VProj, crate::Target::DownProj];
+        let adapter =
+            Adapter { rank: 2, dora: true, targets, base: crate::BaseStorage::Int8, ..Adapter::default() };
+        let model = Model::load_adapted(folder.path(), Arc::new(Reference), &adapter, 0).unwrap();
+        let held = model.gradients(true).accumulators.iter().flatten().map(Vec::len).sum::<usize>();
+        let learn = 3 * ((2 * 12 + 12 * 2 + 12) + (2 * 20 + 12 * 2 + 12));
+        assert_eq!(held, learn);
+        let reference = Some(Resident { config: &config, storage: Storage::Bf16 });
+        let settings = Settings { states: 2, adapter: Some(&adapter), reference, ..Settings::default() };
+        let need = Formula::new(&config, Numbers::of::<CpuBf16>(), settings).need(Batch::default());
+        let vectors = 3 * (2 * 12 + 2 * 6) + 12;
+        let linear = [12 * 48, 24 * 12, 12 * 40, 20 * 12];
+        let blocks = 3 * linear.iter().map(|len: &usize| len.div_ceil(64) * 68).sum::<usize>();
+        assert_eq!(need.weights, 2 * 2 * 30 * 12 + 6 * vectors + blocks + 6 * learn);
+        assert_eq!(need.reference, 2 * (weight_count(&config) - vectors) + 6 * vectors);
+        assert_eq!((need.gradients, need.states, need.saving), (4 * learn, 8 * learn, 8 * 40));
     }
 
     #[test]
@@ -292,7 +369,7 @@ mod tests {
     fn the_head_is_bounded() {
         let config = Config::from_json(config("llama"), std::path::Path::new("config.json")).unwrap();
         let config = Config { vocabulary: 100_000, ..config };
-        let settings = Settings { states: 0, recompute: false, input_embeddings: true };
+        let settings = Settings { input_embeddings: true, ..Settings::default() };
         let logits = |targets: usize| {
             let per_target = 4 * 4 * config.hidden;
             Formula::new(&config, Numbers::of::<CpuF32>(), settings).head(targets) - targets * per_target

@@ -1,12 +1,12 @@
 //! The decoder: weights on a backend, and the passes over them.
 
 use crate::block::{self, BlockGradient};
-use crate::folder::Shards;
 use crate::layout::Layout;
+use crate::load::Adapted;
 use crate::pass::{Continues, Keep, Pass, PastGradient, PastOf, Sequences};
-use crate::{Config, ModelError, Parameter};
+use crate::{Adapter, Config, Parameter};
 use ift_backend::{Backend, Mix, NumberType, Update};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A decoder loaded on a backend.
@@ -15,10 +15,24 @@ pub struct Model<B: Backend> {
     pub(crate) backend: Arc<B>,
     pub(crate) layout: Layout,
     pub(crate) weights: Vec<B::Weight>,
-    pub(crate) folder: PathBuf,
-    number: NumberType,
-    frequencies: Vec<f64>,
+    /// The folder it was loaded from, and those that this one rests on.
+    pub(crate) folders: Vec<PathBuf>,
+    pub(crate) number: NumberType,
+    pub(crate) frequencies: Vec<f64>,
+    pub(crate) learns: Learns,
+    pub(crate) adapted: Option<Adapted>,
 }
+
+/// Which parameters of a model learn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Learns {
+    Everything,
+    Adapters,
+    Nothing,
+}
+
+/// The part of the model that noise on the embeddings is drawn for; the others are indices of parameters.
+const NOISE: u64 = u64::MAX;
 
 /// Gradients of a model's parameters, as sums; `None` for a parameter that cannot learn.
 pub struct Gradients<B: Backend> {
@@ -40,21 +54,6 @@ impl<B: Backend> Gradients<B> {
 }
 
 impl<B: Backend> Model<B> {
-    /// Loads a Hugging Face folder: `config.json` and safetensors, one file or several with an index.
-    ///
-    /// # Errors
-    /// If the architecture is not supported, a file is missing or damaged, or a tensor is missing, unknown or of the wrong
-    /// shape; the message names it.
-    pub fn load(folder: &Path, backend: Arc<B>) -> Result<Self, ModelError> {
-        let config = Config::from_folder(folder)?;
-        let layout = Layout::new(&config);
-        let shards = Shards::open(folder)?;
-        let weights = shards.upload(&layout, config.tied, backend.as_ref())?;
-        let number = shards.number()?;
-        let frequencies = config.rope.inverse_frequencies(config.head_dim);
-        Ok(Self { config, backend, layout, weights, folder: folder.to_owned(), number, frequencies })
-    }
-
     /// The shape.
     pub fn config(&self) -> &Config {
         &self.config
@@ -70,9 +69,28 @@ impl<B: Backend> Model<B> {
         self.number
     }
 
-    /// What can be trained.
+    /// All weights: those of the model folder, then those of its adapters.
     pub fn parameters(&self) -> &[Parameter] {
         &self.layout.parameters
+    }
+
+    /// Whether it has adapters on a frozen base.
+    pub fn is_adapted(&self) -> bool {
+        self.adapted.is_some()
+    }
+
+    /// The adapter, with all that was read from [`Adapter::path`].
+    pub fn adapter(&self) -> Option<&Adapter> {
+        self.adapted.as_ref().map(|adapted| &adapted.placed.settings)
+    }
+
+    /// Whether a parameter learns: in an adapted model those of the adapters, in a frozen one none, else all.
+    pub fn trains(&self, parameter: usize) -> bool {
+        match self.learns {
+            Learns::Everything => true,
+            Learns::Adapters => parameter >= self.layout.base,
+            Learns::Nothing => false,
+        }
     }
 
     /// The weight of a parameter.
@@ -97,10 +115,11 @@ impl<B: Backend> Model<B> {
         self.backend.write_weight(&mut self.weights[parameter], values);
     }
 
-    /// Zero gradients. With `input_embeddings` off the table is a constant at the inputs (IFT): untied, it has no
-    /// gradient at all; tied, it still has the output head's.
+    /// Zero gradients of what learns ([`Model::trains`]). With `input_embeddings` off the table is a constant at the inputs
+    /// (IFT): untied, it has no gradient at all; tied, it still has the output head's.
     pub fn gradients(&self, input_embeddings: bool) -> Gradients<B> {
-        let learns = |i: usize| i != self.layout.embedding || input_embeddings || self.config.tied;
+        let constant = |i: usize| i == self.layout.embedding && !input_embeddings && !self.config.tied;
+        let learns = |i: usize| self.trains(i) && !constant(i);
         let accumulators = self.layout.parameters.iter().enumerate();
         let accumulators =
             accumulators.map(|(i, p)| learns(i).then(|| self.backend.accumulator(p.len))).collect();
@@ -109,7 +128,8 @@ impl<B: Backend> Model<B> {
 
     /// Runs packed sequences through all layers; `past` holds what they continue.
     ///
-    /// Token ids must be below the vocabulary size; the data code checks that.
+    /// Token ids must be below the vocabulary size, and `streams` and `noise` as long as the tokens or empty; the callers
+    /// check that.
     pub fn forward(&self, sequences: &Sequences, mix: Option<Mix>, past: &PastOf<B>, keep: Keep) -> Pass<B> {
         let (backend, n) = (self.backend(), sequences.tokens.len());
         let rotary = backend.rotary(&sequences.positions(), &self.frequencies);
@@ -117,6 +137,10 @@ impl<B: Backend> Model<B> {
         let table = &self.weights[self.layout.embedding];
         let scale = self.config.embedding_scale;
         backend.embed(table, self.config.hidden, &sequences.tokens, mix, scale, &mut x);
+        if !sequences.noise.is_empty() {
+            let streams = sequences.streams_of(NOISE);
+            backend.add_noise(n, self.config.hidden, &sequences.noise, &streams, &mut x);
+        }
         let mut layers = Vec::with_capacity(self.layout.layers.len());
         for layer in 0..self.layout.layers.len() {
             let past = past.keys_and_values(layer);

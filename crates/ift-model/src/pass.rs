@@ -10,6 +10,14 @@ pub struct Sequences {
     pub tokens: Vec<u32>,
     /// One entry for each sequence, in the order of their tokens.
     pub rows: Vec<AttentionRow>,
+    /// Leaves the adapters out: the base alone, which is the reference model of what is adapted.
+    pub adapters_off: bool,
+    /// One number per token that its random draws come from (dropout of adapters, noise); empty for none of them. The
+    /// draws are a pure function of these, so the backward pass meets the same.
+    pub streams: Vec<u64>,
+    /// One number per token: how far noise moves each number of its embedding at most (`NEFTune`, arXiv 2310.05914). Empty
+    /// for none; needs `streams`.
+    pub noise: Vec<f64>,
 }
 
 impl Sequences {
@@ -24,10 +32,23 @@ impl Sequences {
         self.tokens.extend_from_slice(tokens);
     }
 
+    /// The streams of one part of the model: independent of those of other parts.
+    pub(crate) fn streams_of(&self, part: u64) -> Vec<u64> {
+        self.streams.iter().map(|&stream| mix(stream ^ mix(part))).collect()
+    }
+
     /// `[n]` absolute positions.
     pub(crate) fn positions(&self) -> Vec<u32> {
         self.rows.iter().flat_map(|r| (r.past_len..r.past_len + r.len).map(|p| p as u32)).collect()
     }
+}
+
+/// A number that looks random, one for each number (the finaliser of `SplitMix64`).
+fn mix(number: u64) -> u64 {
+    let z = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
 }
 
 /// What a pass keeps of every layer.

@@ -1,8 +1,10 @@
-//! Writing a model as a Hugging Face folder.
+//! Writing a model as a Hugging Face folder, or its adapters as a folder in PEFT's format.
 
-use crate::layout::Tensor;
+use crate::folder::ADAPTER;
+use crate::layout::{LowRank, Product, Tensor};
+use crate::merge::Pair;
 use crate::tensor_file::write_tensors;
-use crate::{Model, ModelError};
+use crate::{Model, ModelError, peft};
 use half::{bf16, f16};
 use ift_backend::{Backend, Element, NumberType};
 use safetensors::{Dtype, View};
@@ -40,13 +42,14 @@ pub(crate) fn dtype(number: NumberType) -> Dtype {
     }
 }
 
-/// Numbers as the little-endian bytes of a file.
+/// Numbers as the little-endian bytes of a file. (Narrow ones by way of f32: `half`'s conversions from f64 do not look at all
+/// bits, and so take what is a little more than half a step for a half.)
 pub(crate) fn to_bytes<E: Element>(values: &[E], number: NumberType) -> Vec<u8> {
     match number {
         NumberType::F64 => values.iter().flat_map(|v| v.to_f64().to_le_bytes()).collect(),
         NumberType::F32 => values.iter().flat_map(|v| v.to_f32().to_le_bytes()).collect(),
-        NumberType::Bf16 => values.iter().flat_map(|v| bf16::from_f64(v.to_f64()).to_le_bytes()).collect(),
-        NumberType::F16 => values.iter().flat_map(|v| f16::from_f64(v.to_f64()).to_le_bytes()).collect(),
+        NumberType::Bf16 => values.iter().flat_map(|v| bf16::from_f32(v.to_f32()).to_le_bytes()).collect(),
+        NumberType::F16 => values.iter().flat_map(|v| f16::from_f32(v.to_f32()).to_le_bytes()).collect(),
     }
 }
 
@@ -66,7 +69,7 @@ impl<B: Backend> View for Pending<'_, B> {
         &self.tensor.shape
     }
     fn data(&self) -> Cow<'_, [u8]> {
-        let values = self.model.backend.read_weight(&self.model.weights[self.parameter], self.tensor.range());
+        let values = self.model.merged(self.parameter, self.tensor);
         Cow::Owned(to_bytes(&values, self.number))
     }
     fn data_len(&self) -> usize {
@@ -76,16 +79,46 @@ impl<B: Backend> View for Pending<'_, B> {
 
 impl<B: Backend> Model<B> {
     /// Writes a Hugging Face folder: safetensors of the given type (sharded above 5 GB), `config.json` with its fields as
-    /// they were read, and the tokenizer's files copied from the folder the model came from. `folder` must exist.
+    /// they were read, and the tokenizer's files copied from the folder the model came from. `folder` must exist. Adapters
+    /// are merged: what is written is a plain model, from the frozen base as it is stored.
     ///
     /// # Errors
     /// If a file cannot be written or copied.
     pub fn save(&self, folder: &Path, number: NumberType) -> Result<(), ModelError> {
         self.save_weights(folder, number, SHARD_BYTES)?;
         write_config(&self.config.source, folder, number)?;
+        self.copy_companions(folder)
+    }
+
+    /// Writes an adapted model's adapters as a folder in PEFT's format: `adapter_config.json`, which names the base's folder,
+    /// `adapter_model.safetensors` of the given type, and the tokenizer's files. `folder` must exist.
+    ///
+    /// # Errors
+    /// If the model has no adapters, or a file cannot be written or copied.
+    pub fn save_adapter(&self, folder: &Path, number: NumberType) -> Result<(), ModelError> {
+        let Some(adapted) = &self.adapted else {
+            let reason = "cannot be written as an adapter folder: the model has no adapters".to_owned();
+            return Err(ModelError::File { path: folder.to_owned(), reason });
+        };
+        let own = (self.layout.base..self.layout.parameters.len()).flat_map(|parameter| {
+            let tensors = &self.layout.parameters[parameter].tensors;
+            tensors.iter().map(move |tensor| Pending { model: self, parameter, tensor, number })
+        });
+        write_tensors(own.map(|p| (p.tensor.name.clone(), p)), &folder.join(ADAPTER))?;
+        let base = self.folders.first().map(std::path::absolute).transpose();
+        let base =
+            base.map_err(|source| ModelError::Io { action: "find", path: self.folders[0].clone(), source })?;
+        let config = peft::config(&adapted.placed, &base.unwrap_or_default());
+        write_json(&peft::config_path(folder), &config)?;
+        self.copy_companions(folder)
+    }
+
+    /// Copies the files that go with the weights, each from the first of the model's folders that has it.
+    fn copy_companions(&self, folder: &Path) -> Result<(), ModelError> {
         for name in COMPANIONS {
-            let (from, to) = (self.folder.join(name), folder.join(name));
-            if from.is_file() && from != to {
+            let to = folder.join(name);
+            let from = self.folders.iter().map(|folder| folder.join(name)).find(|from| from.is_file());
+            if let Some(from) = from.filter(|from| *from != to) {
                 std::fs::copy(&from, &to).map_err(|source| ModelError::Io {
                     action: "copy",
                     path: from,
@@ -96,10 +129,31 @@ impl<B: Backend> Model<B> {
         Ok(())
     }
 
+    /// The numbers of a tensor, with its adapter merged if it has one.
+    fn merged(&self, parameter: usize, tensor: &Tensor) -> Vec<B::Element> {
+        let mut values = self.backend.read_weight(&self.weights[parameter], tensor.range());
+        let Some(adapted) = &self.adapted else { return values };
+        let numbers = |parameter: usize| {
+            let all = 0..self.layout.parameters[parameter].len;
+            let read = self.backend.read_weight(&self.weights[parameter], all);
+            read.into_iter().map(Element::to_f64).collect()
+        };
+        let own = |(product, pair): &(&Product, &LowRank)| {
+            product.weight == parameter && pair.columns.start * product.inputs == tensor.start
+        };
+        if let Some((product, pair)) = self.layout.low_ranks().find(own) {
+            let magnitude = pair.magnitude.map(numbers);
+            let (rank, scale) = (adapted.rank, adapted.scale);
+            let pair = Pair { a: numbers(pair.a), b: numbers(pair.b), magnitude, rank, scale };
+            pair.merge_into(product.inputs, &mut values);
+        }
+        values
+    }
+
     fn save_weights(&self, folder: &Path, number: NumberType, largest: usize) -> Result<(), ModelError> {
         let mut shards: Vec<Vec<Pending<B>>> = vec![Vec::new()];
         let (mut shard_bytes, mut total_bytes) = (0, 0);
-        for (parameter, p) in self.layout.parameters.iter().enumerate() {
+        for (parameter, p) in self.layout.parameters[..self.layout.base].iter().enumerate() {
             for tensor in &p.tensors {
                 let bytes = tensor.len() * number.size();
                 if shard_bytes > 0 && shard_bytes + bytes > largest {
@@ -200,6 +254,15 @@ mod tests {
         std::fs::remove_file(&shard).unwrap();
         let error = Model::load(to.path(), Arc::new(Reference)).err().unwrap().to_string();
         assert!(error.contains("model-00002-of-"), "{error}");
+    }
+
+    #[test]
+    fn a_little_more_than_half_a_step_is_rounded_up() {
+        let little = f32::EPSILON;
+        let bf16 = to_bytes(&[1.0 + 1.0 / 256.0 + little], NumberType::Bf16);
+        assert_eq!(bf16, bf16::from_f32(1.0 + 1.0 / 128.0).to_le_bytes());
+        let f16 = to_bytes(&[1.0 + 1.0 / 2048.0 + little], NumberType::F16);
+        assert_eq!(f16, f16::from_f32(1.0 + 1.0 / 1024.0).to_le_bytes());
     }
 
     #[test]

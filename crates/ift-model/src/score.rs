@@ -1,7 +1,7 @@
 //! The output head: final norm and log-probabilities at chosen positions of one or several passes.
 
 use crate::{Gradients, Model, Pass};
-use ift_backend::{Backend, Choice, HeadScores};
+use ift_backend::{Backend, Choice, Distributions, Divergence, DivergenceGradient, HeadScores};
 
 /// What the head said, and what going back through it needs.
 pub struct Scored<B: Backend> {
@@ -14,6 +14,20 @@ pub struct Scored<B: Backend> {
     normed: B::Activation,
     /// Kept for going back.
     logits: Option<B::Logits>,
+}
+
+/// A divergence between what a model and a reference said at the same positions, as a part of the loss.
+pub struct ScoredDivergence<'a, B: Backend> {
+    /// The reference. With its adapters off it may be the model itself.
+    pub reference: &'a Model<B>,
+    /// What it said.
+    pub scored: &'a Scored<B>,
+    /// Which divergence.
+    pub kind: Divergence,
+    /// `[positions]` the divergences, from [`Model::divergence`].
+    pub values: &'a [f64],
+    /// `[positions]` the loss's slope along each.
+    pub slopes: &'a [f64],
 }
 
 /// `[positions, hidden]`: the gradient of the gathered hidden states, to be spread over the passes they came from.
@@ -62,16 +76,47 @@ impl<B: Backend> Model<B> {
         (gathered, normed)
     }
 
-    /// Backward of [`Model::score`] for `Σ d_log_probs·log_probs`; adds to the head's and the final norm's gradients.
+    /// The head's distributions at scored positions.
+    fn distributions<'a>(&'a self, scored: &'a Scored<B>) -> Distributions<'a, B::Activation, B::Weight> {
+        Distributions {
+            width: self.config.hidden,
+            x: &scored.normed,
+            weight: &self.weights[self.layout.head],
+            log_normalizers: &scored.scores.log_normalizers,
+        }
+    }
+
+    /// The divergence at each scored position between this model and a reference, which has the same vocabulary and scored
+    /// the same targets. `[positions]`
+    pub fn divergence(
+        &self,
+        scored: &Scored<B>,
+        reference: &Self,
+        reference_scored: &Scored<B>,
+        kind: Divergence,
+    ) -> Vec<f64> {
+        let (policy, reference) = (self.distributions(scored), reference.distributions(reference_scored));
+        self.backend.divergence(self.config.vocabulary, policy, reference, kind)
+    }
+
+    /// Backward of [`Model::score`] for `Σ d_log_probs·log_probs`, and of a divergence; adds to the head's and the final
+    /// norm's gradients.
     pub fn score_backward(
         &self,
         scored: Scored<B>,
         d_log_probs: &[f64],
+        divergence: Option<ScoredDivergence<B>>,
         gradients: &mut Gradients<B>,
     ) -> ScoreGradient<B> {
         let (backend, width) = (self.backend(), self.config.hidden);
         let n = scored.targets.len();
         let mut d_normed = backend.activation(n * width);
+        let divergence = divergence.map(|d| DivergenceGradient {
+            reference: d.reference.distributions(d.scored),
+            kind: d.kind,
+            values: d.values,
+            slopes: d.slopes,
+        });
         backend.head_backward(
             width,
             self.config.vocabulary,
@@ -81,6 +126,7 @@ impl<B: Backend> Model<B> {
             &scored.scores.log_normalizers,
             scored.logits,
             d_log_probs,
+            divergence,
             &mut d_normed,
             gradients.of(self.layout.head),
         );
@@ -100,20 +146,22 @@ impl<B: Backend> Model<B> {
         ScoreGradient { gathered: d_gathered }
     }
 
-    /// The part of a score's gradient that belongs to a pass, as a gradient of all its hidden states: zero but at
-    /// `positions`, which are the scored ones from number `first` on.
+    /// The part of a score's gradient that belongs to a pass, as a gradient of all its hidden states: zero but at the positions
+    /// of `pieces`, each the number of its first score and the packed positions that were scored from there on. A piece has
+    /// no position twice.
     pub fn hidden_gradient(
         &self,
         gradient: &ScoreGradient<B>,
-        first: usize,
         pass: &Pass<B>,
-        positions: &[usize],
+        pieces: &[(usize, &[usize])],
     ) -> B::Activation {
         let (backend, width) = (self.backend(), self.config.hidden);
         let len = pass.sequences().tokens.len() * width;
         let mut d_hidden = backend.activation(len);
         backend.zero(len, &mut d_hidden);
-        backend.scatter_add(width, &gradient.gathered, first, positions, &mut d_hidden);
+        for (first, positions) in pieces {
+            backend.scatter_add(width, &gradient.gathered, *first, positions, &mut d_hidden);
+        }
         d_hidden
     }
 }

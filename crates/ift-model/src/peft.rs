@@ -1,0 +1,303 @@
+//! Adapter folders in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`.
+
+use crate::adapter::Placed;
+use crate::fields::{self, Fields};
+use crate::{Adapter, BaseStorage, Config, ModelError, Target};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+const CONFIG: &str = "adapter_config.json";
+/// Folders, at most, that lead from an adapter to its base.
+const LONGEST_CHAIN: usize = 16;
+
+/// Fields that change what an adapter computes and are not implemented; `null`, `false` and empty are their neutral values.
+const UNSUPPORTED: [&str; 17] = [
+    "alora_invocation_tokens",
+    "alpha_pattern",
+    "arrow_config",
+    "exclude_modules",
+    "fan_in_fan_out",
+    "kasa_config",
+    "layer_replication",
+    "layers_to_transform",
+    "lora_bias",
+    "modules_to_save",
+    "monteclora_config",
+    "rank_pattern",
+    "target_parameters",
+    "trainable_token_indices",
+    "use_bdlora",
+    "use_qalora",
+    "velora_config",
+];
+
+/// Ways to start an adapter that leave its base as it is.
+const NEUTRAL_STARTS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
+
+/// What an adapter folder says of itself.
+pub(crate) struct AdapterFolder {
+    pub folder: PathBuf,
+    /// The folder of the model it was trained on.
+    pub base: PathBuf,
+    /// Of its settings, `base` and `path` are at their defaults: the file knows nothing of them.
+    pub placed: Placed,
+}
+
+/// Where a model comes from: a folder with its weights, and adapters that are to be merged into them.
+pub(crate) struct Source {
+    /// The folder with the weights and `config.json`.
+    pub base: PathBuf,
+    /// The first to be merged first.
+    pub merged: Vec<AdapterFolder>,
+}
+
+impl Source {
+    /// Follows adapter folders to the model they were trained on.
+    pub fn of(folder: &Path) -> Result<Self, ModelError> {
+        let mut source = Self { base: folder.to_owned(), merged: Vec::new() };
+        while is_adapter(&source.base) {
+            let adapter = AdapterFolder::read(&source.base)?;
+            if source.merged.len() == LONGEST_CHAIN {
+                let reason =
+                    format!("leads to another adapter {LONGEST_CHAIN} times, expected a model at last");
+                let path = source.base.join(CONFIG);
+                return Err(ModelError::Field { path, field: "base_model_name_or_path".to_owned(), reason });
+            }
+            source.base.clone_from(&adapter.base);
+            source.merged.insert(0, adapter);
+        }
+        Ok(source)
+    }
+
+    /// All its folders, the one that was asked for first.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        let adapters = self.merged.iter().rev().map(|adapter| adapter.folder.clone());
+        adapters.chain([self.base.clone()]).collect()
+    }
+}
+
+/// The folder whose tokenizer a model folder uses: itself, or for an adapter folder without a tokenizer that of its base.
+///
+/// # Errors
+/// If an adapter folder's configuration cannot be read or its base is not found.
+pub fn tokenizer_folder(folder: &Path) -> Result<PathBuf, ModelError> {
+    let folders = Source::of(folder)?.folders();
+    let found = folders.into_iter().find(|folder| folder.join("tokenizer.json").is_file());
+    Ok(found.unwrap_or_else(|| folder.to_owned()))
+}
+
+/// The folder of the model that an adapter folder was trained on (perhaps an adapter folder itself); `None` for a folder that
+/// is no adapter's.
+///
+/// # Errors
+/// If the adapter's configuration cannot be read or its base is not found.
+pub fn base_folder(folder: &Path) -> Result<Option<PathBuf>, ModelError> {
+    if !is_adapter(folder) {
+        return Ok(None);
+    }
+    Ok(Some(AdapterFolder::read(folder)?.base))
+}
+
+/// The shape of a model folder's model, of an adapter folder's base.
+///
+/// # Errors
+/// If a configuration cannot be read or is not supported, or an adapter's base is not found.
+pub fn config_of(folder: &Path) -> Result<Config, ModelError> {
+    Config::from_folder(&Source::of(folder)?.base)
+}
+
+/// The files that decide what a model folder computes: configurations and weights, those of an adapter's base too. Their
+/// bytes tell whether two folders hold the same model.
+///
+/// # Errors
+/// If a folder cannot be read, or an adapter's base is not found.
+pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
+    let mut files = Vec::new();
+    for folder in Source::of(folder)?.folders() {
+        let io = |source| ModelError::Io { action: "read", path: folder.clone(), source };
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&folder).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            let weights = path.extension().is_some_and(|extension| extension == "safetensors");
+            if weights || path.ends_with(CONFIG) || path.ends_with("config.json") {
+                found.push(path);
+            }
+        }
+        found.sort();
+        files.extend(found);
+    }
+    Ok(files)
+}
+
+fn is_adapter(folder: &Path) -> bool {
+    folder.join(CONFIG).is_file()
+}
+
+impl AdapterFolder {
+    /// Reads `adapter_config.json` and finds the base.
+    pub fn read(folder: &Path) -> Result<Self, ModelError> {
+        let path = folder.join(CONFIG);
+        let map = fields::read_object(&path)?;
+        let fields = Fields { map: &map, prefix: "", path: &path };
+        let placed = placed(&fields)?;
+        Ok(Self { folder: folder.to_owned(), base: base(&fields, folder)?, placed })
+    }
+}
+
+/// The adapter alone, to go on on a base that is given.
+pub(crate) fn read_placed(folder: &Path) -> Result<Placed, ModelError> {
+    let path = folder.join(CONFIG);
+    let map = fields::read_object(&path)?;
+    placed(&Fields { map: &map, prefix: "", path: &path })
+}
+
+fn placed(fields: &Fields) -> Result<Placed, ModelError> {
+    refuse_unsupported(fields)?;
+    let modules = modules(fields)?;
+    let kind = |target: &Target| modules.iter().any(|module| kind_of(module) == Some(*target));
+    let settings = Adapter {
+        rank: fields.size("r")?,
+        alpha: fields.number("lora_alpha")?,
+        dropout: fields.optional_number("lora_dropout")?.unwrap_or(0.0),
+        targets: Target::ALL.into_iter().filter(kind).collect(),
+        rslora: fields.flag("use_rslora")?.unwrap_or(false),
+        dora: fields.flag("use_dora")?.unwrap_or(false),
+        base: BaseStorage::default(),
+        path: None,
+    };
+    let name = |field| match field {
+        "rank" => "r",
+        "alpha" => "lora_alpha",
+        "dropout" => "lora_dropout",
+        _ => "target_modules",
+    };
+    settings.validate().map_err(|(field, reason)| fields.error(name(field), &reason))?;
+    Ok(Placed { settings, modules })
+}
+
+/// Which linear layer a name or the end of one means.
+fn kind_of(module: &str) -> Option<Target> {
+    module.rsplit('.').next().and_then(Target::named)
+}
+
+fn refuse_unsupported(fields: &Fields) -> Result<(), ModelError> {
+    let kind = fields.text("peft_type")?.unwrap_or("none");
+    if kind != "LORA" {
+        return Err(fields.error("peft_type", &format!("is `{kind}`, expected LORA")));
+    }
+    let bias = fields.text("bias")?.unwrap_or("none");
+    if bias != "none" {
+        return Err(
+            fields.error("bias", &format!("is `{bias}`: trained biases are not supported, expected none"))
+        );
+    }
+    let neutral = |value: &Value| match value {
+        Value::Null => true,
+        Value::Bool(on) => !on,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::Number(_) | Value::String(_) => false,
+    };
+    for field in UNSUPPORTED {
+        if let Some(value) = fields.get(field).filter(|value| !neutral(value)) {
+            let reason =
+                format!("is `{value}`, which is not supported; expected null, false or nothing in it");
+            return Err(fields.error(field, &reason));
+        }
+    }
+    match fields.get("init_lora_weights") {
+        Some(Value::String(start)) if !NEUTRAL_STARTS.contains(&start.as_str()) => {
+            let reason = format!(
+                "is `{start}`, which may have changed the base's weights too; save the adapter with PEFT's \
+                 `path_initial_model_for_weight_conversion` to turn it into a plain one"
+            );
+            Err(fields.error("init_lora_weights", &reason))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `target_modules`: names of linear layers or ends of such names, or `all-linear`.
+fn modules(fields: &Fields) -> Result<Vec<String>, ModelError> {
+    let field = "target_modules";
+    let names = Target::ALL.map(Target::name);
+    let expected = format!("expected a list of {}", names.join(", "));
+    match fields.get(field) {
+        Some(Value::String(all)) if all == "all-linear" => Ok(names.map(str::to_owned).to_vec()),
+        Some(Value::String(name)) if Target::named(name).is_some() => Ok(vec![name.clone()]),
+        Some(Value::String(pattern)) => {
+            Err(fields
+                .error(field, &format!("is the pattern `{pattern}`, which is not supported; {expected}")))
+        }
+        Some(Value::Array(list)) => {
+            let module = |value: &Value| {
+                let known = value.as_str().filter(|name| kind_of(name).is_some());
+                let reason =
+                    || fields.error(field, &format!("names {value}, which cannot be adapted; {expected}"));
+                known.map(str::to_owned).ok_or_else(reason)
+            };
+            let mut modules = list.iter().map(module).collect::<Result<Vec<_>, _>>()?;
+            // PEFT writes a set, in any order.
+            modules.sort();
+            Ok(modules)
+        }
+        _ => Err(fields.error(field, &format!("is missing, {expected}"))),
+    }
+}
+
+/// The base's folder: `base_model_name_or_path` from the adapter's folder, or from the working directory.
+fn base(fields: &Fields, folder: &Path) -> Result<PathBuf, ModelError> {
+    let field = "base_model_name_or_path";
+    let Some(name) = fields.text(field)?.filter(|name| !name.is_empty()) else {
+        return Err(fields.error(field, "is missing, expected the folder of the model it was trained on"));
+    };
+    let candidates = [folder.join(name), PathBuf::from(name)];
+    let is_model = |path: &&PathBuf| path.join("config.json").is_file() || is_adapter(path);
+    match candidates.iter().find(is_model) {
+        Some(base) => Ok(base.clone()),
+        None => Err(fields.error(
+            field,
+            &format!(
+                "`{name}` is not a model folder: neither `{}` nor `{}` holds a `config.json`; put the path of the \
+                 base model there",
+                candidates[0].display(),
+                candidates[1].display()
+            ),
+        )),
+    }
+}
+
+/// `adapter_config.json` of an adapter on the model in `base`.
+pub(crate) fn config(placed: &Placed, base: &Path) -> Value {
+    let Placed { settings, modules } = placed;
+    let whole = settings.alpha.fract() == 0.0 && settings.alpha < 1e9;
+    // PEFT declares it a whole number, and takes others.
+    let alpha = if whole { json!(settings.alpha as u64) } else { json!(settings.alpha) };
+    json!({
+        "alpha_pattern": {},
+        "auto_mapping": null,
+        "base_model_name_or_path": base.to_string_lossy(),
+        "bias": "none",
+        "fan_in_fan_out": false,
+        "inference_mode": true,
+        "init_lora_weights": true,
+        "layers_pattern": null,
+        "layers_to_transform": null,
+        "lora_alpha": alpha,
+        "lora_dropout": settings.dropout,
+        "modules_to_save": null,
+        "peft_type": "LORA",
+        "r": settings.rank,
+        "rank_pattern": {},
+        "revision": null,
+        "target_modules": modules,
+        "task_type": "CAUSAL_LM",
+        "use_dora": settings.dora,
+        "use_rslora": settings.rslora,
+    })
+}
+
+/// The name of the configuration file.
+pub(crate) fn config_path(folder: &Path) -> PathBuf {
+    folder.join(CONFIG)
+}
