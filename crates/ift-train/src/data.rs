@@ -2,10 +2,20 @@
 
 use std::path::Path;
 
-use ift_data::{ChatTokenizer, Dataset, Mode};
-use ift_methods::Method;
+use ift_data::{ChatTokenizer, Contrast, Dataset, Mode};
+use ift_methods::{Method, Rows};
 
 use crate::{Recipe, RowError, TrainError};
+
+/// What rows a method learns from.
+pub fn mode_of(method: &Method) -> Mode {
+    match method.needs().rows {
+        Rows::Pairs => Mode::Pairs,
+        Rows::Judged => Mode::Judged,
+        Rows::Single if matches!(method, Method::Lm(_)) => Mode::Text,
+        Rows::Single => Mode::Chat,
+    }
+}
 
 /// Training rows, and held-out ones where the recipe asks for them.
 #[derive(Debug)]
@@ -25,9 +35,12 @@ impl Data {
     /// # Errors
     /// If the tokenizer or a file cannot be read, or no row is left.
     pub fn load(recipe: &Recipe, clock: i64) -> Result<Self, TrainError> {
-        let tokenizer = ChatTokenizer::from_folder(&recipe.model.path, recipe.data.template.as_deref())?
-            .at_time(clock)?;
-        let mode = if matches!(recipe.method, Method::Lm(_)) { Mode::Text } else { Mode::Chat };
+        let tokenizer = ChatTokenizer::from_folder(
+            &ift_model::tokenizer_folder(&recipe.model.path)?,
+            recipe.data.template.as_deref(),
+        )?
+        .at_time(clock)?;
+        let mode = mode_of(&recipe.method);
         let (train, held_out) = ift_data::load(&recipe.data, &tokenizer, mode)?;
         Ok(Self { tokenizer, train, held_out })
     }
@@ -39,7 +52,12 @@ impl Data {
     pub fn check_vocabulary(&self, vocabulary: usize) -> Result<(), TrainError> {
         for set in [Some(&self.train), self.held_out.as_ref()].into_iter().flatten() {
             for row in &set.rows {
-                if let Some(&token) = row.tokens.iter().find(|&&token| token as usize >= vocabulary) {
+                let other = match &row.contrast {
+                    Contrast::None => &[][..],
+                    Contrast::Rejected(other) | Contrast::Judged { mismatched: other, .. } => &other.tokens,
+                };
+                let mut tokens = row.tokens.iter().chain(other);
+                if let Some(&token) = tokens.find(|&&token| token as usize >= vocabulary) {
                     let problem = RowError::Token { record: row.record, token, vocabulary }.to_string();
                     let file = set.report.files.get(row.source as usize);
                     return Err(TrainError::file(file.map_or(Path::new("data"), |f| &f.path), problem));

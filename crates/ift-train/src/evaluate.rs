@@ -4,42 +4,40 @@ use std::time::Instant;
 
 use ift_backend::Backend;
 use ift_data::Row;
-use ift_methods::{Method, RowScores};
+use ift_methods::{Method, Rows, Sft};
 use ift_model::Model;
 
-use crate::{EvalMetrics, RowError, score};
+use crate::{EvalMetrics, PreferenceMetrics, Reference, RowError, StepContext, examine};
 
-/// Scores rows without gradient. `loss` is the plain likelihood's in the method's reduction, so that it compares across
-/// methods; it has neither weights nor a look-ahead.
+/// Scores rows without gradient. `loss` is the plain likelihood's in the method's reduction (of the chosen answers, where
+/// answers are compared), so that it compares across methods; it has neither weights nor a look-ahead. Methods that compare
+/// answers tell their own loss and rewards besides.
 ///
 /// # Errors
-/// If a row has no target or a token outside of the vocabulary.
+/// If a row has no target, a token outside of the vocabulary, or nothing to compare with.
 pub fn evaluate<B: Backend>(
     model: &Model<B>,
-    rows: &[Row],
+    reference: &Reference<B>,
+    rows: &[&Row],
     method: &Method,
     micro_batch_tokens: usize,
     step: u64,
 ) -> Result<EvalMetrics, RowError> {
     let start = Instant::now();
-    let scores = score(model, &rows.iter().collect::<Vec<_>>(), micro_batch_tokens)?;
-    let (mut loss, mut count, mut nll, mut targets) = (0.0, 0.0, 0.0, 0);
-    for (row, logps) in rows.iter().zip(&scores) {
-        let positions: Vec<usize> = (1..row.tokens.len()).filter(|&t| row.targets[t]).collect();
-        let (row_loss, row_count) = method.unweighted(RowScores { logps, positions: &positions });
-        loss += row_loss;
-        count += row_count;
-        nll -= logps.iter().sum::<f64>();
-        targets += logps.len() as u64;
-    }
-    let nll_per_target = nll / targets as f64;
+    let plain = Method::Sft(Sft { reduction: method.reduction() });
+    let compares = method.needs().rows != Rows::Single;
+    let judge = if compares { method } else { &plain };
+    let sums = examine(model, reference, rows, &StepContext::plain(judge, micro_batch_tokens))?;
+    let nll_per_target = sums.nll / sums.nll_targets as f64;
     Ok(EvalMetrics {
         step,
-        loss: loss / count,
+        loss: sums.unweighted / sums.plain_count,
         nll_per_target,
         perplexity: nll_per_target.exp(),
-        rows: rows.len() as u64,
-        targets,
+        method_loss: compares.then_some(sums.loss / sums.count),
+        preference: PreferenceMetrics::of(&sums),
+        rows: sums.rows,
+        targets: sums.targets,
         seconds: start.elapsed().as_secs_f64(),
     })
 }

@@ -5,7 +5,7 @@ use ift_data::Row;
 use ift_model::{Gradients, Model};
 
 use crate::states::OptimizerStates;
-use crate::{Optimizer, StepContext, Sums, TrainError, accumulate, gradient};
+use crate::{Optimizer, Reference, StepContext, Sums, TrainError, accumulate, gradient};
 
 /// What an optimizer step works on.
 pub struct Learner<B: Backend> {
@@ -18,12 +18,29 @@ pub struct Learner<B: Backend> {
 
 impl<B: Backend> Learner<B> {
     /// Zero gradients and optimizer states for a model. With `input_embeddings` the embedding table learns through the
-    /// inputs too ([`ift_methods::Method::trains_input_embeddings`]); with `check_gradients` step 0 fails if a trainable
-    /// tensor has no gradient.
-    pub fn new(model: Model<B>, optimizer: Optimizer, input_embeddings: bool, check_gradients: bool) -> Self {
+    /// inputs too ([`ift_methods::Method::trains_input_embeddings`]).
+    pub fn new(model: Model<B>, optimizer: Optimizer, input_embeddings: bool) -> Self {
         let gradients = model.gradients(input_embeddings);
-        let states = OptimizerStates::new(&model, &gradients, &optimizer);
-        Self { model, states, gradients, optimizer, check_gradients }
+        let states = OptimizerStates::new(&model, &gradients, &optimizer, None);
+        Self { model, states, gradients, optimizer, check_gradients: false }
+    }
+
+    /// Step 0 fails if a trainable tensor has no gradient.
+    #[must_use]
+    pub fn checking_gradients(self, check_gradients: bool) -> Self {
+        Self { check_gradients, ..self }
+    }
+
+    /// Keeps a running mean of the weights, of decay `average`, if there is one.
+    #[must_use]
+    pub fn averaging(self, average: Option<f64>) -> Self {
+        let states = OptimizerStates::new(&self.model, &self.gradients, &self.optimizer, average);
+        Self { states, ..self }
+    }
+
+    /// Exchanges the weights and their running mean, if there is one: the mean is what a run keeps at its end.
+    pub fn swap_average(&mut self) {
+        self.states.swap_average(&mut self.model, &self.optimizer);
     }
 
     /// The model as it is now.
@@ -43,10 +60,16 @@ impl<B: Backend> Learner<B> {
     /// # Errors
     /// If a row cannot be trained on, or the loss or a gradient is not finite, or (in step 0) a tensor has none; the weights
     /// are as before then.
-    pub fn step(&mut self, rows: &[&Row], context: &StepContext, lr: f64) -> Result<(Sums, f64), TrainError> {
+    pub fn step(
+        &mut self,
+        reference: &Reference<B>,
+        rows: &[&Row],
+        context: &StepContext,
+        lr: f64,
+    ) -> Result<(Sums, f64), TrainError> {
         let step = context.step;
         self.gradients.clear(self.model.backend());
-        let sums = accumulate(&self.model, &mut self.gradients, rows, context)?;
+        let sums = accumulate(&self.model, reference, &mut self.gradients, rows, context)?;
         let norm = gradient::norm(&self.model, &self.gradients, sums.count, step + 1)?;
         let loss = sums.loss / sums.count;
         if !loss.is_finite() {

@@ -23,8 +23,10 @@ mod checkpoint;
 mod data;
 mod durable;
 mod error;
+mod estimate;
 mod evaluate;
 mod gradient;
+mod kept_reference;
 mod learner;
 mod log;
 mod metrics;
@@ -32,29 +34,36 @@ mod micro_batch;
 mod observer;
 mod optimizer;
 mod output;
+mod passes;
 mod plan;
 mod recipe;
+mod reference;
 mod run;
 mod samples;
 mod schedule;
+mod stages;
 mod states;
 mod step;
+mod sums;
 mod tensorboard;
 
 pub use checkpoint::State;
-pub use data::Data;
+pub use data::{Data, mode_of};
 pub use durable::write_folder;
 pub use error::TrainError;
 pub use evaluate::evaluate;
 pub use learner::Learner;
-pub use metrics::{EvalMetrics, Metrics, Sample, StepMetrics, page_faults, peak_memory};
+pub use metrics::{EvalMetrics, Metrics, PreferenceMetrics, Sample, StepMetrics, page_faults, peak_memory};
 pub use micro_batch::RowError;
 pub use observer::{Observer, Phase, Progress, Start};
 pub use optimizer::{AdamW, Optimizer, RmsProp, Sgd};
 pub use plan::{Plan, Position};
 pub use recipe::{
-    CheckpointTable, EvalTable, GenerateTable, ModelTable, OutputTable, Precision, Recipe, SaveAs, TrainTable,
+    CheckpointTable, EvalTable, GenerateTable, ModelTable, OutputTable, Precision, Recipe, ReferenceStorage,
+    ReferenceTable, SaveAs, Stage, StageTable, TrainTable,
 };
+pub use reference::{KnownScores, Reference};
 pub use run::{Outcome, RunOptions, train};
 pub use schedule::{Curve, Schedule};
-pub use step::{RowDetail, StepContext, Sums, accumulate, accumulate_with, score};
+pub use step::{StepContext, accumulate, accumulate_with, examine};
+pub use sums::{AnswerDetail, AnswerSums, PreferenceSums, Sums};

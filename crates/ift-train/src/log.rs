@@ -1,7 +1,7 @@
 //! The two records of a run: `metrics.jsonl` with everything, and event files for `TensorBoard` with the scalars.
 
 use crate::TrainError;
-use crate::metrics::{EvalMetrics, Metrics, MetricsFile, Sample, StepMetrics};
+use crate::metrics::{EvalMetrics, Metrics, MetricsFile, PreferenceMetrics, Sample, StepMetrics};
 use crate::output::RunFolder;
 use crate::tensorboard::EventFile;
 
@@ -31,24 +31,43 @@ impl Log {
             ("train/unweighted_loss", metrics.unweighted_loss),
             ("train/lambda", metrics.lambda),
             ("train/pushed_down", metrics.pushed_down),
+            ("train/nll", metrics.nll),
+            ("train/kl", metrics.kl),
             ("train/lr", Some(metrics.lr)),
             ("train/grad_norm", Some(metrics.grad_norm)),
             ("train/epoch", Some(metrics.epoch)),
             ("speed/tokens_per_second", Some(metrics.tokens_per_second)),
             ("speed/peak_memory_bytes", metrics.peak_memory_bytes.map(|bytes| bytes as f64)),
         ];
-        let known: Vec<(&str, f64)> = always.iter().filter_map(|&(tag, value)| Some((tag, value?))).collect();
-        self.events.scalars(metrics.step, &known)
+        self.scalars(metrics.step, &always, "rewards", metrics.preference)
     }
 
     pub fn eval(&mut self, metrics: &EvalMetrics) -> Result<(), TrainError> {
         self.metrics.write(&Metrics::Eval(metrics.clone()))?;
-        let scalars = [
-            ("eval/loss", metrics.loss),
-            ("eval/nll_per_target", metrics.nll_per_target),
-            ("eval/perplexity", metrics.perplexity),
+        let always = [
+            ("eval/loss", Some(metrics.loss)),
+            ("eval/nll_per_target", Some(metrics.nll_per_target)),
+            ("eval/perplexity", Some(metrics.perplexity)),
+            ("eval/method_loss", metrics.method_loss),
         ];
-        self.events.scalars(metrics.step, &scalars)
+        self.scalars(metrics.step, &always, "eval_rewards", metrics.preference)
+    }
+
+    /// Writes what is known of `always`, and the preference's scalars under `group`.
+    fn scalars(
+        &mut self,
+        step: u64,
+        always: &[(&str, Option<f64>)],
+        group: &str,
+        preference: Option<PreferenceMetrics>,
+    ) -> Result<(), TrainError> {
+        let own = always.iter().map(|&(tag, value)| (tag.to_owned(), value));
+        let compared = preference.iter().flat_map(PreferenceMetrics::scalars);
+        let compared = compared.map(|(name, value)| (format!("{group}/{name}"), value));
+        let known: Vec<(String, f64)> =
+            own.chain(compared).filter_map(|(tag, value)| Some((tag, value?))).collect();
+        let known: Vec<(&str, f64)> = known.iter().map(|(tag, value)| (tag.as_str(), *value)).collect();
+        self.events.scalars(step, &known)
     }
 
     pub fn sample(&mut self, sample: &Sample) -> Result<(), TrainError> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::sums::{PreferenceSums, Sums};
 use crate::{TrainError, durable};
 
 /// A line of `metrics.jsonl`, told apart by its field `kind`.
@@ -41,6 +42,17 @@ pub struct StepMetrics {
     /// Share of targets whose likelihood the gradient pushes down; only for methods of two passes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pushed_down: Option<f64>,
+    /// The plain negative log-likelihood of the demonstrations, the chosen or the desirable answers, where the loss is
+    /// another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nll: Option<f64>,
+    /// Divergence between reference and policy, summed over a sequence, on average; only for methods that use one. KTO's is
+    /// its KL point.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kl: Option<f64>,
+    /// Only for methods that compare answers.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub preference: Option<PreferenceMetrics>,
     /// Learning rate.
     pub lr: f64,
     /// Global norm of the gradient, before clipping.
@@ -60,6 +72,57 @@ pub struct StepMetrics {
     pub peak_memory_bytes: Option<u64>,
 }
 
+/// Means over chosen (desirable) and rejected (undesirable) answers; 0 where a step has none of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PreferenceMetrics {
+    /// Implicit reward of the chosen answers.
+    pub chosen_reward: f64,
+    /// Implicit reward of the rejected answers.
+    pub rejected_reward: f64,
+    /// The first minus the second.
+    pub reward_margin: f64,
+    /// Share of pairs whose chosen answer has the larger reward; only for pairs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reward_accuracy: Option<f64>,
+    /// Log-probability of the chosen answers, summed over each one's targets.
+    pub chosen_log_prob: f64,
+    /// Log-probability of the rejected answers.
+    pub rejected_log_prob: f64,
+}
+
+impl PreferenceMetrics {
+    /// The means; `None` where no answer has a reward.
+    pub fn of(sums: &Sums) -> Option<Self> {
+        let PreferenceSums { chosen, rejected, pairs, accurate } = sums.preference;
+        if chosen.count + rejected.count == 0 {
+            return None;
+        }
+        let mean = |sum: f64, count: u64| sum / count.max(1) as f64;
+        let chosen_reward = mean(chosen.rewards, chosen.count);
+        let rejected_reward = mean(rejected.rewards, rejected.count);
+        Some(Self {
+            chosen_reward,
+            rejected_reward,
+            reward_margin: chosen_reward - rejected_reward,
+            reward_accuracy: (pairs > 0).then(|| accurate as f64 / pairs as f64),
+            chosen_log_prob: mean(chosen.log_probs, chosen.count),
+            rejected_log_prob: mean(rejected.log_probs, rejected.count),
+        })
+    }
+
+    /// Names for a record of scalars, with the values.
+    pub(crate) fn scalars(&self) -> [(&'static str, Option<f64>); 6] {
+        [
+            ("chosen_reward", Some(self.chosen_reward)),
+            ("rejected_reward", Some(self.rejected_reward)),
+            ("reward_margin", Some(self.reward_margin)),
+            ("reward_accuracy", self.reward_accuracy),
+            ("chosen_log_prob", Some(self.chosen_log_prob)),
+            ("rejected_log_prob", Some(self.rejected_log_prob)),
+        ]
+    }
+}
+
 /// The loss on the held-out rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvalMetrics {
@@ -71,6 +134,12 @@ pub struct EvalMetrics {
     pub nll_per_target: f64,
     /// `exp(nll_per_target)`.
     pub perplexity: f64,
+    /// The method's own loss; only for methods that compare answers. (The others above are of the chosen answers then.)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method_loss: Option<f64>,
+    /// Only for methods that compare answers.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub preference: Option<PreferenceMetrics>,
     /// Rows.
     pub rows: u64,
     /// Scored targets.
@@ -168,6 +237,8 @@ mod tests {
             loss,
             nll_per_target: loss,
             perplexity: loss.exp(),
+            method_loss: None,
+            preference: None,
             rows: 1,
             targets: 2,
             seconds,

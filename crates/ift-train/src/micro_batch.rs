@@ -1,10 +1,10 @@
 //! Rows, cut into prompts and continuations and packed end to end.
 //!
-//! A target at position `t` is predicted by the hidden state at `t - 1`, so a row needs no input from its last target on.
-//! Hidden states before the first target are the same whatever is mixed into the targets: they are the row's *prompt*,
-//! computed once, and the rest its *continuation*.
+//! A target at position `t` is predicted by the hidden state at `t - 1`, so a sequence needs no input from its last target
+//! on. What several sequences share is computed once: the sides of a pair have a *prompt* in common, and hidden states before
+//! the first target are the same whatever is mixed into the targets. The rest of a sequence is its *continuation*.
 
-use ift_data::Row;
+use ift_data::{Contrast, Row};
 use ift_model::Sequences;
 use std::ops::Range;
 
@@ -32,11 +32,60 @@ pub enum RowError {
         /// Entries of the model's vocabulary.
         vocabulary: usize,
     },
+    /// The method compares what the row does not hold.
+    #[error("record {record} has no {missing}, which the method compares its answer with")]
+    NothingToCompare {
+        /// Line or record, from 1.
+        record: u64,
+        /// `rejected answer` or `mismatched answer`.
+        missing: &'static str,
+    },
 }
 
-/// One row's targets and where their predictions lie.
-pub(crate) struct RowTargets {
-    /// Positions of the targets in the row, increasing, the first at least 1.
+/// Which sequences of each row are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The row's own: a demonstration, the chosen side of a pair, a judged answer.
+    First,
+    /// Both sides of a pair, the chosen one first.
+    Both,
+    /// The prompt with another row's answer.
+    Mismatched,
+}
+
+impl Part {
+    /// How many sequences of a row are packed.
+    pub fn answers(self) -> usize {
+        if self == Self::Both { 2 } else { 1 }
+    }
+
+    /// A row's sequences.
+    pub fn of(self, row: &Row) -> Result<Vec<Tokens<'_>>, RowError> {
+        let own = (row.tokens.as_slice(), row.targets.as_slice());
+        let missing = |missing| Err(RowError::NothingToCompare { record: row.record, missing });
+        match (self, &row.contrast) {
+            (Self::First, _) => Ok(vec![own]),
+            (Self::Both, Contrast::Rejected(other)) => Ok(vec![own, (&other.tokens, &other.targets)]),
+            (Self::Mismatched, Contrast::Judged { mismatched, .. }) => {
+                Ok(vec![(&mismatched.tokens, &mismatched.targets)])
+            }
+            (Self::Both, _) => missing("rejected answer"),
+            (Self::Mismatched, _) => missing("mismatched answer"),
+        }
+    }
+
+    /// Tokens of the sequences that are packed; 0 for what a row does not hold.
+    pub fn tokens(self, row: &Row) -> usize {
+        self.of(row).map_or(0, |sequences| sequences.iter().map(|(tokens, _)| tokens.len()).sum())
+    }
+}
+
+/// A sequence: its tokens, and which of them are learned.
+pub(crate) type Tokens<'a> = (&'a [u32], &'a [bool]);
+
+/// One sequence's targets and where their predictions lie.
+pub(crate) struct AnswerTargets {
+    /// Positions of the targets in the sequence, increasing, the first at least 1.
     pub positions: Vec<usize>,
     /// For each target its index among the scores of the micro-batch.
     pub scores: Vec<usize>,
@@ -44,74 +93,87 @@ pub(crate) struct RowTargets {
     pub inputs: Vec<Option<usize>>,
 }
 
-/// Packed rows.
+/// Packed rows. Scores come in the order of `prompt_positions` (first, then second) and `continuation_positions`.
 #[derive(Default)]
 pub(crate) struct MicroBatch {
-    /// Whole rows, or only prompts if there are continuations.
+    /// Whole rows, or only prompts if there are continuations: one for each row.
     pub prompts: Sequences,
-    /// What follows the prompts; empty unless asked for.
+    /// What follows the prompts, one for each answer; empty unless asked for.
     pub continuations: Sequences,
-    /// Packed indices in `prompts` that predict targets; their scores come first.
-    pub prompt_positions: Vec<usize>,
+    /// Packed indices in `prompts` that predict targets of each row's first sequence, and of its second: the same hidden
+    /// state predicts the first target of both sides of a pair.
+    pub prompt_positions: [Vec<usize>; 2],
     /// Packed indices in `continuations` that predict targets.
     pub continuation_positions: Vec<usize>,
     /// The targets in the order of their scores.
     pub targets: Vec<u32>,
-    /// One entry for each row.
-    pub rows: Vec<RowTargets>,
+    /// One entry for each sequence, row by row.
+    pub answers: Vec<AnswerTargets>,
+}
+
+/// Where a score lies before the three lists of them are laid end to end.
+struct Score {
+    list: usize,
+    index: usize,
 }
 
 impl MicroBatch {
-    /// Packs rows; with `split` the part after each prompt becomes a continuation.
-    pub fn new(rows: &[&Row], vocabulary: usize, split: bool) -> Result<Self, RowError> {
+    /// Packs rows. With `split`, or where a row has several sequences, what follows each prompt becomes a continuation.
+    pub fn new(rows: &[&Row], vocabulary: usize, part: Part, split: bool) -> Result<Self, RowError> {
+        let split = split || part.answers() > 1;
         let mut batch = Self::default();
-        let mut continuation_targets = Vec::new();
+        let mut targets: [Vec<u32>; 3] = Default::default();
+        let mut scores: Vec<Vec<Score>> = Vec::new();
         for row in rows {
-            let positions = scored_positions(row, vocabulary)?;
-            let (first, last) = (positions[0], positions[positions.len() - 1]);
-            let cut = if split { first } else { last };
+            let sequences = part.of(row)?;
+            let positions = sequences
+                .iter()
+                .map(|(tokens, targets)| scored_positions(row.record, tokens, targets, vocabulary))
+                .collect::<Result<Vec<_>, _>>()?;
+            let cut = if split { shared(&sequences, &positions) } else { last(&positions[0]) };
             let prompt_start = batch.prompts.tokens.len();
-            let start = batch.continuations.tokens.len();
-            batch.prompts.push(&row.tokens[..cut]);
-            if split {
-                batch.continuations.push_after(&row.tokens[cut..last], prompt_start, cut);
-            }
-            let mut targets = RowTargets { scores: Vec::new(), inputs: Vec::new(), positions };
-            for &t in &targets.positions {
-                // Scores of continuations are numbered from 0 here and shifted below, behind the prompts'.
-                let (list, wanted, at) = if t > cut {
-                    (&mut batch.continuation_positions, &mut continuation_targets, start + t - 1 - cut)
-                } else {
-                    (&mut batch.prompt_positions, &mut batch.targets, prompt_start + t - 1)
-                };
-                targets.scores.push(list.len());
-                list.push(at);
-                wanted.push(row.tokens[t]);
-                targets.inputs.push((split && t < last).then(|| start + t - cut));
-            }
-            batch.rows.push(targets);
-        }
-        let shift = batch.prompt_positions.len();
-        for (row, targets) in rows.iter().zip(&mut batch.rows) {
-            let cut = if split { targets.positions[0] } else { row.tokens.len() };
-            for (t, score) in targets.positions.iter().zip(&mut targets.scores) {
-                *score += if *t > cut { shift } else { 0 };
+            batch.prompts.push(&sequences[0].0[..cut]);
+            for (side, ((tokens, _), positions)) in sequences.iter().zip(positions).enumerate() {
+                let (start, last) = (batch.continuations.tokens.len(), last(&positions));
+                if split {
+                    batch.continuations.push_after(&tokens[cut..last], prompt_start, cut);
+                }
+                let mut places = Vec::with_capacity(positions.len());
+                for &t in &positions {
+                    let (list, indices, at) = if t > cut {
+                        (2, &mut batch.continuation_positions, start + t - 1 - cut)
+                    } else {
+                        (side, &mut batch.prompt_positions[side], prompt_start + t - 1)
+                    };
+                    places.push(Score { list, index: indices.len() });
+                    indices.push(at);
+                    targets[list].push(tokens[t]);
+                }
+                let input = |&t: &usize| (split && t >= cut && t < last).then(|| start + t - cut);
+                let inputs = positions.iter().map(input).collect();
+                batch.answers.push(AnswerTargets { positions, scores: Vec::new(), inputs });
+                scores.push(places);
             }
         }
-        batch.targets.extend(continuation_targets);
+        let [first, second] = [0, 1].map(|side: usize| batch.prompt_positions[side].len());
+        let before = [0, first, first + second];
+        for (answer, places) in batch.answers.iter_mut().zip(scores) {
+            answer.scores = places.iter().map(|score| before[score.list] + score.index).collect();
+        }
+        batch.targets = targets.concat();
         Ok(batch)
     }
 
-    /// Values in the order of the scores, for each row in the order of its targets.
-    pub fn by_row<T: Copy>(&self, values: &[T]) -> Vec<Vec<T>> {
-        self.rows.iter().map(|row| row.scores.iter().map(|&i| values[i]).collect()).collect()
+    /// Values in the order of the scores, for each answer in the order of its targets.
+    pub fn by_answer<T: Copy>(&self, values: &[T]) -> Vec<Vec<T>> {
+        self.answers.iter().map(|answer| answer.scores.iter().map(|&i| values[i]).collect()).collect()
     }
 
-    /// The inverse of [`MicroBatch::by_row`].
-    pub fn by_score<'a>(&self, rows: impl Iterator<Item = &'a [f64]>) -> Vec<f64> {
+    /// The inverse of [`MicroBatch::by_answer`].
+    pub fn by_score<'a>(&self, answers: impl Iterator<Item = &'a [f64]>) -> Vec<f64> {
         let mut flat = vec![0.0; self.targets.len()];
-        for (row, values) in self.rows.iter().zip(rows) {
-            for (&i, value) in row.scores.iter().zip(values) {
+        for (answer, values) in self.answers.iter().zip(answers) {
+            for (&i, value) in answer.scores.iter().zip(values) {
                 flat[i] = *value;
             }
         }
@@ -119,30 +181,47 @@ impl MicroBatch {
     }
 }
 
+fn last(positions: &[usize]) -> usize {
+    positions.last().copied().unwrap_or_default()
+}
+
+/// How many tokens the sequences of a row have in common, up to the first target of any of them: their prompt.
+fn shared(sequences: &[Tokens], positions: &[Vec<usize>]) -> usize {
+    let first = positions.iter().filter_map(|p| p.first()).copied().min().unwrap_or_default();
+    let (tokens, _) = sequences[0];
+    let same = |other: &[u32]| tokens.iter().zip(other).take_while(|(a, b)| a == b).count();
+    sequences[1..].iter().map(|(other, _)| same(other)).fold(first, usize::min)
+}
+
 /// Positions of the targets that have something before them.
-fn scored_positions(row: &Row, vocabulary: usize) -> Result<Vec<usize>, RowError> {
-    if let Some(&token) = row.tokens.iter().find(|&&t| t as usize >= vocabulary) {
-        return Err(RowError::Token { record: row.record, token, vocabulary });
+fn scored_positions(
+    record: u64,
+    tokens: &[u32],
+    targets: &[bool],
+    vocabulary: usize,
+) -> Result<Vec<usize>, RowError> {
+    if let Some(&token) = tokens.iter().find(|&&t| t as usize >= vocabulary) {
+        return Err(RowError::Token { record, token, vocabulary });
     }
-    let targets = row.targets.iter().take(row.tokens.len()).enumerate().skip(1);
+    let targets = targets.iter().take(tokens.len()).enumerate().skip(1);
     let positions: Vec<usize> = targets.filter(|(_, target)| **target).map(|(t, _)| t).collect();
     if positions.is_empty() {
-        return Err(RowError::NoTarget { record: row.record });
+        return Err(RowError::NoTarget { record });
     }
     Ok(positions)
 }
 
-/// Cuts rows, in their order, into runs of at most `budget` tokens; a longer row is a run of its own.
-pub(crate) fn runs(rows: &[&Row], budget: usize) -> Vec<Range<usize>> {
+/// Cuts rows of these lengths, in their order, into runs of at most `budget` tokens; a longer row is a run of its own.
+pub(crate) fn runs(lengths: impl Iterator<Item = usize>, budget: usize) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     let mut tokens = 0;
-    for (i, row) in rows.iter().enumerate() {
-        tokens += row.tokens.len();
+    for (i, length) in lengths.enumerate() {
+        tokens += length;
         match runs.last_mut() {
             Some(run) if tokens <= budget => run.end = i + 1,
             _ => {
                 runs.push(i..i + 1);
-                tokens = row.tokens.len();
+                tokens = length;
             }
         }
     }
@@ -152,26 +231,32 @@ pub(crate) fn runs(rows: &[&Row], budget: usize) -> Vec<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ift_data::Sequence;
 
     fn row(tokens: &[u32], targets: &[usize]) -> Row {
         let targets = (0..tokens.len()).map(|t| targets.contains(&t)).collect();
-        Row { tokens: tokens.to_vec(), targets, source: 0, record: 7 }
+        Row { tokens: tokens.to_vec(), targets, contrast: Contrast::None, source: 0, record: 7 }
+    }
+
+    fn pair(chosen: (&[u32], &[usize]), rejected: (&[u32], &[usize])) -> Row {
+        let Row { tokens, targets, .. } = row(rejected.0, rejected.1);
+        Row { contrast: Contrast::Rejected(Sequence { tokens, targets }), ..row(chosen.0, chosen.1) }
     }
 
     #[test]
     fn a_row_is_cut_before_its_first_target_and_ends_before_its_last() {
         let rows = [row(&[1, 2, 3, 4, 5, 6, 7], &[2, 3, 5]), row(&[8, 9], &[0, 1])];
-        let batch = MicroBatch::new(&rows.iter().collect::<Vec<_>>(), 10, true).unwrap();
+        let batch = MicroBatch::new(&rows.iter().collect::<Vec<_>>(), 10, Part::First, true).unwrap();
         assert_eq!(batch.prompts.tokens, [1, 2, 8]);
         assert_eq!(batch.continuations.tokens, [3, 4, 5]);
-        assert_eq!(batch.prompt_positions, [1, 2]);
+        assert_eq!(batch.prompt_positions, [vec![1, 2], vec![]]);
         assert_eq!(batch.continuation_positions, [0, 2]);
         assert_eq!(batch.targets, [3, 9, 4, 6]);
-        assert_eq!(batch.rows[0].positions, [2, 3, 5]);
-        assert_eq!(batch.rows[0].scores, [0, 2, 3]);
-        assert_eq!(batch.rows[0].inputs, [Some(0), Some(1), None]);
-        assert_eq!((&batch.rows[1].scores[..], &batch.rows[1].inputs[..]), (&[1][..], &[None][..]));
-        let values = batch.by_row(&[0.0, 1.0, 2.0, 3.0]);
+        assert_eq!(batch.answers[0].positions, [2, 3, 5]);
+        assert_eq!(batch.answers[0].scores, [0, 2, 3]);
+        assert_eq!(batch.answers[0].inputs, [Some(0), Some(1), None]);
+        assert_eq!((&batch.answers[1].scores[..], &batch.answers[1].inputs[..]), (&[1][..], &[None][..]));
+        let values = batch.by_answer(&[0.0, 1.0, 2.0, 3.0]);
         assert_eq!(values, [vec![0.0, 2.0, 3.0], vec![1.0]]);
         assert_eq!(batch.by_score(values.iter().map(Vec::as_slice)), [0.0, 1.0, 2.0, 3.0]);
     }
@@ -179,28 +264,56 @@ mod tests {
     #[test]
     fn unsplit_rows_are_prompts() {
         let rows = [row(&[1, 2, 3, 4, 5], &[1, 3])];
-        let batch = MicroBatch::new(&[&rows[0]], 10, false).unwrap();
+        let batch = MicroBatch::new(&[&rows[0]], 10, Part::First, false).unwrap();
         assert_eq!(batch.prompts.tokens, [1, 2, 3]);
-        assert_eq!(batch.prompt_positions, [0, 2]);
+        assert_eq!(batch.prompt_positions, [vec![0, 2], vec![]]);
         assert_eq!(batch.targets, [2, 4]);
         assert!(batch.continuations.tokens.is_empty() && batch.continuation_positions.is_empty());
     }
 
     #[test]
+    fn a_pair_shares_its_prompt_and_the_state_that_predicts_both_answers() {
+        let rows = [
+            pair((&[1, 2, 3, 4], &[2, 3]), (&[1, 2, 5], &[2])),
+            pair((&[6, 1, 2], &[1, 2]), (&[6, 3, 4, 5], &[1, 2, 3])),
+        ];
+        let batch = MicroBatch::new(&rows.iter().collect::<Vec<_>>(), 10, Part::Both, false).unwrap();
+        assert_eq!(batch.prompts.tokens, [1, 2, 6]);
+        assert_eq!(batch.continuations.tokens, [3, 1, 3, 4]);
+        assert_eq!(batch.continuations.rows.iter().map(|r| r.len).collect::<Vec<_>>(), [1, 0, 1, 2]);
+        assert_eq!(batch.prompt_positions, [vec![1, 2], vec![1, 2]]);
+        assert_eq!(batch.continuation_positions, [0, 1, 2, 3]);
+        assert_eq!(batch.targets, [3, 1, 5, 3, 4, 2, 4, 5]);
+        let scores: Vec<_> = batch.answers.iter().map(|a| a.scores.clone()).collect();
+        assert_eq!(scores, [vec![0, 4], vec![2], vec![1, 5], vec![3, 6, 7]]);
+    }
+
+    #[test]
+    fn a_pair_that_differs_before_its_answers_shares_less() {
+        let rows = [pair((&[1, 2, 3, 4, 5], &[3, 4]), (&[1, 9, 3, 4], &[3]))];
+        let batch = MicroBatch::new(&[&rows[0]], 10, Part::Both, false).unwrap();
+        assert_eq!(batch.prompts.tokens, [1]);
+        assert_eq!(batch.continuations.tokens, [2, 3, 4, 9, 3]);
+        assert_eq!((&batch.prompt_positions, &batch.targets[..]), (&[vec![], vec![]], &[4, 5, 4][..]));
+        assert_eq!(batch.continuation_positions, [1, 2, 4]);
+    }
+
+    #[test]
     fn rows_that_cannot_be_trained_on_are_named() {
-        let bad = row(&[1, 2, 3], &[0]);
-        let error = MicroBatch::new(&[&bad], 10, false).err().unwrap();
-        assert!(error.to_string().starts_with("record 7 has no target after its first token"), "{error}");
-        let error = MicroBatch::new(&[&row(&[1, 10], &[1])], 10, false).err().unwrap().to_string();
+        let new = |row: &Row, part| MicroBatch::new(&[row], 10, part, false).err().unwrap().to_string();
+        let error = new(&row(&[1, 2, 3], &[0]), Part::First);
+        assert!(error.starts_with("record 7 has no target after its first token"), "{error}");
+        let error = new(&row(&[1, 10], &[1]), Part::First);
         assert!(error.contains("token 10") && error.contains("10 entries"), "{error}");
+        let error = new(&row(&[1, 2], &[1]), Part::Both);
+        assert!(error.contains("record 7 has no rejected answer"), "{error}");
     }
 
     #[test]
     fn runs_respect_the_budget() {
-        let rows: Vec<Row> = [3, 3, 3, 9, 1].iter().map(|&n| row(&vec![1; n], &[1])).collect();
-        let rows: Vec<&Row> = rows.iter().collect();
-        assert_eq!(runs(&rows, 6), [0..2, 2..3, 3..4, 4..5]);
-        assert_eq!(runs(&rows, 100).first(), Some(&(0..5)));
-        assert!(runs(&[], 6).is_empty());
+        let lengths = || [3, 3, 3, 9, 1].into_iter();
+        assert_eq!(runs(lengths(), 6), [0..2, 2..3, 3..4, 4..5]);
+        assert_eq!(runs(lengths(), 100).first(), Some(&(0..5)));
+        assert!(runs(std::iter::empty(), 6).is_empty());
     }
 }

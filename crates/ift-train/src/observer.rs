@@ -14,6 +14,8 @@ pub enum Phase {
     ReadingData,
     /// Reading the model, and the checkpoint of a resumed run.
     ReadingModel,
+    /// Asking the reference model, whose answers are then kept in its place.
+    ScoringReference,
     /// Measuring the loss on held-out rows.
     Evaluating,
     /// Answering the recipe's prompts.
@@ -68,6 +70,8 @@ pub struct Progress {
 pub trait Observer {
     /// Something begins that may take a while.
     fn phase(&mut self, _phase: Phase) {}
+    /// A stage begins, counted from 1, of a run of several.
+    fn stage(&mut self, _number: usize, _stages: usize, _name: &str) {}
     /// Everything is read; training begins.
     fn started(&mut self, _start: &Start) {}
     /// A step is done.

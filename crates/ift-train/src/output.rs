@@ -8,7 +8,7 @@ use crate::checkpoint::Checkpoints;
 use crate::{RunOptions, TrainError, durable};
 
 /// What a run leaves in its folder.
-const TRACES: [&str; 5] = ["recipe.toml", "metrics.jsonl", "tensorboard", "checkpoints", "model"];
+const TRACES: [&str; 6] = ["recipe.toml", "metrics.jsonl", "tensorboard", "checkpoints", "model", "stages"];
 
 /// The output folder, locked for this process.
 pub(crate) struct RunFolder {
@@ -56,6 +56,10 @@ impl RunFolder {
     }
     pub fn model(&self) -> PathBuf {
         self.path.join("model")
+    }
+    /// Where a reference's log-probabilities are kept. They are no trace of a run: a later one may use them.
+    pub fn reference(&self) -> PathBuf {
+        self.path.join("reference")
     }
     pub fn checkpoints(&self) -> Checkpoints {
         Checkpoints::new(self.path.join("checkpoints"))

@@ -8,15 +8,18 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use half::bf16;
 use ift_backend::{Backend, Cpu, Number, Reference};
 use ift_data::Row;
-use ift_model::{Config, Model, memory};
+use ift_methods::{Method, Rows};
+use ift_model::{Model, config_of};
 
-use crate::checkpoint::{Checkpoint, Checkpoints, State};
+use crate::checkpoint::{self, Checkpoint, Checkpoints, State};
+use crate::kept_reference::KeptReference;
 use crate::log::Log;
 use crate::observer::{Observer, Phase, Progress, Start};
 use crate::output::RunFolder;
+use crate::stages::train_stages;
 use crate::{
-    Data, Learner, Plan, Precision, Recipe, StepContext, StepMetrics, Sums, TrainError, durable, evaluate,
-    metrics, micro_batch, samples,
+    Data, Learner, Plan, Precision, PreferenceMetrics, Recipe, StepContext, StepMetrics, Sums, TrainError,
+    durable, estimate, evaluate, metrics, samples,
 };
 
 /// How to start.
@@ -62,6 +65,20 @@ pub fn train(
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
     recipe.validate()?;
+    if recipe.stage.is_empty() {
+        train_one(recipe, options, stop, observer)
+    } else {
+        train_stages(recipe, options, stop, observer)
+    }
+}
+
+/// Trains as a recipe without stages says.
+pub(crate) fn train_one(
+    recipe: &Recipe,
+    options: &RunOptions,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, TrainError> {
     match recipe.train.precision {
         Precision::F32 => train_on_cpu::<f32>(recipe, options, stop, observer),
         Precision::Bf16 => train_on_cpu::<bf16>(recipe, options, stop, observer),
@@ -89,7 +106,10 @@ fn train_on<B: Backend>(
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
     // What is cheap to find wrong comes before the data is read.
-    Config::from_folder(&recipe.model.path)?;
+    let reference = recipe.reference.path.as_ref().filter(|_| recipe.method.needs().reference);
+    for path in [Some(&recipe.model.path), reference].into_iter().flatten() {
+        config_of(path)?;
+    }
     let folder = RunFolder::open(&recipe.output.dir, options)?;
     if options.overwrite {
         refuse_to_overwrite_the_model(recipe)?;
@@ -98,7 +118,7 @@ fn train_on<B: Backend>(
     observer.phase(Phase::ReadingData);
     let data = Data::load(recipe, origin.clock())?;
     observer.phase(Phase::ReadingModel);
-    let mut run = Run::load(Arc::new(backend), threads, recipe, &data, folder, origin.clock())?;
+    let mut run = Run::load(Arc::new(backend), threads, recipe, &data, folder, origin.clock(), observer)?;
     let (mut step, mut log) = run.begin(origin, options, observer)?;
 
     let steps = run.plan.steps();
@@ -116,11 +136,16 @@ fn train_on<B: Backend>(
         step += 1;
         log.step(&metrics)?;
         observer.stepped(&metrics, &pace.progress(step, steps));
+        if step == steps {
+            // What is kept at the end is the running mean of the weights, where there is one; checkpoints hold both.
+            run.learner.swap_average();
+        }
         if is_due(step, recipe.eval.every) || (step == steps && recipe.eval.after) {
             run.evaluate(step, &mut log, observer)?;
         }
         if step == steps {
             run.sample(step, &mut log, observer)?;
+            run.learner.swap_average();
         }
         stopping = stop.load(Ordering::Relaxed);
         let last = step == steps && recipe.checkpoint.every > 0;
@@ -133,12 +158,13 @@ fn train_on<B: Backend>(
         return Ok(Outcome::Stopped { step, steps, checkpoint });
     }
     log.sync()?;
+    run.learner.swap_average();
     observer.phase(Phase::Saving);
     Ok(Outcome::Finished { model: run.save_model()? })
 }
 
 /// The model to start from must not be part of the run that is to be overwritten.
-fn refuse_to_overwrite_the_model(recipe: &Recipe) -> Result<(), TrainError> {
+pub(crate) fn refuse_to_overwrite_the_model(recipe: &Recipe) -> Result<(), TrainError> {
     let absolute = |path: &Path| path.canonicalize().map_err(TrainError::io("read", path));
     if absolute(&recipe.model.path)?.starts_with(absolute(&recipe.output.dir)?) {
         let problem =
@@ -188,6 +214,7 @@ struct Run<'a, B: Backend> {
     recipe: &'a Recipe,
     threads: usize,
     learner: Learner<B>,
+    reference: KeptReference<B>,
     data: &'a Data,
     plan: Plan,
     warmup_steps: u64,
@@ -204,16 +231,24 @@ impl<'a, B: Backend> Run<'a, B> {
         data: &'a Data,
         folder: RunFolder,
         clock: i64,
+        observer: &mut dyn Observer,
     ) -> Result<Self, TrainError> {
-        let model = Model::load(&recipe.model.path, backend)?;
+        let scoring = &mut || observer.phase(Phase::ScoringReference);
+        let reference = KeptReference::load(recipe, data, &backend, &folder.reference(), scoring)?;
+        let path = &recipe.model.path;
+        let model = match &recipe.adapter {
+            Some(adapter) => Model::load_adapted(path, backend, adapter, recipe.train.seed)?,
+            None => Model::load(path, backend)?,
+        };
         data.check_vocabulary(model.config().vocabulary)?;
         let input_embeddings = recipe.method.trains_input_embeddings();
-        let learner =
-            Learner::new(model, recipe.optimizer.clone(), input_embeddings, recipe.train.check_gradients);
+        let learner = Learner::new(model, recipe.optimizer.clone(), input_embeddings)
+            .checking_gradients(recipe.train.check_gradients)
+            .averaging(recipe.train.ema_decay);
         let plan = Plan::new(data.train.rows.len(), &recipe.train);
         let warmup_steps = recipe.schedule.warmup_steps(plan.steps());
         let checkpoints = folder.checkpoints();
-        Ok(Self { recipe, threads, learner, data, plan, warmup_steps, folder, checkpoints, clock })
+        Ok(Self { recipe, threads, learner, reference, data, plan, warmup_steps, folder, checkpoints, clock })
     }
 
     /// Restores what a resumed run goes on from, opens the logs and reports. Returns the number of steps done.
@@ -236,6 +271,7 @@ impl<'a, B: Backend> Run<'a, B> {
                 return Err(TrainError::file(path, problem));
             }
             checkpoint.restore(&mut self.learner)?;
+            self.reference.restore_old_policy(checkpoint.old_policy()?);
         }
         self.note_long_rows(&mut notices);
         if options.overwrite {
@@ -265,7 +301,12 @@ impl<'a, B: Backend> Run<'a, B> {
             weights: parameters.iter().map(|p| p.len).sum(),
             trainable: self.learner.trainable(),
             threads: self.threads,
-            memory: self.memory(),
+            memory: estimate::memory(
+                self.recipe,
+                self.learner.model(),
+                self.reference.resident(),
+                &self.data.train.rows,
+            ),
             train: self.data.train.report.clone(),
             held_out: self.data.held_out.as_ref().map(|d| d.report.clone()),
             rows: self.data.train.rows.len(),
@@ -278,47 +319,26 @@ impl<'a, B: Backend> Run<'a, B> {
         }
     }
 
-    /// Bytes that the run needs at most, about: those of the most demanding micro-batch of its first epoch.
-    fn memory(&self) -> usize {
-        let (table, rows) = (&self.recipe.train, &self.data.train.rows);
-        let config = self.learner.model().config();
-        let numbers = memory::Numbers::of::<B>();
-        let settings = memory::Settings {
-            states: self.recipe.optimizer.state_names().len(),
-            recompute: table.recompute,
-            input_embeddings: self.recipe.method.trains_input_embeddings(),
-        };
-        let split = self.recipe.method.look_ahead().is_some();
-        let sizes: Vec<memory::Batch> = rows.iter().map(|row| size_of_row(row, split)).collect();
-        let mut plan = Plan::new(rows.len(), table);
-        let formula = memory::Formula::new(config, numbers, settings);
-        let mut most = 0;
-        for step in 0..plan.steps().min(plan.steps_per_epoch()) {
-            let order = plan.rows_of(step);
-            let of_step: Vec<&Row> = order.iter().map(|&i| &rows[i]).collect();
-            for part in micro_batch::runs(&of_step, table.micro_batch_tokens) {
-                let batch = order[part].iter().map(|&i| sizes[i]).sum();
-                most = most.max(formula.need(batch).total());
-            }
-        }
-        most
-    }
-
     /// One optimizer step, counted from 0: forward and backward over its rows, clipping, update.
     fn step(&mut self, step: u64) -> Result<StepMetrics, TrainError> {
         let start = Instant::now();
         let recipe = self.recipe;
-        let rows: Vec<&Row> = self.plan.rows_of(step).iter().map(|&i| &self.data.train.rows[i]).collect();
+        let (model, budget) = (self.learner.model(), recipe.train.micro_batch_tokens);
+        self.reference.renew(step, &mut self.plan, &self.data.train.rows, model, budget)?;
+        let numbers = self.plan.rows_of(step);
+        let rows: Vec<&Row> = numbers.iter().map(|&i| &self.data.train.rows[i]).collect();
+        let reference = self.reference.of_train(numbers);
         let context = StepContext {
             method: &recipe.method,
             lambda: recipe.method.lambda_at(step, self.warmup_steps, recipe.train.seed),
             seed: recipe.train.seed,
             step,
+            noise: recipe.train.neftune_alpha,
             recompute: recipe.train.recompute,
-            micro_batch_tokens: recipe.train.micro_batch_tokens,
+            micro_batch_tokens: budget,
         };
         let lr = recipe.optimizer.lr() * recipe.schedule.factor(step, self.plan.steps());
-        let (sums, norm) = self.learner.step(&rows, &context, lr)?;
+        let (sums, norm) = self.learner.step(&reference, &rows, &context, lr)?;
         Ok(self.metrics(step + 1, &sums, context.lambda, lr, norm, start.elapsed()))
     }
 
@@ -331,16 +351,27 @@ impl<'a, B: Backend> Run<'a, B> {
         norm: f64,
         time: Duration,
     ) -> StepMetrics {
-        let two_passes = self.recipe.method.look_ahead().is_some();
+        let (method, needs) = (&self.recipe.method, self.recipe.method.needs());
+        let two_passes = method.look_ahead().is_some();
+        let is_likelihood = matches!(method, Method::Lm(_) | Method::Sft(_));
+        let plain = |sum: f64| sum / sums.plain_count;
+        let kl = match sums.divergence {
+            _ if needs.rows == Rows::Judged => Some(sums.kl_point),
+            (_, 0) => None,
+            (sum, count) => Some(sum / count as f64),
+        };
         let seconds = time.as_secs_f64();
         StepMetrics {
             step,
             epoch: self.plan.epochs_done(step),
             loss: sums.loss / sums.count,
-            first_pass_loss: two_passes.then_some(sums.first_pass / sums.count),
-            unweighted_loss: two_passes.then_some(sums.unweighted / sums.count),
+            first_pass_loss: two_passes.then(|| plain(sums.first_pass)),
+            unweighted_loss: two_passes.then(|| plain(sums.unweighted)),
             lambda: two_passes.then_some(lambda),
             pushed_down: two_passes.then_some(sums.pushed_down as f64 / sums.targets as f64),
+            nll: (!two_passes && !is_likelihood && sums.plain_count > 0.0).then(|| plain(sums.unweighted)),
+            kl,
+            preference: PreferenceMetrics::of(sums),
             lr,
             grad_norm: norm,
             rows: sums.rows,
@@ -357,7 +388,9 @@ impl<'a, B: Backend> Run<'a, B> {
         let Some(held_out) = &self.data.held_out else { return Ok(()) };
         observer.phase(Phase::Evaluating);
         let budget = self.recipe.train.micro_batch_tokens;
-        let metrics = evaluate(self.learner.model(), &held_out.rows, &self.recipe.method, budget, step)?;
+        let rows: Vec<&Row> = held_out.rows.iter().collect();
+        let reference = self.reference.of_held_out();
+        let metrics = evaluate(self.learner.model(), &reference, &rows, &self.recipe.method, budget, step)?;
         log.eval(&metrics)?;
         observer.evaluated(&metrics);
         Ok(())
@@ -383,7 +416,7 @@ impl<'a, B: Backend> Run<'a, B> {
         let state = State::new(recipe, self.clock, identity, step, self.plan.steps(), position);
         let number = recipe.checkpoint.number.number(self.learner.model().number());
         let keep = recipe.checkpoint.keep;
-        let path = self.checkpoints.save(&state, &self.learner, number, keep)?;
+        let path = self.checkpoints.save(&state, &self.learner, self.reference.old_policy(), number, keep)?;
         observer.checkpointed(step, &path);
         Ok(path)
     }
@@ -391,24 +424,9 @@ impl<'a, B: Backend> Run<'a, B> {
     fn save_model(&self) -> Result<PathBuf, TrainError> {
         let path = self.folder.model();
         let number = self.recipe.checkpoint.number.number(self.learner.model().number());
-        durable::write_folder(&path, |folder| {
-            self.learner.model().save(folder, number).map_err(TrainError::from)
-        })?;
+        durable::write_folder(&path, |folder| checkpoint::save_model(self.learner.model(), folder, number))?;
         Ok(path)
     }
-}
-
-/// What a row adds to a micro-batch; with `split` it is cut before its first target.
-fn size_of_row(row: &Row, split: bool) -> memory::Batch {
-    let is_target = |&t: &usize| row.targets.get(t) == Some(&true);
-    let (Some(first), Some(last)) =
-        ((1..row.tokens.len()).find(is_target), (1..row.tokens.len()).rfind(is_target))
-    else {
-        return memory::Batch::default();
-    };
-    let prompts = if split { first } else { last };
-    let targets = row.targets[first..=last].iter().filter(|target| **target).count();
-    memory::Batch { prompts, continuations: last - prompts, targets }
 }
 
 /// How fast this process steps.

@@ -1,49 +1,18 @@
 //! Forward and backward over the rows of one optimizer step.
 //!
-//! Top to bottom: rows → micro-batches → prompts' forward → continuations' look-ahead and forward → log-probabilities →
-//! the method's loss and its gradient → head, continuations, prompts backward. Everything is a sum; the caller divides
-//! once by the count of the whole step.
+//! Top to bottom: rows → micro-batches → the reference's log-probabilities → prompts' forward → continuations' look-ahead and
+//! forward → log-probabilities → the method's loss and its gradient → head, continuations, prompts backward. Everything is
+//! a sum; the caller divides once by the count of the whole step.
 
-use crate::micro_batch::{MicroBatch, RowError, runs};
-use ift_backend::{Backend, Choice, Mix};
-use ift_data::Row;
-use ift_methods::{Coupling, LookAhead, Method, RowLoss, RowScores};
-use ift_model::{Continues, Gradients, Keep, Model, Pass, PastOf, Scored};
-use std::ops::{AddAssign, Range};
-
-/// What the rows of a step sum up to. Every loss divides by `count`.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Sums {
-    /// The method's loss.
-    pub loss: f64,
-    /// The divisor: rows or targets, as the method's reduction says.
-    pub count: f64,
-    /// The plain negative log-likelihood in the first pass, on the data's own tokens (SFT's loss).
-    pub first_pass: f64,
-    /// The plain negative log-likelihood in the pass that is trained, without weights.
-    pub unweighted: f64,
-    /// Rows.
-    pub rows: u64,
-    /// Scored targets.
-    pub targets: u64,
-    /// Tokens of the rows.
-    pub tokens: u64,
-    /// Targets whose likelihood this step's gradient pushes down.
-    pub pushed_down: u64,
-}
-
-impl AddAssign for Sums {
-    fn add_assign(&mut self, other: Self) {
-        self.loss += other.loss;
-        self.count += other.count;
-        self.first_pass += other.first_pass;
-        self.unweighted += other.unweighted;
-        self.rows += other.rows;
-        self.targets += other.targets;
-        self.tokens += other.tokens;
-        self.pushed_down += other.pushed_down;
-    }
-}
+use crate::micro_batch::{MicroBatch, Part, RowError, runs};
+use crate::passes::Passes;
+use crate::reference::{Reference, ReferenceScores};
+use crate::sums::{self, AnswerDetail, Sums};
+use ift_backend::Backend;
+use ift_data::{Contrast, Row};
+use ift_methods::{Coupling, Divergence, LookAhead, Method, RowLoss, RowScores, Rows};
+use ift_model::{Gradients, Keep, Model, ScoredDivergence, Sequences};
+use std::ops::Range;
 
 /// What a step is told besides its rows.
 #[derive(Clone, Copy, Debug)]
@@ -54,250 +23,300 @@ pub struct StepContext<'a> {
     pub lambda: f64,
     /// Seed of the run.
     pub seed: u64,
-    /// Number of the step, from 0; with the seed and a token's place it names the stream of a sampled look-ahead.
+    /// Number of the step, from 0; with the seed and a token's place it names the stream of everything random.
     pub step: u64,
+    /// `NEFTune`'s α: embeddings get uniform noise of at most `α/√(tokens·hidden)` (arXiv 2310.05914); 0 for none.
+    pub noise: f64,
     /// Whether blocks are computed again in the backward pass instead of keeping their activations.
     pub recompute: bool,
     /// Most tokens in one micro-batch (a longer row is one of its own).
     pub micro_batch_tokens: usize,
 }
 
-/// What a step did to one row, target by target.
-#[derive(Clone, Debug)]
-pub struct RowDetail {
-    /// Positions of the targets in the row. `[targets]`
-    pub positions: Vec<usize>,
-    /// Log-probabilities in the trained pass. `[targets]`
-    pub log_probs: Vec<f64>,
-    /// Log-probabilities in the first pass; the same where there is only one. `[targets]`
-    pub first_log_probs: Vec<f64>,
-    /// The tokens the look-ahead chose; empty where there was none. `[targets]`
-    pub choices: Vec<u32>,
-    /// The row's loss, weights and gradient.
-    pub loss: RowLoss,
-}
-
 /// Adds the gradient sums of `rows`, the rows of one optimizer step, to `gradients`.
 ///
 /// # Errors
-/// If a row has no target or a token outside of the vocabulary; nothing was added then.
+/// If a row has no target, a token outside of the vocabulary, or nothing to compare with; nothing was added then.
 pub fn accumulate<B: Backend>(
     model: &Model<B>,
+    reference: &Reference<B>,
     gradients: &mut Gradients<B>,
     rows: &[&Row],
     context: &StepContext,
 ) -> Result<Sums, RowError> {
-    accumulate_with(model, gradients, rows, context, &mut |_| {})
+    accumulate_with(model, reference, gradients, rows, context, &mut |_| {})
 }
 
-/// [`accumulate`], showing what happened to each row, in order.
+/// [`accumulate`], showing what happened to each row, in order: its answers, one, or two of a pair.
 ///
 /// # Errors
 /// As [`accumulate`].
 pub fn accumulate_with<B: Backend>(
     model: &Model<B>,
+    reference: &Reference<B>,
     gradients: &mut Gradients<B>,
     rows: &[&Row],
     context: &StepContext,
-    show: &mut dyn FnMut(RowDetail),
+    show: &mut dyn FnMut(&[AnswerDetail]),
 ) -> Result<Sums, RowError> {
-    let split = context.look_ahead().is_some();
-    let vocabulary = model.config().vocabulary;
-    let parts = runs(rows, context.micro_batch_tokens);
-    // All are packed before anything is added, so that a bad row leaves the gradients as they were.
-    let batches: Vec<MicroBatch> = parts
-        .iter()
-        .map(|r| MicroBatch::new(&rows[r.clone()], vocabulary, split))
-        .collect::<Result<_, _>>()?;
     let keep = if context.recompute { Keep::BlockInputs } else { Keep::Everything };
-    let coupled = context.method.coupling() == Coupling::Batch && batches.len() > 1;
-    let mut known = coupled.then(|| coupled_losses(model, rows, &parts, &batches, context).into_iter());
-    let mut sums = Sums::default();
-    for (part, batch) in parts.iter().zip(&batches) {
-        let rows = &rows[part.clone()];
-        let forward = Forward::run(model, batch, rows, context, keep);
-        let log_probs = batch.by_row(&forward.scored.scores.log_probs);
-        let losses = match &mut known {
-            Some(losses) => losses.by_ref().take(rows.len()).collect(),
-            None => context.method.losses(&row_scores(batch, &log_probs)),
-        };
-        let d_log_probs = batch.by_score(losses.iter().map(|l| l.gradient.as_slice()));
-        let details = forward.details(batch, log_probs, losses);
-        forward.backward(model, batch, &d_log_probs, gradients);
-        for (row, detail) in rows.iter().zip(details) {
-            sums += detail.sums(row, context.method);
-            show(detail);
-        }
-    }
-    Ok(sums)
+    Step::new(model, reference, rows, context, true)?.run(keep, Some(gradients), show)
 }
 
-/// For each row the log-probabilities of its targets, without gradient.
+/// The sums that [`accumulate`] would return, without a gradient and without anything random: the method's loss on held-out
+/// rows.
 ///
 /// # Errors
 /// As [`accumulate`].
-pub fn score<B: Backend>(
+pub fn examine<B: Backend>(
     model: &Model<B>,
+    reference: &Reference<B>,
     rows: &[&Row],
-    micro_batch_tokens: usize,
-) -> Result<Vec<Vec<f64>>, RowError> {
-    let mut scores = Vec::with_capacity(rows.len());
-    for part in runs(rows, micro_batch_tokens) {
-        let batch = MicroBatch::new(&rows[part], model.config().vocabulary, false)?;
-        let pass = model.forward(&batch.prompts, None, &PastOf::Nothing, Keep::Nothing);
-        let scored = model.score(&[(&pass, &batch.prompt_positions)], &batch.targets, Choice::Nothing, false);
-        scores.extend(batch.by_row(&scored.scores.log_probs));
-    }
-    Ok(scores)
-}
-
-impl StepContext<'_> {
-    /// The look-ahead, unless nothing of it would be mixed in: with λ = 0 the second pass is the first.
-    fn look_ahead(&self) -> Option<LookAhead> {
-        self.method.look_ahead().filter(|_| self.lambda > 0.0)
-    }
-}
-
-fn row_scores<'a>(batch: &'a MicroBatch, log_probs: &'a [Vec<f64>]) -> Vec<RowScores<'a>> {
-    let rows = batch.rows.iter().zip(log_probs);
-    rows.map(|(row, logps)| RowScores { logps, positions: &row.positions }).collect()
-}
-
-/// Losses of a method whose rows depend on each other, when they do not fit one micro-batch: a sweep without gradient
-/// collects all log-probabilities first.
-fn coupled_losses<B: Backend>(
-    model: &Model<B>,
-    rows: &[&Row],
-    parts: &[Range<usize>],
-    batches: &[MicroBatch],
     context: &StepContext,
-) -> Vec<RowLoss> {
-    let mut log_probs = Vec::with_capacity(rows.len());
-    for (part, batch) in parts.iter().zip(batches) {
-        let forward = Forward::run(model, batch, &rows[part.clone()], context, Keep::KeysAndValues);
-        log_probs.extend(batch.by_row(&forward.scored.scores.log_probs));
-    }
-    let targets = batches.iter().flat_map(|b| &b.rows);
-    let scores = targets.zip(&log_probs).map(|(row, logps)| RowScores { logps, positions: &row.positions });
-    context.method.losses(&scores.collect::<Vec<_>>())
+) -> Result<Sums, RowError> {
+    Step::new(model, reference, rows, context, false)?.run(Keep::Nothing, None, &mut |_| {})
 }
 
-/// The passes of a micro-batch, before the loss is known.
-struct Forward<B: Backend> {
-    prompts: Pass<B>,
-    /// The continuations with the look-ahead mixed in; none for methods of one pass.
-    continuations: Option<Pass<B>>,
-    scored: Scored<B>,
-    /// The look-ahead's log-probabilities and choices, in the order of the scores.
-    first: Option<(Vec<f64>, Vec<u32>)>,
+/// A step's rows, packed.
+struct Step<'a, B: Backend> {
+    model: &'a Model<B>,
+    reference: &'a Reference<'a, B>,
+    rows: &'a [&'a Row],
+    context: &'a StepContext<'a>,
+    part: Part,
+    /// Rows of each micro-batch.
+    runs: Vec<Range<usize>>,
+    batches: Vec<MicroBatch>,
 }
 
-impl<B: Backend> Forward<B> {
-    fn run(model: &Model<B>, batch: &MicroBatch, rows: &[&Row], context: &StepContext, keep: Keep) -> Self {
-        let prompts = model.forward(&batch.prompts, None, &PastOf::Nothing, keep);
-        let on_prompts = (&prompts, batch.prompt_positions.as_slice());
-        let goes_back = matches!(keep, Keep::BlockInputs | Keep::Everything);
-        let targets = &batch.targets;
-        let Some(look_ahead) = context.look_ahead().filter(|_| !batch.continuations.tokens.is_empty()) else {
-            let scored = model.score(&[on_prompts], targets, Choice::Nothing, goes_back);
-            return Self { prompts, continuations: None, scored, first: None };
-        };
-        let streams;
-        let choice = match look_ahead {
-            LookAhead::Greedy => Choice::Greedy,
-            LookAhead::TopK { k } => Choice::TopK(k),
-            LookAhead::Sample { temperature } => {
-                streams = context.streams(batch, rows);
-                Choice::Sample { temperature, streams: &streams }
+impl<'a, B: Backend> Step<'a, B> {
+    /// All rows are packed before anything is added, so that a bad one leaves the gradients as they were. `random`: with
+    /// dropout and noise, where the run has them.
+    fn new(
+        model: &'a Model<B>,
+        reference: &'a Reference<'a, B>,
+        rows: &'a [&'a Row],
+        context: &'a StepContext,
+        random: bool,
+    ) -> Result<Self, RowError> {
+        let part = part_of(context.method);
+        let split = context.look_ahead().is_some();
+        let runs = runs(rows.iter().map(|row| part.tokens(row)), context.micro_batch_tokens);
+        let pack = |range: &Range<usize>| {
+            let rows = &rows[range.clone()];
+            let mut batch = MicroBatch::new(rows, model.config().vocabulary, part, split)?;
+            if random && (context.noise > 0.0 || model.is_adapted()) {
+                context.randomize(&mut batch, rows, part, model.config().hidden);
             }
+            Ok(batch)
         };
-        let past = PastOf::Pass(&prompts);
-        let first = {
-            let plain = model.forward(&batch.continuations, None, &past, Keep::Nothing);
-            model.score(&[on_prompts, (&plain, &batch.continuation_positions)], targets, choice, false).scores
-        };
-        let mut own = vec![None; batch.continuations.tokens.len()];
-        for row in &batch.rows {
-            for (input, &score) in row.inputs.iter().zip(&row.scores) {
-                if let Some(input) = input {
-                    own[*input] = Some(first.choices[score]);
-                }
+        let batches = runs.iter().map(pack).collect::<Result<_, _>>()?;
+        Ok(Self { model, reference, rows, context, part, runs, batches })
+    }
+
+    fn run(
+        &self,
+        keep: Keep,
+        mut gradients: Option<&mut Gradients<B>>,
+        show: &mut dyn FnMut(&[AnswerDetail]),
+    ) -> Result<Sums, RowError> {
+        let method = self.context.method;
+        let kl_point = self.kl_point()?;
+        let coupled = method.coupling() == Coupling::Batch && self.batches.len() > 1;
+        let mut known = coupled.then(|| self.coupled_losses(kl_point).into_iter());
+        let mut sums = Sums { kl_point, ..Sums::default() };
+        for (range, batch) in self.runs.iter().zip(&self.batches) {
+            let reference = self.reference.score(self.model, batch, self.part, range.clone());
+            let passes = self.passes(range, batch, keep);
+            let mut details = self.details(range, batch, &passes, reference.as_ref());
+            let losses = match &mut known {
+                Some(losses) => losses.by_ref().take(details.len()).collect(),
+                None => losses(method, &details, kl_point),
+            };
+            for (detail, loss) in details.iter_mut().zip(losses) {
+                detail.loss = loss;
+            }
+            if let Some(gradients) = &mut gradients {
+                self.backward(batch, passes, reference.as_ref(), &details, gradients);
+            }
+            for (row, answers) in self.rows[range.clone()].iter().zip(details.chunks(self.part.answers())) {
+                sums += sums::of_row(row, self.part, answers, method);
+                show(answers);
             }
         }
-        let mix = Mix { lambda: context.lambda, own: &own };
-        let mixed = model.forward(&batch.continuations, Some(mix), &past, keep);
-        let pieces = [on_prompts, (&mixed, &batch.continuation_positions)];
-        let scored = model.score(&pieces, targets, Choice::Nothing, goes_back);
-        Self { prompts, continuations: Some(mixed), scored, first: Some((first.log_probs, first.choices)) }
+        Ok(sums)
     }
 
-    fn details(&self, batch: &MicroBatch, log_probs: Vec<Vec<f64>>, losses: Vec<RowLoss>) -> Vec<RowDetail> {
-        let (first, choices) = match &self.first {
-            Some((log_probs, choices)) => (batch.by_row(log_probs), batch.by_row(choices)),
-            None => (log_probs.clone(), vec![Vec::new(); log_probs.len()]),
+    fn passes(&self, range: &Range<usize>, batch: &MicroBatch, keep: Keep) -> Passes<B> {
+        let entropy = self.context.method.needs().entropy;
+        Passes::run(self.model, batch, &self.rows[range.clone()], self.context, keep, entropy)
+    }
+
+    /// What is known of every answer before its loss.
+    fn details(
+        &self,
+        range: &Range<usize>,
+        batch: &MicroBatch,
+        passes: &Passes<B>,
+        reference: Option<&ReferenceScores<B>>,
+    ) -> Vec<AnswerDetail> {
+        let scores = &passes.scored.scores;
+        let nothing = || vec![Vec::new(); batch.answers.len()];
+        let log_probs = batch.by_answer(&scores.log_probs);
+        let (mut first, mut choices) = match &passes.first {
+            Some((log_probs, choices)) => (batch.by_answer(log_probs), batch.by_answer(choices)),
+            None => (log_probs.clone(), vec![Vec::new(); batch.answers.len()]),
         };
-        let rows = batch.rows.iter().zip(log_probs).zip(first.into_iter().zip(choices)).zip(losses);
-        rows.map(|(((row, log_probs), (first_log_probs, choices)), loss)| RowDetail {
-            positions: row.positions.clone(),
-            log_probs,
-            first_log_probs,
-            choices,
-            loss,
-        })
-        .collect()
+        let mut of_reference = reference.map_or_else(nothing, |r| r.log_probs.clone());
+        let divergence = self.divergence_kind().zip(reference.and_then(|r| r.scored.as_ref()));
+        let mut divergence = divergence.map_or_else(nothing, |(kind, (model, scored))| {
+            batch.by_answer(&self.model.divergence(&passes.scored, model, scored, kind))
+        });
+        let entropies = &scores.entropies;
+        let mut entropy = if entropies.is_empty() { nothing() } else { batch.by_answer(entropies) };
+        let answers = batch.answers.iter().zip(log_probs).enumerate();
+        answers
+            .map(|(i, (answer, log_probs))| {
+                let side = i % self.part.answers();
+                let row = self.rows[range.start + i / self.part.answers()];
+                AnswerDetail {
+                    chosen: side == 0 && !matches!(row.contrast, Contrast::Judged { desirable: false, .. }),
+                    positions: answer.positions.clone(),
+                    log_probs,
+                    first_log_probs: std::mem::take(&mut first[i]),
+                    choices: std::mem::take(&mut choices[i]),
+                    reference: std::mem::take(&mut of_reference[i]),
+                    divergence: std::mem::take(&mut divergence[i]),
+                    entropy: std::mem::take(&mut entropy[i]),
+                    loss: RowLoss::default(),
+                }
+            })
+            .collect()
     }
 
     fn backward(
-        self,
-        model: &Model<B>,
+        &self,
         batch: &MicroBatch,
-        d_log_probs: &[f64],
+        passes: Passes<B>,
+        reference: Option<&ReferenceScores<B>>,
+        details: &[AnswerDetail],
         gradients: &mut Gradients<B>,
     ) {
-        let Self { prompts, continuations, scored, .. } = self;
-        let d = model.score_backward(scored, d_log_probs, gradients);
-        let d_prompts = model.hidden_gradient(&d, 0, &prompts, &batch.prompt_positions);
-        let Some(pass) = continuations else {
-            return model.backward(prompts, d_prompts, None, None, gradients);
-        };
-        let d_pass =
-            model.hidden_gradient(&d, batch.prompt_positions.len(), &pass, &batch.continuation_positions);
-        drop(d);
-        let mut collected = model.past_gradient(&prompts);
-        let continues = Continues { pass: &prompts, gradient: &mut collected };
-        model.backward(pass, d_pass, Some(continues), None, gradients);
-        model.backward(prompts, d_prompts, None, Some(collected), gradients);
+        let d_log_probs = batch.by_score(details.iter().map(|d| d.loss.gradient.as_slice()));
+        let values = batch.by_score(details.iter().map(|d| d.divergence.as_slice()));
+        let slopes = batch.by_score(details.iter().map(|d| d.loss.divergence_gradient.as_slice()));
+        let divergence = self.divergence_kind().zip(reference.and_then(|r| r.scored.as_ref()));
+        let divergence = divergence.map(|(kind, (reference, scored))| ScoredDivergence {
+            reference,
+            scored,
+            kind,
+            values: &values,
+            slopes: &slopes,
+        });
+        passes.backward(self.model, batch, &d_log_probs, divergence, gradients);
     }
-}
 
-impl RowDetail {
-    fn sums(&self, row: &Row, method: &Method) -> Sums {
-        let plain = |logps| method.unweighted(RowScores { logps, positions: &self.positions }).0;
-        Sums {
-            loss: self.loss.sum,
-            count: self.loss.count,
-            first_pass: plain(&self.first_log_probs),
-            unweighted: plain(&self.log_probs),
-            rows: 1,
-            targets: self.positions.len() as u64,
-            tokens: row.tokens.len() as u64,
-            pushed_down: self.loss.targets_pushed_down() as u64,
+    fn divergence_kind(&self) -> Option<ift_backend::Divergence> {
+        self.context.method.needs().divergence.map(|kind| match kind {
+            Divergence::Forward => ift_backend::Divergence::Forward,
+            Divergence::Reverse => ift_backend::Divergence::Reverse,
+        })
+    }
+
+    /// KTO's KL point: from the mismatched sequences of the whole step, without gradient.
+    fn kl_point(&self) -> Result<f64, RowError> {
+        let method = self.context.method;
+        if method.needs().rows != Rows::Judged {
+            return Ok(0.0);
         }
+        let part = Part::Mismatched;
+        let (mut log_probs, mut of_reference) = (Vec::new(), Vec::new());
+        let lengths = self.rows.iter().map(|row| part.tokens(row));
+        for range in runs(lengths, self.context.micro_batch_tokens) {
+            let rows = &self.rows[range.clone()];
+            let batch = MicroBatch::new(rows, self.model.config().vocabulary, part, false)?;
+            log_probs.extend(batch.by_answer(&Passes::score(self.model, &batch, false).scores.log_probs));
+            let reference = self.reference.score(self.model, &batch, part, range);
+            of_reference.extend(reference.map_or_else(|| vec![Vec::new(); rows.len()], |r| r.log_probs));
+        }
+        let scores = log_probs.iter().zip(&of_reference);
+        let scores = scores.map(|(logps, reference)| RowScores { logps, reference, ..RowScores::default() });
+        Ok(method.kl_point(&scores.collect::<Vec<_>>()))
+    }
+
+    /// Losses of a method whose rows depend on each other, when they do not fit one micro-batch: a sweep without gradient
+    /// collects everything first.
+    fn coupled_losses(&self, kl_point: f64) -> Vec<RowLoss> {
+        let mut details = Vec::with_capacity(self.rows.len());
+        for (range, batch) in self.runs.iter().zip(&self.batches) {
+            let reference = self.reference.score(self.model, batch, self.part, range.clone());
+            let passes = self.passes(range, batch, Keep::KeysAndValues);
+            details.extend(self.details(range, batch, &passes, reference.as_ref()));
+        }
+        losses(self.context.method, &details, kl_point)
     }
 }
 
-impl StepContext<'_> {
+/// Which sequences of a row a method trains on.
+pub(crate) fn part_of(method: &Method) -> Part {
+    match method.needs().rows {
+        Rows::Single | Rows::Judged => Part::First,
+        Rows::Pairs => Part::Both,
+    }
+}
+
+fn losses(method: &Method, details: &[AnswerDetail], kl_point: f64) -> Vec<RowLoss> {
+    method.losses(&details.iter().map(AnswerDetail::scores).collect::<Vec<_>>(), kl_point)
+}
+
+impl<'a> StepContext<'a> {
+    /// For [`examine`]: the method as it is at step 0 without anything random.
+    pub fn plain(method: &'a Method, micro_batch_tokens: usize) -> Self {
+        Self { method, lambda: 0.0, seed: 0, step: 0, noise: 0.0, recompute: false, micro_batch_tokens }
+    }
+
+    /// The look-ahead, unless nothing of it would be mixed in: with λ = 0 the second pass is the first.
+    pub(crate) fn look_ahead(&self) -> Option<LookAhead> {
+        self.method.look_ahead().filter(|_| self.lambda > 0.0)
+    }
+
     /// A stream of random numbers for each score, named by the seed, the step, the row and the position, so that neither
     /// the split into micro-batches nor a resume changes a draw.
-    fn streams(&self, batch: &MicroBatch, rows: &[&Row]) -> Vec<u64> {
+    pub(crate) fn streams(&self, batch: &MicroBatch, rows: &[&Row]) -> Vec<u64> {
         let mut streams = vec![0; batch.targets.len()];
-        for (row, targets) in rows.iter().zip(&batch.rows) {
-            for (&position, &score) in targets.positions.iter().zip(&targets.scores) {
-                let names = [self.seed, self.step, u64::from(row.source), row.record, position as u64];
-                streams[score] = names.into_iter().fold(0, stir);
+        let answers = batch.answers.len() / rows.len().max(1);
+        for (i, answer) in batch.answers.iter().enumerate() {
+            for (&position, &score) in answer.positions.iter().zip(&answer.scores) {
+                streams[score] = self.stream(rows[i / answers.max(1)], position);
             }
         }
         streams
+    }
+
+    fn stream(&self, row: &Row, position: usize) -> u64 {
+        let names = [self.seed, self.step, u64::from(row.source), row.record, position as u64];
+        names.into_iter().fold(0, stir)
+    }
+
+    /// Names a stream for every token, for dropout and noise, and says how much noise its embedding gets.
+    fn randomize(&self, batch: &mut MicroBatch, rows: &[&Row], part: Part, hidden: usize) {
+        let answers = part.answers();
+        let set = |sequences: &mut Sequences, owner: &dyn Fn(usize) -> (usize, usize)| {
+            for (i, place) in sequences.rows.clone().iter().enumerate() {
+                let (row, side) = owner(i);
+                let length = part.of(rows[row]).map_or(0, |all| all[side].0.len());
+                let magnitude = self.noise / ((length * hidden) as f64).sqrt();
+                for position in place.past_len..place.past_len + place.len {
+                    let stream = stir(self.stream(rows[row], position), 1 + side as u64);
+                    sequences.streams.push(stream);
+                    if self.noise > 0.0 {
+                        sequences.noise.push(magnitude);
+                    }
+                }
+            }
+        };
+        set(&mut batch.prompts, &|row| (row, 0));
+        set(&mut batch.continuations, &|answer| (answer / answers, answer % answers));
     }
 }
 

@@ -8,43 +8,30 @@
     reason = "tests stop at the first surprise"
 )]
 
-use ift_backend::{Backend, CpuBf16, CpuF32, Element, Reference};
-use ift_data::Row;
+mod numbers;
+
+use ift_backend::{Backend, CpuBf16, CpuF32, Reference as Exact};
+use ift_data::{Contrast, Row};
 use ift_methods::{Ift, Method, Sft};
 use ift_model::Model;
-use ift_train::{RowDetail, StepContext, Sums, accumulate_with};
+use ift_train::{AnswerDetail, Reference, Sums};
+use numbers::{
+    ByName, FAMILIES, check_gradients, close, cosine, folder, json, largest_difference, norm, sequences,
+};
 use safetensors::SafeTensors;
 use serde_json::Value;
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-const FAMILIES: [&str; 6] = ["llama", "mistral", "qwen2", "qwen3", "gemma", "llama3rope"];
-
-fn folder(family: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(family)
-}
-
-fn json(path: &str) -> Value {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path);
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
-
 fn rows(batch: &str) -> Vec<Row> {
-    let batch = &json("batches.json")["sft"][batch];
-    let lists = |name: &str| -> Vec<Vec<i64>> { serde_json::from_value(batch[name].clone()).unwrap() };
-    let (ids, labels, mask) = (lists("input_ids"), lists("labels"), lists("attention_mask"));
-    (0..ids.len())
-        .map(|r| {
-            let length = mask[r].iter().filter(|&&m| m == 1).count();
-            Row {
-                tokens: ids[r][..length].iter().map(|&t| t as u32).collect(),
-                targets: labels[r][..length].iter().map(|&l| l != -100).collect(),
-                source: 0,
-                record: r as u64 + 1,
-            }
-        })
-        .collect()
+    let sequences = sequences(&json("batches.json")["sft"][batch]).into_iter();
+    let row = |(i, (tokens, targets))| Row {
+        tokens,
+        targets,
+        contrast: Contrast::None,
+        source: 0,
+        record: i as u64 + 1,
+    };
+    sequences.enumerate().map(row).collect()
 }
 
 fn method(case: &Value) -> Method {
@@ -56,40 +43,14 @@ fn method(case: &Value) -> Method {
     Method::Ift(serde_json::from_value::<Ift>(settings).unwrap())
 }
 
-/// Gradients by tensor name, divided by the count, with `None` where the tensor cannot learn.
-type ByName = BTreeMap<String, Option<Vec<f64>>>;
-
 fn run<B: Backend>(
     model: &Model<B>,
     rows: &[Row],
     method: &Method,
     micro_batch_tokens: usize,
     recompute: bool,
-) -> (Sums, Vec<RowDetail>, ByName) {
-    let mut gradients = model.gradients(method.trains_input_embeddings());
-    let lambda = method.lambda_at(0, 0, 0);
-    let context = StepContext { method, lambda, seed: 0, step: 0, recompute, micro_batch_tokens };
-    let mut details = Vec::new();
-    let rows: Vec<&Row> = rows.iter().collect();
-    let sums = accumulate_with(model, &mut gradients, &rows, &context, &mut |d| details.push(d)).unwrap();
-    let mut by_name = ByName::new();
-    for (parameter, gradient) in model.parameters().iter().zip(&gradients.accumulators) {
-        for tensor in &parameter.tensors {
-            let values = gradient.as_ref().map(|g| model.backend().read_accumulator(g, tensor.range()));
-            let values = values.map(|v| v.into_iter().map(|x| x.to_f64() / sums.count).collect());
-            by_name.insert(tensor.name.clone(), values);
-        }
-    }
-    (sums, details, by_name)
-}
-
-fn norm(values: &[f64]) -> f64 {
-    values.iter().map(|v| v * v).sum::<f64>().sqrt()
-}
-
-fn close(what: &str, found: f64, expected: f64, tolerance: f64) {
-    let error = (found - expected).abs() / expected.abs().max(1e-12);
-    assert!(error <= tolerance, "{what}: {found} instead of {expected}, off by {error:.1e}");
+) -> (Sums, Vec<AnswerDetail>, ByName) {
+    numbers::run(model, &Reference::None, rows, method, micro_batch_tokens, recompute)
 }
 
 struct Tolerance {
@@ -102,8 +63,8 @@ struct Tolerance {
 fn compare_rows(
     case: &str,
     expected: &Value,
-    details: &[RowDetail],
-    of: impl Fn(&RowDetail) -> &[f64],
+    details: &[AnswerDetail],
+    of: impl Fn(&AnswerDetail) -> &[f64],
     tolerance: f64,
 ) {
     for (detail, expected) in details.iter().zip(expected.as_array().unwrap()) {
@@ -113,13 +74,10 @@ fn compare_rows(
     }
 }
 
-/// Runs every case of a family and returns the largest relative gradient difference of a tensor.
-fn check<B: Backend>(family: &str, backend: B, tolerance: &Tolerance) -> f64 {
+/// Runs every case of a family.
+fn check<B: Backend>(family: &str, backend: B, tolerance: &Tolerance) {
     let model = Model::load(&folder(family), Arc::new(backend)).unwrap();
     let cases = json(&format!("{family}/cases.json"));
-    let stored = std::fs::read(folder(family).join("grads_f32.safetensors")).unwrap();
-    let stored = SafeTensors::deserialize(&stored).unwrap();
-    let mut worst: f64 = 0.0;
     let mut checked = 0;
     for (name, case) in cases.as_object().unwrap() {
         if case.get("loss").is_none() {
@@ -131,29 +89,29 @@ fn check<B: Backend>(family: &str, backend: B, tolerance: &Tolerance) -> f64 {
             compare_rows(name, weights, &details, |d| &d.loss.weights, tolerance.weights);
             compare_rows(name, &case["logps"], &details, |d| &d.log_probs, tolerance.weights);
         }
-        for (tensor, expected) in case["norms"].as_object().unwrap() {
-            let found = gradients[tensor].as_ref().map_or(0.0, |g| norm(g));
-            close(
-                &format!("{family} {name} {tensor}"),
-                found,
-                expected.as_f64().unwrap(),
-                tolerance.gradient,
-            );
-            if let Ok(view) = stored.tensor(&format!("{name}/{tensor}")) {
-                let (bytes, _) = view.data().as_chunks::<4>();
-                let expected: Vec<f64> = bytes.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect();
-                let difference: Vec<f64> = gradients[tensor]
-                    .as_ref()
-                    .map_or(Vec::new(), |g| g.iter().zip(&expected).map(|(g, e)| g - e).collect());
-                let error = norm(&difference) / norm(&expected).max(1e-30);
-                assert!(error <= tolerance.gradient, "{family} {name} {tensor}: gradient off by {error:.1e}");
-                worst = worst.max(error);
-                checked += 1;
-            }
+        checked += check_gradients(&format!("{family} {name}"), case, &gradients, tolerance.gradient);
+    }
+    assert!(checked >= 2 * 2 * 20, "{family}: only {checked} projections of gradients were compared");
+    whole_gradients(family, &model, &cases, tolerance.gradient);
+}
+
+/// Number by number, where whole gradients are stored.
+fn whole_gradients<B: Backend>(family: &str, model: &Model<B>, cases: &Value, tolerance: f64) {
+    let Ok(stored) = std::fs::read(folder(family).join("grads_f32.safetensors")) else { return };
+    let stored = SafeTensors::deserialize(&stored).unwrap();
+    for name in ["b0.sft", "b0.ift.default"] {
+        let gradients = run(model, &rows("b0"), &method(&cases[name]), 4096, false).2;
+        for (tensor, found) in &gradients {
+            let (Some(found), Ok(view)) = (found, stored.tensor(&format!("{name}/{tensor}"))) else {
+                continue;
+            };
+            let (bytes, _) = view.data().as_chunks::<4>();
+            let expected: Vec<f64> = bytes.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect();
+            let difference: Vec<f64> = found.iter().zip(&expected).map(|(g, e)| g - e).collect();
+            let error = norm(&difference) / norm(&expected).max(1e-30);
+            assert!(error <= tolerance, "{name} {tensor}: gradient off by {error:.1e}");
         }
     }
-    assert!(checked >= 2 * 20, "{family}: only {checked} stored gradients were compared");
-    worst
 }
 
 #[test]
@@ -161,8 +119,7 @@ fn reference_matches_pytorch() {
     // The stored gradients are rounded to f32, 6e-8 relative at most.
     let tolerance = Tolerance { loss: 1e-9, weights: 1e-9, gradient: 1e-7 };
     for family in FAMILIES {
-        let worst = check(family, Reference, &tolerance);
-        println!("{family}: largest relative gradient difference {worst:.1e}");
+        check(family, Exact, &tolerance);
     }
 }
 
@@ -171,13 +128,8 @@ fn cpu_matches_pytorch() {
     // f32 arithmetic; weights and losses of single tokens carry the rounding of a whole forward pass.
     let tolerance = Tolerance { loss: 1e-5, weights: 1e-4, gradient: 1e-4 };
     for family in FAMILIES {
-        let worst = check(family, CpuF32::new(2), &tolerance);
-        println!("{family}: largest relative gradient difference {worst:.1e}");
+        check(family, CpuF32::new(2), &tolerance);
     }
-}
-
-fn cosine(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>() / (norm(a) * norm(b)).max(1e-300)
 }
 
 /// Activations and products in bf16: every tensor's gradient points where the f64 one does. These models are untrained, so
@@ -186,7 +138,7 @@ fn cosine(a: &[f64], b: &[f64]) -> f64 {
 #[test]
 fn bf16_gradients_agree_with_f64() {
     for family in FAMILIES {
-        let exact = Model::load(&folder(family), Arc::new(Reference)).unwrap();
+        let exact = Model::load(&folder(family), Arc::new(Exact)).unwrap();
         let narrow = Model::load(&folder(family), Arc::new(CpuBf16::new(2))).unwrap();
         let (mut least, mut left_out) = (1.0f64, 0);
         for method in [Method::Sft(Sft::default()), Method::Ift(Ift::default())] {
@@ -220,7 +172,7 @@ fn bf16_gradients_agree_with_f64() {
 #[test]
 fn look_ahead_chooses_the_golden_tokens() {
     for family in FAMILIES {
-        let model = Model::load(&folder(family), Arc::new(Reference)).unwrap();
+        let model = Model::load(&folder(family), Arc::new(Exact)).unwrap();
         let cases = json(&format!("{family}/cases.json"));
         for batch in ["b0", "b1"] {
             let (_, details, _) = run(&model, &rows(batch), &Method::Ift(Ift::default()), 4096, false);
@@ -242,7 +194,7 @@ fn look_ahead_chooses_the_golden_tokens() {
 #[test]
 fn all_combinations_match() {
     for family in FAMILIES {
-        let model = Model::load(&folder(family), Arc::new(Reference)).unwrap();
+        let model = Model::load(&folder(family), Arc::new(Exact)).unwrap();
         let cases = json(&format!("{family}/cases.json"));
         for batch in ["b0", "b1"] {
             for (name, expected) in cases[&format!("{batch}.combos")].as_object().unwrap() {
@@ -261,16 +213,6 @@ fn all_combinations_match() {
     }
 }
 
-fn largest_difference(a: &ByName, b: &ByName) -> f64 {
-    let mut worst: f64 = 0.0;
-    for (name, a) in a {
-        let (Some(a), Some(b)) = (a, &b[name]) else { continue };
-        let difference: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
-        worst = worst.max(norm(&difference) / norm(a).max(1e-30));
-    }
-    worst
-}
-
 /// NEVER row 5 and 6: however the rows are split or packed together, and whether blocks are recomputed, the gradient is the
 /// same; and so it is for a variant whose rows depend on each other.
 #[test]
@@ -285,7 +227,7 @@ fn any_split_gives_the_same_gradient() {
     ] {
         let method: Method = serde_json::from_value(settings).unwrap();
         for family in ["mistral", "qwen3"] {
-            let model = Model::load(&folder(family), Arc::new(Reference)).unwrap();
+            let model = Model::load(&folder(family), Arc::new(Exact)).unwrap();
             let rows: Vec<Row> = rows("b0").into_iter().chain(rows("b1")).collect();
             let (whole, details, all) = run(&model, &rows, &method, 4096, false);
             for (budget, recompute) in [(4096, true), (1, false), (45, false), (30, true)] {
@@ -307,7 +249,7 @@ fn any_split_gives_the_same_gradient() {
 #[test]
 fn without_residual_and_decay_ift_is_sft() {
     for family in FAMILIES {
-        let model = Model::load(&folder(family), Arc::new(Reference)).unwrap();
+        let model = Model::load(&folder(family), Arc::new(Exact)).unwrap();
         let fast = Model::load(&folder(family), Arc::new(CpuF32::new(2))).unwrap();
         let ift = Ift { lambda: 0.0, gamma: 0.0, ..Ift::default() };
         for batch in ["b0", "b1"] {

@@ -104,6 +104,85 @@ fn stopped_and_resumed_equals_uninterrupted() {
     }
 }
 
+/// Whatever a run is made of beside the weights resumes to the bit: references, adapters with dropout, noise, running means.
+#[test]
+fn every_kind_of_run_resumes_to_the_bit() {
+    let steps = "train = { steps = 4, rows_per_step = 4, micro_batch_tokens = 100, precision = 'f32', SETTINGS }\n\
+        eval.every = 2\ncheckpoint = { every = 2, keep = 9 }\noptimizer = { name = 'adamw', lr = 1e-2 }\n";
+    for (i, (settings, lines)) in [
+        ("", "method.name = 'dpo'"),
+        ("", "method.name = 'dpo'\nreference = 'precomputed'"),
+        ("", "method.name = 'kto'\nreference = { precomputed = true, storage = 'exact' }"),
+        ("", "method.name = 'tdpo2'"),
+        ("", "method = { name = 'psft', window = 2 }"),
+        ("", "method = { name = 'psft', window = 4 }\nadapter = { dropout = 0.1 }"),
+        ("ema_decay = 0.5, neftune_alpha = 5.0", "method.name = 'simpo'"),
+        ("", "method.name = 'dpo'\nadapter = { rank = 2, dropout = 0.3 }"),
+        (
+            "ema_decay = 0.9",
+            "method.name = 'orpo'\nadapter = { rank = 3, base = 'nf4', dora = true, dropout = 0.1 }",
+        ),
+        (
+            "neftune_alpha = 5.0",
+            "method.name = 'ift'\nadapter = { targets = ['q_proj', 'down_proj'], base = 'int8' }",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let tiny = Tiny::new();
+        let lines = format!("{}{lines}", steps.replace("SETTINGS", settings));
+        let recipe = |output: &str| tiny.pair_recipe(&format!("{output}{i}"), &lines);
+        let (whole, cut) = (recipe("whole"), recipe("cut"));
+        run(&whole, false).unwrap();
+        let stop = AtomicBool::new(false);
+        train(&cut, &RunOptions::default(), &stop, &mut StopsAfter(3, &stop)).unwrap();
+        run(&cut, true).unwrap();
+        let model = if whole.adapter.is_some() { "adapter_model" } else { "model" };
+        let (a, b) = (&whole.output.dir, &cut.output.dir);
+        assert_same_file(a, b, &format!("model/{model}.safetensors"));
+        assert_same_file(a, b, "checkpoints/step-4/trainer_state/optimizer.safetensors");
+        assert_eq!(metrics(a), metrics(b), "{lines}");
+        // Nothing happens twice when a finished run is resumed.
+        run(&cut, true).unwrap();
+        assert_eq!(metrics(a), metrics(b), "{lines}");
+    }
+}
+
+/// SFT and then DPO in one folder, stopped in the second stage and between the two.
+#[test]
+fn stages_resume_where_they_stopped() {
+    let tiny = Tiny::new();
+    let pairs = tiny.path("pairs.jsonl");
+    let lines = format!(
+        "train = {{ steps = 2, rows_per_step = 4, precision = 'f32' }}\noptimizer = {{ name = 'adamw', lr = 1e-2 }}\n\
+         [[stage]]\nmethod.name = 'sft'\n[[stage]]\nmethod.name = 'dpo'\ndata.train = '{}'\ndata.eval_fraction = 0.2\n\
+         train.steps = 3\n",
+        pairs.display()
+    );
+    let (whole, cut) = (tiny.recipe("whole", &lines), tiny.recipe("cut", &lines));
+    let model = whole.output.dir.join("stages/2-dpo/model");
+    assert_eq!(run(&whole, false).unwrap(), Outcome::Finished { model });
+    for after in [2, 1] {
+        // First in the last step of the first stage, then after the first of the second.
+        let stop = AtomicBool::new(false);
+        let options = RunOptions { resume: after == 1, ..RunOptions::default() };
+        train(&cut, &options, &stop, &mut StopsAfter(after, &stop)).unwrap();
+    }
+    assert!(cut.output.dir.join("stages/2-dpo/checkpoints/step-1").exists());
+    run(&cut, true).unwrap();
+    for stage in ["1-sft", "2-dpo"] {
+        let folder = |recipe: &ift_train::Recipe| recipe.output.dir.join("stages").join(stage);
+        assert_same_file(&folder(&whole), &folder(&cut), "model/model.safetensors");
+        assert_eq!(metrics(&folder(&whole)), metrics(&folder(&cut)));
+    }
+    // A stage that is done cannot become another.
+    let other = tiny.recipe("cut", &lines.replace("lr = 1e-2", "lr = 1e-3"));
+    let message = run(&other, true).unwrap_err().to_string();
+    assert!(message.contains("1-sft") && message.contains("`optimizer.lr` was 0.01, is 0.001"), "{message}");
+    assert!(run(&cut, false).unwrap_err().to_string().contains("already holds a run"));
+}
+
 #[test]
 fn a_model_saved_exactly_needs_no_second_copy() {
     let tiny = Tiny::new();

@@ -177,10 +177,9 @@ fn a_token_that_the_model_does_not_know_is_found_before_training() {
 /// Sums and gradients of all training rows.
 fn gradient(model: &Model<Reference>, data: &Data, method: &Method) -> (Sums, Vec<f64>) {
     let rows: Vec<_> = data.train.rows.iter().collect();
-    let context =
-        StepContext { method, lambda: 0.2, seed: 0, step: 0, recompute: false, micro_batch_tokens: 4096 };
+    let context = StepContext { lambda: 0.2, ..StepContext::plain(method, 4096) };
     let mut gradients = model.gradients(method.trains_input_embeddings());
-    let sums = accumulate(model, &mut gradients, &rows, &context).unwrap();
+    let sums = accumulate(model, &ift_train::Reference::None, &mut gradients, &rows, &context).unwrap();
     let both = model.parameters().iter().zip(&gradients.accumulators);
     let read = |(p, g): (&ift_model::Parameter, &Option<_>)| {
         g.as_ref().map(|g| model.backend().read_accumulator(g, 0..p.len)).unwrap_or_default()

@@ -7,19 +7,25 @@ mod marker;
 mod state;
 mod tensors;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use ift_backend::{Backend, Element, NumberType};
+use ift_model::Model;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
-use crate::{Learner, TrainError, durable};
+use crate::{KnownScores, Learner, TrainError, durable};
 use marker::Marker;
 pub use state::State;
+pub(crate) use state::check_recipe;
 use tensors::{Exact, Stored, read_parts};
 
 const TRAINER: &str = "trainer_state";
 const STATE: &str = "trainer_state/state.json";
 const WEIGHTS: &str = "trainer_state/weights.safetensors";
+const OLD_POLICY: &str = "trainer_state/old_policy.safetensors";
 const OPTIMIZER: &str = "trainer_state/optimizer.safetensors";
 
 /// The checkpoints of a run.
@@ -61,13 +67,17 @@ impl Checkpoints {
         &self,
         state: &State,
         learner: &Learner<B>,
+        old_policy: Option<&BTreeMap<usize, KnownScores>>,
         number: NumberType,
         keep: usize,
     ) -> Result<PathBuf, TrainError> {
         let path = self.folder.join(format!("step-{}", state.step));
         let written = durable::write_folder(&path, |folder| {
-            learner.model.save(folder, number)?;
+            save_model(&learner.model, folder, number)?;
             write_trainer(folder, state, learner, number)?;
+            if let Some(known) = old_policy {
+                write_old_policy(&folder.join(OLD_POLICY), known)?;
+            }
             durable::sync_tree(folder)?;
             Marker::write(folder)
         });
@@ -100,27 +110,72 @@ impl Checkpoint {
     /// Puts the checkpoint's weights and optimizer states in place.
     pub fn restore<B: Backend>(&self, learner: &mut Learner<B>) -> Result<(), TrainError> {
         let Learner { model, states, optimizer, .. } = learner;
+        let state_names = states.names(optimizer);
         let exact = self.path.join(WEIGHTS);
         let files = if exact.exists() { vec![exact] } else { model_files(&self.path)? };
         let stored = Stored::open(files)?;
         let tensors = stored.tensors()?;
-        for i in 0..model.parameters().len() {
+        for i in (0..model.parameters().len()).filter(|&i| model.trains(i)).collect::<Vec<_>>() {
             let values = read_parts::<B>(&tensors, &model.parameters()[i], str::to_owned)?;
             model.write_weight(i, &values);
         }
-        if optimizer.state_names().is_empty() {
+        model.adapters_changed();
+        if state_names.is_empty() {
             return Ok(());
         }
         let stored = Stored::open(vec![self.path.join(OPTIMIZER)])?;
         let tensors = stored.tensors()?;
         for (parameter, accumulators) in model.parameters().iter().zip(&mut states.by_parameter) {
-            for (accumulator, state) in accumulators.iter_mut().zip(optimizer.state_names()) {
+            for (accumulator, state) in accumulators.iter_mut().zip(&state_names) {
                 let values = read_parts::<B>(&tensors, parameter, |tensor| state_name(tensor, state))?;
                 model.backend().write_accumulator(accumulator, &values);
             }
         }
         Ok(())
     }
+}
+
+impl Checkpoint {
+    /// What the old policy said of a window's rows, by their numbers; nothing unless the run has one.
+    pub fn old_policy(&self) -> Result<BTreeMap<usize, KnownScores>, TrainError> {
+        let path = self.path.join(OLD_POLICY);
+        if !path.exists() {
+            return Ok(BTreeMap::new());
+        }
+        let bytes = fs::read(&path).map_err(TrainError::io("read", &path))?;
+        let damaged = |problem: String| TrainError::file(&path, problem);
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let read = |(name, view): (&str, TensorView)| {
+            let number = name.parse().map_err(|_| damaged(format!("tensor `{name}` is no row's number")))?;
+            let (numbers, _) = view.data().as_chunks::<8>();
+            let first = numbers.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
+            Ok((number, KnownScores { first, ..KnownScores::default() }))
+        };
+        tensors.iter().map(read).collect()
+    }
+}
+
+fn write_old_policy(path: &Path, known: &BTreeMap<usize, KnownScores>) -> Result<(), TrainError> {
+    let bytes = |(row, known): (&usize, &KnownScores)| {
+        (row.to_string(), known.first.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>())
+    };
+    let all: Vec<(String, Vec<u8>)> = known.iter().map(bytes).collect();
+    let fault = |e: SafeTensorError| TrainError::file(path, e.to_string());
+    let mut views = Vec::with_capacity(all.len());
+    for (name, bytes) in &all {
+        views.push((name, TensorView::new(Dtype::F64, vec![bytes.len() / 8], bytes).map_err(fault)?));
+    }
+    fs::write(path, safetensors::serialize(views, None).map_err(fault)?)
+        .map_err(TrainError::io("write", path))
+}
+
+/// Writes a model, or of an adapted one its adapter, as what other programs read.
+pub(crate) fn save_model<B: Backend>(
+    model: &Model<B>,
+    folder: &Path,
+    number: NumberType,
+) -> Result<(), TrainError> {
+    Ok(if model.is_adapted() { model.save_adapter(folder, number) } else { model.save(folder, number) }?)
 }
 
 /// The state of a checkpoint that is complete, or what is wrong with it.
@@ -143,10 +198,10 @@ fn write_trainer<B: Backend>(
     let Learner { model, states, optimizer, .. } = learner;
     let trainer = folder.join(TRAINER);
     fs::create_dir(&trainer).map_err(TrainError::io("create", &trainer))?;
-    let backend = model.backend();
+    let (backend, state_names) = (model.backend(), states.names(optimizer));
     if number.size() < B::Element::NUMBER.size() {
         let mut weights = Vec::new();
-        for (i, parameter) in model.parameters().iter().enumerate() {
+        for (i, parameter) in model.parameters().iter().enumerate().filter(|(i, _)| model.trains(*i)) {
             for tensor in &parameter.tensors {
                 let values = Box::new(move || backend.read_weight(model.weight(i), tensor.range()));
                 weights.push((tensor.name.clone(), Exact { shape: &tensor.shape, values }));
@@ -154,10 +209,10 @@ fn write_trainer<B: Backend>(
         }
         tensors::write(&folder.join(WEIGHTS), weights)?;
     }
-    if !optimizer.state_names().is_empty() {
+    if !state_names.is_empty() {
         let mut memory = Vec::new();
         for (parameter, accumulators) in model.parameters().iter().zip(&states.by_parameter) {
-            for (accumulator, state) in accumulators.iter().zip(optimizer.state_names()) {
+            for (accumulator, state) in accumulators.iter().zip(&state_names) {
                 for tensor in &parameter.tensors {
                     let values = Box::new(move || backend.read_accumulator(accumulator, tensor.range()));
                     let tensor_state = Exact { shape: &tensor.shape, values };

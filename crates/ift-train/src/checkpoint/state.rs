@@ -70,8 +70,8 @@ impl State {
 
     /// Checks that a run with this recipe and these rows may go on from here; returns what to tell the user.
     ///
-    /// Fields that change what is learned must be as they were: all of `method`, `optimizer` and `schedule`, the seed,
-    /// rows per step, shuffling, precision, and the length of the run. The length may change where no step depends on
+    /// Fields that change what is learned must be as they were: all of `method`, `optimizer`, `schedule` and `adapter`, the
+    /// seed, rows per step, shuffling, precision, noise, the reference, and the length of the run. The length may change where no step depends on
     /// it: with a constant schedule whose warm-up is given in steps. `micro_batch_tokens` and `recompute` may change, and
     /// with them the last bits. Everything else may change.
     ///
@@ -84,21 +84,7 @@ impl State {
         data: &str,
         accept_other_data: bool,
     ) -> Result<Vec<String>, TrainError> {
-        let now = as_read(recipe);
-        let then: Option<Recipe> = serde_json::from_value(self.recipe.clone()).ok();
-        let open_ended = |r: &Recipe| r.schedule.is_open_ended();
-        let length_is_free = open_ended(recipe) && then.as_ref().is_some_and(open_ended);
-        let changed = differences(&self.recipe, &now);
-        let fixed = |field: &str| {
-            let meaning = ["method", "optimizer", "schedule"].iter().any(|t| in_table(field, t));
-            let length = ["train.epochs", "train.steps"].contains(&field) && !length_is_free;
-            meaning || length || FIXED.contains(&field)
-        };
-        let broken: Vec<String> =
-            changed.iter().filter(|(field, _)| fixed(field)).map(|(_, text)| text.clone()).collect();
-        if !broken.is_empty() {
-            return Err(TrainError::OtherRecipe { path: at.to_owned(), differences: broken });
-        }
+        let changed = changes(&self.recipe, recipe, at)?;
         let mut notices: Vec<String> = changed
             .iter()
             .filter(|(field, _)| ROUNDING.contains(&field.as_str()))
@@ -115,8 +101,48 @@ impl State {
     }
 }
 
-/// Fields of `[train]` that change what is learned.
-const FIXED: [&str; 4] = ["train.seed", "train.rows_per_step", "train.shuffle", "train.precision"];
+/// The fields in which a recipe differs from an earlier one's, each with a text that says how; an error where they change
+/// what is learned.
+fn changes(then: &Value, now: &Recipe, at: &Path) -> Result<Vec<(String, String)>, TrainError> {
+    let earlier: Option<Recipe> = serde_json::from_value(then.clone()).ok();
+    let open_ended = |r: &Recipe| r.schedule.is_open_ended();
+    let length_is_free = open_ended(now) && earlier.as_ref().is_some_and(open_ended);
+    let changed = differences(then, &as_read(now));
+    let fixed = |field: &str| {
+        let meaning = MEANING.iter().any(|t| in_table(field, t));
+        let length = ["train.epochs", "train.steps"].contains(&field) && !length_is_free;
+        meaning || length || FIXED.contains(&field)
+    };
+    let broken: Vec<String> =
+        changed.iter().filter(|(field, _)| fixed(field)).map(|(_, text)| text.clone()).collect();
+    if broken.is_empty() {
+        Ok(changed)
+    } else {
+        Err(TrainError::OtherRecipe { path: at.to_owned(), differences: broken })
+    }
+}
+
+/// Checks that what was made with one recipe may count as made with another.
+///
+/// # Errors
+/// Lists the differences that change what is learned.
+pub(crate) fn check_recipe(then: &Recipe, now: &Recipe, at: &Path) -> Result<(), TrainError> {
+    changes(&as_read(then), now, at).map(drop)
+}
+
+/// Tables of which every field changes what is learned.
+const MEANING: [&str; 4] = ["method", "optimizer", "schedule", "adapter"];
+/// Other fields that do.
+const FIXED: [&str; 8] = [
+    "train.seed",
+    "train.rows_per_step",
+    "train.shuffle",
+    "train.precision",
+    "train.neftune_alpha",
+    "train.ema_decay",
+    "reference.path",
+    "reference.storage",
+];
 /// Fields of `[train]` that change the order of additions.
 const ROUNDING: [&str; 2] = ["train.micro_batch_tokens", "train.recompute"];
 

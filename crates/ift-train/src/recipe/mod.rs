@@ -1,15 +1,20 @@
 //! The recipe: everything a run is made of, as TOML.
 
+mod reference;
+mod stages;
 mod tables;
 
 use std::path::Path;
 
 use ift_data::DataConfig;
 use ift_methods::{Ift, Method};
+use ift_model::Adapter;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Optimizer, Schedule, TrainError};
+pub use reference::{ReferenceStorage, ReferenceTable};
+pub use stages::{Stage, StageTable};
 pub use tables::{
     CheckpointTable, EvalTable, GenerateTable, ModelTable, OutputTable, Precision, SaveAs, TrainTable,
 };
@@ -22,10 +27,18 @@ pub struct Recipe {
     /// The model to start from.
     pub model: ModelTable,
     /// What to train on, and what to hold out.
+    #[serde(default)]
     pub data: DataConfig,
     /// The training method and its settings, chosen by `name`.
     #[serde(default = "intuitive_fine_tuning")]
     pub method: Method,
+    /// The model that DPO and its like compare the policy with: `"start"` for the weights that training starts from,
+    /// `"precomputed"` for those too, but gone from memory once their log-probabilities are known, or a table.
+    #[serde(default)]
+    pub reference: ReferenceTable,
+    /// Trains a low-rank adapter in place of the weights, which stay as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<Adapter>,
     /// The optimizer and its settings, chosen by `name`.
     #[serde(default)]
     pub optimizer: Optimizer,
@@ -46,6 +59,10 @@ pub struct Recipe {
     pub generate: GenerateTable,
     /// Where everything goes.
     pub output: OutputTable,
+    /// Stages that follow each other, such as SFT and then DPO: each starts from the model of the one before, and says
+    /// what differs from the tables above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stage: Vec<StageTable>,
 }
 
 fn intuitive_fine_tuning() -> Method {
@@ -76,12 +93,30 @@ impl Recipe {
     /// # Errors
     /// Names the first field that cannot be used, what was found and what was expected.
     pub fn validate(&self) -> Result<(), TrainError> {
+        for (i, stage) in self.stages()?.iter().enumerate() {
+            stage.recipe.validate().map_err(|e| match e {
+                TrainError::Recipe { field, problem } => {
+                    let problem = format!("{} (`{}`): `{field}` {problem}", i + 1, stage.folder);
+                    TrainError::recipe("stage", problem)
+                }
+                other => other,
+            })?;
+        }
+        if self.stage.is_empty() { self.validate_run() } else { Ok(()) }
+    }
+
+    fn validate_run(&self) -> Result<(), TrainError> {
         let method = self.method.validate();
         method.map_err(|e| {
             TrainError::recipe(format!("method.{}", e.field()), format!("cannot be used: {e}"))
         })?;
         if self.data.train.is_empty() {
             return Err(TrainError::recipe("data.train", "is missing, expected at least one file"));
+        }
+        self.validate_reference()?;
+        if let Some(adapter) = &self.adapter {
+            let field = |(field, problem)| TrainError::recipe(format!("adapter.{field}"), problem);
+            adapter.validate().map_err(field)?;
         }
         self.optimizer.validate()?;
         self.schedule.validate()?;
@@ -102,6 +137,23 @@ impl Recipe {
         }
         if self.output.dir == Path::new("") {
             return Err(TrainError::recipe("output.dir", "is empty, expected a folder"));
+        }
+        Ok(())
+    }
+}
+
+impl Recipe {
+    fn validate_reference(&self) -> Result<(), TrainError> {
+        let needs = self.method.needs();
+        let compares = needs.reference && needs.old_policy.is_none();
+        if !compares && self.reference != ReferenceTable::default() {
+            let problem = "has no effect: the method needs no reference model; remove it";
+            return Err(TrainError::recipe("reference", problem));
+        }
+        if needs.divergence.is_some() && self.reference.precomputed {
+            let problem = "is true, but the method needs the reference's whole distributions, not only its \
+                           log-probabilities; set it to false";
+            return Err(TrainError::recipe("reference.precomputed", problem));
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ pub struct ModelTable {
 }
 
 /// How long to train, on how much at a time, and how it is computed. The first three defaults are the paper's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainTable {
     /// Passes over the training rows.
@@ -45,6 +45,15 @@ pub struct TrainTable {
     /// Computes each block a second time in the backward pass instead of keeping its activations: less memory, about
     /// 1.3 times the time, the same result.
     pub recompute: bool,
+    /// `NEFTune`: while training, embeddings get uniform noise of at most this over √(tokens·hidden) of their row
+    /// (arXiv 2310.05914, which uses 5 to 15); 0 for none.
+    #[schemars(range(min = 0.0))]
+    pub neftune_alpha: f64,
+    /// Keeps a running mean of the weights with this decay, between 0 and 1, and makes it the final model. Checkpoints hold
+    /// both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub ema_decay: Option<f64>,
     /// Stops after the first step if a trainable tensor has a gradient of exactly zero.
     pub check_gradients: bool,
 }
@@ -61,6 +70,8 @@ impl Default for TrainTable {
             precision: Precision::F32,
             threads: 0,
             recompute: false,
+            neftune_alpha: 0.0,
+            ema_decay: None,
             check_gradients: true,
         }
     }
@@ -74,9 +85,20 @@ impl TrainTable {
             ("train.rows_per_step", self.rows_per_step as u64),
             ("train.micro_batch_tokens", self.micro_batch_tokens as u64),
         ];
-        match at_least_one.iter().find(|(_, value)| *value == 0) {
-            Some((field, _)) => Err(TrainError::recipe(*field, "is 0, expected at least 1")),
-            None => Ok(()),
+        if let Some((field, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
+            return Err(TrainError::recipe(*field, "is 0, expected at least 1"));
+        }
+        let found = self.neftune_alpha;
+        if !(found.is_finite() && found >= 0.0) {
+            let problem = format!("is {found}, expected a finite number, 0 or more");
+            return Err(TrainError::recipe("train.neftune_alpha", problem));
+        }
+        match self.ema_decay {
+            Some(found) if !(found > 0.0 && found < 1.0) => {
+                let problem = format!("is {found}, expected a number between 0 and 1");
+                Err(TrainError::recipe("train.ema_decay", problem))
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -26,6 +26,8 @@ impl Tiny {
         std::fs::write(model.join("tokenizer_config.json"), special.to_string()).unwrap();
         this.write_rows("train.jsonl", 0..10);
         this.write_rows("eval.jsonl", 90..93);
+        this.write_pairs("pairs.jsonl", 0..10);
+        this.write_pairs("eval_pairs.jsonl", 90..93);
         this
     }
 
@@ -45,13 +47,33 @@ impl Tiny {
         std::fs::write(self.path(name), numbers.map(line).collect::<String>()).unwrap();
     }
 
+    /// Pairs of the same questions.
+    pub fn write_pairs(&self, name: &str, numbers: std::ops::Range<usize>) {
+        let line = |n: usize| {
+            let (right, wrong) =
+                (["yes", "no it is", "7 of 9", "a"][n % 4], ["not so", "b", "perhaps yes"][n % 3]);
+            let pair = json!({ "prompt": format!("is {n} odd?"), "chosen": right, "rejected": wrong });
+            format!("{pair}\n")
+        };
+        std::fs::write(self.path(name), numbers.map(line).collect::<String>()).unwrap();
+    }
+
     /// A recipe that writes to `output`, with `lines` as its other tables.
     pub fn recipe(&self, output: &str, lines: &str) -> Recipe {
+        self.recipe_on(["train.jsonl", "eval.jsonl"], output, lines)
+    }
+
+    /// The same on pairs.
+    pub fn pair_recipe(&self, output: &str, lines: &str) -> Recipe {
+        self.recipe_on(["pairs.jsonl", "eval_pairs.jsonl"], output, lines)
+    }
+
+    fn recipe_on(&self, [train, eval]: [&str; 2], output: &str, lines: &str) -> Recipe {
         let text = format!(
             "model.path = '{}'\ndata = {{ train = '{}', eval = '{}' }}\noutput.dir = '{}'\n{lines}",
             self.path("m").display(),
-            self.path("train.jsonl").display(),
-            self.path("eval.jsonl").display(),
+            self.path(train).display(),
+            self.path(eval).display(),
             self.path(output).display(),
         );
         Recipe::from_toml(&text).unwrap()
