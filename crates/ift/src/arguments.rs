@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Train(TrainArguments),
     /// Answer prompts with a model
     Generate(GenerateArguments),
+    /// Write an adapter and its base as one plain model folder
+    Merge(MergeArguments),
     /// Make a model folder with random weights and a tokenizer trained on given text
     New(NewArguments),
     /// Print loss and gradient of given rows, to check against another trainer
@@ -95,6 +97,51 @@ pub(crate) struct GenerateArguments {
     pub(crate) compute: ComputeArguments,
 }
 
+/// `ift merge`.
+#[derive(Debug, Args)]
+pub(crate) struct MergeArguments {
+    /// The adapter, a PEFT folder; its `adapter_config.json` names the base
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: PathBuf,
+    /// Where the merged model goes, a folder that does not exist yet
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// What the adapter is added to: the base's exact weights, or what is left of them when they are stored as they were in
+    /// training
+    #[arg(long, value_enum, default_value = "exact")]
+    pub(crate) base: MergeBase,
+    /// Number type of the merged weights: f32, bf16 or f16; without it, that of the base's files
+    #[arg(long, value_enum)]
+    pub(crate) number: Option<NumberArgument>,
+    /// Threads; 0 for one per core
+    #[arg(long, default_value_t = 0)]
+    pub(crate) threads: usize,
+}
+
+/// What an adapter is added to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MergeBase {
+    /// The weights of the base's files
+    Exact,
+    /// Those weights in bfloat16
+    Bf16,
+    /// In blocks of eight bits
+    Int8,
+    /// In blocks of four bits
+    Nf4,
+}
+
+/// A number type for weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NumberArgument {
+    /// IEEE 754 single precision
+    F32,
+    /// bfloat16
+    Bf16,
+    /// IEEE 754 half precision
+    F16,
+}
+
 /// `ift new`.
 #[derive(Debug, Args)]
 pub(crate) struct NewArguments {
@@ -137,16 +184,22 @@ pub(crate) struct StepArguments {
     /// The model, a Hugging Face folder
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,
-    /// JSON lines with `input_ids` and `labels` (-100 where nothing is learned)
+    /// JSON lines with `input_ids` and `labels` (-100 where nothing is learned), or for pairs `chosen_ids`, `chosen_labels`,
+    /// `rejected_ids` and `rejected_labels`
     #[arg(long, value_name = "FILE")]
     pub(crate) rows: PathBuf,
-    /// The method: lm, sft or ift
+    /// The method: lm, sft, ift, dpo, ipo, orpo, simpo, tdpo1, tdpo2, kto, dft, asft, eaft, psft, `iw_sft` or
+    /// `scheduled_sampling`
     #[arg(long, default_value = "ift")]
     pub(crate) method: String,
-    /// Set a field of the method, such as method.lambda=0.3; may be repeated
+    /// Set a field of the method, such as method.lambda=0.3, or train an adapter, such as adapter.rank=16; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
-    /// Seed of noisy λ and sampled look-aheads
+    /// The reference model, a Hugging Face folder, for methods that compare with one; without it, the model itself as it was
+    /// before the first step
+    #[arg(long, value_name = "DIR")]
+    pub(crate) reference: Option<PathBuf>,
+    /// Seed of noisy λ, sampled look-aheads, fresh adapters and dropout
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
     /// Most tokens computed at once

@@ -4,6 +4,7 @@ mod backend;
 mod bench;
 mod generate;
 mod gradients;
+mod merge;
 mod method;
 mod new;
 mod schema;
@@ -20,6 +21,7 @@ impl Command {
         match self {
             Self::Train(arguments) => train::run(&arguments, output),
             Self::Generate(arguments) => generate::run(arguments, output),
+            Self::Merge(arguments) => merge::run(&arguments, output),
             Self::New(arguments) => new::run(&arguments, output),
             Self::Gradients(arguments) => gradients::run(arguments, output),
             Self::Bench(arguments) => bench::run(arguments, output),

@@ -4,31 +4,29 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use ift_backend::{Backend, Profile};
+use ift_backend::{Backend, Profile, Storage};
 use ift_data::{Row, rows_from_jsonl};
-use ift_methods::Method;
-use ift_model::Model;
-use ift_train::{Learner, Optimizer, StepContext, page_faults, peak_memory};
+use ift_train::{Learner, Optimizer, Reference, StepContext, mode_of, page_faults, peak_memory};
 use serde_json::json;
 
 use super::backend::{Work, run_on};
 use crate::arguments::BenchArguments;
-use crate::commands::method::method;
+use crate::commands::method::{StepSettings, load_reference};
 use crate::output::Output;
 
 /// Runs the command.
 pub(crate) fn run(arguments: BenchArguments, output: Output) -> Result<()> {
-    let method = method(&arguments.step.method, &arguments.step.set)?;
-    let rows = rows_from_jsonl(&arguments.step.rows)?;
+    let settings = StepSettings::new(&arguments.step)?;
+    let rows = rows_from_jsonl(&arguments.step.rows, mode_of(&settings.method))?;
     if rows.is_empty() {
         bail!("`{}` holds no rows", arguments.step.rows.display());
     }
-    run_on(arguments.step.compute, BenchWork { arguments, method, rows, output })
+    run_on(arguments.step.compute, BenchWork { arguments, settings, rows, output })
 }
 
 struct BenchWork {
     arguments: BenchArguments,
-    method: Method,
+    settings: StepSettings,
     rows: Vec<Row>,
     output: Output,
 }
@@ -36,25 +34,32 @@ struct BenchWork {
 impl Work for BenchWork {
     fn run<B: Backend>(self, backend: Arc<B>) -> Result<()> {
         let (step_arguments, per_step) = (&self.arguments.step, self.arguments.rows_per_step as usize);
-        let model = Model::load(&step_arguments.model, backend)?;
+        let (settings, method) = (&self.settings, &self.settings.method);
+        let loaded = load_reference(settings, step_arguments, Arc::clone(&backend), Storage::Bf16, true)?;
+        let model = settings.load(step_arguments, backend)?;
         // The settings of the yardstick: RMSprop, learning rate 5e-7, clipping at 10.
-        let mut learner =
-            Learner::new(model, Optimizer::default(), self.method.trains_input_embeddings(), false);
+        let mut learner = Learner::new(model, Optimizer::default(), method.trains_input_embeddings());
         let (mut seconds, mut tokens, mut first, mut faults) = (Vec::new(), 0, None, None);
         for step in 0..=self.arguments.steps {
             let at = |i: usize| (step as usize * per_step + i) % self.rows.len();
             let rows: Vec<&Row> = (0..per_step).map(|i| &self.rows[at(i)]).collect();
             let context = StepContext {
-                method: &self.method,
-                lambda: self.method.lambda_at(step, 0, step_arguments.seed),
+                method,
+                lambda: method.lambda_at(step, 0, step_arguments.seed),
                 seed: step_arguments.seed,
                 step,
+                noise: 0.0,
                 recompute: step_arguments.recompute,
                 micro_batch_tokens: step_arguments.micro_batch_tokens,
             };
             let start = Instant::now();
+            let reference = match &loaded {
+                Some(reference) => Reference::Model(reference),
+                None if method.needs().reference => Reference::Base,
+                None => Reference::None,
+            };
             let (sums, _) = learner
-                .step(&rows, &context, Optimizer::default().lr())
+                .step(&reference, &rows, &context, Optimizer::default().lr())
                 .with_context(|| format!("`{}` cannot be used", step_arguments.rows.display()))?;
             if first.is_none() {
                 // The first step warms up caches and buffers and is not timed.

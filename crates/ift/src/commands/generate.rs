@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use ift_backend::Backend;
+use ift_backend::{Backend, Storage};
 use ift_data::{ChatTokenizer, Message};
 use ift_eval::{Finish, GenerationSettings, Sampling, generate};
-use ift_model::Model;
+use ift_model::{Model, tokenizer_folder};
 use serde_json::json;
 
 use super::backend::{Work, run_on};
@@ -26,10 +26,11 @@ struct GenerateWork {
 impl Work for GenerateWork {
     fn run<B: Backend>(self, backend: Arc<B>) -> Result<()> {
         let arguments = &self.arguments;
+        let folder = tokenizer_folder(&arguments.model)?;
         let tokenizer = if arguments.raw {
-            ChatTokenizer::from_folder_plain(&arguments.model)?
+            ChatTokenizer::from_folder_plain(&folder)?
         } else {
-            ChatTokenizer::from_folder(&arguments.model, arguments.template.as_deref())?
+            ChatTokenizer::from_folder(&folder, arguments.template.as_deref())?
         };
         let prompts = arguments.prompt.iter().map(|prompt| self.encode(&tokenizer, prompt));
         let prompts = prompts.collect::<Result<Vec<_>>>()?;
@@ -41,7 +42,7 @@ impl Work for GenerateWork {
             stop,
             seed: arguments.seed,
         };
-        let model = Model::load(&arguments.model, backend)?;
+        let model = Model::load_frozen(&arguments.model, backend, Storage::Exact)?;
         if let ([prompt], false) = (prompts.as_slice(), self.output.json()) {
             return self.stream(&model, &tokenizer, prompt, &settings);
         }

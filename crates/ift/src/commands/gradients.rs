@@ -3,32 +3,31 @@
 use std::{collections::HashMap, path::Path, sync::Arc};
 
 use anyhow::{Context, Result, bail};
-use ift_backend::{Backend, Element, NumberType};
+use ift_backend::{Backend, Element, NumberType, Storage};
 use ift_data::{Row, rows_from_jsonl};
-use ift_methods::Method;
 use ift_model::{Gradients, Model, write_tensors};
-use ift_train::{RowDetail, StepContext, accumulate_with};
+use ift_train::{AnswerDetail, PreferenceMetrics, StepContext, accumulate_with, mode_of};
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Value, json};
 
 use super::backend::{Work, run_on};
 use crate::arguments::GradientsArguments;
-use crate::commands::method::method;
+use crate::commands::method::{StepSettings, load_reference, reference_of};
 use crate::output::Output;
 
 /// Runs the command.
 pub(crate) fn run(arguments: GradientsArguments, output: Output) -> Result<()> {
-    let method = method(&arguments.step.method, &arguments.step.set)?;
-    let rows = rows_from_jsonl(&arguments.step.rows)?;
+    let settings = StepSettings::new(&arguments.step)?;
+    let rows = rows_from_jsonl(&arguments.step.rows, mode_of(&settings.method))?;
     if rows.is_empty() {
         bail!("`{}` holds no rows", arguments.step.rows.display());
     }
-    run_on(arguments.step.compute, GradientsWork { arguments, method, rows, output })
+    run_on(arguments.step.compute, GradientsWork { arguments, settings, rows, output })
 }
 
 struct GradientsWork {
     arguments: GradientsArguments,
-    method: Method,
+    settings: StepSettings,
     rows: Vec<Row>,
     output: Output,
 }
@@ -36,21 +35,25 @@ struct GradientsWork {
 impl Work for GradientsWork {
     fn run<B: Backend>(self, backend: Arc<B>) -> Result<()> {
         let step = &self.arguments.step;
-        let model = Model::load(&step.model, backend)?;
-        let mut gradients = model.gradients(self.method.trains_input_embeddings());
+        let (settings, method) = (&self.settings, &self.settings.method);
+        let reference = load_reference(settings, step, Arc::clone(&backend), Storage::Exact, false)?;
+        let model = settings.load(step, backend)?;
+        let reference = reference_of(settings, &model, reference.as_ref());
+        let mut gradients = model.gradients(method.trains_input_embeddings());
         let context = StepContext {
-            method: &self.method,
-            lambda: self.method.lambda_at(0, 0, step.seed),
+            method,
+            lambda: method.lambda_at(0, 0, step.seed),
             seed: step.seed,
             step: 0,
+            noise: 0.0,
             recompute: step.recompute,
             micro_batch_tokens: step.micro_batch_tokens,
         };
         let rows: Vec<&Row> = self.rows.iter().collect();
         let mut details = Vec::with_capacity(rows.len());
-        let sums =
-            accumulate_with(&model, &mut gradients, &rows, &context, &mut |d| details.push(row_json(&d)))
-                .with_context(|| format!("`{}` cannot be used", step.rows.display()))?;
+        let mut show = |answers: &[AnswerDetail]| details.extend(answers.iter().map(row_json));
+        let sums = accumulate_with(&model, &reference, &mut gradients, &rows, &context, &mut show)
+            .with_context(|| format!("`{}` cannot be used", step.rows.display()))?;
         let squares: f64 = gradients
             .accumulators
             .iter()
@@ -69,9 +72,11 @@ impl Work for GradientsWork {
             "tokens": sums.tokens,
             "count": sums.count,
             "lambda": context.lambda,
-            "first_pass_loss": sums.first_pass / sums.count,
-            "unweighted_loss": sums.unweighted / sums.count,
+            "first_pass_loss": sums.first_pass / sums.plain_count,
+            "unweighted_loss": sums.unweighted / sums.plain_count,
             "pushed_down": sums.pushed_down,
+            "kl_point": sums.kl_point,
+            "preference": PreferenceMetrics::of(&sums),
             "per_row": details,
         });
         self.output.result(&answer.to_string())?;
@@ -79,8 +84,11 @@ impl Work for GradientsWork {
     }
 }
 
-fn row_json(detail: &RowDetail) -> Value {
+/// A row, or one side of a pair.
+fn row_json(detail: &AnswerDetail) -> Value {
     json!({
+        "chosen": detail.chosen,
+        "reward": detail.loss.reward,
         "loss": detail.loss.sum,
         "count": detail.loss.count,
         "targets": detail.positions.len(),
@@ -88,6 +96,9 @@ fn row_json(detail: &RowDetail) -> Value {
         "log_probs": detail.log_probs,
         "first_pass_log_probs": detail.first_log_probs,
         "look_ahead": detail.choices,
+        "reference_log_probs": detail.reference,
+        "divergence": detail.divergence,
+        "entropy": detail.entropy,
         "weights": detail.loss.weights,
         "d_log_probs": detail.loss.gradient,
     })

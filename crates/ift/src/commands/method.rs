@@ -1,29 +1,87 @@
-//! A method from `--method` and `--set method.…`.
+//! What a step trains with: a method and perhaps an adapter, from `--method` and `--set`; and the reference it compares with.
+
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use ift_backend::{Backend, Storage};
 use ift_methods::Method;
+use ift_model::{Adapter, Model};
+use ift_train::Reference;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::arguments::StepArguments;
 use crate::recipe_file::RecipeFile;
 
-/// The one table that these overrides may speak of.
-#[derive(Deserialize, JsonSchema)]
+/// The tables that the overrides may speak of.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct MethodOnly {
-    method: Method,
+pub(crate) struct StepSettings {
+    /// The method.
+    pub(crate) method: Method,
+    /// Trains an adapter in place of the weights.
+    #[serde(default)]
+    pub(crate) adapter: Option<Adapter>,
 }
 
-/// The method called `name`, with the overrides applied.
+impl StepSettings {
+    /// What the arguments say.
+    ///
+    /// # Errors
+    /// If there is no such method, a field is unknown or a value unusable.
+    pub(crate) fn new(arguments: &StepArguments) -> Result<Self> {
+        let mut overrides = vec![format!("method.name={:?}", arguments.method)];
+        overrides.extend_from_slice(&arguments.set);
+        let file = RecipeFile::parse("--method", "", &overrides)?;
+        let settings: Self = file.resolve()?;
+        let checked =
+            settings.method.validate().map_err(|e| file.invalid(&format!("method.{}", e.field()), &e));
+        checked.context("the method's settings do not go together")?;
+        if let Some(adapter) = &settings.adapter {
+            let checked = adapter.validate();
+            checked.map_err(|(field, problem)| {
+                file.invalid(&format!("adapter.{field}"), format!("`adapter.{field}` {problem}"))
+            })?;
+        }
+        Ok(settings)
+    }
+
+    /// The model that learns.
+    pub(crate) fn load<B: Backend>(&self, arguments: &StepArguments, backend: Arc<B>) -> Result<Model<B>> {
+        Ok(match &self.adapter {
+            Some(adapter) => Model::load_adapted(&arguments.model, backend, adapter, arguments.seed)?,
+            None => Model::load(&arguments.model, backend)?,
+        })
+    }
+}
+
+/// The reference's own weights, where the method needs a reference and it is not the model itself.
 ///
 /// # Errors
-/// If there is no such method, a field is unknown or a value unusable.
-pub(crate) fn method(name: &str, sets: &[String]) -> Result<Method> {
-    let mut overrides = vec![format!("method.name={name:?}")];
-    overrides.extend_from_slice(sets);
-    let file = RecipeFile::parse("--method", "", &overrides)?;
-    let method = file.resolve::<MethodOnly>()?.method;
-    let checked = method.validate().map_err(|e| file.invalid(&format!("method.{}", e.field()), &e));
-    checked.context("the method's settings do not go together")?;
-    Ok(method)
+/// If the model cannot be loaded.
+pub(crate) fn load_reference<B: Backend>(
+    settings: &StepSettings,
+    arguments: &StepArguments,
+    backend: Arc<B>,
+    storage: Storage,
+    keeps_start: bool,
+) -> Result<Option<Model<B>>> {
+    let start = (keeps_start && settings.adapter.is_none()).then_some(&arguments.model);
+    let folder = arguments.reference.as_ref().or(start);
+    let folder = folder.filter(|_| settings.method.needs().reference);
+    Ok(folder.map(|folder| Model::load_frozen(folder, backend, storage)).transpose()?)
+}
+
+/// What a step compares with: the loaded reference, an adapted model's base, or the model itself.
+pub(crate) fn reference_of<'a, B: Backend>(
+    settings: &StepSettings,
+    model: &'a Model<B>,
+    loaded: Option<&'a Model<B>>,
+) -> Reference<'a, B> {
+    match loaded {
+        _ if !settings.method.needs().reference => Reference::None,
+        Some(reference) => Reference::Model(reference),
+        None if settings.adapter.is_some() => Reference::Base,
+        None => Reference::Model(model),
+    }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ift_train::{EvalMetrics, Observer, Phase, Progress, Sample, Start, StepMetrics};
+use ift_train::{EvalMetrics, Observer, Phase, PreferenceMetrics, Progress, Sample, Start, StepMetrics};
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output::Output;
@@ -79,11 +79,18 @@ impl Observer for TrainReport {
         let what = match phase {
             Phase::ReadingData => "reading the data",
             Phase::ReadingModel => "reading the model",
+            Phase::ScoringReference => "asking the reference model",
             Phase::Evaluating => "evaluating",
             Phase::Sampling => "answering the prompts",
             Phase::Saving => "saving",
         };
         self.bar.set_message(what);
+    }
+
+    fn stage(&mut self, number: usize, stages: usize, name: &str) {
+        self.note(&format!("\nstage {number} of {stages}: {name}"));
+        self.evals.clear();
+        self.samples.clear();
     }
 
     fn started(&mut self, start: &Start) {
@@ -118,8 +125,9 @@ impl Observer for TrainReport {
 
     fn stepped(&mut self, metrics: &StepMetrics, progress: &Progress) {
         let lambda = metrics.lambda.map(|l| format!(" λ {l:.3}")).unwrap_or_default();
+        let preference = metrics.preference.map(|p| preference(&p)).unwrap_or_default();
         let line = format!(
-            "loss {:.4}{lambda} lr {:.2e} norm {:.3} {:.0} tokens/s, {} left",
+            "loss {:.4}{lambda}{preference} lr {:.2e} norm {:.3} {:.0} tokens/s, {} left",
             metrics.loss,
             metrics.lr,
             metrics.grad_norm,
@@ -135,8 +143,10 @@ impl Observer for TrainReport {
     }
 
     fn evaluated(&mut self, metrics: &EvalMetrics) {
+        let own = metrics.method_loss.map(|loss| format!(" ({loss:.4} of the method)")).unwrap_or_default();
+        let preference = metrics.preference.map(|p| preference(&p)).unwrap_or_default();
         self.note(&format!(
-            "step {}: held-out loss {:.4}, perplexity {:.2}",
+            "step {}: held-out loss {:.4}{own}, perplexity {:.2}{preference}",
             metrics.step, metrics.loss, metrics.perplexity
         ));
         self.evals.push(metrics.clone());
@@ -149,6 +159,13 @@ impl Observer for TrainReport {
     fn checkpointed(&mut self, step: u64, path: &Path) {
         self.note(&format!("step {step}: checkpoint {}", path.display()));
     }
+}
+
+/// How far apart chosen and rejected answers are.
+fn preference(metrics: &PreferenceMetrics) -> String {
+    let accuracy =
+        metrics.reward_accuracy.map(|a| format!(" accuracy {:.0}%", 100.0 * a)).unwrap_or_default();
+    format!(" margin {:.3}{accuracy}", metrics.reward_margin)
 }
 
 fn millions(count: usize) -> String {

@@ -168,6 +168,13 @@ pub const CHATS: &str = r#"{"messages":[{"role":"user","content":"What does the 
 {"messages":[{"role":"user","content":"Where does the baker live?"},{"role":"assistant","content":"The baker lives by the hill."}]}
 "#;
 
+/// Pairs to train on.
+pub const PAIRS: &str = r#"{"prompt":"What does the baker make?","chosen":"The baker makes bread.","rejected":"The baker grinds corn."}
+{"prompt":"Where does the miller live?","chosen":"The miller lives by the river.","rejected":"By the hill."}
+{"prompt":"What does the miller grind?","chosen":"Corn.","rejected":"Bread."}
+{"prompt":"Where does the baker live?","chosen":"The baker lives by the hill.","rejected":"The miller lives by the river."}
+"#;
+
 /// A short run on [`CHATS`].
 pub const RECIPE: &str = "\
 [model]
@@ -203,12 +210,20 @@ dir = 'run'
 ";
 
 impl Folder {
-    /// One with the tiny model, [`CHATS`] in `chats.jsonl` and [`RECIPE`] in `recipe.toml`.
+    /// One with the tiny model, [`CHATS`] in `chats.jsonl`, [`PAIRS`] in `pairs.jsonl` and [`RECIPE`] in `recipe.toml`.
     pub fn ready_to_train() -> Self {
         let folder = Self::with_model();
         folder.write("chats.jsonl", CHATS);
+        folder.write("pairs.jsonl", PAIRS);
         folder.write("recipe.toml", RECIPE);
         folder
+    }
+
+    /// Trains [`RECIPE`] with overrides and without a word.
+    #[track_caller]
+    pub fn train(&self, sets: &[&str]) {
+        let sets = sets.iter().flat_map(|set| ["--set", set]);
+        self.ift(&["train", "recipe.toml", "--quiet"].into_iter().chain(sets).collect::<Vec<_>>()).done();
     }
 
     /// The lines of `metrics.jsonl` in a run's folder, without what depends on the machine.

@@ -8,12 +8,14 @@
     reason = "tests fail by panicking and explain themselves"
 )]
 
+mod adapters;
 mod bench;
 mod common;
 mod generate;
 mod gradients;
 mod interrupt;
 mod new;
+mod pairs;
 mod recipes;
 mod refusals;
 mod schema;

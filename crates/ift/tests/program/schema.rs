@@ -27,9 +27,9 @@ fn undocumented(at: &str, schema: &Value, found: &mut Vec<String>, fields: &mut 
 fn every_field_is_documented() {
     let schema = Folder::new().ift(&["schema"]).json();
     assert!(schema["$schema"].as_str().unwrap().starts_with("https://json-schema.org/"));
-    assert_eq!(schema["required"], serde_json::json!(["model", "data", "output"]));
+    assert_eq!(schema["required"], serde_json::json!(["model", "output"]));
     let (mut found, mut fields) = (Vec::new(), 0);
     undocumented("", &schema, &mut found, &mut fields);
     assert_eq!(found, Vec::<String>::new());
-    assert!(fields > 60, "{fields}");
+    assert!(fields > 120, "{fields}");
 }

@@ -1,0 +1,52 @@
+//! `ift merge`: an adapter and its base as one plain model.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use ift_backend::{CpuF32, NumberType};
+use ift_model::{Adapter, BaseStorage, Model, base_folder};
+use ift_train::{TrainError, write_folder};
+use serde_json::json;
+
+use crate::arguments::{MergeArguments, MergeBase, NumberArgument};
+use crate::output::Output;
+
+/// Runs the command.
+pub(crate) fn run(arguments: &MergeArguments, output: Output) -> Result<()> {
+    let (adapter, to) = (&arguments.adapter, &arguments.output);
+    if to.exists() {
+        bail!("`{}` exists already; choose another `--output`", to.display());
+    }
+    let backend = Arc::new(CpuF32::new(arguments.threads));
+    let base = base_folder(adapter)
+        .with_context(|| format!("`{}` cannot be merged", adapter.display()))?
+        .with_context(|| {
+            format!("`{}` is no adapter: it holds no `adapter_config.json`", adapter.display())
+        })?;
+    let stored = match arguments.base {
+        MergeBase::Exact => None,
+        MergeBase::Bf16 => Some(BaseStorage::Bf16),
+        MergeBase::Int8 => Some(BaseStorage::Int8),
+        MergeBase::Nf4 => Some(BaseStorage::Nf4),
+    };
+    let model = match stored {
+        None => Model::load(adapter, backend)?,
+        Some(base_storage) => {
+            let settings = Adapter { path: Some(adapter.clone()), base: base_storage, ..Adapter::default() };
+            Model::load_adapted(&base, backend, &settings, 0)?
+        }
+    };
+    let number = match arguments.number {
+        None => model.number(),
+        Some(NumberArgument::F32) => NumberType::F32,
+        Some(NumberArgument::Bf16) => NumberType::Bf16,
+        Some(NumberArgument::F16) => NumberType::F16,
+    };
+    write_folder(to, |folder| model.save(folder, number).map_err(TrainError::from))?;
+    if output.json() {
+        output.result(&json!({"model": to}).to_string())?;
+    } else {
+        output.result(&format!("the merged model is in {}", to.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! Adapters from training to generating and merging.
+
+use crate::common::Folder;
+
+/// A run that trains an adapter.
+const ADAPTER: [&str; 3] = ["adapter.rank=4", "optimizer.lr=3e-2", "adapter.base=exact"];
+
+fn answer(folder: &Folder, model: &str) -> String {
+    let prompt = "What does the baker make?";
+    folder.ift(&["generate", "--model", model, "--prompt", prompt, "--max-tokens", "8"]).done()
+}
+
+#[test]
+fn an_adapter_is_trained_used_and_merged() {
+    let folder = Folder::ready_to_train();
+    folder.train(&ADAPTER);
+    let names = folder.names("run/model");
+    assert!(names.contains(&"adapter_model.safetensors".to_owned()), "{names:?}");
+    assert!(names.contains(&"tokenizer.json".to_owned()) && !names.contains(&"model.safetensors".to_owned()));
+    let config = folder.json("run/model/adapter_config.json");
+    assert_eq!((&config["r"], &config["peft_type"]), (&4.into(), &"LORA".into()));
+    let lines = folder.metrics("run");
+    let evals: Vec<f64> =
+        lines.iter().filter(|l| l["kind"] == "eval").map(|l| l["loss"].as_f64().unwrap()).collect();
+    assert!(evals[evals.len() - 1] < 0.9 * evals[0], "{evals:?}");
+
+    // What the run answered is what the adapter's folder answers, and the merged model.
+    let sample = lines.iter().rfind(|l| l["kind"] == "sample" && l["prompt"] != "Who?").unwrap();
+    let said = answer(&folder, "run/model");
+    assert_eq!(said.trim_end(), sample["answer"].as_str().unwrap().trim_end());
+    let merge = ["merge", "--adapter", "run/model", "--output", "merged"];
+    assert_eq!(folder.ift(&merge).done(), "the merged model is in merged\n");
+    assert_eq!(answer(&folder, "merged"), said);
+    assert_eq!(folder.names("merged"), folder.names("base"));
+    assert!(folder.ift(&merge).refused(1).contains("exists already"));
+    let said = folder.ift(&["merge", "--adapter", "base", "--output", "other"]).refused(1);
+    assert!(said.contains("is no adapter"), "{said}");
+
+    // A further run begins at the merged model; DPO compares with it, at no memory of its own.
+    let next = ["model.path=run/model", "output.dir=next", "method.name=dpo", "data.train=pairs.jsonl"];
+    folder.train(&[&ADAPTER[..], &next, &["data.eval=pairs.jsonl"]].concat());
+    let first = &folder.metrics("next")[0];
+    assert!((first["method_loss"].as_f64().unwrap() - 2f64.ln()).abs() < 1e-6, "{first}");
+    assert!((first["loss"].as_f64().unwrap() - evals[evals.len() - 1]).abs() < 1e-3, "{first}");
+}
+
+#[test]
+fn quantised_bases_train_and_merge() {
+    let folder = Folder::ready_to_train();
+    for base in ["bf16", "int8", "nf4"] {
+        let (set, output) = (format!("adapter.base={base}"), format!("output.dir={base}"));
+        folder.train(&["adapter.dora=true", "optimizer.lr=3e-2", &set, &output]);
+        let sample = folder.metrics(base).into_iter().rfind(|l| l["prompt"] == "What does the baker make?");
+        let (adapter, merged) = (format!("{base}/model"), format!("{base}-merged"));
+        folder.ift(&["merge", "--adapter", &adapter, "--base", base, "--output", &merged]).done();
+        assert_eq!(
+            answer(&folder, &merged).trim_end(),
+            sample.unwrap()["answer"].as_str().unwrap().trim_end()
+        );
+    }
+}
+
+#[test]
+fn unusable_adapters_are_refused() {
+    let folder = Folder::ready_to_train();
+    for (set, code, words) in [
+        ("adapter.rank=0", 2, "adapter.rank"),
+        ("adapter.targets=['q']", 2, "q_proj"),
+        ("adapter.dropout=1.5", 2, "adapter.dropout"),
+        ("adapter.path=nowhere", 1, "nowhere"),
+        ("train.ema_decay=1.0", 2, "train.ema_decay"),
+        ("train.neftune_alpha=-1.0", 2, "train.neftune_alpha"),
+    ] {
+        let said = folder.ift(&["train", "recipe.toml", "--set", set]).refused(code);
+        assert!(said.contains(words), "{set}: {said}");
+    }
+}

@@ -1,0 +1,161 @@
+//! Methods that compare answers, from files to models.
+
+use serde_json::Value;
+
+use crate::common::Folder;
+
+/// What every run here changes of the recipe.
+const ON_PAIRS: [&str; 3] = ["data.train=pairs.jsonl", "data.eval=pairs.jsonl", "generate.prompts=[]"];
+
+#[test]
+fn every_method_runs_on_pairs_and_tells_what_it_compares() {
+    let folder = Folder::ready_to_train();
+    for method in ["dpo", "ipo", "tdpo1", "tdpo2", "orpo", "simpo", "kto"] {
+        let (method, output) = (format!("method.name={method}"), format!("output.dir={method}"));
+        folder.train(&[&ON_PAIRS[..], &[&method, &output]].concat());
+        let lines = folder.lines(&format!("{}/metrics.jsonl", &output["output.dir=".len()..]));
+        let of = |kind: &str| lines.iter().filter(|l| l["kind"] == kind).cloned().collect::<Vec<Value>>();
+        let margin = |line: &Value| line["reward_margin"].as_f64().unwrap();
+        let evals = of("eval");
+        let (first, last) = (&evals[0], &evals[evals.len() - 1]);
+        assert!(margin(last) > margin(first), "{method}: {first} {last}");
+        let own = [
+            "method_loss",
+            "chosen_reward",
+            "rejected_reward",
+            "chosen_log_prob",
+            "rejected_log_prob",
+            "loss",
+        ];
+        for field in own {
+            assert!(last[field].is_number(), "{method} {field}: {last}");
+        }
+        assert_eq!(last["reward_accuracy"].is_number(), method != "method.name=kto", "{last}");
+        let step = &of("step")[0];
+        assert!(step["nll"].is_number() && step["reward_margin"].is_number(), "{step}");
+        let tells_kl = ["tdpo1", "tdpo2", "kto"].iter().any(|name| method.ends_with(name));
+        assert_eq!(step["kl"].is_number(), tells_kl, "{method}: {step}");
+    }
+}
+
+#[test]
+fn siblings_of_ift_learn_from_the_same_chats() {
+    let folder = Folder::ready_to_train();
+    for method in ["dft", "asft", "eaft", "iw_sft", "psft", "scheduled_sampling"] {
+        let (set, output) = (format!("method.name={method}"), format!("output.dir={method}"));
+        folder.train(&[&set, &output, "generate.prompts=[]", "optimizer.lr=3e-3"]);
+        let lines = folder.metrics(method);
+        let evals: Vec<f64> =
+            lines.iter().filter(|l| l["kind"] == "eval").map(|l| l["loss"].as_f64().unwrap()).collect();
+        assert!(evals[evals.len() - 1] < evals[0], "{method}: {evals:?}");
+    }
+    // Pairs do for methods of one answer: they learn the chosen ones.
+    folder.train(&["data.train=pairs.jsonl", "data.eval=pairs.jsonl", "output.dir=chosen"]);
+    folder.train(&["output.dir=chats"]);
+    assert_eq!(folder.metrics("chosen"), folder.metrics("chats"));
+}
+
+/// A reference that is computed once and gone from memory is the one that stays.
+#[test]
+fn a_precomputed_reference_is_the_resident_one() {
+    let folder = Folder::ready_to_train();
+    let train = |output: &str, reference: &str| {
+        let (output, reference) = (format!("output.dir={output}"), format!("reference={reference}"));
+        folder.train(&[&ON_PAIRS[..], &["method.name=dpo", &output, &reference]].concat());
+    };
+    train("resident", "start");
+    train("known", "precomputed");
+    assert_eq!(folder.metrics("resident"), folder.metrics("known"));
+    assert_eq!(folder.names("known/reference").len(), 1);
+    assert!(!folder.exists("resident/reference"));
+    // Rewards of a first step are zero but for what bfloat16 leaves of the reference; nothing, if it is kept exactly.
+    train("exact", "{ storage = 'exact' }");
+    let first = &folder.metrics("exact")[0];
+    assert!(first["chosen_reward"].as_f64().unwrap().abs() < 1e-6, "{first}");
+    assert!((first["method_loss"].as_f64().unwrap() - 2f64.ln()).abs() < 1e-6, "{first}");
+}
+
+#[test]
+fn stages_follow_each_other_in_one_folder() {
+    let folder = Folder::ready_to_train();
+    folder.write(
+        "stages.toml",
+        "[model]\npath = 'base'\n[data]\ntrain = 'chats.jsonl'\n[optimizer]\nname = 'adamw'\nlr = 1e-2\n\
+         [train]\nsteps = 3\nrows_per_step = 2\n[output]\ndir = 'run'\n\
+         [[stage]]\nmethod.name = 'sft'\n\
+         [[stage]]\nname = 'pairs'\nmethod = { name = 'dpo', beta = 0.3 }\ndata.train = 'pairs.jsonl'\n",
+    );
+    let answer = folder.ift(&["train", "stages.toml"]);
+    for part in ["stage 1 of 2: 1-sft", "stage 2 of 2: 2-pairs", "margin"] {
+        assert!(answer.stderr.contains(part), "{part}: {}", answer.stderr);
+    }
+    assert_eq!(answer.done(), "the trained model is in run/stages/2-pairs/model\n");
+    assert_eq!(folder.names("run"), ["recipe.toml", "run.lock", "stages"]);
+    assert!(folder.ift(&["train", "stages.toml"]).refused(1).contains("--resume"));
+    folder.ift(&["train", "stages.toml", "--resume"]).done();
+    folder.ift(&["train", "stages.toml", "--overwrite", "--quiet"]).done();
+}
+
+#[test]
+fn what_cannot_be_compared_is_refused() {
+    let folder = Folder::ready_to_train();
+    for (sets, code, words) in [
+        (&["method.name=dpo"][..], 1, &["`chats.jsonl`, line 1", "chosen"][..]),
+        (&["reference=precomputed"], 2, &["`reference`", "has no effect"]),
+        (&["method.name=tdpo2", "reference=precomputed"], 2, &["`reference.precomputed`", "distributions"]),
+        (&["method.name=dpo", "method.beta=-1"], 2, &["method.beta"]),
+        (&["method.name=dpo", "reference=last"], 2, &["reference"]),
+        (&["method.name=dpo", "data.train=pairs.jsonl", "reference.path=nowhere"], 1, &["nowhere"]),
+    ] {
+        let sets = sets.iter().flat_map(|set| ["--set", set]);
+        let said =
+            folder.ift(&["train", "recipe.toml"].into_iter().chain(sets).collect::<Vec<_>>()).refused(code);
+        assert!(words.iter().all(|word| said.contains(word)), "{words:?}: {said}");
+    }
+    assert!(!folder.exists("run/metrics.jsonl"));
+}
+
+const PAIRED_ROWS: &str = "\
+{\"chosen_ids\":[1,40,50,60,2],\"chosen_labels\":[-100,-100,50,60,2],\"rejected_ids\":[1,40,51,2],\"rejected_labels\":[-100,-100,51,2]}
+{\"chosen_ids\":[1,42,53,2],\"chosen_labels\":[-100,-100,53,2],\"rejected_ids\":[1,42,54,64,74,2],\"rejected_labels\":[-100,-100,54,64,74,2]}
+";
+
+#[test]
+fn gradients_of_pairs_against_another_model() {
+    let folder = Folder::with_model();
+    folder.write("rows.jsonl", PAIRED_ROWS);
+    folder.ift(&["new", "new.toml", "--set", "seed=9", "--set", "output=other"]).done();
+    let gradients = |more: &[&str]| {
+        folder.ift(&[&["gradients", "--model", "base", "--rows", "rows.jsonl"], more].concat()).json()
+    };
+    // Against itself nothing is preferred yet.
+    let own = gradients(&["--method", "dpo"]);
+    assert!((own["loss"].as_f64().unwrap() - 2f64.ln()).abs() < 1e-6, "{own}");
+    let other = gradients(&["--method", "dpo", "--reference", "other", "--precision", "f64"]);
+    let rows = other["per_row"].as_array().unwrap();
+    assert_eq!(
+        rows.iter().map(|r| r["chosen"].as_bool().unwrap()).collect::<Vec<_>>(),
+        [true, false, true, false]
+    );
+    let sum = |list: &Value| list.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).sum::<f64>();
+    let reward = |row: &Value| 0.1 * (sum(&row["log_probs"]) - sum(&row["reference_log_probs"]));
+    let mut loss = 0.0;
+    for pair in rows.chunks(2) {
+        assert!((reward(&pair[0]) - pair[0]["reward"].as_f64().unwrap()).abs() < 1e-12);
+        loss += (1.0 + (reward(&pair[1]) - reward(&pair[0])).exp()).ln() / 2.0;
+    }
+    assert!((loss - other["loss"].as_f64().unwrap()).abs() < 1e-12, "{loss} {}", other["loss"]);
+    assert_eq!(other["tokens"], 19);
+    for method in ["ipo", "tdpo1", "tdpo2", "orpo", "simpo", "kto"] {
+        let [single, double] = ["f32", "f64"]
+            .map(|p| gradients(&["--method", method, "--reference", "other", "--precision", p]));
+        for field in ["loss", "grad_norm"] {
+            let (a, b) = (single[field].as_f64().unwrap(), double[field].as_f64().unwrap());
+            assert!((a - b).abs() < 1e-4 * b.abs(), "{method} {field}: {a} {b}");
+        }
+    }
+    let bench =
+        ["bench", "--model", "base", "--rows", "rows.jsonl", "--method", "dpo", "--rows-per-step", "2"];
+    let bench = folder.ift(&[&bench[..], &["--steps", "1"]].concat()).json();
+    assert!((bench["first_loss"].as_f64().unwrap() - 2f64.ln()).abs() < 1e-2, "{bench}");
+}
