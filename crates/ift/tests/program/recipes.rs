@@ -144,9 +144,7 @@ fn published(name: &str) -> Method {
         "orpo" => Method::Orpo(Orpo { beta: 0.25 }),
         "simpo" => Method::Simpo(Simpo { beta: 2.0, gamma_beta_ratio: 0.8 }),
         "ift" => Method::Ift(ift),
-        "ift-noisy" => {
-            Method::Ift(Ift { lambda_schedule: LambdaSchedule::Noisy, sigma: 0.5, ..ift })
-        }
+        "ift-noisy" => Method::Ift(Ift { lambda_schedule: LambdaSchedule::Noisy, sigma: 0.5, ..ift }),
         other => panic!("{other}"),
     }
 }
