@@ -1,9 +1,9 @@
 //! Prints what training needs for some well-known models, as the Markdown tables of `docs/MEMORY.md`:
 //! `cargo run --release -p ift-model --example memory_table`
 
-use ift_backend::{CpuBf16, CpuF32};
-use ift_model::Config;
-use ift_model::memory::{Batch, Formula, Need, Numbers, Settings};
+use ift_backend::{CpuBf16, CpuF32, Storage};
+use ift_model::memory::{Batch, Formula, Need, Numbers, Resident, Settings};
+use ift_model::{Adapter, BaseStorage, Config};
 use serde_json::{Map, Value, json};
 use std::error::Error;
 use std::io::{self, Write};
@@ -65,6 +65,17 @@ fn need(config: &Config, numbers: Numbers, states: usize, recompute: bool) -> Ne
     Formula::new(config, numbers, settings).need(BATCH)
 }
 
+/// AdamW on an adapter of rank 16 on all linear layers; or, without one, on all weights.
+fn adapted(config: &Config, base: Option<BaseStorage>, dpo: bool) -> Need {
+    let adapter = base.map(|base| Adapter { rank: 16, base, ..Adapter::default() });
+    // The reference of an adapted model is its base.
+    let resident = dpo && base.is_none();
+    let reference = resident.then_some(Resident { config, storage: Storage::Bf16 });
+    let adapter = adapter.as_ref();
+    let settings = Settings { states: 2, recompute: true, input_embeddings: dpo, adapter, reference };
+    Formula::new(config, Numbers::of::<CpuF32>(), settings).need(BATCH)
+}
+
 /// GiB, and the smallest machine that has them.
 fn cell(need: &Need) -> String {
     let gib = need.total() as f64 / GIB;
@@ -116,6 +127,19 @@ fn main() -> Result<(), Box<dyn Error>> {
             let parts = parts.map(|bytes| format!("{:.2}", bytes as f64 / GIB)).join(" | ");
             writeln!(out, "| {name} | {parameters:.1} | {precision} | {parts} |")?;
         }
+    }
+
+    writeln!(out)?;
+    writeln!(
+        out,
+        "| model | all weights | DPO, all weights | LoRA on bf16 | on 8 bits | on NF4 | DPO, LoRA on NF4 |"
+    )?;
+    writeln!(out, "|---|---:|---:|---:|---:|---:|---:|")?;
+    for (name, config) in &configs {
+        let (bf16, int8, nf4) = (Some(BaseStorage::Bf16), Some(BaseStorage::Int8), Some(BaseStorage::Nf4));
+        let kinds = [(None, false), (None, true), (bf16, false), (int8, false), (nf4, false), (nf4, true)];
+        let cells = kinds.map(|(base, dpo)| cell(&adapted(config, base, dpo)));
+        writeln!(out, "| {name} | {} |", cells.join(" | "))?;
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ pub use error::ModelError;
 pub use layout::{Parameter, Tensor};
 pub use model::{Gradients, Model};
 pub use pass::{Continues, Keep, Pass, PastGradient, PastOf, Sequences};
-pub use peft::{base_folder, config_of, tokenizer_folder, weight_files};
+pub use peft::{base_folder, config_of, number_of, tokenizer_folder, weight_files};
 pub use rope::{Rope, RopeScaling};
 pub use score::{ScoreGradient, Scored, ScoredDivergence};
 pub use tensor_file::write_tensors;

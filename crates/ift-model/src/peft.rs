@@ -2,7 +2,9 @@
 
 use crate::adapter::Placed;
 use crate::fields::{self, Fields};
+use crate::folder::Shards;
 use crate::{Adapter, BaseStorage, Config, ModelError, Target};
+use ift_backend::NumberType;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -104,6 +106,15 @@ pub fn base_folder(folder: &Path) -> Result<Option<PathBuf>, ModelError> {
 /// If a configuration cannot be read or is not supported, or an adapter's base is not found.
 pub fn config_of(folder: &Path) -> Result<Config, ModelError> {
     Config::from_folder(&Source::of(folder)?.base)
+}
+
+/// The number type of most of a model folder's weights, of an adapter folder's base.
+///
+/// # Errors
+/// If a file cannot be read, or an adapter's base is not found.
+pub fn number_of(folder: &Path) -> Result<NumberType, ModelError> {
+    let shards = Shards::open(&Source::of(folder)?.base)?;
+    Ok(shards.tensors()?.number())
 }
 
 /// The files that decide what a model folder computes: configurations and weights, those of an adapter's base too. Their

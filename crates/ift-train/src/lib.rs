@@ -41,6 +41,7 @@ mod reference;
 mod run;
 mod samples;
 mod schedule;
+mod score_cache;
 mod stages;
 mod states;
 mod step;

@@ -14,8 +14,6 @@ pub enum Phase {
     ReadingData,
     /// Reading the model, and the checkpoint of a resumed run.
     ReadingModel,
-    /// Asking the reference model, whose answers are then kept in its place.
-    ScoringReference,
     /// Measuring the loss on held-out rows.
     Evaluating,
     /// Answering the recipe's prompts.
@@ -72,6 +70,8 @@ pub trait Observer {
     fn phase(&mut self, _phase: Phase) {}
     /// A stage begins, counted from 1, of a run of several.
     fn stage(&mut self, _number: usize, _stages: usize, _name: &str) {}
+    /// So many rows of all were asked of a reference model that is precomputed.
+    fn asked_reference(&mut self, _done: usize, _rows: usize) {}
     /// Everything is read; training begins.
     fn started(&mut self, _start: &Start) {}
     /// A step is done.

@@ -118,7 +118,17 @@ fn train_on<B: Backend>(
     observer.phase(Phase::ReadingData);
     let data = Data::load(recipe, origin.clock())?;
     observer.phase(Phase::ReadingModel);
-    let mut run = Run::load(Arc::new(backend), threads, recipe, &data, folder, origin.clock(), observer)?;
+    let backend = Arc::new(backend);
+    let watch = &mut |done, rows| {
+        observer.asked_reference(done, rows);
+        stop.load(Ordering::Relaxed)
+    };
+    let kept = KeptReference::load(recipe, &data, &backend, &folder.reference(), watch)?;
+    let Some(reference) = kept else {
+        let steps = Plan::new(data.train.rows.len(), &recipe.train).steps();
+        return Ok(Outcome::Stopped { step: 0, steps, checkpoint: None });
+    };
+    let mut run = Run::load(backend, threads, recipe, &data, reference, folder, origin.clock())?;
     let (mut step, mut log) = run.begin(origin, options, observer)?;
 
     let steps = run.plan.steps();
@@ -229,12 +239,10 @@ impl<'a, B: Backend> Run<'a, B> {
         threads: usize,
         recipe: &'a Recipe,
         data: &'a Data,
+        reference: KeptReference<B>,
         folder: RunFolder,
         clock: i64,
-        observer: &mut dyn Observer,
     ) -> Result<Self, TrainError> {
-        let scoring = &mut || observer.phase(Phase::ScoringReference);
-        let reference = KeptReference::load(recipe, data, &backend, &folder.reference(), scoring)?;
         let path = &recipe.model.path;
         let model = match &recipe.adapter {
             Some(adapter) => Model::load_adapted(path, backend, adapter, recipe.train.seed)?,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use ift_backend::{CpuF32, NumberType};
-use ift_model::{Adapter, BaseStorage, Model, base_folder};
+use ift_backend::{CpuF32, NumberType, Storage};
+use ift_model::{Adapter, BaseStorage, Model, base_folder, number_of};
 use ift_train::{TrainError, write_folder};
 use serde_json::json;
 
@@ -23,6 +23,12 @@ pub(crate) fn run(arguments: &MergeArguments, output: Output) -> Result<()> {
         .with_context(|| {
             format!("`{}` is no adapter: it holds no `adapter_config.json`", adapter.display())
         })?;
+    let number = match arguments.number {
+        None => number_of(adapter)?,
+        Some(NumberArgument::F32) => NumberType::F32,
+        Some(NumberArgument::Bf16) => NumberType::Bf16,
+        Some(NumberArgument::F16) => NumberType::F16,
+    };
     let stored = match arguments.base {
         MergeBase::Exact => None,
         MergeBase::Bf16 => Some(BaseStorage::Bf16),
@@ -30,17 +36,13 @@ pub(crate) fn run(arguments: &MergeArguments, output: Output) -> Result<()> {
         MergeBase::Nf4 => Some(BaseStorage::Nf4),
     };
     let model = match stored {
-        None => Model::load(adapter, backend)?,
-        Some(base_storage) => {
-            let settings = Adapter { path: Some(adapter.clone()), base: base_storage, ..Adapter::default() };
+        // What will be written in bfloat16 may as well wait in it, in half the memory.
+        None if number == NumberType::Bf16 => Model::load_frozen(adapter, backend, Storage::Bf16)?,
+        None => Model::load_frozen(adapter, backend, Storage::Exact)?,
+        Some(stored) => {
+            let settings = Adapter { path: Some(adapter.clone()), base: stored, ..Adapter::default() };
             Model::load_adapted(&base, backend, &settings, 0)?
         }
-    };
-    let number = match arguments.number {
-        None => model.number(),
-        Some(NumberArgument::F32) => NumberType::F32,
-        Some(NumberArgument::Bf16) => NumberType::Bf16,
-        Some(NumberArgument::F16) => NumberType::F16,
     };
     write_folder(to, |folder| model.save(folder, number).map_err(TrainError::from))?;
     if output.json() {

@@ -79,7 +79,6 @@ impl Observer for TrainReport {
         let what = match phase {
             Phase::ReadingData => "reading the data",
             Phase::ReadingModel => "reading the model",
-            Phase::ScoringReference => "asking the reference model",
             Phase::Evaluating => "evaluating",
             Phase::Sampling => "answering the prompts",
             Phase::Saving => "saving",
@@ -91,6 +90,10 @@ impl Observer for TrainReport {
         self.note(&format!("\nstage {number} of {stages}: {name}"));
         self.evals.clear();
         self.samples.clear();
+    }
+
+    fn asked_reference(&mut self, done: usize, rows: usize) {
+        self.bar.set_message(format!("asking the reference model: {done} of {rows} rows"));
     }
 
     fn started(&mut self, start: &Start) {
