@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use half::bf16;
-use ift_backend::{Backend, Cpu, Number, Reference};
+use ift_backend::{Backend, Cpu, Number, NumberType, Reference};
 use ift_data::Row;
 use ift_methods::{Method, Rows};
 use ift_model::{Model, config_of};
@@ -422,16 +422,23 @@ impl<'a, B: Backend> Run<'a, B> {
         let recipe = self.recipe;
         let (identity, position) = (&self.data.train.identity, self.plan.position(step));
         let state = State::new(recipe, self.clock, identity, step, self.plan.steps(), position);
-        let number = recipe.checkpoint.number.number(self.learner.model().number());
+        let number = self.number();
         let keep = recipe.checkpoint.keep;
         let path = self.checkpoints.save(&state, &self.learner, self.reference.old_policy(), number, keep)?;
         observer.checkpointed(step, &path);
         Ok(path)
     }
 
+    /// The type that weights are saved in. An adapter was not loaded from a file of any type; it is small, and f32.
+    fn number(&self) -> NumberType {
+        let model = self.learner.model();
+        let loaded = if model.is_adapted() { NumberType::F32 } else { model.number() };
+        self.recipe.checkpoint.number.number(loaded)
+    }
+
     fn save_model(&self) -> Result<PathBuf, TrainError> {
         let path = self.folder.model();
-        let number = self.recipe.checkpoint.number.number(self.learner.model().number());
+        let number = self.number();
         durable::write_folder(&path, |folder| checkpoint::save_model(self.learner.model(), folder, number))?;
         Ok(path)
     }

@@ -160,7 +160,7 @@ impl Default for CheckpointTable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SaveAs {
-    /// That of the files the model was loaded from.
+    /// That of the files the model was loaded from; f32 for an adapter.
     AsLoaded,
     /// IEEE 754 double precision.
     F64,
