@@ -229,13 +229,17 @@ fn wrong_values_name_what_was_found_and_expected() {
         (
             "'ift'",
             "'itf'",
-            "4:1: `method.name` is the string \"itf\", expected \"lm\", \"sft\" or \"ift\"\n  \
+            "4:1: `method.name` is the string \"itf\", expected \"lm\", \"sft\", \"ift\", \"dpo\", \"ipo\", \"orpo\", \
+             \"simpo\", \"tdpo1\", \"tdpo2\", \"kto\", \"dft\", \"asft\", \"eaft\", \"iw_sft\", \"psft\" or \
+             \"scheduled_sampling\"\n  \
              help: did you mean \"ift\"?",
         ),
         (
             "name = 'ift'\n",
             "",
-            "3:2: missing field `method.name`\n  help: set it to \"lm\", \"sft\" or \"ift\"",
+            "3:2: missing field `method.name`\n  help: set it to \"lm\", \"sft\", \"ift\", \"dpo\", \"ipo\", \"orpo\", \
+             \"simpo\", \"tdpo1\", \"tdpo2\", \"kto\", \"dft\", \"asft\", \"eaft\", \"iw_sft\", \"psft\" or \
+             \"scheduled_sampling\"",
         ),
         ("path = 'b.jsonl'\n", "", "14:1: missing field `data.1.path`\n  help: set it to a string"),
     ] {
