@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use crate::report::Report;
 
 /// Tokens and which are learned.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Sequence {
     /// Token ids, `[length]`.
     pub tokens: Vec<u32>,
@@ -21,7 +21,7 @@ impl Sequence {
 }
 
 /// One training row: a whole conversation after the chat template, or a piece of plain text.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Row {
     /// Token ids of the demonstration, of the chosen answer or of the judged one, each with its prompt,
     /// `[length]`.
@@ -37,7 +37,7 @@ pub struct Row {
 }
 
 /// What an answer is contrasted with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Contrast {
     /// Nothing: the row is a demonstration.
     #[default]

@@ -1,7 +1,7 @@
 //! The reference model of a run: resident, the base of an adapted policy, or gone after its log-probabilities were written to
 //! a cache.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -24,8 +24,9 @@ pub(crate) enum KeptReference<B: Backend> {
     Model(Box<Model<B>>, Storage),
     /// It is the policy without its adapters.
     Base,
-    /// Only what it said is kept, of the training rows and of the held-out ones.
-    Known { train: Vec<KnownScores>, held_out: Vec<KnownScores> },
+    /// Only what it said is kept. A row that occurs several times was asked once: `train` and `held_out` say where in
+    /// `known` each row's answer is.
+    Known { known: Vec<KnownScores>, train: Vec<usize>, held_out: Vec<usize> },
     /// It is the policy at the beginning of the current window of so many steps; what it said of the window's rows.
     OldPolicy { window: u64, known: BTreeMap<usize, KnownScores> },
 }
@@ -34,7 +35,9 @@ impl<B: Backend> KeptReference<B> {
     /// For training rows of these numbers.
     pub fn of_train(&self, rows: &[usize]) -> Reference<'_, B> {
         match self {
-            Self::Known { train, .. } => Reference::Known(rows.iter().map(|&row| &train[row]).collect()),
+            Self::Known { known, train, .. } => {
+                Reference::Known(rows.iter().map(|&row| &known[train[row]]).collect())
+            }
             Self::OldPolicy { known, .. } => Reference::Known(rows.iter().map(|row| &known[row]).collect()),
             _ => self.of_model(),
         }
@@ -43,7 +46,9 @@ impl<B: Backend> KeptReference<B> {
     /// For all held-out rows.
     pub fn of_held_out(&self) -> Reference<'_, B> {
         match self {
-            Self::Known { held_out, .. } => Reference::Known(held_out.iter().collect()),
+            Self::Known { known, held_out, .. } => {
+                Reference::Known(held_out.iter().map(|&at| &known[at]).collect())
+            }
             _ => self.of_model(),
         }
     }
@@ -143,7 +148,7 @@ impl<B: Backend> KeptReference<B> {
             return Ok(Some(Self::Model(Box::new(load()?), storage)));
         }
         let held_out = data.held_out.as_ref().map_or(&[][..], |set| &set.rows);
-        let rows: Vec<&Row> = data.train.rows.iter().chain(held_out).collect();
+        let (rows, mut train) = distinct(data.train.rows.iter().chain(held_out));
         let mut cache = ScoreCache::open(folder, &cache_key(recipe, data, path, storage)?, &rows)?;
         if cache.known.len() < rows.len() {
             let model = load()?;
@@ -154,10 +159,22 @@ impl<B: Backend> KeptReference<B> {
                 cache.append(KnownScores::of_rows(&model, next, recipe.train.micro_batch_tokens)?)?;
             }
         }
-        let mut train = cache.known;
         let held_out = train.split_off(data.train.rows.len());
-        Ok(Some(Self::Known { train, held_out }))
+        Ok(Some(Self::Known { known: cache.known, train, held_out }))
     }
+}
+
+/// Every row once, in the order of first occurrence, and for each of all rows its place there.
+fn distinct<'a>(rows: impl Iterator<Item = &'a Row>) -> (Vec<&'a Row>, Vec<usize>) {
+    let (mut once, mut places) = (Vec::new(), HashMap::new());
+    let place = |row: &'a Row| {
+        *places.entry(row).or_insert_with(|| {
+            once.push(row);
+            once.len() - 1
+        })
+    };
+    let all = rows.map(place).collect();
+    (once, all)
 }
 
 /// Everything that a reference's log-probabilities depend on, as a name.
@@ -165,7 +182,7 @@ fn cache_key(recipe: &Recipe, data: &Data, path: &Path, storage: Storage) -> Res
     let mut hash = Sha256::new();
     let held_out = data.held_out.as_ref().map_or("", |set| &set.identity);
     let precision = recipe.train.precision;
-    hash.update(format!("1 {} {held_out} {precision:?} {storage:?}", data.train.identity).as_bytes());
+    hash.update(format!("2 {} {held_out} {precision:?} {storage:?}", data.train.identity).as_bytes());
     for file in ift_model::weight_files(path)? {
         hash_file(&file, &mut hash).map_err(TrainError::io("read", &file))?;
     }

@@ -5,14 +5,15 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | `recipe`, `optimizer`, `schedule` | the recipe's tables, and what they say about a step |
-//! | `data`, `plan` | the rows, and which of them form which step |
-//! | `micro_batch`, `step` | forward and backward over rows |
+//! | `recipe`, `optimizer`, `schedule` | the recipe's tables and stages, and what they say about a step |
+//! | `data`, `plan`, `estimate` | the rows, which of them form which step, and the memory that takes |
+//! | `micro_batch`, `passes`, `step`, `sums` | forward and backward over rows, and what they add up to |
+//! | `reference`, `kept_reference`, `score_cache` | what a method compares with: for a step, for a run, and on disk |
 //! | `learner`, `gradient`, `states` | a model that learns: norm, clipping, update |
 //! | `evaluate`, `samples` | the loss on held-out rows, and answers to the recipe's prompts |
 //! | `metrics`, `tensorboard`, `log` | the records of a run |
 //! | `durable`, `output`, `checkpoint` | files that are whole or absent, the run's folder, and its checkpoints |
-//! | `observer`, `run` | what a run tells, and the run |
+//! | `observer`, `run`, `stages` | what a run tells, the run, and several of them after each other |
 //!
 //! *Invariants.* A run is a pure function of recipe and data: which rows form a step, λ,
 //! the learning rate and every draw follow from the step's number, so nothing random is saved and a resumed run has the

@@ -17,6 +17,8 @@ pub(crate) struct TrainReport {
     bar: ProgressBar,
     evals: Vec<EvalMetrics>,
     samples: Vec<Sample>,
+    /// Tenths of a precomputed reference's rows that were told.
+    tenth: Option<usize>,
 }
 
 impl TrainReport {
@@ -25,12 +27,20 @@ impl TrainReport {
         let target =
             if output.progress() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(0), target);
-        Self { output, bar, evals: Vec::new(), samples: Vec::new() }
+        set_style(&bar, "{msg}");
+        Self { output, bar, evals: Vec::new(), samples: Vec::new(), tenth: None }
     }
 
     /// Takes the progress bar away.
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
+    }
+
+    /// Shows how much of something is done, from now on.
+    fn count(&self, all: u64, done: u64) {
+        set_style(&self.bar, "{bar:24} {pos}/{len} {msg}");
+        self.bar.set_length(all);
+        self.bar.set_position(done);
     }
 
     fn note(&self, text: &str) {
@@ -93,7 +103,13 @@ impl Observer for TrainReport {
     }
 
     fn asked_reference(&mut self, done: usize, rows: usize) {
-        self.bar.set_message(format!("asking the reference model: {done} of {rows} rows"));
+        self.bar.set_message("rows: asking the reference model");
+        self.count(rows as u64, done as u64);
+        // Rows come in groups; the first of each tenth is worth a line.
+        let tenth = |row: usize| 10 * row / rows.max(1);
+        if !self.output.progress() && tenth(done) > self.tenth.replace(tenth(done)).unwrap_or(0) {
+            self.output.note(&format!("asking the reference model: {done} of {rows} rows"));
+        }
     }
 
     fn started(&mut self, start: &Start) {
@@ -118,12 +134,7 @@ impl Observer for TrainReport {
             start.threads,
             HumanBytes(start.memory as u64)
         ));
-        let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}");
-        if let Ok(style) = style {
-            self.bar.set_style(style);
-        }
-        self.bar.set_length(start.steps);
-        self.bar.set_position(start.steps_done);
+        self.count(start.steps, start.steps_done);
     }
 
     fn stepped(&mut self, metrics: &StepMetrics, progress: &Progress) {
@@ -161,6 +172,12 @@ impl Observer for TrainReport {
 
     fn checkpointed(&mut self, step: u64, path: &Path) {
         self.note(&format!("step {step}: checkpoint {}", path.display()));
+    }
+}
+
+fn set_style(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
     }
 }
 

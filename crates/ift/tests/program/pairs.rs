@@ -68,6 +68,18 @@ fn a_precomputed_reference_is_the_resident_one() {
     assert_eq!(folder.metrics("resident"), folder.metrics("known"));
     assert_eq!(folder.names("known/reference").len(), 1);
     assert!(!folder.exists("resident/reference"));
+    // A row that occurs several times is asked once.
+    let size = |run: &str| {
+        let name = &folder.names(&format!("{run}/reference"))[0];
+        folder.bytes(&format!("{run}/reference/{name}")).len()
+    };
+    for (output, reference) in [("resident-twice", "start"), ("known-twice", "precomputed")] {
+        let (output, reference) = (format!("output.dir={output}"), format!("reference={reference}"));
+        let twice = "data.train={ path = 'pairs.jsonl', weight = 2.0 }";
+        folder.train(&[&ON_PAIRS[..], &["method.name=dpo", &output, &reference, twice]].concat());
+    }
+    assert_eq!(folder.metrics("resident-twice"), folder.metrics("known-twice"));
+    assert_eq!(size("known-twice"), size("known"));
     // Rewards of a first step are zero but for what bfloat16 leaves of the reference; nothing, if it is kept exactly.
     train("exact", "{ storage = 'exact' }");
     let first = &folder.metrics("exact")[0];
