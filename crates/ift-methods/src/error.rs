@@ -2,13 +2,13 @@
 
 use thiserror::Error;
 
-/// A setting of the `[method]` table that cannot be used.
+/// A setting of a method's table that cannot be used.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum MethodError {
     /// The value lies outside its range.
     #[error("`{field}` is {found}, expected {expected}")]
     OutOfRange {
-        /// Name of the field in the `[method]` table.
+        /// Name of the field in the method's table.
         field: &'static str,
         /// The value as given.
         found: String,
@@ -20,7 +20,7 @@ pub enum MethodError {
         "`{field}` = {found} has no effect: it applies only with {condition}; remove it or set {condition}"
     )]
     NoEffect {
-        /// Name of the field in the `[method]` table.
+        /// Name of the field in the method's table.
         field: &'static str,
         /// The value as given.
         found: String,
@@ -30,7 +30,7 @@ pub enum MethodError {
 }
 
 impl MethodError {
-    /// Name of the offending field in the `[method]` table.
+    /// Name of the offending field in the method's table.
     pub fn field(&self) -> &'static str {
         match self {
             Self::OutOfRange { field, .. } | Self::NoEffect { field, .. } => field,

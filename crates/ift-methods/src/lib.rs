@@ -15,7 +15,8 @@
 //!
 //! [`Method`] is the recipe's `[method]` table and the entry point; the methods stand by family: `likelihood` holds
 //! `lm` and `sft`, `ift` Intuitive Fine-Tuning (arXiv 2405.11870), `pairs` the methods that compare answers,
-//! `siblings` those that like IFT learn from demonstrations alone.
+//! `siblings` those that like IFT learn from demonstrations alone. [`Ppo`] stands beside them: it has the same shape,
+//! but learns from rewards on what the policy draws while it trains, which no recipe's data can hold.
 
 mod checks;
 mod error;
@@ -26,6 +27,7 @@ mod method;
 mod needs;
 mod objective;
 mod pairs;
+mod ppo;
 mod row;
 mod siblings;
 mod stable;
@@ -37,5 +39,6 @@ pub use likelihood::{Lm, Sft};
 pub use method::{Coupling, LookAhead, Method};
 pub use needs::{Divergence, Needs, Rows};
 pub use pairs::{Dpo, Ipo, Kto, Orpo, Simpo, Tdpo1, Tdpo2};
+pub use ppo::Ppo;
 pub use row::{Reduction, RowLoss, RowScores};
 pub use siblings::{Asft, Dft, Eaft, IwSft, Level, Psft, ScheduledSampling};

@@ -1,5 +1,7 @@
 //! Proximal Supervised Fine-Tuning.
 
+use std::iter;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +10,7 @@ use crate::{
     error::MethodError,
     needs::{Needs, Rows},
     objective::Objective,
+    ppo::clipped_surrogate,
     row::{Reduction, RowLoss, RowScores},
 };
 
@@ -43,15 +46,8 @@ impl Objective for Psft {
 
     /// The weights are those in the gradient: `ρ` of the targets that are not clipped.
     fn losses(&self, rows: &[RowScores], _: f64) -> Vec<RowLoss> {
-        let highest = 1.0 + self.epsilon;
         rows.iter()
-            .map(|row| {
-                let ratios: Vec<f64> = row.log_ratios().into_iter().map(f64::exp).collect();
-                let gain = ratios.iter().fold(0.0, |gain, ratio| gain + ratio.min(highest));
-                let weights = ratios.iter().map(|&ratio| if ratio <= highest { ratio } else { 0.0 });
-                let gradient = RowLoss::weighted(&row.token_losses(), weights.collect(), self.reduction);
-                RowLoss { sum: -gain / self.reduction.divisor(ratios.len()), ..gradient }
-            })
+            .map(|row| clipped_surrogate(row, iter::repeat(1.0), self.epsilon, self.reduction))
             .collect()
     }
 
