@@ -40,8 +40,10 @@ pub(crate) enum Command {
     Gradients(GradientsArguments),
     /// Time the training step on given rows
     Bench(BenchArguments),
+    /// Measure on Frozen Lake how close each method comes to a known optimum
+    Lake(LakeArguments),
     /// Print the JSON schema of a recipe
-    Schema,
+    Schema(SchemaArguments),
 }
 
 /// `ift train`.
@@ -176,6 +178,55 @@ pub(crate) struct BenchArguments {
     /// Also print where the time goes
     #[arg(long)]
     pub(crate) profile: bool,
+}
+
+/// `ift lake`.
+#[derive(Debug, Args)]
+pub(crate) struct LakeArguments {
+    /// The study's recipe, a TOML file; without it, the defaults (`ift schema lake` describes them)
+    pub(crate) recipe: Option<PathBuf>,
+    /// Override a field of the recipe, such as seeds=200; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Replace an earlier study in the output folder
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Play a policy in the terminal instead: a learner of the study, `optimum` or `fitted`, trained in the recipe's first world
+    /// from its first start with its first seed
+    #[arg(
+        long,
+        value_name = "POLICY",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "ift",
+        conflicts_with = "overwrite"
+    )]
+    pub(crate) watch: Option<String>,
+    /// Episodes to watch
+    #[arg(long, default_value_t = 3, requires = "watch", value_parser = at_least_one)]
+    pub(crate) episodes: usize,
+    /// Milliseconds between moves, on a terminal
+    #[arg(long, default_value_t = 250, requires = "watch", value_name = "MILLISECONDS")]
+    pub(crate) pause: u64,
+}
+
+/// `ift schema`.
+#[derive(Debug, Args)]
+pub(crate) struct SchemaArguments {
+    /// The command whose recipe it is
+    #[arg(value_enum, default_value = "train")]
+    pub(crate) of: RecipeOf,
+}
+
+/// A command that reads a recipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RecipeOf {
+    /// `ift train`
+    Train,
+    /// `ift new`
+    New,
+    /// `ift lake`
+    Lake,
 }
 
 /// A training step on rows that are tokenised already.

@@ -4,6 +4,9 @@ mod backend;
 mod bench;
 mod generate;
 mod gradients;
+mod lake;
+mod lake_table;
+mod lake_watch;
 mod merge;
 mod method;
 mod new;
@@ -25,7 +28,8 @@ impl Command {
             Self::New(arguments) => new::run(&arguments, output),
             Self::Gradients(arguments) => gradients::run(arguments, output),
             Self::Bench(arguments) => bench::run(arguments, output),
-            Self::Schema => schema::run(output),
+            Self::Lake(arguments) => lake::run(&arguments, output),
+            Self::Schema(arguments) => schema::run(&arguments, output),
         }
     }
 }

@@ -20,9 +20,7 @@ pub struct Output {
 impl Output {
     /// Output to this process's streams; colour only on a terminal and without `NO_COLOR` in the environment.
     pub fn new(quiet: bool, json: bool) -> Self {
-        // https://no-color.org: set and not empty.
-        let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { quiet, json, colour: !refused && io::stderr().is_terminal() }
+        Self { quiet, json, colour: !refuses_colour() && io::stderr().is_terminal() }
     }
 
     /// Whether results are to be JSON.
@@ -33,6 +31,11 @@ impl Output {
     /// Whether a progress bar may be drawn: on a terminal, unless quiet.
     pub fn progress(self) -> bool {
         !self.quiet && io::stderr().is_terminal()
+    }
+
+    /// Whether results go to a terminal, where they may be painted and drawn over.
+    pub fn screen(self) -> bool {
+        io::stdout().is_terminal() && !refuses_colour()
     }
 
     /// A result, to standard output, with a line end.
@@ -85,6 +88,11 @@ pub(crate) fn usage(answer: &clap::Error) -> ExitCode {
 /// A remark from outside of any command's flow: the answer to Ctrl-C.
 pub(crate) fn interrupt(text: &str) {
     say(text);
+}
+
+/// <https://no-color.org>: set and not empty.
+fn refuses_colour() -> bool {
+    env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 fn say(text: &str) {

@@ -14,6 +14,7 @@ mod common;
 mod generate;
 mod gradients;
 mod interrupt;
+mod lake;
 mod new;
 mod pairs;
 mod recipes;

@@ -25,11 +25,18 @@ fn undocumented(at: &str, schema: &Value, found: &mut Vec<String>, fields: &mut 
 
 #[test]
 fn every_field_is_documented() {
-    let schema = Folder::new().ift(&["schema"]).json();
-    assert!(schema["$schema"].as_str().unwrap().starts_with("https://json-schema.org/"));
-    assert_eq!(schema["required"], serde_json::json!(["model", "output"]));
-    let (mut found, mut fields) = (Vec::new(), 0);
-    undocumented("", &schema, &mut found, &mut fields);
-    assert_eq!(found, Vec::<String>::new());
-    assert!(fields > 120, "{fields}");
+    for (arguments, required, least) in [
+        (&["schema"][..], serde_json::json!(["model", "output"]), 120),
+        (&["schema", "train"], serde_json::json!(["model", "output"]), 120),
+        (&["schema", "new"], serde_json::json!(["output", "model"]), 8),
+        (&["schema", "lake"], serde_json::Value::Null, 100),
+    ] {
+        let schema = Folder::new().ift(arguments).json();
+        assert!(schema["$schema"].as_str().unwrap().starts_with("https://json-schema.org/"));
+        assert_eq!(schema["required"], required, "{arguments:?}");
+        let (mut found, mut fields) = (Vec::new(), 0);
+        undocumented("", &schema, &mut found, &mut fields);
+        assert_eq!(found, Vec::<String>::new(), "{arguments:?}");
+        assert!(fields > least, "{arguments:?}: {fields}");
+    }
 }

@@ -11,7 +11,7 @@ fn version_and_help_are_results() {
     assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""));
     assert_eq!(answer.stdout, format!("ift {}\n", env!("CARGO_PKG_VERSION")));
     assert_snapshot!("help", folder.ift(&["--help"]).done());
-    for command in ["train", "generate", "new", "gradients", "bench", "schema"] {
+    for command in ["train", "generate", "new", "gradients", "bench", "lake", "schema"] {
         assert_snapshot!(format!("help_{command}"), folder.ift(&[command, "--help"]).done());
     }
 }

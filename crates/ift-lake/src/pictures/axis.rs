@@ -1,0 +1,88 @@
+//! Axes with round numbers.
+
+/// A stretch of numbers laid along a stretch of the picture.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Axis {
+    low: f64,
+    high: f64,
+    /// Between ticks.
+    step: f64,
+    from: f64,
+    to: f64,
+}
+
+/// A number of an axis that is written at it.
+#[derive(Debug)]
+pub(super) struct Tick {
+    pub(super) at: f64,
+    pub(super) label: String,
+}
+
+impl Axis {
+    /// The numbers from `low` to `high` between the places `from` and `to`, with about so many ticks.
+    pub(super) fn new((low, high): (f64, f64), (from, to): (f64, f64), ticks: usize) -> Self {
+        let high = if high > low { high } else { low + 1.0 };
+        let rough = (high - low) / ticks as f64;
+        let power = 10.0_f64.powf(rough.log10().floor());
+        let step = [1.0, 2.0, 5.0].map(|round| round * power).into_iter().find(|step| *step >= 0.999 * rough);
+        Self { low, high, step: step.unwrap_or(10.0 * power), from, to }
+    }
+
+    /// The same, extended to ticks at both ends.
+    pub(super) fn round(self) -> Self {
+        Self {
+            low: (self.low / self.step + 1e-9).floor() * self.step,
+            high: (self.high / self.step - 1e-9).ceil() * self.step,
+            ..self
+        }
+    }
+
+    /// Where a number lies.
+    pub(super) fn at(&self, number: f64) -> f64 {
+        self.from + (number - self.low) / (self.high - self.low) * (self.to - self.from)
+    }
+
+    /// The ticks from low to high.
+    pub(super) fn ticks(&self) -> Vec<Tick> {
+        let decimals = (-(self.step * 1.0001).log10().floor()).max(0.0) as usize;
+        let first = (self.low / self.step - 1e-9).ceil() as i64;
+        let last = (self.high / self.step + 1e-9).floor() as i64;
+        let tick = |index: i64| {
+            let number = index as f64 * self.step;
+            Tick { at: self.at(number), label: format!("{number:.decimals$}") }
+        };
+        (first..=last).map(tick).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round_numbers_within_the_ends() {
+        let cases: [((f64, f64), &[&str]); 6] = [
+            ((0.0, 1.0), &["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]),
+            ((0.0, 300.0), &["0", "100", "200", "300"]),
+            ((0.013, 0.087), &["0.02", "0.04", "0.06", "0.08"]),
+            ((-3.0, 7.0), &["-2", "0", "2", "4", "6"]),
+            ((0.0, 1e-6), &["0.0000000", "0.0000002", "0.0000004", "0.0000006", "0.0000008", "0.0000010"]),
+            ((4.0, 4.0), &["4.0", "4.2", "4.4", "4.6", "4.8", "5.0"]),
+        ];
+        for (ends, expected) in cases {
+            let labels: Vec<String> =
+                Axis::new(ends, (0.0, 100.0), 5).ticks().into_iter().map(|tick| tick.label).collect();
+            assert_eq!(labels, expected, "{ends:?}");
+        }
+    }
+
+    #[test]
+    fn a_round_axis_ends_at_ticks_and_holds_its_numbers() {
+        for (low, high) in [(0.0, 0.9), (0.013, 0.087), (-3.0, 7.1), (0.2, 0.8), (99.0, 101.0)] {
+            let axis = Axis::new((low, high), (10.0, 20.0), 6).round();
+            let ticks = axis.ticks();
+            assert!((ticks[0].at - 10.0).abs() < 1e-9 && (ticks[ticks.len() - 1].at - 20.0).abs() < 1e-9);
+            assert!(axis.at(low) > 10.0 - 1e-9 && axis.at(high) < 20.0 + 1e-9);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! A scene's results as bars: distance from the optimum and success, learner by learner.
+
+use super::{
+    axis::Axis,
+    colours::{GREY, INK, RULE, WHITE, blend, of_learner},
+    sketch::{Align, Letters, Sketch},
+};
+use crate::{
+    measure::Measure,
+    report::{LearnerReport, PAPER_ORDER, Scene, WorldReport},
+    statistics::Estimate,
+};
+
+/// Bars of one colour in each learner's group: what they show, and how pale they are.
+type Series = (Measure, &'static str, f64);
+
+const DISTANCES: [Series; 3] = [
+    (Measure::Mse, "all states", 0.0),
+    (Measure::MseOn, "on the trajectory", 0.45),
+    (Measure::MseOff, "off the trajectory", 0.75),
+];
+const SUCCESSES: [Series; 2] =
+    [(Measure::Success, "actions drawn", 0.0), (Measure::GreedySuccess, "most probable action", 0.6)];
+
+const MARGIN: f64 = 12.0;
+/// First row of bars.
+const TOP: f64 = 88.0;
+/// Height of a learner's group.
+const GROUP: f64 = 32.0;
+/// Height of a group's bars together.
+const BARS: f64 = 26.0;
+/// Right end of the distances' axis, and both ends of the successes'.
+const DISTANCE: f64 = 490.0;
+const SUCCESS: (f64, f64) = (586.0, 826.0);
+/// Beside an axis, for the numbers of the first bars.
+const VALUE: f64 = 56.0;
+/// The longest learner's name.
+const LABEL: f64 = 168.0;
+
+/// A scene's learners, the closest to the optimum first.
+pub(super) fn bars(world: &WorldReport, scene: &Scene) -> Sketch {
+    let mut learners: Vec<&LearnerReport> = scene.learners.iter().collect();
+    learners.sort_by(|a, b| a.estimate(Measure::Mse).mean.total_cmp(&b.estimate(Measure::Mse).mean));
+    let bottom = TOP + GROUP * learners.len() as f64;
+    let mut sketch = Sketch::new(bottom + 40.0);
+    let title = format!("{}: distance from the optimum, and success", scene.name);
+    sketch.text((MARGIN, 24.0), title, Letters::new(16.0, INK).bold(true));
+
+    let names = Letters::new(12.0, INK);
+    let widest = learners.iter().map(|learner| names.bold(true).width(&learner.label)).fold(0.0, f64::max);
+    let gutter = MARGIN + widest.min(LABEL) + 8.0;
+    for (index, learner) in learners.iter().enumerate() {
+        let middle = TOP + GROUP * (index as f64 + 0.5);
+        let names = names.bold(PAPER_ORDER.contains(&learner.label.as_str()));
+        sketch.text((gutter - 8.0, middle), names.fit(&learner.label, LABEL), names.align(Align::End));
+    }
+    let distances = Panel {
+        title: "mean squared error, with 95 % interval",
+        series: &DISTANCES,
+        high: None,
+        sides: (gutter, DISTANCE),
+    };
+    let successes = Panel { title: "reaches the goal", series: &SUCCESSES, high: Some(1.0), sides: SUCCESS };
+    distances.draw(&mut sketch, &learners, bottom);
+    let axis = successes.draw(&mut sketch, &learners, bottom);
+    let optimum = axis.at(world.optimum_success);
+    sketch.line(vec![(optimum, TOP - 4.0), (optimum, bottom)], 1.0, INK);
+    let note = format!("line: the optimum, {:.3}", world.optimum_success);
+    sketch.text((SUCCESS.1, bottom + 30.0), note, Letters::new(11.0, GREY).align(Align::End));
+    sketch
+}
+
+/// Bars that share an axis.
+struct Panel {
+    title: &'static str,
+    series: &'static [Series],
+    /// The axis' end, if it is known.
+    high: Option<f64>,
+    /// Left and right end of the axis.
+    sides: (f64, f64),
+}
+
+impl Panel {
+    /// Draws it, and says where its numbers lie.
+    fn draw(&self, sketch: &mut Sketch, learners: &[&LearnerReport], bottom: f64) -> Axis {
+        let (left, right) = self.sides;
+        sketch.text((left, 48.0), self.title, Letters::new(13.0, INK));
+        self.legend(sketch);
+        let ends = learners
+            .iter()
+            .flat_map(|learner| self.series.iter().map(|series| learner.estimate(series.0)))
+            .map(|estimate| estimate.mean + estimate.half_width);
+        let high = self.high.unwrap_or_else(|| ends.fold(0.0, f64::max));
+        let axis = Axis::new((0.0, high), self.sides, 5).round();
+        for tick in axis.ticks() {
+            sketch.line(vec![(tick.at, TOP - 4.0), (tick.at, bottom)], 0.5, RULE);
+            sketch.text((tick.at, bottom + 12.0), tick.label, Letters::new(11.0, INK).align(Align::Middle));
+        }
+        let height = BARS / self.series.len() as f64;
+        for (group, learner) in learners.iter().enumerate() {
+            let middle = TOP + GROUP * (group as f64 + 0.5);
+            let mut top = middle - BARS / 2.0;
+            for (measure, _, paleness) in self.series {
+                let estimate = learner.estimate(*measure);
+                let colour = blend(of_learner(&learner.label), WHITE, *paleness);
+                sketch.rectangle((left, top), (axis.at(estimate.mean), top + height - 1.0), colour);
+                whisker(sketch, axis, estimate, top + (height - 1.0) / 2.0);
+                top += height;
+            }
+            if let Some((measure, ..)) = self.series.first() {
+                let letters = Letters::new(11.0, INK).align(Align::End);
+                let value = format!("{:.4}", learner.estimate(*measure).mean);
+                sketch.text((right + VALUE, middle - BARS / 2.0 + height / 2.0), value, letters);
+            }
+        }
+        axis
+    }
+
+    /// What the shades mean.
+    fn legend(&self, sketch: &mut Sketch) {
+        let letters = Letters::new(11.0, INK);
+        let mut x = self.sides.0;
+        for (_, name, paleness) in self.series {
+            sketch.rectangle((x, 61.0), (x + 12.0, 71.0), blend(GREY, WHITE, *paleness));
+            sketch.text((x + 17.0, 66.0), *name, letters);
+            x += 17.0 + letters.width(name) + 16.0;
+        }
+    }
+}
+
+/// The interval of a bar's end.
+fn whisker(sketch: &mut Sketch, axis: Axis, estimate: Estimate, y: f64) {
+    if estimate.half_width > 0.0 {
+        let low = axis.at((estimate.mean - estimate.half_width).max(0.0));
+        let high = axis.at(estimate.mean + estimate.half_width);
+        let ends = [(low, -2.0), (low, 2.0), (low, 0.0), (high, 0.0), (high, -2.0), (high, 2.0)];
+        sketch.line(ends.map(|(x, rise)| (x, y + rise)).to_vec(), 0.5, INK);
+    }
+}

@@ -1,0 +1,237 @@
+//! A lake's map on a picture, with a policy's arrows or walks on it.
+
+use plotters::style::RGBAColor;
+
+use super::{
+    colours::{BLACK, GREEN, GREY, INK, VERMILLION, WHITE, blend},
+    sketch::{Align, Letters, Point, Sketch},
+};
+use crate::{optimum::Matrix, report::Panel, trajectory::Trajectory};
+
+const HOLE: RGBAColor = RGBAColor(0x1B, 0x36, 0x5D, 1.0);
+const EXPLORED: RGBAColor = RGBAColor(0xFB, 0xF0, 0xC4, 1.0);
+const GRID: RGBAColor = RGBAColor(0xB8, 0xB8, 0xB8, 1.0);
+
+/// Where each action leads, in the order of a matrix' columns: left, down, right, up.
+const DIRECTIONS: [Point; 4] = [(-1.0, 0.0), (0.0, 1.0), (1.0, 0.0), (0.0, -1.0)];
+
+/// The least probability that is shown: two digits of less would read `.00`.
+const LEAST: f64 = 0.005;
+
+/// How an arrow is coloured, the palest first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Tone {
+    /// Not the most probable action. Eighths of its probability, and whether its cell is shaded.
+    Pale { eighths: u8, explored: bool },
+    /// The most probable action, and the optimum never takes it.
+    Wrong,
+    /// The most probable action, and an optimal one.
+    Right,
+}
+
+impl Tone {
+    fn colour(self) -> RGBAColor {
+        match self {
+            Self::Pale { eighths, explored } => {
+                blend(if explored { EXPLORED } else { WHITE }, BLACK, 0.25 + 0.06 * f64::from(eighths))
+            }
+            Self::Wrong => VERMILLION,
+            Self::Right => BLACK,
+        }
+    }
+}
+
+/// The map with its upper left corner at `origin`; a cell is `size` wide and high.
+pub(super) struct Board<'a> {
+    pub(super) map: &'a [String],
+    pub(super) origin: Point,
+    pub(super) size: f64,
+}
+
+impl Board<'_> {
+    /// Rows and columns.
+    pub(super) fn shape(map: &[String]) -> (usize, usize) {
+        (map.len(), map.iter().map(|row| row.chars().count()).max().unwrap_or(0))
+    }
+
+    /// The letters with their states and the middles of their cells.
+    fn cells(&self) -> impl Iterator<Item = (usize, char, Point)> {
+        let (_, columns) = Self::shape(self.map);
+        self.map.iter().enumerate().flat_map(move |(row, letters)| {
+            letters.chars().enumerate().map(move |(column, letter)| {
+                let state = row * columns + column;
+                (state, letter, self.middle(state))
+            })
+        })
+    }
+
+    fn middle(&self, state: usize) -> Point {
+        let (_, columns) = Self::shape(self.map);
+        let columns = columns.max(1);
+        let along = |index: usize, origin: f64| origin + self.size * (index as f64 + 0.5);
+        (along(state % columns, self.origin.0), along(state / columns, self.origin.1))
+    }
+
+    /// The map without any policy; explored cells shaded.
+    pub(super) fn draw_map(&self, sketch: &mut Sketch, explored: &[bool]) {
+        let half = self.size / 2.0;
+        for (state, letter, (x, y)) in self.cells() {
+            let fill = match letter {
+                'H' => Some(HOLE),
+                _ => explored.get(state).filter(|explored| **explored).map(|_| EXPLORED),
+            };
+            if let Some(fill) = fill {
+                sketch.rectangle((x - half, y - half), (x + half, y + half), fill);
+            }
+            match letter {
+                'G' => self.flag(sketch, (x, y)),
+                'S' => {
+                    let letters = Letters::new(0.18 * self.size, INK).bold(true);
+                    sketch.text((x - 0.45 * self.size, y - 0.39 * self.size), "S", letters);
+                }
+                _ => {}
+            }
+        }
+        let (rows, columns) = Self::shape(self.map);
+        let (left, top) = self.origin;
+        let (right, bottom) = (left + self.size * columns as f64, top + self.size * rows as f64);
+        for row in 0..=rows {
+            let y = top + self.size * row as f64;
+            sketch.line(vec![(left, y), (right, y)], 0.5, GRID);
+        }
+        for column in 0..=columns {
+            let x = left + self.size * column as f64;
+            sketch.line(vec![(x, top), (x, bottom)], 0.5, GRID);
+        }
+    }
+
+    fn flag(&self, sketch: &mut Sketch, (x, y): Point) {
+        let at = |(right, down): Point| (x + right * self.size, y + down * self.size);
+        sketch.line([(-0.14, 0.3), (-0.14, -0.3)].map(at).to_vec(), (0.06 * self.size).max(0.5), INK);
+        sketch.polygon([(-0.12, -0.3), (0.26, -0.14), (-0.12, 0.02)].map(at).to_vec(), GREEN);
+    }
+
+    /// The actions of a policy, an arrow each, and their probabilities in `numbers`' letters. The most probable one,
+    /// and any that is nearly as probable, is black if the optimum takes it, else red.
+    pub(super) fn draw_policy(
+        &self,
+        sketch: &mut Sketch,
+        panel: &Panel,
+        optimum: &Matrix,
+        numbers: Option<Letters>,
+    ) {
+        let mut arrows = Vec::new();
+        let mut texts = Vec::new();
+        for (state, letter, middle) in self.cells() {
+            let (Some(policy), Some(optimal)) = (panel.policy.get(state), optimum.get(state)) else {
+                continue;
+            };
+            if is_terminal(letter) {
+                continue;
+            }
+            let explored = panel.explored.get(state) == Some(&true);
+            let largest = policy.iter().copied().fold(0.0, f64::max);
+            for (action, probability) in policy.iter().copied().enumerate().filter(|(_, p)| *p >= LEAST) {
+                let tone = if probability < 0.95 * largest {
+                    Tone::Pale { eighths: (8.0 * probability) as u8, explored }
+                } else if optimal[action] > 0.0 {
+                    Tone::Right
+                } else {
+                    Tone::Wrong
+                };
+                arrows.push((tone, self.arrow(middle, DIRECTIONS[action], probability)));
+                texts.push((action, middle, probability));
+            }
+        }
+        // Dark arrows lie over pale ones, and what looks alike is drawn together.
+        arrows.sort_by_key(|arrow| arrow.0);
+        for (tone, outline) in arrows {
+            sketch.polygon(outline, tone.colour());
+        }
+        if let Some(letters) = numbers {
+            texts.sort_by_key(|text| text.0);
+            for (action, middle, probability) in texts {
+                self.number(sketch, middle, action, probability, letters);
+            }
+        }
+    }
+
+    /// An arrow from the middle of a cell. Its length grows with the root of its action's probability: improbable ones
+    /// are still seen.
+    fn arrow(&self, middle: Point, direction: Point, probability: f64) -> Vec<Point> {
+        let length = 0.45 * probability.sqrt() * self.size;
+        let head = (0.16 * self.size).min(0.7 * length);
+        let (shaft, wing) = ((0.025 * self.size).max(0.4), 0.6 * head);
+        let neck = length - head;
+        let outline = [
+            (0.0, -shaft),
+            (neck, -shaft),
+            (neck, -wing),
+            (length, 0.0),
+            (neck, wing),
+            (neck, shaft),
+            (0.0, shaft),
+        ];
+        outline.map(|place| along(middle, direction, place)).to_vec()
+    }
+
+    /// A probability beside its arrow, to the right of where it points.
+    fn number(&self, sketch: &mut Sketch, middle: Point, action: usize, probability: f64, letters: Letters) {
+        let rounded = (100.0 * probability).round() as u32;
+        let text = if rounded < 100 { format!(".{rounded:02}") } else { "1.0".to_owned() };
+        let (right, down) = DIRECTIONS[action];
+        let (ahead, aside) = if down == 0.0 { (0.46, 0.2) } else { (0.38, 0.1) };
+        let anchor = along(middle, (right, down), (ahead * self.size, aside * self.size));
+        let align = if right > 0.0 || down > 0.0 { Align::End } else { Align::Start };
+        sketch.text(anchor, text, letters.align(align));
+    }
+
+    /// A walk from cell to cell. Each move keeps a little to its right, so that ways back are seen; `shift` of a cell moves
+    /// the whole walk, so that walks beside each other are.
+    pub(super) fn draw_walk(&self, sketch: &mut Sketch, walk: &Trajectory, shift: f64, colour: RGBAColor) {
+        let (lane, shift) = (0.06 * self.size, shift * self.size);
+        let states: Vec<usize> = walk.visits.iter().map(|visit| visit.state).chain([walk.end]).collect();
+        let places = states.iter().map(|state| self.middle(*state)).map(|(x, y)| (x + shift, y + shift));
+        let places: Vec<Point> = places.collect();
+        // Moves with their directions; none where the edge of the map held the walker.
+        let cells = |length: f64| (length / self.size).round();
+        let moves: Vec<(Point, Point)> = places
+            .iter()
+            .zip(places.iter().skip(1))
+            .map(|(from, to)| (*from, (cells(to.0 - from.0), cells(to.1 - from.1))))
+            .filter(|(_, direction)| *direction != (0.0, 0.0))
+            .collect();
+        let (Some((start, first)), Some((end, last))) = (moves.first(), moves.last()) else { return };
+        let mut path = vec![along(*start, *first, (0.0, lane))];
+        for ((from, before), (corner, after)) in moves.iter().zip(moves.iter().skip(1)) {
+            // 1 to the right, -1 to the left, 0 straight on or back.
+            let turn = before.0 * after.1 - before.1 * after.0;
+            if turn != 0.0 {
+                path.push(along(*corner, *after, (turn * lane, lane)));
+            } else if before != after {
+                path.extend([along(*from, *before, (self.size, lane)), along(*corner, *after, (0.0, lane))]);
+            }
+        }
+        path.push(along(*end, *last, (self.size, lane)));
+        sketch.dot(along(*start, *first, (0.0, lane)), 0.09 * self.size, colour);
+        sketch.line(path, (0.06 * self.size).max(1.0), colour);
+        let (head, tip) = (0.13 * self.size, 0.63 * self.size);
+        let outline = [(tip, lane), (tip - 1.6 * head, lane + head), (tip - 1.6 * head, lane - head)];
+        for (from, direction) in moves {
+            sketch.polygon(outline.map(|place| along(from, direction, place)).to_vec(), colour);
+        }
+    }
+}
+
+/// The place `(ahead, aside)` of someone who looks from `from` in a direction; aside is to the right.
+fn along(from: Point, (right, down): Point, (ahead, aside): Point) -> Point {
+    (from.0 + right * ahead - down * aside, from.1 + down * ahead + right * aside)
+}
+
+/// Whether an episode ends in a cell of this letter.
+pub(super) fn is_terminal(letter: char) -> bool {
+    matches!(letter, 'H' | 'G')
+}
+
+/// The letters of legends and small titles.
+pub(super) const NOTE: Letters = Letters::new(11.0, GREY);

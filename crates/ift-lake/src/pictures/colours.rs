@@ -1,0 +1,54 @@
+//! Colours: Okabe and Ito's palette, which colour-blind readers can tell apart.
+
+use plotters::style::RGBAColor;
+
+const fn rgb(red: u8, green: u8, blue: u8) -> RGBAColor {
+    RGBAColor(red, green, blue, 1.0)
+}
+
+pub(super) const BLACK: RGBAColor = rgb(0, 0, 0);
+pub(super) const WHITE: RGBAColor = rgb(255, 255, 255);
+pub(super) const BLUE: RGBAColor = rgb(0x00, 0x72, 0xB2);
+pub(super) const GREEN: RGBAColor = rgb(0x00, 0x9E, 0x73);
+pub(super) const ORANGE: RGBAColor = rgb(0xE6, 0x9F, 0x00);
+pub(super) const PURPLE: RGBAColor = rgb(0xCC, 0x79, 0xA7);
+pub(super) const SKY: RGBAColor = rgb(0x56, 0xB4, 0xE9);
+pub(super) const VERMILLION: RGBAColor = rgb(0xD5, 0x5E, 0x00);
+
+/// Text and axes.
+pub(super) const INK: RGBAColor = rgb(0x22, 0x22, 0x22);
+/// Text that explains.
+pub(super) const GREY: RGBAColor = rgb(0x66, 0x66, 0x66);
+/// Lines in the background.
+pub(super) const RULE: RGBAColor = rgb(0xDD, 0xDD, 0xDD);
+
+/// Methods that compare or judge answers, other than the paper's.
+const JUDGED: [&str; 5] = ["ipo", "simpo", "tdpo1", "tdpo2", "kto"];
+/// Methods on demonstrations, other than the paper's.
+const DEMONSTRATED: [&str; 7] = ["dft", "asft", "eaft", "iw_sft", "psft", "scheduled_sampling", "lm"];
+
+/// A learner's colour in every picture: the paper's methods have one of their own, the others a shade of their
+/// family's. With other settings than the defaults, which the label then tells, it is paler.
+pub(super) fn of_learner(label: &str) -> RGBAColor {
+    let method = label.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+    let shade = |family: &[&str], colour| {
+        let place = family.iter().position(|name| *name == method)?;
+        Some(blend(colour, BLACK, 0.5 * place as f64 / family.len() as f64))
+    };
+    let colour = match method {
+        "sft" => BLUE,
+        "ift" => VERMILLION,
+        "dpo" => GREEN,
+        "orpo" => PURPLE,
+        "ppo" => INK,
+        _ => shade(&JUDGED, SKY).or_else(|| shade(&DEMONSTRATED, ORANGE)).unwrap_or(GREY),
+    };
+    if label == method { colour } else { blend(colour, WHITE, 0.4) }
+}
+
+/// `share` of `to` in `from`.
+pub(super) fn blend(from: RGBAColor, to: RGBAColor, share: f64) -> RGBAColor {
+    let channel =
+        |from: u8, to: u8| (f64::from(from) + share * (f64::from(to) - f64::from(from))).round() as u8;
+    RGBAColor(channel(from.0, to.0), channel(from.1, to.1), channel(from.2, to.2), 1.0)
+}

@@ -1,0 +1,99 @@
+//! A scene's policies on the map, after the paper's figure.
+
+use super::{
+    board::{Board, NOTE, is_terminal},
+    colours::{GREEN, INK, VERMILLION},
+    sketch::{Align, Letters, Point, Sketch, WIDTH},
+};
+use crate::{
+    optimum::Matrix,
+    report::{Scene, WorldReport},
+};
+
+/// Rows or columns of the largest map whose arrows can be seen.
+pub(super) const LARGEST: usize = 32;
+/// Rows or columns of the largest map with room for numbers.
+const LARGEST_WITH_NUMBERS: usize = 5;
+
+const MARGIN: f64 = 12.0;
+/// First row of panels.
+const TOP: f64 = 66.0;
+/// Between panels.
+const GAP: f64 = 20.0;
+/// Above a panel's map.
+const TITLE: f64 = 20.0;
+/// The largest cell.
+const CELL: f64 = 72.0;
+/// The highest map.
+const MAP: f64 = 360.0;
+
+/// What is learned from, then the optimum, the fitted policy and each learner's policy.
+pub(super) fn grids(world: &WorldReport, scene: &Scene) -> Sketch {
+    let (rows, columns) = Board::shape(&world.map);
+    let (rows, columns) = (rows.max(1), columns.max(1));
+    let numbered = rows.max(columns) <= LARGEST_WITH_NUMBERS;
+    let abreast = if numbered || columns > 10 { 3 } else { 4 };
+    let slot = (WIDTH - 2.0 * MARGIN + GAP) / f64::from(abreast) - GAP;
+    let size = CELL.min(slot / columns as f64).min(MAP / rows as f64);
+    let panels = &scene.portrait.panels;
+    let pitch = TITLE + size * rows as f64 + GAP;
+    let lines = (panels.len() + 1).div_ceil(abreast as usize);
+    let mut sketch = Sketch::new(TOP + pitch * lines as f64);
+
+    sketch.text(
+        (MARGIN, 24.0),
+        format!("{}: policies of the first seed", scene.name),
+        Letters::new(16.0, INK).bold(true),
+    );
+    sketch.text(
+        (MARGIN, 48.0),
+        "Arrows are actions, longer where more probable; the most probable is black if optimal, else red. Shaded: cells that training looked at.",
+        NOTE,
+    );
+    let corner = |index: usize| -> Point {
+        let (line, place) = (index / abreast as usize, index % abreast as usize);
+        (MARGIN + (slot + GAP) * place as f64, TOP + pitch * line as f64)
+    };
+    let board = |(x, y): Point| Board { map: &world.map, origin: (x, y + TITLE), size };
+
+    let first = corner(0);
+    let title = Letters::new(12.0, INK).bold(true);
+    walks(&mut sketch, scene, &board(first), first);
+    for (index, panel) in panels.iter().enumerate() {
+        let (x, y) = corner(index + 1);
+        let mut room = slot;
+        if index > 0 {
+            let error = squared_error(world, &panel.policy);
+            let error = format!("MSE {error:.3}");
+            room -= NOTE.width(&error) + 8.0;
+            sketch.text((x + slot, y + 8.0), error, NOTE.align(Align::End));
+        }
+        sketch.text((x, y + 8.0), title.fit(&panel.title, room), title);
+        let board = board((x, y));
+        board.draw_map(&mut sketch, &panel.explored);
+        let numbers = numbered.then(|| Letters::new(0.16 * size, INK));
+        board.draw_policy(&mut sketch, panel, &world.optimum, numbers);
+    }
+    sketch
+}
+
+/// The mean squared error of a policy from the optimum, over states that are not terminal and actions.
+fn squared_error(world: &WorldReport, policy: &Matrix) -> f64 {
+    let letters = world.map.iter().flat_map(|row| row.chars());
+    let rows = letters.zip(world.optimum.iter().zip(policy)).filter(|(letter, _)| !is_terminal(*letter));
+    let (sum, count) = rows
+        .flat_map(|(_, (optimum, policy))| optimum.iter().zip(policy))
+        .fold((0.0, 0.0), |(sum, count), (optimum, policy)| (sum + (optimum - policy).powi(2), count + 1.0));
+    sum / count
+}
+
+/// The two trajectories.
+fn walks(sketch: &mut Sketch, scene: &Scene, board: &Board, (x, y): Point) {
+    board.draw_map(sketch, &[]);
+    let letters = |colour| Letters::new(12.0, colour).bold(true);
+    board.draw_walk(sketch, &scene.portrait.suboptimal, 0.1, VERMILLION);
+    board.draw_walk(sketch, &scene.portrait.optimal, -0.1, GREEN);
+    sketch.text((x, y + 8.0), "optimal", letters(GREEN));
+    let beside = x + letters(GREEN).width("optimal") + 14.0;
+    sketch.text((beside, y + 8.0), "sub-optimal", letters(VERMILLION));
+}

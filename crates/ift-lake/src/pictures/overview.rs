@@ -1,0 +1,162 @@
+//! A whole study at a glance: which learner comes how close in which scene.
+
+use super::{
+    colours::{BLUE, GREY, INK, RULE, WHITE, blend},
+    sketch::{Align, Letters, Point, Sketch, WIDTH},
+};
+use crate::{
+    measure::Measure,
+    report::{PAPER_ORDER, Report, Scene},
+};
+
+const MARGIN: f64 = 12.0;
+/// The worlds' names.
+const TOP: f64 = 74.0;
+/// Height of the line of worlds, and of the line of starts.
+const HEADER: f64 = 20.0;
+/// Height of a learner's row.
+const ROW: f64 = 24.0;
+/// The longest learner's name.
+const LABEL: f64 = 150.0;
+/// The widest column.
+const COLUMN: f64 = 76.0;
+
+/// Rows are learners, columns are scenes; a cell shows the distance from the optimum, darker where it is smaller.
+pub(super) fn overview(report: &Report) -> Sketch {
+    let scenes: Vec<&Scene> = report.worlds.iter().flat_map(|world| &world.scenes).collect();
+    let columns: Vec<Column> = scenes.iter().map(|scene| Column::of(scene)).collect();
+    let rows = rows(&columns);
+
+    let names = Letters::new(12.0, INK);
+    let widest = rows.iter().copied().chain([ORDER]).map(|name| names.width(name)).fold(0.0, f64::max);
+    let left = MARGIN + widest.min(LABEL) + 10.0;
+    let width = COLUMN.min((WIDTH - MARGIN - left) / columns.len().max(1) as f64);
+    let kinds = scenes.iter().map(|scene| names.width(scene.suboptimal.name())).fold(0.0, f64::max);
+    let top = TOP + 2.0 * HEADER + kinds + 12.0;
+    let bottom = top + ROW * rows.len() as f64;
+    let mut sketch = Sketch::new(bottom + ROW + 34.0);
+
+    let title = Letters::new(16.0, INK).bold(true);
+    sketch.text((MARGIN, 24.0), "Distance from the optimum in every scene", title);
+    let note = "Mean squared error of the policy. Dark: closest of the column; white: farthest.";
+    sketch.text((MARGIN, 48.0), note, Letters::new(12.0, GREY));
+
+    for (row, name) in rows.iter().enumerate() {
+        let place = (left - 8.0, top + ROW * (row as f64 + 0.5));
+        let bold = PAPER_ORDER.contains(name);
+        sketch.text(place, names.bold(bold).fit(name, LABEL), names.bold(bold).align(Align::End));
+    }
+    sketch.text((left - 8.0, bottom + ROW / 2.0 + 2.0), ORDER, names.align(Align::End));
+
+    let letters = Letters::new(12.0, GREY).align(Align::End);
+    sketch.text((left - 8.0, TOP), "map", letters);
+    sketch.text((left - 8.0, TOP + HEADER), "start", letters);
+    sketch.text((left - 8.0, top - 14.0), "sub-optimal", letters);
+    let at = |column: usize| left + width * column as f64;
+    headers(&mut sketch, report, at, top - 8.0);
+    for (index, (column, scene)) in columns.iter().zip(&scenes).enumerate() {
+        for (row, name) in rows.iter().enumerate() {
+            if let Some(value) = column.value(name) {
+                column.cell(&mut sketch, (at(index), top + ROW * row as f64), width, value);
+            }
+        }
+        let middle = at(index) + width / 2.0;
+        if let Some(order) = scene.paper_order() {
+            let holds = order == PAPER_ORDER;
+            let (mark, colour) = if holds { ("✓", INK) } else { ("–", GREY) };
+            let letters = Letters::new(14.0, colour).bold(holds).align(Align::Middle);
+            sketch.text((middle, bottom + ROW / 2.0 + 2.0), mark, letters);
+        }
+    }
+    let order = format!("✓: {}, from closest to farthest, as the paper reports", PAPER_ORDER.join(" < "));
+    sketch.text((MARGIN, bottom + ROW + 18.0), order, Letters::new(11.0, GREY));
+    sketch
+}
+
+const ORDER: &str = "the paper's order";
+
+/// The learners, the closest to the optimum over all scenes first.
+fn rows<'a>(columns: &[Column<'a>]) -> Vec<&'a str> {
+    let mut rows: Vec<(&str, f64, f64)> = Vec::new();
+    for column in columns {
+        for (name, value) in &column.values {
+            let farness = column.farness(*value);
+            match rows.iter_mut().find(|row| row.0 == *name) {
+                Some(row) => (row.1, row.2) = (row.1 + farness, row.2 + 1.0),
+                None => rows.push((name, farness, 1.0)),
+            }
+        }
+    }
+    rows.sort_by(|a, b| (a.1 / a.2).total_cmp(&(b.1 / b.2)));
+    rows.into_iter().map(|(name, ..)| name).collect()
+}
+
+/// The names of worlds and starts over their columns, and of the kinds over each, which end at `bottom`.
+fn headers(sketch: &mut Sketch, report: &Report, at: impl Fn(usize) -> f64, bottom: f64) {
+    let mut column = 0;
+    for world in &report.worlds {
+        let count = world.scenes.len();
+        let (from, to) = (at(column), at(column + count));
+        heading(sketch, &world.name, (from, to), TOP, true);
+        for starts in world.scenes.chunk_by(|a, b| a.start == b.start) {
+            let (from, to) = (at(column), at(column + starts.len()));
+            let start = starts.first().map_or("", |scene| scene.start.name());
+            heading(sketch, start, (from, to), TOP + HEADER, false);
+            for scene in starts {
+                let middle = f64::midpoint(at(column), at(column + 1));
+                sketch.text((middle, bottom), scene.suboptimal.name(), Letters::new(12.0, INK).upwards());
+                column += 1;
+            }
+        }
+    }
+}
+
+/// A name over some columns, with a line below.
+fn heading(sketch: &mut Sketch, name: &str, (from, to): (f64, f64), y: f64, bold: bool) {
+    let letters = Letters::new(12.0, INK).bold(bold).align(Align::Middle);
+    sketch.text((f64::midpoint(from, to), y), letters.fit(name, to - from - 6.0), letters);
+    sketch.line(vec![(from + 3.0, y + 10.0), (to - 3.0, y + 10.0)], 0.5, if bold { INK } else { RULE });
+}
+
+/// The learners of a scene with their distances from the optimum.
+struct Column<'a> {
+    values: Vec<(&'a str, f64)>,
+    low: f64,
+    high: f64,
+}
+
+impl<'a> Column<'a> {
+    fn of(scene: &'a Scene) -> Self {
+        let values: Vec<_> = scene
+            .learners
+            .iter()
+            .map(|learner| (learner.label.as_str(), learner.estimate(Measure::Mse).mean))
+            .collect();
+        let low = values.iter().map(|value| value.1).fold(f64::INFINITY, f64::min);
+        let high = values.iter().map(|value| value.1).fold(f64::NEG_INFINITY, f64::max);
+        Self { values, low, high }
+    }
+
+    fn value(&self, name: &str) -> Option<f64> {
+        self.values.iter().find(|value| value.0 == name).map(|value| value.1)
+    }
+
+    /// 0 for the closest to the optimum of the column, 1 for the farthest.
+    fn farness(&self, value: f64) -> f64 {
+        if self.high > self.low { (value - self.low) / (self.high - self.low) } else { 0.0 }
+    }
+
+    fn cell(&self, sketch: &mut Sketch, (x, y): Point, width: f64, value: f64) {
+        // The root, lest one learner far away make all others look alike.
+        let farness = self.farness(value).sqrt();
+        let colour = blend(BLUE, WHITE, farness);
+        sketch.rectangle((x + 0.5, y + 0.5), (x + width - 0.5, y + ROW - 0.5), colour);
+        let letters = Letters::new(10.0, if farness < 0.15 { WHITE } else { INK }).align(Align::Middle);
+        let letters = letters.bold(value == self.low);
+        let text = format!("{value:.3}");
+        let text = text.strip_prefix('0').unwrap_or(&text);
+        if letters.width(text) < width {
+            sketch.text((x + width / 2.0, y + ROW / 2.0), text, letters);
+        }
+    }
+}

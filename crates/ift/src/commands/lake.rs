@@ -1,0 +1,82 @@
+//! `ift lake`: the Frozen Lake study.
+
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Error, Result, bail};
+use ift_lake::{Findings, LakeError, Settings, Study};
+use ift_train::write_folder;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{lake_table, lake_watch};
+use crate::arguments::LakeArguments;
+use crate::output::Output;
+use crate::recipe_file::RecipeFile;
+
+/// Runs the command.
+pub(crate) fn run(arguments: &LakeArguments, output: Output) -> Result<()> {
+    let file = match &arguments.recipe {
+        Some(path) => RecipeFile::read(path, &arguments.set)?,
+        None => RecipeFile::parse("ift lake", "", &arguments.set)?,
+    };
+    let settings: Settings = file.resolve()?;
+    let at_fault = |error| match error {
+        LakeError::Setting { ref field, .. } => file.invalid(field, &error).into(),
+        error => Error::new(error),
+    };
+    if let Some(who) = &arguments.watch {
+        let table = lake_watch::Table::set(&settings, who).map_err(at_fault)?;
+        return table.play(arguments, output);
+    }
+    let target = &settings.output;
+    check_free(target, arguments.overwrite)?;
+    let study = Study::new(&settings).map_err(at_fault)?;
+    let began = Instant::now();
+    let findings = run_study(&study, output).map_err(at_fault)?;
+    write_folder(target, |folder| {
+        fs::write(folder.join("study.toml"), toml::to_string_pretty(&settings)?)
+            .with_context(|| format!("cannot write `{}`", folder.join("study.toml").display()))?;
+        Ok::<_, Error>(ift_lake::write(&findings, folder)?)
+    })?;
+    if output.json() {
+        output.result(&serde_json::to_string(&findings.report)?)?;
+    } else {
+        output.result(lake_table::tables(&findings.report).trim_end())?;
+    }
+    output.note(&format!(
+        "\n{} policies in {:.0} s; numbers and pictures are in {}",
+        study.policies(),
+        began.elapsed().as_secs_f64(),
+        target.display()
+    ));
+    Ok(())
+}
+
+/// An error unless the study may go into the folder.
+fn check_free(target: &Path, overwrite: bool) -> Result<()> {
+    if !target.exists() {
+        return Ok(());
+    }
+    let name = target.display();
+    if !overwrite {
+        bail!("`{name}` exists already; `--overwrite` replaces it, `--set output=…` chooses another folder");
+    }
+    // Whatever is replaced is deleted: it had better be a study.
+    if !target.join("report.json").is_file() || !target.join("runs.csv").is_file() {
+        bail!("`{name}` exists and holds no earlier study; choose another folder with `--set output=…`");
+    }
+    Ok(())
+}
+
+/// Runs the study behind a progress bar.
+fn run_study(study: &Study, output: Output) -> Result<Findings, LakeError> {
+    let target = if output.progress() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(Some(study.policies()), target);
+    if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} policies, {eta} left") {
+        bar.set_style(style);
+    }
+    let findings = study.run(|| bar.inc(1));
+    bar.finish_and_clear();
+    findings
+}

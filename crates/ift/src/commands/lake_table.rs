@@ -1,0 +1,110 @@
+//! What `ift lake` prints: distances by learner and kind of sub-optimal trajectory, and whether the paper's order holds.
+
+use std::fmt::Write;
+
+use ift_lake::{Estimate, Ice, Measure, PAPER_ORDER, Report, Start, WorldReport};
+
+/// All tables, one after the other.
+pub(crate) fn tables(report: &Report) -> String {
+    let mut text = format!(
+        "Distance from the optimum: mean squared error between state-action matrices, × 1000,\n\
+         ± half a 95 % interval over {} seeds; closest first.\n",
+        report.seeds
+    );
+    for world in &report.worlds {
+        let mut starts: Vec<Start> = Vec::new();
+        for scene in &world.scenes {
+            if !starts.contains(&scene.start) {
+                starts.push(scene.start);
+            }
+        }
+        for start in starts {
+            text.push('\n');
+            distances(&mut text, world, start);
+        }
+    }
+    text.push('\n');
+    verdicts(&mut text, report);
+    text
+}
+
+/// A table of one world and start: a row per learner, a column per kind.
+fn distances(text: &mut String, world: &WorldReport, start: Start) {
+    let scenes: Vec<_> = world.scenes.iter().filter(|scene| scene.start == start).collect();
+    let Some(first) = scenes.first() else { return };
+    let width = first.learners.iter().map(|learner| learner.label.chars().count()).max().unwrap_or(0).max(7);
+    let mut line = format!("{:width$}", title(world, start));
+    line = format!("{line}\n{:width$}", "");
+    for scene in &scenes {
+        _ = write!(line, "  {:>14}", scene.suboptimal.name());
+    }
+    for scene in &scenes {
+        _ = write!(line, "  {:>9}", scene.suboptimal.name());
+    }
+    _ = writeln!(text, "{line}   (distance, then share of episodes that arrive)");
+    let mut order: Vec<_> = (0..first.learners.len()).collect();
+    let mean = |learner: usize| -> f64 {
+        scenes.iter().map(|scene| scene.learners[learner].estimate(Measure::Mse).mean).sum()
+    };
+    order.sort_by(|&a, &b| mean(a).total_cmp(&mean(b)));
+    for learner in order {
+        let mut line = format!("{:width$}", first.learners[learner].label);
+        for scene in &scenes {
+            let estimate = scene.learners[learner].estimate(Measure::Mse);
+            let interval = format!("{:.1} ± {:.1}", 1000.0 * estimate.mean, 1000.0 * estimate.half_width);
+            _ = write!(line, "  {interval:>14}");
+        }
+        for scene in &scenes {
+            _ = write!(line, "  {:>9.3}", scene.learners[learner].estimate(Measure::Success).mean);
+        }
+        _ = writeln!(text, "{line}");
+    }
+    let blank = 16 * scenes.len();
+    _ = write!(text, "{:width$}{:>blank$}", "optimum", "0");
+    _ = writeln!(text, "  {:>9.3}", world.optimum_success);
+}
+
+fn title(world: &WorldReport, start: Start) -> String {
+    let ice = match world.ice {
+        Ice::Solid => "solid ice",
+        Ice::Slippery => "slippery ice",
+    };
+    let start = match start {
+        Start::Random => "from random weights",
+        Start::Sft => "after SFT",
+    };
+    format!("{}, {ice}, {start}", world.name)
+}
+
+/// A line per scene: the order of the paper's methods, and IFT against SFT.
+fn verdicts(text: &mut String, report: &Report) {
+    let scenes: Vec<_> = report.worlds.iter().flat_map(|world| &world.scenes).collect();
+    if !scenes.iter().any(|scene| scene.paper_order().is_some()) {
+        return;
+    }
+    let width = scenes.iter().map(|scene| scene.name.chars().count()).max().unwrap_or(0);
+    _ = writeln!(
+        text,
+        "Does the paper's order hold ({})? And is IFT closer than SFT?\n{:width$}  {:5}  {:>8}  {:24}  {:>18}  {:>7}  {:>8}",
+        PAPER_ORDER.join(", "),
+        "",
+        "holds",
+        "in seeds",
+        "order found",
+        "IFT - SFT, × 1000",
+        "closer",
+        "p (Holm)"
+    );
+    for scene in scenes {
+        let Some(order) = scene.paper_order() else { continue };
+        let holds = if order == PAPER_ORDER { "yes" } else { "no" };
+        let share = 100.0 * scene.paper_order_share.unwrap_or(0.0);
+        let mut line = format!("{:width$}  {holds:5}  {share:>6.0} %  {:24}", scene.name, order.join(", "));
+        if let Some(pair) = scene.comparison("ift", "sft") {
+            let Estimate { mean, half_width } = pair.difference;
+            let interval = format!("{:+.1} ± {:.1}", 1000.0 * mean, 1000.0 * half_width);
+            _ = write!(line, "  {interval:>18}  {:>5.0} %  {:>8.1e}", 100.0 * pair.closer, pair.p_holm);
+        }
+        _ = writeln!(text, "{line}");
+    }
+}

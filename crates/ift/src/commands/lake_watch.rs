@@ -1,0 +1,115 @@
+//! `ift lake --watch`: a policy at play in the terminal.
+
+use std::fmt::Write;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+use ift_lake::{Action, Cell, LakeError, Player, Settings, Trajectory, Visit};
+
+use crate::arguments::LakeArguments;
+use crate::output::Output;
+
+/// A lake with its player.
+pub(crate) struct Table {
+    player: Player,
+    who: String,
+}
+
+impl Table {
+    /// Trains the policy of that name.
+    ///
+    /// # Errors
+    /// If there is none, or a setting is unusable.
+    pub(crate) fn set(settings: &Settings, who: &str) -> Result<Self, LakeError> {
+        Ok(Self { player: Player::new(settings, who)?, who: who.to_owned() })
+    }
+
+    /// Plays: on a terminal one frame over the other, elsewhere one below the other.
+    pub(crate) fn play(&self, arguments: &LakeArguments, output: Output) -> Result<()> {
+        let screen = output.screen();
+        let mut arrived = 0;
+        for number in 1..=arguments.episodes {
+            let episode = self.player.play(number as u64);
+            arrived += usize::from(self.player.arena.world.map().cell(episode.end) == Cell::Goal);
+            let mut drawn = 0;
+            for step in 0..=episode.visits.len() {
+                let heading = format!("{} on {}, episode {number}", self.who, self.player.arena.name);
+                let frame = self.frame(&heading, &episode, step, screen);
+                let over = if screen && drawn > 0 { format!("\x1b[{drawn}A\x1b[J") } else { String::new() };
+                output.piece(&format!("{over}{frame}"))?;
+                drawn = frame.lines().count();
+                if screen {
+                    thread::sleep(Duration::from_millis(arguments.pause));
+                }
+            }
+            output.piece("\n")?;
+        }
+        output.result(&format!("{} of {} episodes arrived", arrived, arguments.episodes))?;
+        Ok(())
+    }
+
+    /// The lake before step `step`, or after the last one.
+    fn frame(&self, heading: &str, episode: &Trajectory, step: usize, colours: bool) -> String {
+        let here = episode.visits.get(step).map_or(episode.end, |visit| visit.state);
+        let mut frame = format!("{heading}, step {step}\n");
+        let map = self.player.arena.world.map();
+        for row in 0..map.rows() {
+            for column in 0..map.columns() {
+                let state = row * map.columns() + column;
+                frame.push_str(&self.cell(state, state == here, colours));
+            }
+            frame.push('\n');
+        }
+        _ = writeln!(frame, "{}", self.said(episode, step));
+        frame
+    }
+
+    /// Three characters: what the cell is, or where the policy would go from it; brackets around the player.
+    fn cell(&self, state: usize, here: bool, colours: bool) -> String {
+        let (symbol, colour) = match self.player.arena.world.map().cell(state) {
+            Cell::Hole => ('O', "\x1b[97;44m"),
+            Cell::Goal => ('G', "\x1b[30;42m"),
+            Cell::Start | Cell::Frozen => (self.likeliest(state).arrow(), "\x1b[30;47m"),
+        };
+        let text = if here { format!("[{symbol}]") } else { format!(" {symbol} ") };
+        if !colours {
+            return text;
+        }
+        let colour = if here { "\x1b[1;30;43m" } else { colour };
+        format!("{colour}{text}\x1b[0m")
+    }
+
+    fn likeliest(&self, state: usize) -> Action {
+        let chance = |action: &Action| self.player.policy[state][action.index()];
+        Action::ALL
+            .into_iter()
+            .reduce(|best, next| if chance(&next) > chance(&best) { next } else { best })
+            .unwrap_or(Action::Left)
+    }
+
+    /// What the last move was, and how likely each next one is.
+    fn said(&self, episode: &Trajectory, step: usize) -> String {
+        let last = step.checked_sub(1).map_or_else(|| "start".to_owned(), |last| moved(episode.visits[last]));
+        let Some(next) = episode.visits.get(step) else {
+            let end = match self.player.arena.world.map().cell(episode.end) {
+                Cell::Goal => "arrived",
+                Cell::Hole => "fell into a hole",
+                Cell::Start | Cell::Frozen => "cut at the limit of steps",
+            };
+            return format!("{last}; {end} after {step} steps");
+        };
+        let chances = Action::ALL.map(|action| {
+            format!("{} {:.2}", action.arrow(), self.player.policy[next.state][action.index()])
+        });
+        format!("{last}; next {}", chances.join("  "))
+    }
+}
+
+fn moved(visit: Visit) -> String {
+    let meant = visit.action.arrow();
+    match visit.turn {
+        0 => format!("went {meant}"),
+        turn => format!("meant {meant}, slipped {}", visit.action.turned(turn).arrow()),
+    }
+}

@@ -1,0 +1,142 @@
+//! `ift lake`: the study on disk and in print, own maps, and what is said about mistakes.
+
+use insta::assert_snapshot;
+
+use crate::common::Folder;
+
+/// A study of seconds.
+const STUDY: &str = "\
+maps = ['4x4']
+ice = ['solid']
+starts = ['random']
+suboptimal = ['hole']
+seeds = 3
+methods = [{ name = 'sft' }, { name = 'ift' }, { name = 'orpo' }, { name = 'dpo', beta = 0.3 }, { name = 'dpo' }]
+training = { steps = 40, sft_steps = 10, fit_steps = 200, hidden = 8 }
+ppo = { episodes = 4 }
+sweep = { lambda = [0.0, 0.5], gamma = [0.9] }
+output = 'study'
+";
+
+fn folder() -> Folder {
+    let folder = Folder::new();
+    folder.write("study.toml", STUDY);
+    folder
+}
+
+#[test]
+fn a_study_leaves_numbers_tables_and_pictures() {
+    let folder = folder();
+    let said = folder.ift(&["lake", "study.toml"]).done();
+    for line in ["4x4, solid ice, from random weights", "dpo beta=0.3", "ppo", "optimum", "4x4-random-hole"] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    let files = ["comparisons.csv", "pictures", "report.json", "runs.csv", "study.toml", "summary.csv"];
+    assert_eq!(folder.names("study"), files);
+    let pictures = [
+        "bars-4x4-random-hole",
+        "curves-4x4-random-hole",
+        "grids-4x4-random-hole",
+        "overview",
+        "sweep-4x4-random-gamma",
+        "sweep-4x4-random-lambda",
+    ];
+    let names = pictures.iter().flat_map(|name| [format!("{name}.png"), format!("{name}.svg")]);
+    assert_eq!(folder.names("study/pictures"), names.collect::<Vec<_>>());
+    // A line per policy: five methods and PPO for three seeds.
+    assert_eq!(folder.text("study/runs.csv").lines().count(), 1 + 6 * 3);
+    assert_eq!(folder.text("study/summary.csv").lines().count(), 1 + 6);
+    assert_eq!(folder.text("study/comparisons.csv").lines().count(), 1 + 15);
+    let report = folder.json("study/report.json");
+    assert_eq!(report["seeds"], 3);
+    let learners = report["worlds"][0]["scenes"][0]["learners"].as_array().unwrap();
+    let labels: Vec<_> = learners.iter().map(|learner| learner["label"].as_str().unwrap()).collect();
+    assert_eq!(labels, ["sft", "ift", "orpo", "dpo beta=0.3", "dpo", "ppo"]);
+    // The resolved recipe makes the same study again.
+    folder.ift(&["lake", "study/study.toml", "--set", "output=again", "--set", "threads=1"]).done();
+    for name in ["report.json", "runs.csv", "pictures/overview.png", "pictures/grids-4x4-random-hole.svg"] {
+        assert_eq!(folder.bytes(&format!("study/{name}")), folder.bytes(&format!("again/{name}")), "{name}");
+    }
+    let other = ["lake", "study.toml", "--set", "output=other", "--set", "seed=7", "--json"];
+    let other = folder.ift(&other).json();
+    assert_ne!(other["worlds"][0]["scenes"], report["worlds"][0]["scenes"]);
+}
+
+#[test]
+fn an_earlier_study_is_replaced_only_if_asked_and_nothing_else_ever() {
+    let folder = folder();
+    folder.ift(&["lake", "study.toml", "--quiet"]).done();
+    let before = folder.bytes("study/runs.csv");
+    let again = ["lake", "study.toml", "--set", "seed=1"];
+    assert!(folder.ift(&again).refused(1).contains("`study` exists already; `--overwrite` replaces it"));
+    assert_eq!(folder.bytes("study/runs.csv"), before);
+    folder.ift(&[&again[..], &["--overwrite"]].concat()).done();
+    assert_ne!(folder.bytes("study/runs.csv"), before);
+    let here = folder.ift(&["lake", "study.toml", "--set", "output=.", "--overwrite"]).refused(1);
+    assert!(here.contains("holds no earlier study"), "{here}");
+    assert!(folder.exists("study.toml"));
+}
+
+#[test]
+fn own_and_random_maps() {
+    let folder = folder();
+    folder.write("pond.txt", "SFF\nFHF\nFFG\n");
+    folder
+        .ift(&["lake", "study.toml", "--set", "maps=['pond.txt', 'random']", "--set", "random.size=5"])
+        .done();
+    let report = folder.json("study/report.json");
+    assert_eq!(report["worlds"][0]["name"], "pond");
+    assert_eq!(report["worlds"][0]["map"], serde_json::json!(["SFF", "FHF", "FFG"]));
+    assert_eq!(report["worlds"][1]["name"], "random-5x5-0");
+    assert_eq!(report["worlds"][1]["map"].as_array().unwrap().len(), 5);
+}
+
+#[test]
+fn mistakes_are_named_and_leave_nothing() {
+    let folder = folder();
+    folder.write("square.txt", "SFF\nFXF\nFFG\n");
+    folder.write("short.txt", "SFF\nFF\nFFG\n");
+    folder.write("shut.txt", "SHF\nHFF\nFFG\n");
+    folder.write("corridor.txt", "SFFG\n");
+    for (set, code, words) in [
+        ("maps=['none.txt']", 1, "cannot read `none.txt`"),
+        ("maps=['square.txt']", 1, "square.txt, line 2: "),
+        ("maps=['short.txt']", 1, "short.txt, line 2: "),
+        ("maps=['shut.txt']", 1, "shut.txt"),
+        ("maps=['corridor.txt']", 1, "no sub-optimal trajectory of kind `hole`"),
+        ("maps=[]", 2, "`maps` is empty"),
+        ("maps=['4x4', '4x4']", 2, "`maps` has the same entry twice"),
+        ("seeds=0", 2, "`seeds`"),
+        ("discount=1", 2, "`discount`"),
+        ("noise=nan", 2, "`noise`"),
+        ("training.lr=inf", 2, "`training.lr`"),
+        ("rewards.goal=nan", 2, "`rewards.goal`"),
+        ("sweep.lambda=[2]", 2, "`sweep.lambda` has 2"),
+        ("ice=['wet']", 2, "`ice.0`"),
+        ("methods=[{name='itf'}]", 2, "did you mean \"ift\"?"),
+        ("methods=[{name='ift', k=3}]", 2, "`methods.0.k`"),
+        ("methods=[{name='ift', look_ahead='topk', k=5}]", 2, "there are four actions"),
+        ("ppo.epochs=0", 2, "`ppo.epochs`"),
+        ("sedes=3", 2, "did you mean `seeds`?"),
+    ] {
+        let said = folder.ift(&["lake", "study.toml", "--set", set]).refused(code);
+        assert!(said.starts_with("error: ") && said.contains(words), "{set}: {said}");
+        assert!(!folder.exists("study"), "{set}");
+    }
+}
+
+#[test]
+fn a_policy_is_watched_move_by_move() {
+    let folder = folder();
+    let optimum = ["lake", "study.toml", "--watch=optimum", "--episodes", "1"];
+    assert_snapshot!("lake_watch", folder.ift(&optimum).done());
+    let ift = folder.ift(&["lake", "study.toml", "--watch", "--episodes", "2"]).done();
+    assert!(
+        ift.starts_with("ift on 4x4, episode 1, step 0\n") && ift.contains("of 2 episodes arrived"),
+        "{ift}"
+    );
+    assert_eq!(ift, folder.ift(&["lake", "study.toml", "--watch=ift", "--episodes", "2"]).done());
+    let unknown = folder.ift(&["lake", "study.toml", "--watch=dqn"]).refused(1);
+    assert!(unknown.contains("no policy `dqn`") && unknown.contains("`dpo beta=0.3`"), "{unknown}");
+    assert!(!folder.exists("study"));
+}
