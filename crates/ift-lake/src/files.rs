@@ -14,16 +14,19 @@ use crate::{
 
 /// Writes everything into a folder that exists: `report.json` ([`crate::Report`]), `runs.csv` (a line per policy),
 /// `summary.csv` (a line per scene and learner: means and half widths of 95 % intervals), `comparisons.csv`, and
-/// `pictures/`, each as SVG and PNG.
+/// `pictures/` if there are to be any, each as SVG and PNG.
 ///
 /// # Errors
 /// If a file cannot be written, or a picture not be drawn.
-pub fn write(findings: &Findings, folder: &Path) -> Result<(), LakeError> {
+pub fn write(findings: &Findings, folder: &Path, with_pictures: bool) -> Result<(), LakeError> {
     let json = serde_json::to_string(&findings.report).map_err(|error| failed(folder, &error))?;
     put(&folder.join("report.json"), json.as_bytes())?;
     runs(&findings.runs, &folder.join("runs.csv"))?;
     summary(findings, &folder.join("summary.csv"))?;
     comparisons(findings, &folder.join("comparisons.csv"))?;
+    if !with_pictures {
+        return Ok(());
+    }
     let gallery = folder.join("pictures");
     fs::create_dir(&gallery).map_err(|error| failed(&gallery, &error))?;
     pictures(&findings.report).par_iter().try_for_each(|picture| {

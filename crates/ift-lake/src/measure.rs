@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::{
     network::Network,
+    offline::Trained,
     optimum::{Matrix, greedy, success_rate},
     world::World,
 };
@@ -43,11 +44,13 @@ pub enum Measure {
     GreedySuccess,
     /// Mean squared distance between the weights of the policy and of the fitted one.
     Weights,
+    /// Share of the states that training looked at.
+    Explored,
 }
 
 impl Measure {
     /// All of them, in the order of [`Measured`].
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Mse,
         Self::MseOn,
         Self::MseOff,
@@ -61,6 +64,7 @@ impl Measure {
         Self::Success,
         Self::GreedySuccess,
         Self::Weights,
+        Self::Explored,
     ];
 
     /// Its name in files.
@@ -79,6 +83,7 @@ impl Measure {
             Self::Success => "success",
             Self::GreedySuccess => "greedy_success",
             Self::Weights => "weights",
+            Self::Explored => "explored",
         }
     }
 }
@@ -102,7 +107,7 @@ pub(crate) struct Yardstick<'a> {
 
 impl Yardstick<'_> {
     /// All that is measured of a policy.
-    pub(crate) fn measure(&self, network: &Network) -> Measured {
+    pub(crate) fn measure(&self, Trained { network, explored }: &Trained) -> Measured {
         let policy = &network.policy(self.world.states());
         let mse = |target| self.parts(target, policy, squared_error);
         let kl = |target| self.parts(target, policy, divergence);
@@ -123,12 +128,19 @@ impl Yardstick<'_> {
             success_rate(self.world, policy),
             success_rate(self.world, &greedy(policy)),
             mean_squared_distance(network.parameters(), self.fitted.parameters()),
+            self.share(explored),
         ]
     }
 
     /// [`Measure::Mse`], [`Measure::MseOn`] and [`Measure::MseOff`] alone.
     pub(crate) fn mse(&self, network: &Network) -> [f64; 3] {
         self.parts(self.optimum, &network.policy(self.world.states()), squared_error)
+    }
+
+    /// The share of states that are not terminal for which something holds.
+    fn share(&self, holds: &[bool]) -> f64 {
+        let states = || self.on.iter().chain(&self.off);
+        states().filter(|&&state| holds[state]).count() as f64 / states().count().max(1) as f64
     }
 
     /// The mean of a distance between rows of two matrices: over all states, those on the trajectory and those off it.
@@ -154,4 +166,77 @@ fn divergence(target: &[f64; 4], policy: &[f64; 4]) -> f64 {
 
 fn mean_squared_distance(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>() / a.len().max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::{
+        map::LakeMap,
+        network::Activation,
+        optimum::value_iteration,
+        world::{Ice, Rewards},
+    };
+
+    /// A network that goes in each state as the logits of its outputs' biases say.
+    fn biased(logits: [f64; 4], states: usize) -> Network {
+        let mut network =
+            Network::new(states, 3, 4, Activation::Relu, &mut ChaCha8Rng::seed_from_u64(0)).silenced();
+        let biases = network.parameters().len() - 4;
+        network.parameters_mut()[biases..].copy_from_slice(&logits);
+        network
+    }
+
+    #[test]
+    fn distances_of_a_corridor_are_those_by_hand() {
+        // S F G: right is optimal in both states.
+        let map = LakeMap::parse("corridor", "SFG").unwrap();
+        let world = World::new(map, Ice::Solid, 1.0, Rewards::default(), 3);
+        let optimum = value_iteration(&world, 0.9).policy;
+        let fitted = biased([0.0, 0.0, 2.0_f64.ln(), 0.0], 3);
+        let fitted_matrix = fitted.policy(3);
+        let yardstick = Yardstick {
+            world: &world,
+            optimum: &optimum,
+            fitted: &fitted,
+            fitted_matrix: &fitted_matrix,
+            on: vec![0],
+            off: vec![1],
+        };
+        let network = biased([0.0; 4], 3);
+        let measured = yardstick.measure(&Trained { network, explored: vec![true, false, true] });
+        let of = |measure: Measure| measured[measure as usize];
+        let near = |measure: Measure, expected: f64| {
+            assert!((of(measure) - expected).abs() < 1e-12, "{measure:?}: {} {expected}", of(measure));
+        };
+        // Three of four actions are off by 1/4, one by 3/4.
+        for measure in [Measure::Mse, Measure::MseOn, Measure::MseOff] {
+            near(measure, (3.0 / 16.0 + 9.0 / 16.0) / 4.0);
+        }
+        // The fitted policy goes right with 2/5, else with 1/5 each.
+        for measure in [Measure::Fitted, Measure::FittedOn, Measure::FittedOff] {
+            near(measure, (3.0 * 0.05_f64.powi(2) + 0.15_f64.powi(2)) / 4.0);
+        }
+        for measure in [Measure::Kl, Measure::KlOn, Measure::KlOff] {
+            near(measure, 4.0_f64.ln());
+        }
+        near(Measure::KlFitted, 0.4 * 1.6_f64.ln() + 0.6 * 0.8_f64.ln());
+        // Two moves right; or one of the three others first; or, between them, one of the two that stay.
+        near(Measure::Success, (1.0 + 3.0 / 4.0 + 2.0 / 4.0) / 16.0);
+        near(Measure::GreedySuccess, 0.0);
+        near(Measure::Weights, 2.0_f64.ln().powi(2) / fitted.parameters().len() as f64);
+        near(Measure::Explored, 0.5);
+    }
+
+    #[test]
+    fn the_optimum_is_at_no_distance_from_itself() {
+        assert_eq!(divergence(&[0.0, 0.5, 0.5, 0.0], &[0.0, 0.5, 0.5, 0.0]), 0.0);
+        assert_eq!(squared_error(&[0.0, 0.5, 0.5, 0.0], &[0.0, 0.5, 0.5, 0.0]), 0.0);
+        // What the target wants and the policy never does is far, but finite.
+        let far = divergence(&[1.0, 0.0, 0.0, 0.0], &[0.0, 1.0, 0.0, 0.0]);
+        assert!(far > 700.0 && far.is_finite());
+    }
 }

@@ -65,6 +65,8 @@ pub struct Settings {
     pub ppo: Online,
     /// What IFT is swept over.
     pub sweep: SweepValues,
+    /// Whether pictures are drawn.
+    pub pictures: bool,
     /// Threads; 0 for one per core.
     pub threads: usize,
 }
@@ -176,6 +178,7 @@ impl Default for Settings {
             methods: every_method(),
             ppo: Online::default(),
             sweep: SweepValues::default(),
+            pictures: true,
             threads: 0,
         }
     }

@@ -175,7 +175,7 @@ impl SeedResult {
                         suboptimal: who.reads_suboptimal().then(|| settings.suboptimal[kind]),
                         rejected_optimal: who.reads_suboptimal().then(|| classroom.optimal_share(kind)),
                         learner,
-                        measured: yardstick.measure(&trained.network),
+                        measured: yardstick.measure(&trained),
                         curve,
                         policy: (index == 0).then(|| (trained.network.policy(states), trained.explored)),
                     });

@@ -67,11 +67,13 @@ impl Suboptimal {
     fn advice(self, ice: Ice) -> &'static str {
         match (self, ice) {
             (Self::Longer, Ice::Solid) => {
-                "there may be no longer way that crosses no cell twice; try more noise, another kind or map"
+                "there may be no longer way that crosses no cell twice; try another noise, kind or map"
             }
-            (Self::Longer, Ice::Slippery) => "try more noise, a higher limit of moves, another kind or map",
-            (Self::Hole, _) => "there may be no hole within reach; try more noise, another kind or map",
-            (Self::Wandering, _) => "try more noise, another kind or map",
+            (Self::Longer, Ice::Slippery) => {
+                "try another noise, a higher limit of moves, another kind or map"
+            }
+            (Self::Hole, _) => "there may be no hole within reach; try another noise, kind or map",
+            (Self::Wandering, _) => "try another noise, kind or map",
         }
     }
 }

@@ -150,7 +150,7 @@ fn what_a_world_does_not_have_is_an_error_that_says_so() {
         ("SFG", Ice::Solid, Suboptimal::Hole, 0.5, "there may be no hole within reach"),
         ("SFG", Ice::Slippery, Suboptimal::Hole, 0.5, "there may be no hole within reach"),
         ("SFG", Ice::Solid, Suboptimal::Longer, 0.5, "no longer way that crosses no cell twice"),
-        ("SFFG", Ice::Solid, Suboptimal::Wandering, 0.0, "try more noise"),
+        ("SFFG", Ice::Solid, Suboptimal::Wandering, 0.0, "try another noise"),
     ];
     for (letters, ice, kind, noise, cause) in cases {
         let (world, optimum) = study(LakeMap::parse("brook", letters).unwrap(), ice);

@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &LakeArguments, output: Output) -> Result<()> {
     write_folder(target, |folder| {
         fs::write(folder.join("study.toml"), toml::to_string_pretty(&settings)?)
             .with_context(|| format!("cannot write `{}`", folder.join("study.toml").display()))?;
-        Ok::<_, Error>(ift_lake::write(&findings, folder)?)
+        Ok::<_, Error>(ift_lake::write(&findings, folder, settings.pictures)?)
     })?;
     if output.json() {
         output.result(&serde_json::to_string(&findings.report)?)?;
@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &LakeArguments, output: Output) -> Result<()> {
         output.result(lake_table::tables(&findings.report).trim_end())?;
     }
     output.note(&format!(
-        "\n{} policies in {:.0} s; numbers and pictures are in {}",
+        "\n{} policies in {:.0} s; results are in {}",
         study.policies(),
         began.elapsed().as_secs_f64(),
         target.display()

@@ -8,7 +8,8 @@ use ift_lake::{Estimate, Ice, Measure, PAPER_ORDER, Report, Start, WorldReport};
 pub(crate) fn tables(report: &Report) -> String {
     let mut text = format!(
         "Distance from the optimum: mean squared error between state-action matrices, × 1000,\n\
-         ± half a 95 % interval over {} seeds; closest first.\n",
+         ± half a 95 % interval over {} seeds, closest first; then the share of episodes that arrive. Columns: the kind of\n\
+         trajectory that methods on pairs reject; the others do not see it.\n",
         report.seeds
     );
     for world in &report.worlds {
@@ -33,15 +34,14 @@ fn distances(text: &mut String, world: &WorldReport, start: Start) {
     let scenes: Vec<_> = world.scenes.iter().filter(|scene| scene.start == start).collect();
     let Some(first) = scenes.first() else { return };
     let width = first.learners.iter().map(|learner| learner.label.chars().count()).max().unwrap_or(0).max(7);
-    let mut line = format!("{:width$}", title(world, start));
-    line = format!("{line}\n{:width$}", "");
-    for scene in &scenes {
-        _ = write!(line, "  {:>14}", scene.suboptimal.name());
-    }
-    for scene in &scenes {
-        _ = write!(line, "  {:>9}", scene.suboptimal.name());
-    }
-    _ = writeln!(text, "{line}   (distance, then share of episodes that arrive)");
+    let kinds = |wide: usize| {
+        let names = scenes.iter().map(|scene| format!("  {:>wide$}", scene.suboptimal.name()));
+        names.collect::<Vec<_>>().concat()
+    };
+    let (left, right) = (16 * scenes.len(), 11 * scenes.len());
+    _ = writeln!(text, "{}", title(world, start));
+    _ = writeln!(text, "{:width$}{:>left$}{:>right$}", "", "distance, rejected:", "arrives:");
+    _ = writeln!(text, "{:width$}{}{}", "", kinds(14), kinds(9));
     let mut order: Vec<_> = (0..first.learners.len()).collect();
     let mean = |learner: usize| -> f64 {
         scenes.iter().map(|scene| scene.learners[learner].estimate(Measure::Mse).mean).sum()
@@ -59,9 +59,7 @@ fn distances(text: &mut String, world: &WorldReport, start: Start) {
         }
         _ = writeln!(text, "{line}");
     }
-    let blank = 16 * scenes.len();
-    _ = write!(text, "{:width$}{:>blank$}", "optimum", "0");
-    _ = writeln!(text, "  {:>9.3}", world.optimum_success);
+    _ = writeln!(text, "{:width$}{:>left$}  {:>9.3}", "optimum", "0", world.optimum_success);
 }
 
 fn title(world: &WorldReport, start: Start) -> String {

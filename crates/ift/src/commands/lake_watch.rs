@@ -36,7 +36,11 @@ impl Table {
             for step in 0..=episode.visits.len() {
                 let heading = format!("{} on {}, episode {number}", self.who, self.player.arena.name);
                 let frame = self.frame(&heading, &episode, step, screen);
-                let over = if screen && drawn > 0 { format!("\x1b[{drawn}A\x1b[J") } else { String::new() };
+                let over = match (screen, drawn) {
+                    (_, 0) => String::new(),
+                    (true, _) => format!("\x1b[{drawn}A\x1b[J"),
+                    (false, _) => "\n".to_owned(),
+                };
                 output.piece(&format!("{over}{frame}"))?;
                 drawn = frame.lines().count();
                 if screen {

@@ -57,9 +57,20 @@ fn a_study_leaves_numbers_tables_and_pictures() {
     for name in ["report.json", "runs.csv", "pictures/overview.png", "pictures/grids-4x4-random-hole.svg"] {
         assert_eq!(folder.bytes(&format!("study/{name}")), folder.bytes(&format!("again/{name}")), "{name}");
     }
-    let other = ["lake", "study.toml", "--set", "output=other", "--set", "seed=7", "--json"];
+    let other = [
+        "lake",
+        "study.toml",
+        "--set",
+        "output=other",
+        "--set",
+        "seed=7",
+        "--set",
+        "pictures=false",
+        "--json",
+    ];
     let other = folder.ift(&other).json();
     assert_ne!(other["worlds"][0]["scenes"], report["worlds"][0]["scenes"]);
+    assert!(folder.exists("other/runs.csv") && !folder.exists("other/pictures"));
 }
 
 #[test]
