@@ -109,9 +109,7 @@ impl<'a> Classroom<'a> {
         let Some(method) = method else {
             let ppo = &settings.ppo;
             let discount = settings.discount;
-            let (network, explored) =
-                train_online(world, ppo, training, start, steps, discount, &mut generator, observe);
-            return Trained { network, explored };
+            return train_online(world, ppo, training, start, steps, discount, &mut generator, observe);
         };
         let lesson = Lesson { world, optimal: &self.optimal, suboptimal: &self.suboptimal[kind] };
         train_offline(lesson, method, start, training, steps, self.seed, &mut generator, observe)

@@ -46,11 +46,13 @@ pub enum Measure {
     Weights,
     /// Share of the states that training looked at.
     Explored,
+    /// 1 if training diverged and the policy is the last before it did, else 0.
+    Diverged,
 }
 
 impl Measure {
     /// All of them, in the order of [`Measured`].
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Mse,
         Self::MseOn,
         Self::MseOff,
@@ -65,6 +67,7 @@ impl Measure {
         Self::GreedySuccess,
         Self::Weights,
         Self::Explored,
+        Self::Diverged,
     ];
 
     /// Its name in files.
@@ -84,6 +87,7 @@ impl Measure {
             Self::GreedySuccess => "greedy_success",
             Self::Weights => "weights",
             Self::Explored => "explored",
+            Self::Diverged => "diverged",
         }
     }
 }
@@ -107,7 +111,7 @@ pub(crate) struct Yardstick<'a> {
 
 impl Yardstick<'_> {
     /// All that is measured of a policy.
-    pub(crate) fn measure(&self, Trained { network, explored }: &Trained) -> Measured {
+    pub(crate) fn measure(&self, Trained { network, explored, diverged }: &Trained) -> Measured {
         let policy = &network.policy(self.world.states());
         let mse = |target| self.parts(target, policy, squared_error);
         let kl = |target| self.parts(target, policy, divergence);
@@ -129,6 +133,7 @@ impl Yardstick<'_> {
             success_rate(self.world, &greedy(policy)),
             mean_squared_distance(network.parameters(), self.fitted.parameters()),
             self.share(explored),
+            f64::from(u8::from(*diverged)),
         ]
     }
 
@@ -207,7 +212,8 @@ mod tests {
             off: vec![1],
         };
         let network = biased([0.0; 4], 3);
-        let measured = yardstick.measure(&Trained { network, explored: vec![true, false, true] });
+        let measured =
+            yardstick.measure(&Trained { network, explored: vec![true, false, true], diverged: true });
         let of = |measure: Measure| measured[measure as usize];
         let near = |measure: Measure, expected: f64| {
             assert!((of(measure) - expected).abs() < 1e-12, "{measure:?}: {} {expected}", of(measure));
@@ -229,6 +235,7 @@ mod tests {
         near(Measure::GreedySuccess, 0.0);
         near(Measure::Weights, 2.0_f64.ln().powi(2) / fitted.parameters().len() as f64);
         near(Measure::Explored, 0.5);
+        near(Measure::Diverged, 1.0);
     }
 
     #[test]

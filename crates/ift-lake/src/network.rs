@@ -178,6 +178,12 @@ impl Network {
         self
     }
 
+    /// Whether a parameter is no number, or so large that training has lost all measure.
+    pub(crate) fn diverged(&self) -> bool {
+        let square = dot(&self.parameters, &self.parameters);
+        square.is_nan() || square > 1e12
+    }
+
     /// The network's sizes.
     pub(crate) fn shape(&self) -> Shape {
         self.shape

@@ -30,6 +30,8 @@ pub(crate) struct Trained {
     pub(crate) network: Network,
     /// Whether training ever looked at a state. `[states]`
     pub(crate) explored: Vec<bool>,
+    /// Whether training diverged; `network` is the last before it did.
+    pub(crate) diverged: bool,
 }
 
 /// Trains a policy from `start`, which is also the reference of methods that have one. `observe` is told of every step
@@ -49,6 +51,7 @@ pub(crate) fn train_offline(
     let mut optimizer = Optimizer::new(training.optimizer, &network, training.lr);
     let mut gradient = Gradient::new(&network);
     let mut explored = vec![false; lesson.world.states()];
+    let mut before = start.clone();
     let rows = Row::of(lesson, method);
     let plain = Inputs::plain(&rows);
     let needs = method.needs();
@@ -65,10 +68,15 @@ pub(crate) fn train_offline(
         inputs.mark(&mut explored);
         let reference = needs.reference.then(|| reference.forward(&inputs.distinct));
         accumulate(method, &rows, inputs, &network, reference.as_ref(), &mut gradient);
+        before.clone_from(&network);
         optimizer.step(&mut network, &mut gradient);
+        if network.diverged() {
+            (step..steps).for_each(|step| observe(step + 1, &before));
+            return Trained { network: before, explored, diverged: true };
+        }
         observe(step + 1, &network);
     }
-    Trained { network, explored }
+    Trained { network, explored, diverged: false }
 }
 
 /// Adds the gradient of a step's mean loss; returns that loss.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::LakeError,
     network::{Gradient, Input, Network, Pass},
+    offline::Trained,
     optimizer::Optimizer,
     optimum::Matrix,
     settings::Training,
@@ -70,7 +71,7 @@ impl Online {
 }
 
 /// Trains a policy by playing, for some `steps` of the policy; the critic takes as many. `observe` is told of every step
-/// done, counted from 1. Also returned is whether the policy ever acted in a state. `[states]`
+/// done, counted from 1. The states that training looks at are those that the policy acts in.
 pub(crate) fn train_online(
     world: &World,
     settings: &Online,
@@ -80,7 +81,7 @@ pub(crate) fn train_online(
     discount: f64,
     rng: &mut impl Rng,
     mut observe: impl FnMut(u64, &Network),
-) -> (Network, Vec<bool>) {
+) -> Trained {
     let objective = settings.objective();
     // A critic that expects nothing: as long as nothing was rewarded there are no advantages, and no noise of its initial
     // weights that normalising would make large enough to move the policy before it has found anything.
@@ -88,6 +89,7 @@ pub(crate) fn train_online(
     let mut critic = Learner::new(critic.silenced(), training);
     let mut actor = Learner::new(start.clone(), training);
     let mut explored = vec![false; world.states()];
+    let mut before = start.clone();
     let mut step = 0;
     while step < steps {
         let policy = actor.network.policy(world.states());
@@ -99,13 +101,18 @@ pub(crate) fn train_online(
             explored[input.state] = true;
         }
         for _ in 0..settings.epochs.min(steps - step) {
+            before.clone_from(&actor.network);
             actor.step(&batch.inputs, |pass| batch.actor_slopes(pass, &objective));
             critic.step(&batch.inputs, |pass| batch.critic_slopes(pass));
+            if actor.network.diverged() || critic.network.diverged() {
+                (step..steps).for_each(|step| observe(step + 1, &before));
+                return Trained { network: before, explored, diverged: true };
+            }
             step += 1;
             observe(step, &actor.network);
         }
     }
-    (actor.network, explored)
+    Trained { network: actor.network, explored, diverged: false }
 }
 
 /// A network that learns.

@@ -298,8 +298,8 @@ impl Settings {
             ("rewards.hole", self.rewards.hole),
             ("rewards.frozen", self.rewards.frozen),
         ] {
-            if !number.is_finite() {
-                return wrong(field, &format!("is {number}, expected a finite number"));
+            if number.is_nan() || number.abs() > 1e6 {
+                return wrong(field, &format!("is {number}, expected a number from -1e6 to 1e6"));
             }
         }
         for (field, values) in [("sweep.lambda", &self.sweep.lambda), ("sweep.gamma", &self.sweep.gamma)] {

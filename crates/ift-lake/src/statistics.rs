@@ -21,11 +21,14 @@ impl Estimate {
     }
 }
 
-/// Two-sided p of Student's paired test that the mean of `differences` is 0; 1 where all are 0 or there is but one.
+/// Two-sided p of Student's paired test that the mean of `differences` is 0; 1 where all are 0, there is but one, or one is
+/// not a number.
 pub(crate) fn paired_p(differences: &[f64]) -> f64 {
     let (mean, error) = mean_and_error(differences);
     match student(differences) {
-        Some(distribution) if mean != 0.0 => 2.0 * distribution.cdf(-(mean / error).abs()),
+        Some(distribution) if mean != 0.0 && !(mean / error).is_nan() => {
+            2.0 * distribution.cdf(-(mean / error).abs())
+        }
         _ => 1.0,
     }
 }
@@ -76,6 +79,8 @@ mod tests {
         assert_eq!(paired_p(&[0.5]), 1.0);
         assert_eq!(paired_p(&[0.0, 0.0, 0.0]), 1.0);
         assert_eq!(paired_p(&[0.5, 0.5, 0.5]), 0.0);
+        assert_eq!(paired_p(&[0.5, f64::NAN]), 1.0);
+        assert_eq!(paired_p(&[0.5, f64::INFINITY]), 1.0);
     }
 
     #[test]

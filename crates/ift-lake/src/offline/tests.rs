@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     map::LakeMap,
     network::Activation,
+    optimizer::Rule,
     settings::Settings,
     trajectory::Visit,
     world::{Ice, Rewards},
@@ -232,4 +233,22 @@ fn the_kl_point_of_judged_answers_is_the_mean_over_both() {
     let reference = policy.forward(&inputs.distinct);
     let loss = accumulate(&kto, &rows, &inputs, &policy, Some(&reference), &mut Gradient::new(&policy));
     assert!((loss - 0.5).abs() < 1e-12, "{loss}");
+}
+
+#[test]
+fn training_that_diverges_ends_with_the_last_policy_before() {
+    let world = world(Ice::Solid);
+    let [optimal, suboptimal] = ways(&world);
+    let lesson = Lesson { world: &world, optimal: &optimal, suboptimal: &suboptimal };
+    let training = Training { lr: 1e3, optimizer: Rule::Sgd, ..Training::default() };
+    let mut seen = Vec::new();
+    let rng = &mut ChaCha8Rng::seed_from_u64(0);
+    let ipo = Method::Ipo(Ipo::default());
+    let trained = train_offline(lesson, &ipo, &network(1), &training, 20, 0, rng, |step, network| {
+        seen.push((step, network.parameters().iter().all(|parameter| parameter.is_finite())));
+    });
+    assert!(trained.diverged && !super::tests::trained(&ipo, 20, 0).diverged);
+    assert!(trained.network.policy(16).iter().flatten().all(|probability| probability.is_finite()));
+    assert!(seen.iter().map(|(step, _)| *step).eq(1..=20));
+    assert!(seen.iter().all(|(_, finite)| *finite), "{seen:?}");
 }

@@ -35,7 +35,8 @@ fn start(seed: u64) -> Network {
 
 fn train(world: &World, settings: &Online, steps: u64, seed: u64) -> (Network, Vec<bool>) {
     let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-    train_online(world, settings, &TRAINING, &start(seed), steps, 0.99, rng, |_, _| {})
+    let trained = train_online(world, settings, &TRAINING, &start(seed), steps, 0.99, rng, |_, _| {});
+    (trained.network, trained.explored)
 }
 
 #[test]
@@ -61,7 +62,8 @@ fn a_seed_is_a_policy_and_every_step_is_told() {
     let mut told = Vec::new();
     let rng = &mut ChaCha8Rng::seed_from_u64(5);
     let observe = |step, network: &Network| told.push((step, network.clone()));
-    let (third, _) = train_online(&world, &Online::default(), &TRAINING, &start(5), 10, 0.99, rng, observe);
+    let third =
+        train_online(&world, &Online::default(), &TRAINING, &start(5), 10, 0.99, rng, observe).network;
     assert_eq!((&third, &first.0), (&first.0, &told[9].1));
     assert!(told.iter().map(|(step, _)| *step).eq(1..=10));
     assert!(told.windows(2).all(|pair| pair[0].1 != pair[1].1));

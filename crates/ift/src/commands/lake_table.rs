@@ -26,7 +26,26 @@ pub(crate) fn tables(report: &Report) -> String {
     }
     text.push('\n');
     verdicts(&mut text, report);
+    diverged(&mut text, report);
     text
+}
+
+/// A line per learner that did not end what it began.
+fn diverged(text: &mut String, report: &Report) {
+    let scenes: Vec<_> = report.worlds.iter().flat_map(|world| &world.scenes).collect();
+    let Some(first) = scenes.first() else { return };
+    for label in first.learners.iter().map(|learner| &learner.label) {
+        let shares = scenes.iter().filter_map(|scene| scene.learner(label));
+        let shares: Vec<_> = shares.map(|learner| learner.estimate(Measure::Diverged).mean).collect();
+        let share = shares.iter().sum::<f64>() / shares.len() as f64;
+        if share > 0.0 {
+            let percent = 100.0 * share;
+            _ = writeln!(
+                text,
+                "{label} diverged in {percent:.1} % of its runs, and is measured as it was just before."
+            );
+        }
+    }
 }
 
 /// A table of one world and start: a row per learner, a column per kind.

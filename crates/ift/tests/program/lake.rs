@@ -74,6 +74,21 @@ fn a_study_leaves_numbers_tables_and_pictures() {
 }
 
 #[test]
+fn what_diverges_is_told() {
+    let folder = folder();
+    let sets = [
+        "training.optimizer=sgd",
+        "training.lr=1e3",
+        "methods=[{name='sft'}, {name='ipo'}]",
+        "pictures=false",
+    ];
+    let sets = sets.iter().flat_map(|set| ["--set", set]);
+    let said = folder.ift(&["lake", "study.toml"].into_iter().chain(sets).collect::<Vec<_>>()).done();
+    assert!(said.contains("ipo diverged in 100.0 % of its runs"), "{said}");
+    assert!(!said.contains("NaN"), "{said}");
+}
+
+#[test]
 fn an_earlier_study_is_replaced_only_if_asked_and_nothing_else_ever() {
     let folder = folder();
     folder.ift(&["lake", "study.toml", "--quiet"]).done();
