@@ -14,7 +14,7 @@ use crate::{
     online::train_online,
     optimum::Matrix,
     settings::{Settings, Start, Trajectories},
-    trajectory::{Trajectory, draw_optimal, draw_suboptimal},
+    trajectory::{Suboptimal, Trajectory, draw_optimal, draw_suboptimal, rollout},
     world::Action,
 };
 
@@ -53,7 +53,11 @@ impl<'a> Classroom<'a> {
         let optimal = draw_optimal(world, optimum, &mut generator(source, stream::OPTIMAL))?;
         let suboptimal = settings.suboptimal.iter().map(|&kind| {
             let mut generator = generator(source, stream::SUBOPTIMAL + kind as u64);
-            draw_suboptimal(world, optimum, kind, settings.noise, &optimal, &mut generator)
+            match kind {
+                // The first of many.
+                Suboptimal::Own => Ok(rollout(world, &initial.policy(world.states()), &mut generator)),
+                _ => draw_suboptimal(world, optimum, kind, settings.noise, &optimal, &mut generator),
+            }
         });
         let suboptimal = suboptimal.collect::<Result<_, _>>()?;
         let fitted = fit(world, &optimum.policy, &initial, training);
@@ -111,16 +115,21 @@ impl<'a> Classroom<'a> {
             let discount = settings.discount;
             return train_online(world, ppo, training, start, steps, discount, &mut generator, observe);
         };
-        let lesson = Lesson { world, optimal: &self.optimal, suboptimal: &self.suboptimal[kind] };
+        let own = settings.suboptimal[kind] == Suboptimal::Own;
+        let lesson = Lesson { world, optimal: &self.optimal, suboptimal: &self.suboptimal[kind], own };
         train_offline(lesson, method, start, training, steps, self.seed, &mut generator, observe)
     }
 
-    /// Share of the actions of sub-optimal trajectory number `kind` that are optimal where they are done.
-    pub(crate) fn optimal_share(&self, kind: usize) -> f64 {
+    /// Share of the actions of sub-optimal trajectory number `kind` that are optimal where they are done; `None` where it
+    /// is another at every step.
+    pub(crate) fn optimal_share(&self, kind: usize) -> Option<f64> {
+        if self.settings.suboptimal[kind] == Suboptimal::Own {
+            return None;
+        }
         let visits = &self.suboptimal[kind].visits;
         let optimal =
             visits.iter().filter(|visit| self.arena.optimum.policy[visit.state][visit.action.index()] > 0.0);
-        optimal.count() as f64 / visits.len().max(1) as f64
+        Some(optimal.count() as f64 / visits.len().max(1) as f64)
     }
 }
 

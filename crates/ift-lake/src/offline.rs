@@ -13,7 +13,7 @@ use crate::{
     optimizer::Optimizer,
     settings::Training,
     softmax::{log_softmax, softmax},
-    trajectory::Trajectory,
+    trajectory::{Trajectory, rollout},
     world::{Action, World},
 };
 
@@ -23,6 +23,8 @@ pub(crate) struct Lesson<'a> {
     pub(crate) world: &'a World,
     pub(crate) optimal: &'a Trajectory,
     pub(crate) suboptimal: &'a Trajectory,
+    /// Whether an episode of the policy itself, drawn anew at every step, takes the sub-optimal trajectory's place.
+    pub(crate) own: bool,
 }
 
 /// A policy that a learner ended with.
@@ -52,22 +54,26 @@ pub(crate) fn train_offline(
     let mut gradient = Gradient::new(&network);
     let mut explored = vec![false; lesson.world.states()];
     let mut before = start.clone();
-    let rows = Row::of(lesson, method);
-    let plain = Inputs::plain(&rows);
+    let given = Batch::new(lesson, method);
     let needs = method.needs();
     for step in 0..steps {
         if needs.old_policy.is_some_and(|window| step % window == 0) {
             reference.clone_from(&network);
         }
+        let episode = (lesson.own && needs.rows != Rows::Single)
+            .then(|| rollout(lesson.world, &network.policy(lesson.world.states()), rng));
+        let drawn =
+            episode.as_ref().map(|episode| Batch::new(Lesson { suboptimal: episode, ..lesson }, method));
+        let Batch { rows, plain } = drawn.as_ref().unwrap_or(&given);
         let lambda = method.lambda_at(step, training.warm_up(), seed);
         let mixed = method
             .look_ahead()
             .filter(|_| lambda > 0.0)
-            .map(|look| plain.mixed(&rows, lesson.world, method, look, lambda, &network, rng));
-        let inputs = mixed.as_ref().unwrap_or(&plain);
+            .map(|look| plain.mixed(rows, lesson.world, method, look, lambda, &network, rng));
+        let inputs = mixed.as_ref().unwrap_or(plain);
         inputs.mark(&mut explored);
         let reference = needs.reference.then(|| reference.forward(&inputs.distinct));
-        accumulate(method, &rows, inputs, &network, reference.as_ref(), &mut gradient);
+        accumulate(method, rows, inputs, &network, reference.as_ref(), &mut gradient);
         before.clone_from(&network);
         optimizer.step(&mut network, &mut gradient);
         if network.diverged() {
@@ -141,6 +147,19 @@ fn accumulate(
     }
     network.backward(&inputs.distinct, &pass, &slopes, gradient);
     losses.iter().map(|loss| loss.sum).sum::<f64>() / count
+}
+
+/// The rows of a step, and the inputs for their states as they are.
+struct Batch<'a> {
+    rows: Vec<Row<'a>>,
+    plain: Inputs,
+}
+
+impl<'a> Batch<'a> {
+    fn new(lesson: Lesson<'a>, method: &Method) -> Self {
+        let rows = Row::of(lesson, method);
+        Self { plain: Inputs::plain(&rows), rows }
+    }
 }
 
 /// A trajectory as a method sees it.

@@ -31,7 +31,8 @@ pub struct Settings {
     /// Where training starts: `random` weights, or `sft`, the policy after SFT on the optimal trajectory. It is the
     /// reference of the methods that have one.
     pub starts: Vec<Start>,
-    /// The kinds of sub-optimal trajectory that methods on pairs reject: `longer`, `hole`, `wandering`.
+    /// The kinds of sub-optimal trajectory that methods on pairs reject: `longer`, `hole`, `wandering`; or `own`, an episode of the
+    /// policy itself, drawn anew at every step.
     pub suboptimal: Vec<Suboptimal>,
     /// Share of steps in which the walker of the sub-optimal trajectory acts at random, above 0 to 1.
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]

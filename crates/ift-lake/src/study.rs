@@ -121,7 +121,7 @@ pub(crate) struct Run {
     pub(crate) start: Start,
     /// The kind of the rejected trajectory, for learners that read one.
     pub(crate) suboptimal: Option<Suboptimal>,
-    /// Share of that trajectory's actions that are optimal where they are done.
+    /// Share of that trajectory's actions that are optimal where they are done, if it is always the same.
     pub(crate) rejected_optimal: Option<f64>,
     /// Index into [`Study::learners`].
     pub(crate) learner: usize,
@@ -173,7 +173,11 @@ impl SeedResult {
                     runs.push(Run {
                         start,
                         suboptimal: who.reads_suboptimal().then(|| settings.suboptimal[kind]),
-                        rejected_optimal: who.reads_suboptimal().then(|| classroom.optimal_share(kind)),
+                        rejected_optimal: if who.reads_suboptimal() {
+                            classroom.optimal_share(kind)
+                        } else {
+                            None
+                        },
                         learner,
                         measured: yardstick.measure(&trained),
                         curve,

@@ -29,7 +29,7 @@ pub struct RunRow {
     pub start: Start,
     /// The kind of the rejected trajectory, for learners that read one.
     pub suboptimal: Option<Suboptimal>,
-    /// Share of that trajectory's actions that are optimal where they are done.
+    /// Share of that trajectory's actions that are optimal where they are done, if it is always the same.
     pub rejected_optimal: Option<f64>,
     /// As in [`LearnerReport::label`].
     pub learner: String,

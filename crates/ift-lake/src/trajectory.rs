@@ -48,11 +48,13 @@ pub enum Suboptimal {
     Hole,
     /// It returns to where it was and arrives nowhere in twice the moves.
     Wandering,
+    /// It is what the policy itself does, drawn anew at every step of training.
+    Own,
 }
 
 impl Suboptimal {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Longer, Self::Hole, Self::Wandering];
+    pub const ALL: [Self; 4] = [Self::Longer, Self::Hole, Self::Wandering, Self::Own];
 
     /// Its name in settings.
     pub fn name(self) -> &'static str {
@@ -60,6 +62,7 @@ impl Suboptimal {
             Self::Longer => "longer",
             Self::Hole => "hole",
             Self::Wandering => "wandering",
+            Self::Own => "own",
         }
     }
 
@@ -73,7 +76,7 @@ impl Suboptimal {
                 "try another noise, a higher limit of moves, another kind or map"
             }
             (Self::Hole, _) => "there may be no hole within reach; try another noise, kind or map",
-            (Self::Wandering, _) => "try another noise, kind or map",
+            (Self::Wandering | Self::Own, _) => "try another noise, kind or map",
         }
     }
 }
@@ -113,6 +116,7 @@ pub fn draw_optimal(world: &World, optimum: &Optimum, rng: &mut impl Rng) -> Res
 ///   within the world's limit, and on solid ice without being in a cell twice, as a bump into the map's edge would be.
 /// * [`Suboptimal::Wandering`] makes twice the moves of `optimal` (at most the limit), is at no goal and in no hole after
 ///   them, and was in a cell twice.
+/// * [`Suboptimal::Own`] is any walk: what else it is, the policy decides that is trained.
 ///
 /// # Errors
 /// [`LakeError::Impossible`] if none of 200 000 walks (fewer where they are long) is of the kind.
@@ -128,7 +132,7 @@ pub fn draw_suboptimal(
     let length = optimal.visits.len();
     let wanders = kind == Suboptimal::Wandering;
     let most = if wanders { world.limit().min(2 * length) } else { world.limit() };
-    let crosses = wanders || world.ice() == Ice::Slippery;
+    let crosses = !matches!(kind, Suboptimal::Longer | Suboptimal::Hole) || world.ice() == Ice::Slippery;
     let walker = Walker { world, policy: &optimum.policy, noise, most, crosses };
     let is_of_kind = |walk: &Walk| {
         let end = world.map().cell(walk.trajectory.end);
@@ -136,6 +140,7 @@ pub fn draw_suboptimal(
             Suboptimal::Longer => end == Cell::Goal && walk.trajectory.visits.len() > length,
             Suboptimal::Hole => end == Cell::Hole,
             Suboptimal::Wandering => !end.is_terminal() && walk.crossed,
+            Suboptimal::Own => true,
         }
     };
     walker.search(|_| start, is_of_kind, rng).map_err(|tries| {

@@ -133,8 +133,9 @@ fn suboptimal_trajectories_are_what_their_kind_says() {
                             assert!(!world.is_terminal(trajectory.end) && crosses(&trajectory));
                             assert_eq!(moves, world.limit().min(2 * optimal.visits.len()));
                         }
+                        Suboptimal::Own => assert!(moves <= world.limit()),
                     }
-                    if ice == Ice::Solid && kind != Suboptimal::Wandering {
+                    if ice == Ice::Solid && matches!(kind, Suboptimal::Longer | Suboptimal::Hole) {
                         assert!(!crosses(&trajectory));
                     }
                     assert_eq!(draw().unwrap(), trajectory);
@@ -171,7 +172,7 @@ fn a_limit_that_is_too_short_for_the_optimum_is_an_error() {
     let world = World::new(map, Ice::Solid, 1.0 / 3.0, Rewards::default(), 5);
     let optimum = value_iteration(&world, 0.99);
     let error = draw_optimal(&world, &optimum, &mut random(0)).unwrap_err().to_string();
-    assert!(error.contains("no goal within 5 moves"), "{error}");
+    assert!(error.contains("no goal within 3 moves, half the limit"), "{error}");
 }
 
 /// On open ice a short walk at random often crosses no cell twice, and is no wandering then.
@@ -191,10 +192,12 @@ fn what_wanders_returns() {
 
 #[test]
 fn the_limit_cuts_what_wanders() {
-    let map = LakeMap::standard("4x4").unwrap();
-    let world = World::new(map, Ice::Solid, 1.0 / 3.0, Rewards::default(), 8);
+    let limited = |limit| {
+        World::new(LakeMap::standard("4x4").unwrap(), Ice::Solid, 1.0 / 3.0, Rewards::default(), limit)
+    };
+    let world = limited(8);
     let optimum = value_iteration(&world, 0.99);
-    let optimal = draw_optimal(&world, &optimum, &mut random(0)).unwrap();
+    let optimal = draw_optimal(&limited(12), &optimum, &mut random(0)).unwrap();
     let wandering =
         draw_suboptimal(&world, &optimum, Suboptimal::Wandering, 0.5, &optimal, &mut random(1)).unwrap();
     assert_eq!((optimal.visits.len(), wandering.visits.len()), (6, 8));

@@ -41,7 +41,7 @@ fn network(seed: u64) -> Network {
 fn trained(method: &Method, steps: u64, seed: u64) -> Trained {
     let world = world(Ice::Solid);
     let [optimal, suboptimal] = ways(&world);
-    let lesson = Lesson { world: &world, optimal: &optimal, suboptimal: &suboptimal };
+    let lesson = Lesson { world: &world, optimal: &optimal, suboptimal: &suboptimal, own: false };
     let training = Training { lr: 0.02, ..Training::default() };
     let rng = &mut ChaCha8Rng::seed_from_u64(seed);
     train_offline(lesson, method, &network(1), &training, steps, 3, rng, |_, _| {})
@@ -51,7 +51,7 @@ fn trained(method: &Method, steps: u64, seed: u64) -> Trained {
 fn gradients_are_the_slopes_of_the_loss() {
     let world = world(Ice::Solid);
     let [optimal, suboptimal] = ways(&world);
-    let lesson = Lesson { world: &world, optimal: &optimal, suboptimal: &suboptimal };
+    let lesson = Lesson { world: &world, optimal: &optimal, suboptimal: &suboptimal, own: false };
     let (policy, other) = (network(1), network(2));
     // Methods that hold nothing constant in their gradient; KTO's KL point is 0 here, as the reference is likelier.
     let methods = [
@@ -123,7 +123,7 @@ fn the_residual_is_where_the_greedy_policy_would_be() {
     // Meant down, slipped left against the edge (turned by -1 from down); then right; then down.
     let way = trajectory(&slippery, &[(Action::Down, -1), (Action::Right, 0), (Action::Down, 1)]);
     assert_eq!(way.visits.iter().map(|visit| visit.state).collect::<Vec<_>>(), [0, 0, 1]);
-    let lesson = Lesson { world: &slippery, optimal: &way, suboptimal: &way };
+    let lesson = Lesson { world: &slippery, optimal: &way, suboptimal: &way, own: false };
     let ift = Method::Ift(Ift::default());
     let rows = Row::of(lesson, &ift);
     let plain = Inputs::plain(&rows);
@@ -225,7 +225,7 @@ fn the_kl_point_of_judged_answers_is_the_mean_over_both() {
     // One step of KTO by hand: the reference is the policy, so both ratios and the KL point are 0.
     let world = world(Ice::Solid);
     let [optimal, suboptimal] = ways(&world);
-    let lesson = Lesson { world: &world, optimal: &optimal, suboptimal: &suboptimal };
+    let lesson = Lesson { world: &world, optimal: &optimal, suboptimal: &suboptimal, own: false };
     let kto = Method::Kto(Kto::default());
     let rows = Row::of(lesson, &kto);
     let inputs = Inputs::plain(&rows);
@@ -239,7 +239,7 @@ fn the_kl_point_of_judged_answers_is_the_mean_over_both() {
 fn training_that_diverges_ends_with_the_last_policy_before() {
     let world = world(Ice::Solid);
     let [optimal, suboptimal] = ways(&world);
-    let lesson = Lesson { world: &world, optimal: &optimal, suboptimal: &suboptimal };
+    let lesson = Lesson { world: &world, optimal: &optimal, suboptimal: &suboptimal, own: false };
     let training = Training { lr: 1e3, optimizer: Rule::Sgd, ..Training::default() };
     let mut seen = Vec::new();
     let rng = &mut ChaCha8Rng::seed_from_u64(0);
@@ -251,4 +251,28 @@ fn training_that_diverges_ends_with_the_last_policy_before() {
     assert!(trained.network.policy(16).iter().flatten().all(|probability| probability.is_finite()));
     assert!(seen.iter().map(|(step, _)| *step).eq(1..=20));
     assert!(seen.iter().all(|(_, finite)| *finite), "{seen:?}");
+}
+
+#[test]
+fn a_policy_that_rejects_what_it_does_itself_stops_when_it_does_what_is_asked() {
+    let world = world(Ice::Solid);
+    let [optimal, suboptimal] = ways(&world);
+    let lesson = Lesson { world: &world, optimal: &optimal, suboptimal: &suboptimal, own: true };
+    let training = Training { lr: 0.02, ..Training::default() };
+    let dpo = Method::Dpo(Dpo::default());
+    let train = |lesson, start: &Network, steps| {
+        let rng = &mut ChaCha8Rng::seed_from_u64(4);
+        train_offline(lesson, &dpo, start, &training, steps, 0, rng, |_, _| {})
+    };
+    let trained = train(lesson, &network(1), 300);
+    let likelihood = |network: &Network| -> f64 {
+        let policy = network.policy(16);
+        optimal.visits.iter().map(|visit| policy[visit.state][visit.action.index()]).product()
+    };
+    assert!(likelihood(&network(1)) < 0.01 && likelihood(&trained.network) > 0.9);
+    // Not what was given, which is never in a cell such as 13.
+    assert!(trained.explored[4] && trained.explored.iter().filter(|&&seen| seen).count() > 9);
+    // Where both answers are the same there is nothing left to prefer.
+    let same = Lesson { suboptimal: &optimal, own: false, ..lesson };
+    assert_eq!(train(same, &network(1), 5).network, network(1));
 }

@@ -73,6 +73,10 @@ pub(super) fn overview(report: &Report) -> Sketch {
     sketch
 }
 
+/// Sizes of the numbers in cells; narrower cells have none.
+const LARGEST_NUMBER: f64 = 10.0;
+const SMALLEST_NUMBER: f64 = 5.0;
+
 const ORDER: &str = "the paper's order";
 
 /// The learners, the closest to the optimum over all scenes first.
@@ -151,11 +155,14 @@ impl<'a> Column<'a> {
         let farness = self.farness(value).sqrt();
         let colour = blend(BLUE, WHITE, farness);
         sketch.rectangle((x + 0.5, y + 0.5), (x + width - 0.5, y + ROW - 0.5), colour);
-        let letters = Letters::new(10.0, if farness < 0.15 { WHITE } else { INK }).align(Align::Middle);
-        let letters = letters.bold(value == self.low);
+        let colour = if farness < 0.15 { WHITE } else { INK };
         let text = format!("{value:.3}");
         let text = text.strip_prefix('0').unwrap_or(&text);
-        if letters.width(text) < width {
+        // As large as lets the bold ones fit, which are the widest.
+        let widest = Letters::new(LARGEST_NUMBER, colour).bold(true).width(text);
+        let size = LARGEST_NUMBER * ((width - 3.0) / widest).min(1.0);
+        if size >= SMALLEST_NUMBER {
+            let letters = Letters::new(size, colour).bold(value == self.low).align(Align::Middle);
             sketch.text((x + width / 2.0, y + ROW / 2.0), text, letters);
         }
     }
