@@ -5,17 +5,18 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
+    action::Action,
     arena::Arena,
     error::LakeError,
     fit::fit,
     measure::Yardstick,
     network::Network,
-    offline::{Lesson, Trained, train_offline},
+    offline::{Lesson, train_offline},
     online::train_online,
     optimum::Matrix,
     settings::{Settings, Start, Trajectories},
+    training::Trained,
     trajectory::{Suboptimal, Trajectory, draw_optimal, draw_suboptimal, rollout},
-    world::Action,
 };
 
 /// What all learners of one world and seed share.

@@ -4,8 +4,8 @@ use crate::{
     network::{Gradient, Input, Network},
     optimizer::{Optimizer, Rule},
     optimum::Matrix,
-    settings::Training,
     softmax::softmax,
+    training::Training,
     world::World,
 };
 

@@ -5,7 +5,7 @@ use std::{fmt, fs, path::Path};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{error::LakeError, world::Action};
+use crate::{action::Action, error::LakeError};
 
 /// Most cells a map may have.
 const MOST_CELLS: usize = 10_000;

@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use crate::{
     network::Network,
-    offline::Trained,
     optimum::{Matrix, greedy, success_rate},
+    training::Trained,
     world::World,
 };
 
@@ -51,7 +51,7 @@ pub enum Measure {
 }
 
 impl Measure {
-    /// All of them, in the order of [`Measured`].
+    /// All of them, in the order in which lists of them stand.
     pub const ALL: [Self; 15] = [
         Self::Mse,
         Self::MseOn,

@@ -9,12 +9,13 @@ use ift_methods::{Divergence, LookAhead, Method, RowScores, Rows};
 use rand::{Rng, RngExt};
 
 use crate::{
+    action::Action,
     network::{Gradient, Input, Network, Pass},
     optimizer::Optimizer,
-    settings::Training,
     softmax::{log_softmax, softmax},
+    training::{Trained, Training},
     trajectory::{Trajectory, rollout},
-    world::{Action, World},
+    world::World,
 };
 
 /// What all methods of a scene learn from.
@@ -25,15 +26,6 @@ pub(crate) struct Lesson<'a> {
     pub(crate) suboptimal: &'a Trajectory,
     /// Whether an episode of the policy itself, drawn anew at every step, takes the sub-optimal trajectory's place.
     pub(crate) own: bool,
-}
-
-/// A policy that a learner ended with.
-pub(crate) struct Trained {
-    pub(crate) network: Network,
-    /// Whether training ever looked at a state. `[states]`
-    pub(crate) explored: Vec<bool>,
-    /// Whether training diverged; `network` is the last before it did.
-    pub(crate) diverged: bool,
 }
 
 /// Trains a policy from `start`, which is also the reference of methods that have one. `observe` is told of every step

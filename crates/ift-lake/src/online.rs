@@ -10,11 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::LakeError,
     network::{Gradient, Input, Network, Pass},
-    offline::Trained,
     optimizer::Optimizer,
     optimum::Matrix,
-    settings::Training,
     softmax::log_softmax,
+    training::{Trained, Training},
     trajectory::{Trajectory, rollout},
     world::World,
 };

@@ -2,10 +2,7 @@
 
 use std::mem;
 
-use crate::{
-    map::Cell,
-    world::{Action, World},
-};
+use crate::{action::Action, map::Cell, world::World};
 
 /// Action probabilities by state; terminal states hold a quarter each. `[states, 4]`
 pub type Matrix = Vec<[f64; 4]>;

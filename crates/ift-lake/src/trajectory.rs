@@ -7,10 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    action::Action,
     error::LakeError,
     map::Cell,
     optimum::{Matrix, Optimum},
-    world::{Action, Ice, World},
+    world::{Ice, World},
 };
 
 /// Walks that are tried before a trajectory is taken to be impossible.

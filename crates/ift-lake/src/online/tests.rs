@@ -3,12 +3,13 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::{
+    action::Action,
     map::LakeMap,
     network::Activation,
     optimizer::Rule,
     optimum::success_rate,
     trajectory::Visit,
-    world::{Action, Ice, Rewards},
+    world::{Ice, Rewards},
 };
 
 const TRAINING: Training = Training {

@@ -1,5 +1,9 @@
 //! `ift lake`: the study on disk and in print, own maps, and what is said about mistakes.
 
+use std::path::Path;
+
+use ift::load_recipe;
+use ift_lake::Settings;
 use insta::assert_snapshot;
 
 use crate::common::Folder;
@@ -101,6 +105,12 @@ fn an_earlier_study_is_replaced_only_if_asked_and_nothing_else_ever() {
     let here = folder.ift(&["lake", "study.toml", "--set", "output=.", "--overwrite"]).refused(1);
     assert!(here.contains("holds no earlier study"), "{here}");
     assert!(folder.exists("study.toml"));
+}
+
+#[test]
+fn the_recipe_in_the_repository_spells_out_the_defaults() {
+    let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/lake.toml");
+    assert_eq!(load_recipe::<Settings>(&recipe, &[]).unwrap(), Settings::default());
 }
 
 #[test]
