@@ -12,6 +12,9 @@ use crate::common::Folder;
 /// Makes a model instead of training one.
 const FRESH: &str = "quickstart-model.toml";
 
+/// The Frozen Lake study's.
+const LAKE: &str = "lake.toml";
+
 /// The folders of `recipes/paper`.
 const MODELS: [&str; 3] = ["gemma-2b", "llama-3-8b", "mistral-7b"];
 
@@ -35,7 +38,9 @@ fn recipes(folder: &Path) -> Vec<PathBuf> {
     for path in entries(folder) {
         if path.is_dir() {
             found.extend(recipes(&path));
-        } else if path.extension().is_some_and(|e| e == "toml") && !path.ends_with(FRESH) {
+        } else if path.extension().is_some_and(|e| e == "toml")
+            && ![FRESH, LAKE].iter().any(|other| path.ends_with(other))
+        {
             found.push(path);
         }
     }
