@@ -7,8 +7,8 @@ use thiserror::Error;
 /// Why a study cannot be run or written.
 #[derive(Debug, Error)]
 pub enum LakeError {
-    /// A file cannot be read.
-    #[error("cannot read `{path}`: {source}")]
+    /// A map's file cannot be read.
+    #[error("cannot read the map `{path}`: {source}; expected `4x4`, `8x8`, `random` or a file")]
     Read {
         /// The file.
         path: PathBuf,

@@ -135,7 +135,7 @@ fn mistakes_are_named_and_leave_nothing() {
     folder.write("shut.txt", "SHF\nHFF\nFFG\n");
     folder.write("corridor.txt", "SFFG\n");
     for (set, code, words) in [
-        ("maps=['none.txt']", 1, "cannot read `none.txt`"),
+        ("maps=['none.txt']", 1, "cannot read the map `none.txt`"),
         ("maps=['square.txt']", 1, "square.txt, line 2: "),
         ("maps=['short.txt']", 1, "short.txt, line 2: "),
         ("maps=['shut.txt']", 1, "shut.txt"),
