@@ -24,9 +24,9 @@ pub struct Arena {
 /// The worlds of a study.
 ///
 /// # Errors
-/// If a map cannot be read or drawn.
+/// If a map cannot be read or drawn, or two worlds would have the same name.
 pub fn arenas(settings: &Settings) -> Result<Vec<Arena>, LakeError> {
-    let mut arenas = Vec::new();
+    let mut arenas: Vec<Arena> = Vec::new();
     for name in &settings.maps {
         let map = match LakeMap::standard(name) {
             Some(map) => map,
@@ -44,6 +44,13 @@ pub fn arenas(settings: &Settings) -> Result<Vec<Arena>, LakeError> {
                 Ice::Solid => map.name().to_owned(),
                 Ice::Slippery => format!("{}-slippery", map.name()),
             };
+            // Files and pictures are told apart by it.
+            if arenas.iter().any(|other| other.name == name) {
+                return Err(LakeError::Setting {
+                    field: "maps".to_owned(),
+                    problem: format!("has two worlds called `{name}`; rename a map's file"),
+                });
+            }
             arenas.push(Arena { name, world, optimum });
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     arena::{Arena, arenas},
-    classroom::Classroom,
+    classroom::{Classroom, episode_generator},
     error::LakeError,
     optimum::Matrix,
     settings::Settings,
@@ -57,6 +57,6 @@ impl Player {
 
     /// An episode, its actions drawn from the policy; the same number is the same episode.
     pub fn play(&self, episode: u64) -> Trajectory {
-        rollout(&self.arena.world, &self.policy, &mut crate::classroom::episode_generator(self.seed, episode))
+        rollout(&self.arena.world, &self.policy, &mut episode_generator(self.seed, episode))
     }
 }

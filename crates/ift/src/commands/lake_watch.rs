@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::Result;
 use ift_lake::{Action, Cell, LakeError, Player, Settings, Trajectory, Visit};
 
+use serde_json::json;
+
 use crate::arguments::LakeArguments;
 use crate::output::Output;
 
@@ -25,17 +27,25 @@ impl Table {
         Ok(Self { player: Player::new(settings, who)?, who: who.to_owned() })
     }
 
-    /// Plays: on a terminal one frame over the other, elsewhere one below the other.
+    /// Plays: on a terminal one frame over the other, elsewhere one below the other; or tells the moves as JSON.
     pub(crate) fn play(&self, arguments: &LakeArguments, output: Output) -> Result<()> {
+        let episodes: Vec<_> =
+            (1..=arguments.episodes).map(|number| self.player.play(number as u64)).collect();
+        let map = self.player.arena.world.map();
+        let arrived = episodes.iter().filter(|episode| map.cell(episode.end) == Cell::Goal).count();
+        if output.json() {
+            let world = &self.player.arena.name;
+            let told =
+                json!({ "policy": self.who, "world": world, "arrived": arrived, "episodes": episodes });
+            output.result(&told.to_string())?;
+            return Ok(());
+        }
         let screen = output.screen();
-        let mut arrived = 0;
-        for number in 1..=arguments.episodes {
-            let episode = self.player.play(number as u64);
-            arrived += usize::from(self.player.arena.world.map().cell(episode.end) == Cell::Goal);
+        for (number, episode) in episodes.iter().enumerate() {
             let mut drawn = 0;
             for step in 0..=episode.visits.len() {
-                let heading = format!("{} on {}, episode {number}", self.who, self.player.arena.name);
-                let frame = self.frame(&heading, &episode, step, screen);
+                let heading = format!("{} on {}, episode {}", self.who, self.player.arena.name, number + 1);
+                let frame = self.frame(&heading, episode, step, screen);
                 let over = match (screen, drawn) {
                     (_, 0) => String::new(),
                     (true, _) => format!("\x1b[{drawn}A\x1b[J"),

@@ -134,6 +134,9 @@ fn mistakes_are_named_and_leave_nothing() {
     folder.write("short.txt", "SFF\nFF\nFFG\n");
     folder.write("shut.txt", "SHF\nHFF\nFFG\n");
     folder.write("corridor.txt", "SFFG\n");
+    folder.write("pond.txt", "SFF\nFHF\nFFG\n");
+    std::fs::create_dir(folder.path("other")).unwrap();
+    folder.write("other/pond.txt", "SFF\nFFF\nFHG\n");
     for (set, code, words) in [
         ("maps=['none.txt']", 1, "cannot read the map `none.txt`"),
         ("maps=['square.txt']", 1, "square.txt, line 2: "),
@@ -141,6 +144,7 @@ fn mistakes_are_named_and_leave_nothing() {
         ("maps=['shut.txt']", 1, "shut.txt"),
         ("maps=['corridor.txt']", 1, "no sub-optimal trajectory of kind `hole`"),
         ("maps=[]", 2, "`maps` is empty"),
+        ("maps=['pond.txt', 'other/pond.txt']", 2, "`maps` has two worlds called `pond`"),
         ("maps=['4x4', '4x4']", 2, "`maps` has the same entry twice"),
         ("seeds=0", 2, "`seeds`"),
         ("discount=1", 2, "`discount`"),
@@ -172,6 +176,9 @@ fn a_policy_is_watched_move_by_move() {
         "{ift}"
     );
     assert_eq!(ift, folder.ift(&["lake", "study.toml", "--watch=ift", "--episodes", "2"]).done());
+    let told = folder.ift(&["lake", "study.toml", "--watch=optimum", "--episodes", "2", "--json"]).json();
+    assert_eq!((&told["world"], &told["arrived"]), (&"4x4".into(), &2.into()));
+    assert_eq!(told["episodes"][1]["visits"].as_array().unwrap().len(), 6);
     let unknown = folder.ift(&["lake", "study.toml", "--watch=dqn"]).refused(1);
     assert!(unknown.contains("no policy `dqn`") && unknown.contains("`dpo beta=0.3`"), "{unknown}");
     assert!(!folder.exists("study"));
