@@ -1,6 +1,6 @@
-//! The CPU backend's kernels in f32 and bf16 at the shapes of a small decoder (hidden 576, 9 heads over 3, MLP 1536) and two
-//! of a large one, with the throughput in floating point operations; the peak of the same machine in the same run is printed
-//! first: `cargo bench -p ift-backend`.
+//! The CPU backend's kernels in f32 and bf16 at the shapes of a small decoder (hidden 576, 9 heads
+//! over 3, MLP 1536) and two of a large one, with the throughput in floating point operations; the
+//! peak of the same machine in the same run is printed first: `cargo bench -p ift-backend`.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use half::bf16;
@@ -11,7 +11,8 @@ use std::time::Duration;
 
 const TOKENS: usize = 2048;
 
-/// What the machine could do, on standard error: the throughputs that follow are to be held against it.
+/// What the machine could do, on standard error: the throughputs that follow are to be held against
+/// it.
 #[allow(clippy::print_stderr, reason = "a benchmark reports to its reader")]
 fn peak<N: Number>(cpu: &Cpu<N>) {
     let peak = cpu.peak().unwrap_or(f64::NAN) / 1e9;
@@ -25,11 +26,15 @@ fn weight<N: Number>(cpu: &Cpu<N>, len: usize, value: f32) -> <Cpu<N> as Backend
 
 fn products<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
     let mut group = c.benchmark_group(format!("linear {numbers}"));
-    for (inputs, outputs) in [(576, 960), (576, 576), (576, 3072), (1536, 576), (2048, 8192), (8192, 2048)] {
+    for (inputs, outputs) in
+        [(576, 960), (576, 576), (576, 3072), (1536, 576), (2048, 8192), (8192, 2048)]
+    {
         let x = cpu.activation_from(&vec![0.5; TOKENS * inputs]);
         let d_out = cpu.activation_from(&vec![0.1; TOKENS * outputs]);
-        let (weight, mut d_weight) = (weight(cpu, outputs * inputs, 0.25), cpu.accumulator(outputs * inputs));
-        let (mut out, mut d_x) = (cpu.activation(TOKENS * outputs), cpu.activation(TOKENS * inputs));
+        let (weight, mut d_weight) =
+            (weight(cpu, outputs * inputs, 0.25), cpu.accumulator(outputs * inputs));
+        let (mut out, mut d_x) =
+            (cpu.activation(TOKENS * outputs), cpu.activation(TOKENS * inputs));
         group.throughput(Throughput::Elements((2 * TOKENS * inputs * outputs) as u64));
         let name = |form| format!("{form} {inputs} to {outputs}");
         group.bench_function(name("forward"), |b| {
@@ -37,11 +42,21 @@ fn products<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
         });
         group.bench_function(name("input gradient"), |b| {
             b.iter(|| {
-                cpu.linear_backward_input(TOKENS, inputs, outputs, &d_out, &weight, Out::Set, &mut d_x);
+                cpu.linear_backward_input(
+                    TOKENS,
+                    inputs,
+                    outputs,
+                    &d_out,
+                    &weight,
+                    Out::Set,
+                    &mut d_x,
+                );
             });
         });
         group.bench_function(name("weight gradient"), |b| {
-            b.iter(|| cpu.linear_backward_weight(TOKENS, inputs, outputs, &x, &d_out, &mut d_weight, None));
+            b.iter(|| {
+                cpu.linear_backward_weight(TOKENS, inputs, outputs, &x, &d_out, &mut d_weight, None)
+            });
         });
     }
     group.finish();
@@ -55,8 +70,9 @@ fn attention<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
         let rows: Vec<AttentionRow> =
             starts.map(|start| AttentionRow { start, len, past_start: 0, past_len: 0 }).collect();
         let (q_size, kv_size) = (TOKENS * shape.q_width(), TOKENS * shape.kv_width());
-        let values =
-            |size: usize| (0..size).map(|i| (i * 7919 % 1013) as f64 / 506.0 - 1.0).collect::<Vec<_>>();
+        let values = |size: usize| {
+            (0..size).map(|i| (i * 7919 % 1013) as f64 / 506.0 - 1.0).collect::<Vec<_>>()
+        };
         let (q, kv) = (cpu.activation_from(&values(q_size)), cpu.activation_from(&values(kv_size)));
         let d_out = cpu.activation_from(&values(q_size));
         let (mut out, mut lse) = (cpu.activation(q_size), cpu.accumulator(TOKENS * shape.heads));
@@ -81,7 +97,8 @@ fn attention<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
 fn head<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
     let (n, width, vocabulary) = (1024, 576, 49_152);
     let x = cpu.activation_from(&vec![0.5; n * width]);
-    let (weight, mut d_weight) = (weight(cpu, vocabulary * width, 0.01), cpu.accumulator(vocabulary * width));
+    let (weight, mut d_weight) =
+        (weight(cpu, vocabulary * width, 0.01), cpu.accumulator(vocabulary * width));
     let targets: Vec<u32> = (0..n as u32).collect();
     let mut d_x = cpu.activation(n * width);
     let (scores, _) = cpu.head(width, vocabulary, &x, &weight, &targets, Choice::Greedy, false);

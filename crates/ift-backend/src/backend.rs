@@ -1,8 +1,9 @@
 //! The trait.
 
 use crate::{
-    Activation, AttentionRow, AttentionShape, Choice, Distributions, Divergence, DivergenceGradient, Element,
-    HeadNorms, HeadScores, HostTensor, Mix, Norm, Past, Profile, Storage, Update,
+    Activation, AttentionRow, AttentionShape, Choice, Distributions, Divergence,
+    DivergenceGradient, Element, HeadNorms, HeadScores, HostTensor, Mix, Norm, Past, Profile,
+    Storage, Update,
 };
 use std::ops::Range;
 
@@ -25,33 +26,38 @@ impl<A: ?Sized> Clone for Out<'_, A> {
 
 impl<A: ?Sized> Copy for Out<'_, A> {}
 
-/// Who computes. `n` is the number of packed tokens (or scored rows); every activation is row-major `[n, width]`.
+/// Who computes. `n` is the number of packed tokens (or scored rows); every activation is row-major
+/// `[n, width]`.
 ///
-/// Buffers are opaque: nothing above this trait may assume that one is a slice of host memory. Buffers may be longer
-/// than an operation needs; the leading part is used, and what lies behind it stays as it is. Shapes are checked by the model code when it is built, so a wrong
-/// length here is a bug, and an implementation panics on it.
+/// Buffers are opaque: nothing above this trait may assume that one is a slice of host memory.
+/// Buffers may be longer than an operation needs; the leading part is used, and what lies behind it
+/// stays as it is. Shapes are checked by the model code when it is built, so a wrong length here is
+/// a bug, and an implementation panics on it.
 ///
-/// Gradients of weights are always *added* to, so that micro-batches, and a prompt's continuations, accumulate.
+/// Gradients of weights are always *added* to, so that micro-batches, and a prompt's continuations,
+/// accumulate.
 pub trait Backend: Send + Sync {
     /// The number type in which weights, gradients and optimizer states are exact.
     type Element: Element;
     /// Hidden states and their gradients, perhaps in a narrower type.
     type Activation: Send + Sync;
-    /// A trainable tensor (with its compute copy where products run in a narrower type), or a frozen one in its [`Storage`].
+    /// A trainable tensor (with its compute copy where products run in a narrower type), or a
+    /// frozen one in its [`Storage`].
     type Weight: Send + Sync;
-    /// What stays in full precision whatever the activations are: gradients of weights, optimizer states, log-sum-exps,
-    /// rotary angles, sums over several passes.
+    /// What stays in full precision whatever the activations are: gradients of weights, optimizer
+    /// states, log-sum-exps, rotary angles, sums over several passes.
     type Accumulator: Send + Sync;
     /// Logits kept for a backward pass.
     type Logits: Send + Sync;
 
     /// Bytes of a number of an activation.
     const ACTIVATION_BYTES: usize;
-    /// Bytes of a number of a weight that learns, with its compute copy; of a frozen one see [`Storage::bytes`]. (A number of an
-    /// accumulator is an [`Backend::Element`].)
+    /// Bytes of a number of a weight that learns, with its compute copy; of a frozen one see
+    /// [`Storage::bytes`]. (A number of an accumulator is an [`Backend::Element`].)
     const WEIGHT_BYTES: usize;
 
-    /// An activation of `len` numbers with unspecified (but initialised) contents, taken from a pool where possible.
+    /// An activation of `len` numbers with unspecified (but initialised) contents, taken from a
+    /// pool where possible.
     fn activation(&self, len: usize) -> Self::Activation;
     /// An activation holding `values`.
     fn activation_from(&self, values: &[f64]) -> Self::Activation;
@@ -60,7 +66,8 @@ pub trait Backend: Send + Sync {
 
     /// A weight tensor made of `parts` laid end to end.
     fn weight(&self, parts: &[HostTensor]) -> Self::Weight;
-    /// The same for a weight that never learns; [`Backend::update`] and [`Backend::write_weight`] are not for it.
+    /// The same for a weight that never learns; [`Backend::update`] and [`Backend::write_weight`]
+    /// are not for it.
     fn frozen_weight(&self, parts: &[HostTensor], storage: Storage) -> Self::Weight;
     /// Overwrites a weight with exact values (resuming, tests).
     fn write_weight(&self, weight: &mut Self::Weight, values: &[Self::Element]);
@@ -72,12 +79,17 @@ pub trait Backend: Send + Sync {
     /// Overwrites an accumulator (resuming).
     fn write_accumulator(&self, accumulator: &mut Self::Accumulator, values: &[Self::Element]);
     /// The values of a range.
-    fn read_accumulator(&self, accumulator: &Self::Accumulator, range: Range<usize>) -> Vec<Self::Element>;
+    fn read_accumulator(
+        &self,
+        accumulator: &Self::Accumulator,
+        range: Range<usize>,
+    ) -> Vec<Self::Element>;
     /// Sets all to zero.
     fn clear(&self, accumulator: &mut Self::Accumulator);
     /// `Σ x²` over a range, summed in a fixed order; not finite if any number is not.
     fn sum_of_squares(&self, accumulator: &Self::Accumulator, range: Range<usize>) -> f64;
-    /// One optimizer step: `weight` and `states` change, `gradient · gradient_scale` is the gradient.
+    /// One optimizer step: `weight` and `states` change, `gradient · gradient_scale` is the
+    /// gradient.
     fn update(
         &self,
         weight: &mut Self::Weight,
@@ -90,7 +102,8 @@ pub trait Backend: Send + Sync {
     /// A running mean of a weight over steps: `average = decay·average + (1 - decay)·weight`.
     fn average(&self, weight: &Self::Weight, decay: f64, average: &mut Self::Accumulator);
 
-    /// `out[t] = scale · E[tokens[t]]`, mixed where `mix` says so. `table`: `[vocabulary, width]`, `out`: `[n, width]`.
+    /// `out[t] = scale · E[tokens[t]]`, mixed where `mix` says so. `table`: `[vocabulary, width]`,
+    /// `out`: `[n, width]`.
     fn embed(
         &self,
         table: &Self::Weight,
@@ -119,7 +132,8 @@ pub trait Backend: Send + Sync {
         norm: Norm,
         out: &mut Self::Activation,
     );
-    /// Adds the norm's input gradient to `d_x` (which already holds the residual's), and the weight's to `d_weight`.
+    /// Adds the norm's input gradient to `d_x` (which already holds the residual's), and the
+    /// weight's to `d_weight`.
     fn norm_backward(
         &self,
         n: usize,
@@ -131,7 +145,8 @@ pub trait Backend: Send + Sync {
         d_weight: Option<&mut Self::Accumulator>,
     );
 
-    /// `out = x·Wᵀ + b`, or what `to` says. `x`: `[n, inputs]`, `weight`: `[outputs, inputs]`, `bias`: `[outputs]`, `out`: `[n, outputs]`.
+    /// `out = x·Wᵀ + b`, or what `to` says. `x`: `[n, inputs]`, `weight`: `[outputs, inputs]`,
+    /// `bias`: `[outputs]`, `out`: `[n, outputs]`.
     fn linear(
         &self,
         n: usize,
@@ -194,7 +209,8 @@ pub trait Backend: Send + Sync {
         columns: Range<usize>,
         x: &mut Self::Activation,
     );
-    /// `sums[c] += Σ_t x[t][columns][c]·y[t][columns][c]`. `x`, `y`: `[n, width]`, `sums`: `[columns.len()]`.
+    /// `sums[c] += Σ_t x[t][columns][c]·y[t][columns][c]`. `x`, `y`: `[n, width]`, `sums`:
+    /// `[columns.len()]`.
     fn column_products(
         &self,
         n: usize,
@@ -204,8 +220,8 @@ pub trait Backend: Send + Sync {
         columns: Range<usize>,
         sums: &mut Self::Accumulator,
     );
-    /// Dropout: `out[t][c]` is 0 where [`crate::uniform`] of `(streams[t], c)` is below `rate`, else `x[t][c] / (1 - rate)`. The
-    /// same operation is its own backward pass.
+    /// Dropout: `out[t][c]` is 0 where [`crate::uniform`] of `(streams[t], c)` is below `rate`,
+    /// else `x[t][c] / (1 - rate)`. The same operation is its own backward pass.
     fn dropout(
         &self,
         n: usize,
@@ -215,7 +231,8 @@ pub trait Backend: Send + Sync {
         streams: &[u64],
         out: &mut Self::Activation,
     );
-    /// `x[t][c] += magnitudes[t]·(2·u - 1)` with `u` from [`crate::uniform`] of `(streams[t], c)` (`NEFTune`, arXiv 2310.05914).
+    /// `x[t][c] += magnitudes[t]·(2·u - 1)` with `u` from [`crate::uniform`] of `(streams[t], c)`
+    /// (`NEFTune`, arXiv 2310.05914).
     fn add_noise(
         &self,
         n: usize,
@@ -224,8 +241,9 @@ pub trait Backend: Send + Sync {
         streams: &[u64],
         x: &mut Self::Activation,
     );
-    /// Norms of the rows `W[o] + scale·(B·A)[o - rows.start]` of a weight with a low-rank sum (`DoRA`, arXiv 2402.09353).
-    /// `weight`: `[…, inputs]` of which `rows` are meant, `a`: `[rank, inputs]`, `b`: `[rows.len(), rank]`.
+    /// Norms of the rows `W[o] + scale·(B·A)[o - rows.start]` of a weight with a low-rank sum
+    /// (`DoRA`, arXiv 2402.09353). `weight`: `[…, inputs]` of which `rows` are meant, `a`:
+    /// `[rank, inputs]`, `b`: `[rows.len(), rank]`.
     fn adapted_norms(
         &self,
         inputs: usize,
@@ -237,12 +255,14 @@ pub trait Backend: Send + Sync {
         scale: f64,
     ) -> Vec<f64>;
 
-    /// Cosines then sines of the rotary angles: `[n, head_dim]`, first `head_dim/2` numbers `cos(p·f_i)`, then
-    /// `sin(p·f_i)`, for position `p` and `inverse_frequencies` `f` (`[head_dim/2]`). Angles are computed in f64.
+    /// Cosines then sines of the rotary angles: `[n, head_dim]`, first `head_dim/2` numbers
+    /// `cos(p·f_i)`, then `sin(p·f_i)`, for position `p` and `inverse_frequencies` `f`
+    /// (`[head_dim/2]`). Angles are computed in f64.
     fn rotary(&self, positions: &[u32], inverse_frequencies: &[f64]) -> Self::Accumulator;
-    /// Splits the fused projection `[n, (heads + 2·kv_heads)·head_dim]` into queries `[n, heads·head_dim]` and keys and
-    /// values `[n, 2·kv_heads·head_dim]`; queries and keys are normalised per head where `norms` is given, then rotated:
-    /// with `(a, b)` the halves of a head, `a' = a·cos - b·sin`, `b' = b·cos + a·sin`.
+    /// Splits the fused projection `[n, (heads + 2·kv_heads)·head_dim]` into queries `[n,
+    /// heads·head_dim]` and keys and values `[n, 2·kv_heads·head_dim]`; queries and keys are
+    /// normalised per head where `norms` is given, then rotated: with `(a, b)` the halves of a
+    /// head, `a' = a·cos - b·sin`, `b' = b·cos + a·sin`.
     fn split_heads(
         &self,
         n: usize,
@@ -253,8 +273,8 @@ pub trait Backend: Send + Sync {
         q: &mut Self::Activation,
         kv: &mut Self::Activation,
     );
-    /// Backward of [`Backend::split_heads`]: sets `d_qkv`, adds to the norms' gradients. `qkv` (the forward's input) is
-    /// read only when `norms` is given.
+    /// Backward of [`Backend::split_heads`]: sets `d_qkv`, adds to the norms' gradients. `qkv` (the
+    /// forward's input) is read only when `norms` is given.
     fn split_heads_backward(
         &self,
         n: usize,
@@ -268,8 +288,8 @@ pub trait Backend: Send + Sync {
         d_norms: Option<(&mut Self::Accumulator, &mut Self::Accumulator)>,
     );
 
-    /// Causal softmax attention of every row over its past and itself. `out`: `[n, heads·head_dim]`; `lse`:
-    /// `[n, heads]`, the log-sum-exp of each query's scaled scores.
+    /// Causal softmax attention of every row over its past and itself. `out`: `[n,
+    /// heads·head_dim]`; `lse`: `[n, heads]`, the log-sum-exp of each query's scaled scores.
     fn attention(
         &self,
         shape: &AttentionShape,
@@ -280,7 +300,8 @@ pub trait Backend: Send + Sync {
         out: &mut Self::Activation,
         lse: &mut Self::Accumulator,
     );
-    /// Sets `d_q` and `d_kv` for every token of `rows`; adds to `d_past` (`[past tokens, 2·kv_heads·head_dim]`).
+    /// Sets `d_q` and `d_kv` for every token of `rows`; adds to `d_past` (`[past tokens,
+    /// 2·kv_heads·head_dim]`).
     fn attention_backward(
         &self,
         shape: &AttentionShape,
@@ -339,9 +360,10 @@ pub trait Backend: Send + Sync {
     /// `out[..len] += x[..len]`.
     fn add(&self, len: usize, x: &Self::Accumulator, out: &mut Self::Activation);
 
-    /// Log-probabilities of `targets` (`[n]`) under `softmax(x·Wᵀ)`, `x`: `[n, width]`, `weight`: `[vocabulary, width]`,
-    /// and the chosen tokens. The logits exist only in blocks; with `keep` those for the backward pass are returned too, if
-    /// the backend finds them small enough.
+    /// Log-probabilities of `targets` (`[n]`) under `softmax(x·Wᵀ)`, `x`: `[n, width]`, `weight`:
+    /// `[vocabulary, width]`, and the chosen tokens. The logits exist only in blocks; with
+    /// `keep` those for the backward pass are returned too, if the backend finds them small
+    /// enough.
     fn head(
         &self,
         width: usize,
@@ -352,7 +374,8 @@ pub trait Backend: Send + Sync {
         choice: Choice,
         keep: bool,
     ) -> (HeadScores, Option<Self::Logits>);
-    /// For each of the `n` positions, as many as there are normalisers, the divergence between two heads' distributions over the same vocabulary.
+    /// For each of the `n` positions, as many as there are normalisers, the divergence between two
+    /// heads' distributions over the same vocabulary.
     fn divergence(
         &self,
         vocabulary: usize,
@@ -361,12 +384,12 @@ pub trait Backend: Send + Sync {
         kind: Divergence,
     ) -> Vec<f64>;
     /// Backward of [`Backend::head`] for `Σ_t d_log_probs[t]·log_prob[t]`: with `p` the softmax and
-    /// `g[t] = d_log_probs[t]·(onehot(target) - p)`, sets `d_x = g·W` and adds `gᵀ·x` to `d_weight`.
-    /// `logits` are those that the forward pass kept.
+    /// `g[t] = d_log_probs[t]·(onehot(target) - p)`, sets `d_x = g·W` and adds `gᵀ·x` to
+    /// `d_weight`. `logits` are those that the forward pass kept.
     ///
-    /// `divergence` adds `Σ_t slopes[t]·KL[t]` to what is differentiated: to `g[t]` it adds `slopes[t]·(p - r)` for
-    /// [`Divergence::Forward`] and `slopes[t]·p·(log p - log r - KL[t])` for [`Divergence::Reverse`]; the reference is a
-    /// constant.
+    /// `divergence` adds `Σ_t slopes[t]·KL[t]` to what is differentiated: to `g[t]` it adds
+    /// `slopes[t]·(p - r)` for [`Divergence::Forward`] and `slopes[t]·p·(log p - log r -
+    /// KL[t])` for [`Divergence::Reverse`]; the reference is a constant.
     fn head_backward(
         &self,
         width: usize,
@@ -381,7 +404,8 @@ pub trait Backend: Send + Sync {
         d_x: &mut Self::Activation,
         d_weight: Option<&mut Self::Accumulator>,
     );
-    /// The logits of `n` hidden states, `[n, vocabulary]` on the host: for generation, one row per sequence.
+    /// The logits of `n` hidden states, `[n, vocabulary]` on the host: for generation, one row per
+    /// sequence.
     fn logits(
         &self,
         n: usize,
@@ -391,13 +415,15 @@ pub trait Backend: Send + Sync {
         weight: &Self::Weight,
     ) -> Vec<f32>;
 
-    /// Floating point operations a second that the arithmetic of products could reach if nothing else took time, measured
-    /// now on all threads for a moment; `None` where the backend does not measure.
+    /// Floating point operations a second that the arithmetic of products could reach if nothing
+    /// else took time, measured now on all threads for a moment; `None` where the backend does
+    /// not measure.
     fn peak(&self) -> Option<f64> {
         None
     }
 
-    /// Time and work by kind of operation since the last call; empty where the backend does not measure.
+    /// Time and work by kind of operation since the last call; empty where the backend does not
+    /// measure.
     fn take_profile(&self) -> Profile {
         Profile::default()
     }

@@ -57,15 +57,21 @@ impl HostTensor<'_> {
         match self.number {
             NumberType::F64 => each(self.bytes, out, |b| E::from_f64(f64::from_le_bytes(b))),
             NumberType::F32 => each(self.bytes, out, |b| E::from_f32(f32::from_le_bytes(b))),
-            NumberType::Bf16 => each(self.bytes, out, |b| E::from_f32(bf16::from_le_bytes(b).to_f32())),
-            NumberType::F16 => each(self.bytes, out, |b| E::from_f32(f16::from_le_bytes(b).to_f32())),
+            NumberType::Bf16 => {
+                each(self.bytes, out, |b| E::from_f32(bf16::from_le_bytes(b).to_f32()))
+            }
+            NumberType::F16 => {
+                each(self.bytes, out, |b| E::from_f32(f16::from_le_bytes(b).to_f32()))
+            }
         }
     }
 }
 
-/// The type in which a backend's weights, gradients and optimizer states are exact on the host: what a checkpoint must
-/// hold to go on bit for bit.
-pub trait Element: Pod + Zeroable + PartialEq + PartialOrd + Send + Sync + std::fmt::Debug + 'static {
+/// The type in which a backend's weights, gradients and optimizer states are exact on the host:
+/// what a checkpoint must hold to go on bit for bit.
+pub trait Element:
+    Pod + Zeroable + PartialEq + PartialOrd + Send + Sync + std::fmt::Debug + 'static
+{
     /// How a file names this type.
     const NUMBER: NumberType;
     /// Rounds to this type.

@@ -4,8 +4,8 @@
 /// (one over the global count, times the clipping factor).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Update {
-    /// `g += wd·p; v = α·v + (1-α)·g²; p -= lr·g / (√v + ε)`, with momentum `b = μ·b + g/(√v + ε); p -= lr·b`
-    /// (torch.optim.RMSprop). States: `v`, and `b` when `momentum > 0`.
+    /// `g += wd·p; v = α·v + (1-α)·g²; p -= lr·g / (√v + ε)`, with momentum `b = μ·b + g/(√v + ε);
+    /// p -= lr·b` (torch.optim.RMSprop). States: `v`, and `b` when `momentum > 0`.
     RmsProp {
         /// Learning rate.
         lr: f64,
@@ -19,8 +19,8 @@ pub enum Update {
         weight_decay: f64,
     },
     /// Decoupled weight decay (Loshchilov & Hutter, arXiv 1711.05101; torch.optim.AdamW):
-    /// `p *= 1 - lr·wd; m = β1·m + (1-β1)·g; v = β2·v + (1-β2)·g²; p -= lr/(1-β1^t) · m / (√v/√(1-β2^t) + ε)`.
-    /// States: `m`, `v`.
+    /// `p *= 1 - lr·wd; m = β1·m + (1-β1)·g; v = β2·v + (1-β2)·g²; p -= lr/(1-β1^t) · m /
+    /// (√v/√(1-β2^t) + ε)`. States: `m`, `v`.
     AdamW {
         /// Learning rate.
         lr: f64,
@@ -35,8 +35,9 @@ pub enum Update {
         /// `t`: 1 in the first step.
         step: u64,
     },
-    /// `g += wd·p; b = μ·b + g (b = g in the first step); p -= lr·b` (torch.optim.SGD, dampening 0, no Nesterov).
-    /// State: `b` when `momentum > 0`; a `b` that starts at zero makes the first step the same.
+    /// `g += wd·p; b = μ·b + g (b = g in the first step); p -= lr·b` (torch.optim.SGD, dampening 0,
+    /// no Nesterov). State: `b` when `momentum > 0`; a `b` that starts at zero makes the first
+    /// step the same.
     Sgd {
         /// Learning rate.
         lr: f64,

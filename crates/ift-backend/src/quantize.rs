@@ -1,10 +1,11 @@
-//! Numbers in eight or four bits: blocks of [`Storage::BLOCK`] that share a scale, the largest magnitude of the block.
+//! Numbers in eight or four bits: blocks of [`Storage::BLOCK`] that share a scale, the largest
+//! magnitude of the block.
 
 use crate::Storage;
 use half::bf16;
 
-/// The sixteen levels of NF4: quantiles of a normal distribution, scaled to -1 to 1, with an exact zero (`QLoRA`, arXiv
-/// 2305.14314, appendix E).
+/// The sixteen levels of NF4: quantiles of a normal distribution, scaled to -1 to 1, with an exact
+/// zero (`QLoRA`, arXiv 2305.14314, appendix E).
 pub(crate) const NF4: [f32; 16] = [
     -1.0,
     -0.696_192_8,
@@ -54,7 +55,8 @@ pub(crate) fn nf4_value(code: u8, scale: f32) -> f32 {
     NF4[usize::from(code & 15)] * scale
 }
 
-/// What is left of numbers that are stored, by way of f32: the specification of every backend's frozen weights.
+/// What is left of numbers that are stored, by way of f32: the specification of every backend's
+/// frozen weights.
 pub(crate) fn rounded(values: &[f64], storage: Storage) -> Vec<f64> {
     let by_block = |round: fn(f32, f32) -> f32| {
         let blocks = values.chunks(Storage::BLOCK).flat_map(|block| {
@@ -79,14 +81,18 @@ mod tests {
     fn levels_are_kept_and_others_go_to_the_nearest() {
         let scaled: Vec<f64> = NF4.iter().map(|&level| f64::from(level * 3.0)).collect();
         assert_eq!(rounded(&scaled, Storage::Nf4), scaled);
-        assert_eq!(rounded(&[1.0, 0.04, 0.03, -0.6, -0.65], Storage::Nf4)[1..3], [f64::from(NF4[8]), 0.0]);
+        assert_eq!(
+            rounded(&[1.0, 0.04, 0.03, -0.6, -0.65], Storage::Nf4)[1..3],
+            [f64::from(NF4[8]), 0.0]
+        );
         assert_eq!(rounded(&[1.0, -0.6], Storage::Nf4)[1], f64::from(NF4[2]));
         assert_eq!(rounded(&[0.0; 70], Storage::Nf4), [0.0; 70]);
     }
 
     #[test]
     fn eight_bits_are_off_by_half_a_step_at_most() {
-        let values: Vec<f64> = (0..150).map(|i| (f64::from(i) * 0.37).sin() * f64::from(i)).collect();
+        let values: Vec<f64> =
+            (0..150).map(|i| (f64::from(i) * 0.37).sin() * f64::from(i)).collect();
         for (block, back) in values.chunks(64).zip(rounded(&values, Storage::Int8).chunks(64)) {
             let largest = block.iter().fold(0.0f64, |m, x| m.max(x.abs()));
             for (x, back) in block.iter().zip(back) {

@@ -26,7 +26,8 @@ pub struct Norm {
 /// The heads of an attention layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttentionShape {
-    /// Query heads; a multiple of `kv_heads`. Query head `h` reads key-value head `h / (heads / kv_heads)`.
+    /// Query heads; a multiple of `kv_heads`. Query head `h` reads key-value head `h / (heads /
+    /// kv_heads)`.
     pub heads: usize,
     /// Key and value heads.
     pub kv_heads: usize,
@@ -34,7 +35,8 @@ pub struct AttentionShape {
     pub head_dim: usize,
     /// Factor of the scores, `1/√head_dim`.
     pub scale: f64,
-    /// Sliding window: a query at position `i` sees keys at `j` with `i - window < j ≤ i`. `None`: all `j ≤ i`.
+    /// Sliding window: a query at position `i` sees keys at `j` with `i - window < j ≤ i`. `None`:
+    /// all `j ≤ i`.
     pub window: Option<usize>,
 }
 
@@ -61,8 +63,8 @@ impl AttentionShape {
     }
 }
 
-/// One sequence inside a packed batch, perhaps continuing a past. Absolute positions are `0..past_len` for the past and
-/// `past_len..past_len + len` for the sequence's own tokens.
+/// One sequence inside a packed batch, perhaps continuing a past. Absolute positions are
+/// `0..past_len` for the past and `past_len..past_len + len` for the sequence's own tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttentionRow {
     /// First token in the packed batch.
@@ -75,7 +77,8 @@ pub struct AttentionRow {
     pub past_len: usize,
 }
 
-/// The keys and values computed before: `[past tokens, 2·kv_heads·head_dim]`, keys then values, rotated.
+/// The keys and values computed before: `[past tokens, 2·kv_heads·head_dim]`, keys then values,
+/// rotated.
 pub struct Past<'a, A> {
     /// The buffer.
     pub kv: &'a A,
@@ -91,12 +94,14 @@ pub struct HeadNorms<'a, W> {
     pub norm: Norm,
 }
 
-/// The temporal residual connection (IFT eq. 17): `e[t] = (1-λ)·E[x[t]] + λ·E[own[t]]` where `own[t]` is `Some`.
+/// The temporal residual connection (IFT eq. 17): `e[t] = (1-λ)·E[x[t]] + λ·E[own[t]]` where
+/// `own[t]` is `Some`.
 #[derive(Clone, Copy, Debug)]
 pub struct Mix<'a> {
     /// λ in `[0, 1]`.
     pub lambda: f64,
-    /// One per token: the model's own choice for that position, or `None` to leave the token as it is.
+    /// One per token: the model's own choice for that position, or `None` to leave the token as it
+    /// is.
     pub own: &'a [Option<u32>],
 }
 
@@ -109,16 +114,18 @@ pub enum Choice<'a> {
     Greedy,
     /// The `k`-th most probable token (`k = 1` is greedy; lower ids first among equals).
     TopK(usize),
-    /// A draw from `softmax(logits / temperature)` by the Gumbel-max trick: `argmax(logits/T + G)` where `G` comes from
-    /// [`gumbel`] of the row's stream and the token id, so that the draw does not depend on the order of evaluation.
+    /// A draw from `softmax(logits / temperature)` by the Gumbel-max trick: `argmax(logits/T + G)`
+    /// where `G` comes from [`gumbel`] of the row's stream and the token id, so that the draw
+    /// does not depend on the order of evaluation.
     Sample {
         /// T > 0.
         temperature: f64,
         /// One stream number per scored row.
         streams: &'a [u64],
     },
-    /// No token, but the entropy of the softmax over the `top` most probable tokens alone, which tells how sure the model is
-    /// without a sum over the whole vocabulary (EAFT, arXiv 2601.02151).
+    /// No token, but the entropy of the softmax over the `top` most probable tokens alone, which
+    /// tells how sure the model is without a sum over the whole vocabulary (EAFT, arXiv
+    /// 2601.02151).
     Entropy {
         /// How many tokens, at least 1.
         top: usize,
@@ -144,7 +151,8 @@ pub(crate) fn of_draw(draw: u64) -> f64 {
     (draw as f64 + 0.5) * (1.0 / DRAWS as f64)
 }
 
-/// A uniform draw in `(0, 1)`, never 0 or 1, for `(stream, index)`: a pure function (`SplitMix64` finaliser over both numbers).
+/// A uniform draw in `(0, 1)`, never 0 or 1, for `(stream, index)`: a pure function (`SplitMix64`
+/// finaliser over both numbers).
 pub fn uniform(stream: u64, index: u32) -> f64 {
     of_draw(draw(stream, index))
 }
@@ -217,19 +225,22 @@ pub enum Storage {
     Exact,
     /// bfloat16.
     Bf16,
-    /// Eight bits in blocks of [`Storage::BLOCK`]: `round(127·w / largest |w| of the block)`, and that largest as f32.
+    /// Eight bits in blocks of [`Storage::BLOCK`]: `round(127·w / largest |w| of the block)`, and
+    /// that largest as f32.
     Int8,
-    /// Four bits in blocks: the nearest of sixteen levels made for normally distributed weights, times the block's largest
-    /// `|w|` (NF4 of `QLoRA`, arXiv 2305.14314).
+    /// Four bits in blocks: the nearest of sixteen levels made for normally distributed weights,
+    /// times the block's largest `|w|` (NF4 of `QLoRA`, arXiv 2305.14314).
     Nf4,
 }
 
 impl Storage {
-    /// Consecutive numbers that share a scale; blocks are counted from the weight's first number, the last may be shorter.
+    /// Consecutive numbers that share a scale; blocks are counted from the weight's first number,
+    /// the last may be shorter.
     pub const BLOCK: usize = 64;
 
-    /// Bytes of a weight of `len` numbers, where an exact number takes `exact` ([`crate::Backend::WEIGHT_BYTES`]). A last block
-    /// that is not full takes as much as a full one.
+    /// Bytes of a weight of `len` numbers, where an exact number takes `exact`
+    /// ([`crate::Backend::WEIGHT_BYTES`]). A last block that is not full takes as much as a
+    /// full one.
     pub fn bytes(self, len: usize, exact: usize) -> usize {
         let blocks = |bytes| len.div_ceil(Self::BLOCK) * (size_of::<f32>() + bytes);
         match self {
@@ -246,7 +257,8 @@ impl Storage {
 pub struct Profile {
     /// One entry for each kind of operation, in a fixed order.
     pub entries: Vec<ProfileEntry>,
-    /// Time that threads spent at work, all together: of the wall time times `threads`, the rest is idle.
+    /// Time that threads spent at work, all together: of the wall time times `threads`, the rest
+    /// is idle.
     pub busy: Duration,
     /// How many threads there are.
     pub threads: usize,

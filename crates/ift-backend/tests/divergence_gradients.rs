@@ -1,4 +1,5 @@
-//! The specification itself: what `Reference` says of divergences and entropies against finite differences and closed forms.
+//! The specification itself: what `Reference` says of divergences and entropies against finite
+//! differences and closed forms.
 
 use ift_backend::{Backend, Choice, Distributions, Divergence, DivergenceGradient, Reference};
 
@@ -28,11 +29,15 @@ impl Head {
     /// Log-probabilities of the targets and normalisers.
     fn scores(&self) -> (Vec<f64>, Vec<f64>) {
         let (x, weight) = (&self.x, &self.weight);
-        let (scores, _) = Reference.head(self.width, VOCABULARY, x, weight, &TARGETS, Choice::Nothing, false);
+        let (scores, _) =
+            Reference.head(self.width, VOCABULARY, x, weight, &TARGETS, Choice::Nothing, false);
         (scores.log_probs, scores.log_normalizers)
     }
 
-    fn distributions<'a>(&'a self, log_normalizers: &'a [f64]) -> Distributions<'a, Vec<f64>, Vec<f64>> {
+    fn distributions<'a>(
+        &'a self,
+        log_normalizers: &'a [f64],
+    ) -> Distributions<'a, Vec<f64>, Vec<f64>> {
         Distributions { width: self.width, x: &self.x, weight: &self.weight, log_normalizers }
     }
 }
@@ -56,7 +61,8 @@ fn gradients_match_finite_differences() {
         let values = divergences(&policy, &reference, kind);
         assert!(values.iter().all(|value| *value > 0.01), "{values:?}");
         let reference_of = reference.distributions(&others);
-        let share = DivergenceGradient { reference: reference_of, kind, values: &values, slopes: &SLOPES };
+        let share =
+            DivergenceGradient { reference: reference_of, kind, values: &values, slopes: &SLOPES };
         let (mut d_x, mut d_weight) = (vec![f64::NAN; N * 4], vec![0.0; VOCABULARY * 4]);
         Reference.head_backward(
             4,
@@ -79,7 +85,10 @@ fn gradients_match_finite_differences() {
                     loss(&policy, &reference, kind)
                 };
                 let expected = (moved(1e-5) - moved(-1e-5)) / 2e-5;
-                assert!((found - expected).abs() < 1e-8, "{kind:?} {what}[{at}]: {found} for {expected}");
+                assert!(
+                    (found - expected).abs() < 1e-8,
+                    "{kind:?} {what}[{at}]: {found} for {expected}"
+                );
             }
         };
         check("d_x", &d_x, |head, at| &mut head.x[at]);
@@ -102,7 +111,8 @@ fn entropies_of_equal_logits() {
     let head = Head { width: 2, x: wave(N * 2, 0.5), weight: vec![1.0; VOCABULARY * 2] };
     for (top, among) in [(1, 1.0f64), (2, 2.0), (7, 7.0), (11, 11.0), (20, 11.0)] {
         let choice = Choice::Entropy { top };
-        let (scores, _) = Reference.head(2, VOCABULARY, &head.x, &head.weight, &TARGETS, choice, false);
+        let (scores, _) =
+            Reference.head(2, VOCABULARY, &head.x, &head.weight, &TARGETS, choice, false);
         assert!(scores.choices.is_empty());
         assert!(scores.entropies.iter().all(|entropy| (entropy - among.ln()).abs() < 1e-12));
     }

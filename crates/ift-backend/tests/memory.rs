@@ -1,12 +1,12 @@
-//! What never exists: numbers of size `[tokens, vocabulary]`, and exact copies of frozen weights. Alone in its process, one
-//! measurement after the other, so that the peak memory is its own.
+//! What never exists: numbers of size `[tokens, vocabulary]`, and exact copies of frozen weights.
+//! Alone in its process, one measurement after the other, so that the peak memory is its own.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 
 use ift_backend::{
-    Backend, Choice, Cpu, CpuF32, Distributions, Divergence, DivergenceGradient, HostTensor, Number,
-    NumberType, Out, Storage,
+    Backend, Choice, Cpu, CpuF32, Distributions, Divergence, DivergenceGradient, HostTensor,
+    Number, NumberType, Out, Storage,
 };
 use std::sync::{Mutex, PoisonError};
 
@@ -20,7 +20,8 @@ fn status(name: &str) -> usize {
     line.trim().strip_suffix("kB").unwrap().trim().parse::<usize>().unwrap() * 1024
 }
 
-/// How much more memory was resident at a time while `work` ran than before, and how much of it still is.
+/// How much more memory was resident at a time while `work` ran than before, and how much of it
+/// still is.
 fn used<R>(work: impl FnOnce() -> R) -> (R, usize, usize) {
     // 5: the peak begins again.
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
@@ -55,11 +56,14 @@ fn the_head_and_divergences_need_far_less_than_the_logits() {
     let mut d_weight = cpu.accumulator(VOCABULARY * WIDTH);
     let ((), used, _) = used(|| {
         // Kept, they would be larger than the budget.
-        let (scores, kept) = cpu.head(WIDTH, VOCABULARY, &x, &weight, &targets, Choice::Greedy, true);
+        let (scores, kept) =
+            cpu.head(WIDTH, VOCABULARY, &x, &weight, &targets, Choice::Greedy, true);
         assert!(kept.is_none());
-        let (others, _) = cpu.head(WIDTH, VOCABULARY, &other, &frozen, &targets, Choice::Nothing, false);
+        let (others, _) =
+            cpu.head(WIDTH, VOCABULARY, &other, &frozen, &targets, Choice::Nothing, false);
         let normalizers = &scores.log_normalizers;
-        let policy = Distributions { width: WIDTH, x: &x, weight: &weight, log_normalizers: normalizers };
+        let policy =
+            Distributions { width: WIDTH, x: &x, weight: &weight, log_normalizers: normalizers };
         let log_normalizers = &others.log_normalizers[..];
         let reference = Distributions { width: WIDTH, x: &other, weight: &frozen, log_normalizers };
         let (kind, ones) = (Divergence::Reverse, vec![1.0; TARGETS]);
@@ -83,7 +87,8 @@ fn the_head_and_divergences_need_far_less_than_the_logits() {
     assert!(used < logits / 8, "{used} bytes, and all logits would be {logits}");
 }
 
-/// Each storage takes its bytes and, while it is made and while products read it, not a copy of f32 beside it.
+/// Each storage takes its bytes and, while it is made and while products read it, not a copy of f32
+/// beside it.
 #[test]
 fn frozen_weights_take_what_their_storage_says() {
     fn check<N: Number>() {
@@ -104,7 +109,15 @@ fn frozen_weights_take_what_their_storage_says() {
             let (x, mut out) = (cpu.activation(TOKENS * WIDTH), cpu.activation(TOKENS * WIDTH));
             let ((), peak, _) = used(|| {
                 cpu.linear(TOKENS, WIDTH, WIDTH, &x, &weight, None, Out::Set, &mut out);
-                cpu.linear_backward_input(TOKENS, WIDTH, WIDTH, &out, &weight, Out::Set, &mut out_of(&cpu));
+                cpu.linear_backward_input(
+                    TOKENS,
+                    WIDTH,
+                    WIDTH,
+                    &out,
+                    &weight,
+                    Out::Set,
+                    &mut out_of(&cpu),
+                );
             });
             assert!(peak < beside + 2 * little, "{storage:?}: products take {peak} bytes");
             assert!(peak < exact / 2);

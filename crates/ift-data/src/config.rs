@@ -14,8 +14,8 @@ use crate::record::Format;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
-    /// Training files: a path, a table with `path`, or a list of either. Their rows follow each other in this
-    /// order.
+    /// Training files: a path, a table with `path`, or a list of either. Their rows follow each
+    /// other in this order.
     #[serde(deserialize_with = "one_or_many")]
     #[schemars(with = "OneOrMany")]
     pub train: Vec<Source>,
@@ -23,22 +23,24 @@ pub struct DataConfig {
     #[serde(deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "OneOrMany")]
     pub eval: Vec<Source>,
-    /// Share of the training records to hold out instead, between 0 and 1. Which ones depends on their
-    /// position alone.
+    /// Share of the training records to hold out instead, between 0 and 1. Which ones depends on
+    /// their position alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_fraction: Option<f64>,
-    /// Which assistant turns are learned. Methods on pairs or judged answers always learn the last one only.
+    /// Which assistant turns are learned. Methods on pairs or judged answers always learn the last
+    /// one only.
     pub targets: Targets,
-    /// Longest row, in tokens, at least 2. For plain text, the length of the pieces that a document is cut
-    /// into.
+    /// Longest row, in tokens, at least 2. For plain text, the length of the pieces that a
+    /// document is cut into.
     pub max_length: usize,
     /// What happens to a conversation that is longer than `max_length`. A pair goes as a whole.
     pub over_length: OverLength,
-    /// Chat template in place of the tokenizer's own: `zephyr`, `chatml`, `llama3`, or the path of a Jinja
-    /// file.
+    /// Chat template in place of the tokenizer's own: `zephyr`, `chatml`, `llama3`, or the path of
+    /// a Jinja file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
-    /// Use only the first rows of the training files, at most this many (before a held-out share is taken).
+    /// Use only the first rows of the training files, at most this many (before a held-out share
+    /// is taken).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_rows: Option<usize>,
 }
@@ -90,12 +92,13 @@ pub struct Source {
     /// How its records are laid out; recognised from the first record when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
-    /// For a folder: takes its files, or those of its `data` folder, that are named `SPLIT.*` or `SPLIT-*`.
+    /// For a folder: takes its files, or those of its `data` folder, that are named `SPLIT.*` or
+    /// `SPLIT-*`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
-    /// How often its rows occur in an epoch, 1 when left out, at most 1000: 0.5 takes a half of its records,
-    /// always the same one, 2.5 every record twice and a half of them once more. Applied after a held-out
-    /// share is taken; not for held-out files.
+    /// How often its rows occur in an epoch, 1 when left out, at most 1000: 0.5 takes a half of
+    /// its records, always the same one, 2.5 every record twice and a half of them once more.
+    /// Applied after a held-out share is taken; not for held-out files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
 }
@@ -116,12 +119,13 @@ struct SourceTable {
     /// How its records are laid out; recognised from the first record when left out.
     #[serde(default)]
     format: Option<Format>,
-    /// For a folder: takes its files, or those of its `data` folder, that are named `SPLIT.*` or `SPLIT-*`.
+    /// For a folder: takes its files, or those of its `data` folder, that are named `SPLIT.*` or
+    /// `SPLIT-*`.
     #[serde(default)]
     split: Option<String>,
-    /// How often its rows occur in an epoch, 1 when left out, at most 1000: 0.5 takes a half of its records,
-    /// always the same one, 2.5 every record twice and a half of them once more. Applied after a held-out
-    /// share is taken; not for held-out files.
+    /// How often its rows occur in an epoch, 1 when left out, at most 1000: 0.5 takes a half of
+    /// its records, always the same one, 2.5 every record twice and a half of them once more.
+    /// Applied after a held-out share is taken; not for held-out files.
     #[serde(default)]
     weight: Option<f64>,
 }
@@ -228,7 +232,8 @@ mod tests {
         let one = parse("train = 'a.jsonl'").unwrap();
         assert_eq!(one.train, [Source::new("a.jsonl")]);
         assert_eq!((one.max_length, one.targets), (1024, Targets::Assistant));
-        let many = parse("train = ['a.jsonl', { path = 'b', format = 'alpaca', split = 'train' }]").unwrap();
+        let many = parse("train = ['a.jsonl', { path = 'b', format = 'alpaca', split = 'train' }]")
+            .unwrap();
         let table = Source {
             path: "b".into(),
             format: Some(Format::Alpaca),

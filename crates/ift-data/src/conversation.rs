@@ -47,8 +47,8 @@ pub enum Example {
 }
 
 impl Example {
-    /// The conversation that supervised fine-tuning imitates: the only one, or the chosen one of a pair.
-    /// That of a judged answer is no example to follow where [`Self::is_undesirable`].
+    /// The conversation that supervised fine-tuning imitates: the only one, or the chosen one of a
+    /// pair. That of a judged answer is no example to follow where [`Self::is_undesirable`].
     pub fn messages(&self) -> Option<&[Message]> {
         match self {
             Example::Text(_) => None,

@@ -1,5 +1,5 @@
-//! One record to rows: what is learned of it in each mode, and what becomes of it if it is too long, has no
-//! target or teaches nothing.
+//! One record to rows: what is learned of it in each mode, and what becomes of it if it is too
+//! long, has no target or teaches nothing.
 
 use serde_json::{Map, Value};
 
@@ -13,17 +13,17 @@ use crate::tokenizer::ChatTokenizer;
 /// What rows are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Conversations; the assistant's turns are targets. Of a pair the chosen side; of judged answers the
-    /// desirable ones.
+    /// Conversations; the assistant's turns are targets. Of a pair the chosen side; of judged
+    /// answers the desirable ones.
     Chat,
-    /// Plain text, or conversations as the template writes them; every token is a target. Documents longer
-    /// than `max_length` become consecutive rows, whatever `over_length` says.
+    /// Plain text, or conversations as the template writes them; every token is a target. Documents
+    /// longer than `max_length` become consecutive rows, whatever `over_length` says.
     Text,
-    /// Pairs of a chosen and a rejected answer, one row each. Only the last assistant turn of either is a
-    /// target, whatever the configuration says: what comes before it is the prompt.
+    /// Pairs of a chosen and a rejected answer, one row each. Only the last assistant turn of
+    /// either is a target, whatever the configuration says: what comes before it is the prompt.
     Pairs,
-    /// Answers judged desirable or not, one row each, with a mismatched answer; a pair becomes one of either
-    /// kind. Only the last assistant turn is a target.
+    /// Answers judged desirable or not, one row each, with a mismatched answer; a pair becomes one
+    /// of either kind. Only the last assistant turn is a target.
     Judged,
 }
 
@@ -71,14 +71,20 @@ impl Encoder<'_> {
     /// The rows of one record.
     ///
     /// # Errors
-    /// When the record is not what its format or the mode asks for, the template refuses it, or it is too
-    /// long and that is to be an error.
-    pub fn encode(&self, fields: &Map<String, Value>, format: Format) -> Result<Encoded, DataError> {
+    /// When the record is not what its format or the mode asks for, the template refuses it, or it
+    /// is too long and that is to be an error.
+    pub fn encode(
+        &self,
+        fields: &Map<String, Value>,
+        format: Format,
+    ) -> Result<Encoded, DataError> {
         let example = format.parse(fields)?;
         match (self.mode, &example) {
             (Mode::Text, _) => self.text(&example),
             (Mode::Chat, _) => self.demonstration(&example),
-            (Mode::Pairs | Mode::Judged, Example::Pair { chosen, rejected }) => self.pair(chosen, rejected),
+            (Mode::Pairs | Mode::Judged, Example::Pair { chosen, rejected }) => {
+                self.pair(chosen, rejected)
+            }
             (Mode::Judged, Example::Judged { messages, desirable }) => {
                 let side = self.side(messages, Targets::Last)?;
                 Ok(account([side], |[answer]| vec![Row::judged(answer, *desirable)]))
@@ -117,7 +123,9 @@ impl Encoder<'_> {
         let mut fate = Fate::Kept;
         if length > max_length {
             fate = match self.config.over_length {
-                OverLength::Error => return Err(DataError::OverLength { tokens: length, max_length }),
+                OverLength::Error => {
+                    return Err(DataError::OverLength { tokens: length, max_length });
+                }
                 OverLength::Drop => Fate::TooLong,
                 OverLength::Truncate => Fate::Truncated,
             };
@@ -135,8 +143,7 @@ impl Encoder<'_> {
         let (tokens, special_in_text) = match example {
             Example::Text(text) => {
                 let tokens = self.tokenizer.encode_plain(text, true)?;
-                let cause =
-                    "the tokenizer writes one and the text begins with another; remove it from the data";
+                let cause = "the tokenizer writes one and the text begins with another; remove it from the data";
                 self.tokenizer.check_bos(&tokens, || cause.to_owned())?;
                 (tokens, self.tokenizer.holds_special_token(text))
             }
@@ -149,7 +156,8 @@ impl Encoder<'_> {
         let read = tokens.len();
         // A piece of one token has nothing to predict it from.
         let pieces = tokens.chunks(self.config.max_length).filter(|piece| piece.len() > 1);
-        let learned = |piece: &[u32]| Sequence { tokens: piece.to_vec(), targets: vec![true; piece.len()] };
+        let learned =
+            |piece: &[u32]| Sequence { tokens: piece.to_vec(), targets: vec![true; piece.len()] };
         let mut rows: Vec<_> = pieces.map(|piece| Row::demonstration(learned(piece))).collect();
         let mut fate = if rows.is_empty() { Fate::WithoutTargets } else { Fate::Kept };
         if example.is_undesirable() {
@@ -164,16 +172,20 @@ impl Encoder<'_> {
     }
 }
 
-/// The sides of one record as rows, unless something is wrong with one of them: a record is kept or dropped
-/// as a whole.
-fn account<const N: usize>(sides: [Side; N], rows: impl FnOnce([Sequence; N]) -> Vec<Row>) -> Encoded {
+/// The sides of one record as rows, unless something is wrong with one of them: a record is kept or
+/// dropped as a whole.
+fn account<const N: usize>(
+    sides: [Side; N],
+    rows: impl FnOnce([Sequence; N]) -> Vec<Row>,
+) -> Encoded {
     let special_in_text = sides.iter().any(|side| side.special_in_text);
     let read = sides.iter().map(|side| side.length).sum();
     let mut fate = sides.iter().map(|side| side.fate).max().unwrap_or(Fate::Kept);
     if sides.windows(2).any(|pair| pair[0].sequence == pair[1].sequence) {
         fate = fate.max(Fate::Identical);
     }
-    let rows = if fate > Fate::Truncated { Vec::new() } else { rows(sides.map(|side| side.sequence)) };
+    let rows =
+        if fate > Fate::Truncated { Vec::new() } else { rows(sides.map(|side| side.sequence)) };
     Encoded::new(rows, fate, special_in_text, read)
 }
 

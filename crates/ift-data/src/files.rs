@@ -1,4 +1,5 @@
-//! Files as streams of records: JSON lines, one JSON array, or Parquet, told apart by their first bytes.
+//! Files as streams of records: JSON lines, one JSON array, or Parquet, told apart by their first
+//! bytes.
 
 use std::borrow::Cow;
 use std::fs::{self, File};
@@ -86,7 +87,10 @@ pub(crate) fn resolve(source: &Source) -> Result<Vec<PathBuf>, DataError> {
     let folder = path.is_dir();
     let Some(split) = &source.split else {
         return if folder {
-            Err(DataError::file(path, "is a folder, expected a file; name a file in it, or add `split`"))
+            Err(DataError::file(
+                path,
+                "is a folder, expected a file; name a file in it, or add `split`",
+            ))
         } else {
             Ok(vec![path.clone()])
         };
@@ -102,7 +106,9 @@ pub(crate) fn resolve(source: &Source) -> Result<Vec<PathBuf>, DataError> {
         if folder.is_dir() {
             for entry in fs::read_dir(&folder).map_err(DataError::read(&folder))? {
                 let entry = entry.map_err(DataError::read(&folder))?.path();
-                let data = entry.extension().is_some_and(|e| e == "jsonl" || e == "json" || e == "parquet");
+                let data = entry
+                    .extension()
+                    .is_some_and(|e| e == "jsonl" || e == "json" || e == "parquet");
                 if data && entry.is_file() {
                     names.push(entry);
                 }
@@ -116,9 +122,11 @@ pub(crate) fn resolve(source: &Source) -> Result<Vec<PathBuf>, DataError> {
     };
     let chosen: Vec<_> = names.iter().filter(|f| belongs(f)).cloned().collect();
     if chosen.is_empty() {
-        let seen: Vec<_> = names.iter().filter_map(|f| f.file_name()).map(|n| n.to_string_lossy()).collect();
+        let seen: Vec<_> =
+            names.iter().filter_map(|f| f.file_name()).map(|n| n.to_string_lossy()).collect();
         let seen = if seen.is_empty() { "no data file".to_owned() } else { seen.join(", ") };
-        let problem = format!("has no file of split `{split}` (`{split}.*` or `{split}-*`); found {seen}");
+        let problem =
+            format!("has no file of split `{split}` (`{split}.*` or `{split}-*`); found {seen}");
         return Err(DataError::file(path, problem));
     }
     Ok(chosen)
@@ -141,7 +149,9 @@ pub(crate) fn open(path: &Path) -> Result<Records, DataError> {
     }
     let bom = if head.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
     match head.iter().skip(bom).find(|b| !b.is_ascii_whitespace()) {
-        None if head.len() < 4096 => Err(DataError::file(path, "is empty, expected at least one record")),
+        None if head.len() < 4096 => {
+            Err(DataError::file(path, "is empty, expected at least one record"))
+        }
         Some(b'{') => {
             file.seek(SeekFrom::Start(bom as u64)).map_err(DataError::read(path))?;
             Ok(Box::new(Lines { path: path.to_owned(), reader: BufReader::new(file), number: 0 }))
@@ -176,7 +186,10 @@ impl Iterator for Lines {
                 Ok(_) => self.number += 1,
             }
             if !line.iter().all(u8::is_ascii_whitespace) {
-                return Some(Ok(Record { place: Place::Line(self.number), body: Body::Line(line) }));
+                return Some(Ok(Record {
+                    place: Place::Line(self.number),
+                    body: Body::Line(line),
+                }));
             }
         }
     }
@@ -186,26 +199,27 @@ impl Iterator for Lines {
 fn array(path: &Path, mut file: File, bom: usize) -> Result<Records, DataError> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(DataError::read(path))?;
-    let value =
-        parse(bytes.get(bom..).unwrap_or_default()).map_err(|e| DataError::file(path, e.to_string()))?;
+    let value = parse(bytes.get(bom..).unwrap_or_default())
+        .map_err(|e| DataError::file(path, e.to_string()))?;
     let Value::Array(records) = value else {
-        return Err(DataError::file(path, format!("found {}, expected an array of objects", kind(&value))));
+        return Err(DataError::file(
+            path,
+            format!("found {}, expected an array of objects", kind(&value)),
+        ));
     };
     if records.is_empty() {
         return Err(DataError::file(path, "is an empty array, expected at least one record"));
     }
-    Ok(Box::new(
-        records
-            .into_iter()
-            .enumerate()
-            .map(|(i, value)| Ok(Record { place: Place::Record(i as u64 + 1), body: Body::Value(value) })),
-    ))
+    Ok(Box::new(records.into_iter().enumerate().map(|(i, value)| {
+        Ok(Record { place: Place::Record(i as u64 + 1), body: Body::Value(value) })
+    })))
 }
 
 /// A Parquet file, row group by row group.
 fn parquet(path: &Path, file: File) -> Result<Records, DataError> {
-    let fault =
-        |e: parquet::errors::ParquetError| DataError::file(path, format!("not readable as Parquet: {e}"));
+    let fault = |e: parquet::errors::ParquetError| {
+        DataError::file(path, format!("not readable as Parquet: {e}"))
+    };
     let reader = SerializedFileReader::new(file).map_err(fault)?;
     if reader.metadata().file_metadata().num_rows() == 0 {
         return Err(DataError::file(path, "has no rows, expected at least one record"));

@@ -1,8 +1,9 @@
 //! Judged answers: their order, and the mismatched answer of each.
 //!
-//! KTO compares rewards with how far the policy has moved from the reference in general. It measures that on
-//! answers that do not belong to the prompt: here that of the row before, which other trainers take within a
-//! batch and which is taken over the whole data set here, so that it does not depend on the batch.
+//! KTO compares rewards with how far the policy has moved from the reference in general. It
+//! measures that on answers that do not belong to the prompt: here that of the row before, which
+//! other trainers take within a batch and which is taken over the whole data set here, so that it
+//! does not depend on the batch.
 
 use crate::rows::{Contrast, Row, Sequence};
 
@@ -10,10 +11,10 @@ use crate::rows::{Contrast, Row, Sequence};
 pub(crate) const TOO_FEW: &str = "holds one judged answer, expected at least two: KTO sets the answer of \
                                   another row beside each prompt";
 
-/// Puts the desirable rows first, otherwise keeping their order, and gives each row its mismatched sequence:
-/// its prompt, followed by the answer of the row before (of the last one for the first), or of the nearest
-/// row before that with another prompt. Cut at `max_length` tokens. Rows that are not judged stay as they
-/// are.
+/// Puts the desirable rows first, otherwise keeping their order, and gives each row its mismatched
+/// sequence: its prompt, followed by the answer of the row before (of the last one for the first),
+/// or of the nearest row before that with another prompt. Cut at `max_length` tokens. Rows that are
+/// not judged stay as they are.
 pub(crate) fn pair_up(rows: &mut [Row], max_length: usize) {
     rows.sort_by_key(|row| matches!(row.contrast, Contrast::Judged { desirable: false, .. }));
     let mismatched: Vec<Sequence> = donors(rows)
@@ -34,8 +35,8 @@ fn donors(rows: &[Row]) -> Vec<usize> {
     let before = |i: usize| (i + count - 1) % count;
     let mut donors: Vec<usize> = (0..count).map(before).collect();
     let differs = |i: usize| prompt(&rows[i]) != prompt(&rows[before(i)]);
-    // Where the row before has the same prompt, its donor is the nearest one with another prompt. Beginning
-    // after a change of prompt, that donor is known already.
+    // Where the row before has the same prompt, its donor is the nearest one with another prompt.
+    // Beginning after a change of prompt, that donor is known already.
     if let Some(first) = (0..count).find(|&i| differs(i)) {
         for i in (first..count).chain(0..first) {
             if !differs(i) {
@@ -97,7 +98,10 @@ mod tests {
 
     #[test]
     fn with_one_prompt_only_the_row_before_has_to_do() {
-        assert_eq!(mismatched(vec![row(1, 10), row(1, 12), row(1, 14)]), [(1, 14), (1, 10), (1, 12)]);
+        assert_eq!(
+            mismatched(vec![row(1, 10), row(1, 12), row(1, 14)]),
+            [(1, 14), (1, 10), (1, 12)]
+        );
     }
 
     #[test]

@@ -17,11 +17,12 @@
 //! | `load` | all of it together, in parallel, with a report |
 //! | `tokenised` | rows that were tokenised elsewhere |
 //!
-//! *Invariants.* Targets are found by position, never by token id: the template is rendered turn by turn and
-//! the results are compared, so a token that looks like an end-of-turn token inside a user's message is not
-//! one. The text is tokenised once, as a whole, as transformers does. Nothing is padded. No record disappears
-//! without being counted in the [`Report`]. The rows depend on the files, the configuration and the tokenizer
-//! alone, so [`Dataset::identity`] says whether two runs saw the same data.
+//! *Invariants.* Targets are found by position, never by token id: the template is rendered turn by
+//! turn and the results are compared, so a token that looks like an end-of-turn token inside a
+//! user's message is not one. The text is tokenised once, as a whole, as transformers does. Nothing
+//! is padded. No record disappears without being counted in the [`Report`]. The rows depend on the
+//! files, the configuration and the tokenizer alone, so [`Dataset::identity`] says whether two runs
+//! saw the same data.
 
 mod config;
 mod conversation;

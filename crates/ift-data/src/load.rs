@@ -21,13 +21,14 @@ const BATCH: usize = 1024;
 /// No source may come more often than this; it would rather be a slip of the pen.
 const MAX_WEIGHT: f64 = 1000.0;
 
-/// Reads the training and evaluation data of a configuration. `template` is the tokenizer's affair (see
-/// [`ChatTokenizer::from_folder`]); everything else is looked at here. A held-out share is chosen by a hash
-/// of each record's position, so it is the same in every run; weights apply to what remains.
+/// Reads the training and evaluation data of a configuration. `template` is the tokenizer's affair
+/// (see [`ChatTokenizer::from_folder`]); everything else is looked at here. A held-out share is
+/// chosen by a hash of each record's position, so it is the same in every run; weights apply to
+/// what remains.
 ///
 /// # Errors
-/// When the configuration contradicts itself, a file or record is at fault (the message names it), or no row
-/// is left (of judged ones: fewer than two).
+/// When the configuration contradicts itself, a file or record is at fault (the message names it),
+/// or no row is left (of judged ones: fewer than two).
 pub fn load(
     config: &DataConfig,
     tokenizer: &ChatTokenizer,
@@ -58,21 +59,35 @@ fn check(config: &DataConfig) -> Result<(), DataError> {
         return fault("max_length", format!("found {}, expected at least 2", config.max_length));
     }
     if config.max_rows == Some(0) {
-        return fault("max_rows", "found 0, expected at least 1; leave it out for all rows".to_owned());
+        return fault(
+            "max_rows",
+            "found 0, expected at least 1; leave it out for all rows".to_owned(),
+        );
     }
     if let Some(fraction) = config.eval_fraction {
         if !(fraction > 0.0 && fraction < 1.0) {
-            return fault("eval_fraction", format!("found {fraction}, expected a number between 0 and 1"));
+            return fault(
+                "eval_fraction",
+                format!("found {fraction}, expected a number between 0 and 1"),
+            );
         }
         if !config.eval.is_empty() {
-            return fault("eval_fraction", "found beside `data.eval`, expected only one of them".to_owned());
+            return fault(
+                "eval_fraction",
+                "found beside `data.eval`, expected only one of them".to_owned(),
+            );
         }
     }
     for source in &config.train {
-        if let Some(weight) = source.weight.filter(|&weight| !(weight > 0.0 && weight <= MAX_WEIGHT)) {
+        if let Some(weight) =
+            source.weight.filter(|&weight| !(weight > 0.0 && weight <= MAX_WEIGHT))
+        {
             let path = source.path.display();
             let expected = format!("a number above 0, at most {MAX_WEIGHT}");
-            return fault("train", format!("`{path}` has `weight = {weight}`, expected {expected}"));
+            return fault(
+                "train",
+                format!("`{path}` has `weight = {weight}`, expected {expected}"),
+            );
         }
     }
     if let Some(source) = config.eval.iter().find(|source| source.weight.is_some()) {
@@ -101,7 +116,8 @@ impl Loader<'_> {
                 let full = max_rows.is_some_and(|max| rows.len() >= max);
                 report.stopped_early |= full;
                 if full {
-                    let unread = FileReport { path, format: "-".to_owned(), ..FileReport::default() };
+                    let unread =
+                        FileReport { path, format: "-".to_owned(), ..FileReport::default() };
                     report.files.push(unread);
                 } else {
                     self.read_file(&path, source, max_rows, &mut rows, &mut report)?;
@@ -122,7 +138,8 @@ impl Loader<'_> {
         let mut records = files::open(path)?.peekable();
         let mut format = source.format;
         let number = report.files.len() as u32;
-        let mut file = FileReport { path: path.to_owned(), weight: source.weight, ..FileReport::default() };
+        let mut file =
+            FileReport { path: path.to_owned(), weight: source.weight, ..FileReport::default() };
         'file: while records.peek().is_some() {
             let batch: Vec<Record> = records.by_ref().take(BATCH).collect::<Result<_, _>>()?;
             let places: Vec<_> = batch.iter().map(|record| record.place).collect();
@@ -131,7 +148,8 @@ impl Loader<'_> {
                 None => self.detect(path, batch.first())?,
             };
             format = Some(known);
-            let encoded: Vec<_> = batch.par_iter().map(|record| self.encode(path, record, known)).collect();
+            let encoded: Vec<_> =
+                batch.par_iter().map(|record| self.encode(path, record, known)).collect();
             for (encoded, place) in encoded.into_iter().zip(places) {
                 if max_rows.is_some_and(|max| rows.len() >= max) {
                     report.stopped_early = true;
@@ -166,7 +184,11 @@ impl Loader<'_> {
     }
 
     /// What needs all rows of a set: the mismatched answers, the counts, the identity.
-    fn finish(&self, (mut rows, mut report): Loaded, purpose: &'static str) -> Result<Dataset, DataError> {
+    fn finish(
+        &self,
+        (mut rows, mut report): Loaded,
+        purpose: &'static str,
+    ) -> Result<Dataset, DataError> {
         report.count_rows(&rows);
         if rows.is_empty() {
             return Err(DataError::NoRows { purpose, report: report.to_string() });

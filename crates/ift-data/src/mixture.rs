@@ -1,7 +1,7 @@
 //! Which records go where: the held-out share, and how often each file's rows occur.
 //!
-//! Both are decided by a hash of a record's position, so they are the same in every run, spread over the
-//! file, and all rows of a record stay together.
+//! Both are decided by a hash of a record's position, so they are the same in every run, spread
+//! over the file, and all rows of a record stay together.
 
 use std::collections::HashSet;
 
@@ -21,13 +21,15 @@ fn position(row: &Row) -> Position {
 /// Takes a share of the records out, at least one of them.
 pub(crate) fn hold_out((rows, mut report): Loaded, fraction: f64) -> (Loaded, Loaded) {
     let held = choose(&rows, fraction, 1);
-    let (eval, train): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| held.contains(&position(row)));
+    let (eval, train): (Vec<Row>, Vec<Row>) =
+        rows.into_iter().partition(|row| held.contains(&position(row)));
     let blank = |file: &FileReport| FileReport {
         path: file.path.clone(),
         format: file.format.clone(),
         ..FileReport::default()
     };
-    let mut held_report = Report { files: report.files.iter().map(blank).collect(), ..report.clone() };
+    let mut held_report =
+        Report { files: report.files.iter().map(blank).collect(), ..report.clone() };
     for &(source, _) in &held {
         if let (Some(from), Some(to)) =
             (report.files.get_mut(source as usize), held_report.files.get_mut(source as usize))
@@ -39,8 +41,8 @@ pub(crate) fn hold_out((rows, mut report): Loaded, fraction: f64) -> (Loaded, Lo
     ((train, report), (eval, held_report))
 }
 
-/// Repeats or leaves out each file's rows as its weight says. Of a weight of 2.5, the file comes twice, then
-/// half of its records once more. Of a file with rows something always remains.
+/// Repeats or leaves out each file's rows as its weight says. Of a weight of 2.5, the file comes
+/// twice, then half of its records once more. Of a file with rows something always remains.
 pub(crate) fn weigh((rows, mut report): Loaded) -> Loaded {
     if report.files.iter().all(|file| file.weight.is_none()) {
         return (rows, report);
@@ -72,11 +74,14 @@ fn choose(rows: &[Row], share: f64, least: usize) -> HashSet<Position> {
     let mut records: Vec<Position> = rows.iter().map(position).collect();
     records.dedup();
     let wanted = ((records.len() as f64 * share).round() as usize).max(least);
-    records.sort_by_cached_key(|&(source, record)| (mix(u64::from(source) << 40 ^ record), source, record));
+    records.sort_by_cached_key(|&(source, record)| {
+        (mix(u64::from(source) << 40 ^ record), source, record)
+    });
     records.into_iter().take(wanted).collect()
 }
 
-/// The finaliser of `SplitMix64` (Steele, Lea and Flood, 2014): close positions get unrelated values.
+/// The finaliser of `SplitMix64` (Steele, Lea and Flood, 2014): close positions get unrelated
+/// values.
 fn mix(position: u64) -> u64 {
     let z = position.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

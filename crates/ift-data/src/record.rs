@@ -14,19 +14,19 @@ use crate::error::DataError;
 pub enum Format {
     /// `messages`, each with `role` and `content` (the layout of `OpenAI` and UltraChat-200k).
     Messages,
-    /// `prompt` and `completion`, each a string or a list of messages. Strings become a user's and an
-    /// assistant's message, so they too pass through the chat template.
+    /// `prompt` and `completion`, each a string or a list of messages. Strings become a user's and
+    /// an assistant's message, so they too pass through the chat template.
     PromptCompletion,
     /// `conversations`, each turn with `from` and `value` (`ShareGPT`).
     Sharegpt,
-    /// `instruction`, optional `input`, and `output` (Alpaca). The input follows the instruction after an
-    /// empty line.
+    /// `instruction`, optional `input`, and `output` (Alpaca). The input follows the instruction
+    /// after an empty line.
     Alpaca,
     /// `chosen` and `rejected`, each a string or a list of messages, with an optional `prompt`
     /// (UltraFeedback-binarized). SFT and IFT learn the chosen one.
     Preference,
-    /// `label` (true for desirable, false for undesirable) beside `prompt` and `completion` or `messages`, for
-    /// method `kto`. SFT and IFT learn the desirable ones.
+    /// `label` (true for desirable, false for undesirable) beside `prompt` and `completion` or
+    /// `messages`, for method `kto`. SFT and IFT learn the desirable ones.
     Judged,
     /// `text`, for method `lm`.
     Text,
@@ -46,9 +46,10 @@ impl Format {
         }
     }
 
-    /// Recognises the layout of a record by its fields. A data set may carry several (`UltraFeedback` has
-    /// `messages` beside `chosen`), so the most specific wins; `text` comes first where plain text is wanted,
-    /// and only what the mode can use counts where it needs pairs or verdicts.
+    /// Recognises the layout of a record by its fields. A data set may carry several
+    /// (`UltraFeedback` has `messages` beside `chosen`), so the most specific wins; `text`
+    /// comes first where plain text is wanted, and only what the mode can use counts where it
+    /// needs pairs or verdicts.
     ///
     /// # Errors
     /// When no layout fits; the message lists the fields found.
@@ -153,7 +154,8 @@ fn completed(record: &Map<String, Value>) -> Result<Vec<Message>, DataError> {
 
 fn judged(record: &Map<String, Value>) -> Result<Example, DataError> {
     let label = get(record, "label")?;
-    let desirable = label.as_bool().ok_or_else(|| DataError::field("label", kind(label), "true or false"))?;
+    let desirable =
+        label.as_bool().ok_or_else(|| DataError::field("label", kind(label), "true or false"))?;
     let has_completion = record.get("completion").is_some_and(|v| !v.is_null());
     let messages = if has_completion { completed(record)? } else { conversation(record)? };
     Ok(Example::Judged { messages, desirable })
@@ -199,8 +201,8 @@ fn sharegpt_turn(turn: &Value, at: &str) -> Result<Message, DataError> {
     Ok(Message::new(role, string_at(turn, "value", at)?))
 }
 
-/// One side of a pair as a whole conversation: a list that begins with the prompt already, or the prompt and
-/// its answer.
+/// One side of a pair as a whole conversation: a list that begins with the prompt already, or the
+/// prompt and its answer.
 fn continuation(record: &Map<String, Value>, field: &str) -> Result<Vec<Message>, DataError> {
     let answer = side(get(record, field)?, field, "assistant")?;
     let Some(first) = answer.first() else {
@@ -260,7 +262,13 @@ fn content_text(content: &Value, at: &str) -> Result<String, DataError> {
                     "a part of type \"text\" (only text can be trained)",
                 ));
             }
-            None => return Err(DataError::field(at, "a part without `type`", "a part of type \"text\"")),
+            None => {
+                return Err(DataError::field(
+                    at,
+                    "a part without `type`",
+                    "a part of type \"text\"",
+                ));
+            }
         }
     }
     Ok(text)
@@ -283,7 +291,10 @@ fn string_at<'a>(map: &'a Map<String, Value>, field: &str, at: &str) -> Result<&
 }
 
 fn list<'a>(value: &'a Value, field: &str) -> Result<&'a [Value], DataError> {
-    value.as_array().map(Vec::as_slice).ok_or_else(|| DataError::field(field, kind(value), "a list"))
+    value
+        .as_array()
+        .map(Vec::as_slice)
+        .ok_or_else(|| DataError::field(field, kind(value), "a list"))
 }
 
 fn object<'a>(value: &'a Value, field: &str) -> Result<&'a Map<String, Value>, DataError> {

@@ -33,8 +33,8 @@ pub struct FileReport {
     pub weight: Option<f64>,
     /// Records read.
     pub records: u64,
-    /// Rows in the data set, repetitions included. A long document of plain text becomes several, and so does
-    /// a pair in judged answers.
+    /// Rows in the data set, repetitions included. A long document of plain text becomes several,
+    /// and so does a pair in judged answers.
     pub rows: u64,
     /// Rows among them that come from repetition, by a weight above 1.
     pub repeated: u64,
@@ -138,7 +138,8 @@ const OPTIONAL: Range<usize> = 4..13;
 impl Report {
     /// The sum over all files.
     pub fn total(&self) -> FileReport {
-        let mut total = FileReport { path: "total".into(), format: "-".to_owned(), ..FileReport::default() };
+        let mut total =
+            FileReport { path: "total".into(), format: "-".to_owned(), ..FileReport::default() };
         self.files.iter().for_each(|file| total.add(file));
         total
     }
@@ -165,7 +166,8 @@ impl fmt::Display for Report {
             lines.push(total.cells());
         }
         let said = |c: usize| lines.iter().skip(1).any(|line| line[c] != "0" && line[c] != "-");
-        let shown: Vec<usize> = (0..COLUMNS).filter(|&c| !OPTIONAL.contains(&c) || said(c)).collect();
+        let shown: Vec<usize> =
+            (0..COLUMNS).filter(|&c| !OPTIONAL.contains(&c) || said(c)).collect();
         let width = |c: usize| lines.iter().map(|line| line[c].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = shown.iter().map(|&c| width(c)).collect();
         for (n, line) in lines.iter().enumerate() {
@@ -175,7 +177,8 @@ impl fmt::Display for Report {
                 let gap = if c == 0 { "" } else { "  " };
                 text.push_str(gap);
                 let padding = " ".repeat(width - cell.chars().count());
-                let (left, right) = if c < 2 { ("", padding.as_str()) } else { (padding.as_str(), "") };
+                let (left, right) =
+                    if c < 2 { ("", padding.as_str()) } else { (padding.as_str(), "") };
                 text.extend([left, cell.as_str(), right]);
             }
             write!(f, "{}{}", if n == 0 { "" } else { "\n" }, text.trim_end())?;
@@ -188,7 +191,10 @@ impl fmt::Display for Report {
         }
         if total.special_in_text > 0 {
             let n = total.special_in_text;
-            write!(f, "\n{n} records hold the text of special tokens, which is tokenised as these tokens")?;
+            write!(
+                f,
+                "\n{n} records hold the text of special tokens, which is tokenised as these tokens"
+            )?;
         }
         if self.stopped_early {
             write!(f, "\nstopped at `max_rows`; the rest was not read")?;

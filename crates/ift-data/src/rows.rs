@@ -23,8 +23,8 @@ impl Sequence {
 /// One training row: a whole conversation after the chat template, or a piece of plain text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Row {
-    /// Token ids of the demonstration, of the chosen answer or of the judged one, each with its prompt,
-    /// `[length]`.
+    /// Token ids of the demonstration, of the chosen answer or of the judged one, each with its
+    /// prompt, `[length]`.
     pub tokens: Vec<u32>,
     /// Whether each token is learned, `[length]`.
     pub targets: Vec<bool>,
@@ -48,7 +48,8 @@ pub enum Contrast {
     Judged {
         /// The verdict.
         desirable: bool,
-        /// The row's prompt with another row's answer, for the divergence that rewards are compared with.
+        /// The row's prompt with another row's answer, for the divergence that rewards are
+        /// compared with.
         mismatched: Sequence,
     },
 }
@@ -66,13 +67,14 @@ impl Row {
         Self { contrast, ..Self::demonstration(sequence) }
     }
 
-    /// Number of targets that have a token before them, without those of the contrast; a target at position 0
-    /// is never scored.
+    /// Number of targets that have a token before them, without those of the contrast; a target at
+    /// position 0 is never scored.
     pub fn target_count(&self) -> usize {
         count(&self.targets)
     }
 
-    /// Tokens of all sequences that the row trains on: both sides of a pair, but not a mismatched answer.
+    /// Tokens of all sequences that the row trains on: both sides of a pair, but not a mismatched
+    /// answer.
     pub fn len_tokens(&self) -> usize {
         self.tokens.len() + self.rejected().map_or(0, |rejected| rejected.tokens.len())
     }
@@ -98,12 +100,14 @@ fn count(targets: &[bool]) -> usize {
 /// Rows with the account of where they come from.
 #[derive(Clone, Debug)]
 pub struct Dataset {
-    /// The rows, in the order of the files; a weighted file's rows several times over, pass by pass. Judged
-    /// rows come in two runs, each in this order: first the desirable ones, then the others.
+    /// The rows, in the order of the files; a weighted file's rows several times over, pass by
+    /// pass. Judged rows come in two runs, each in this order: first the desirable ones, then
+    /// the others.
     pub rows: Vec<Row>,
     /// What was read, kept and lost.
     pub report: Report,
-    /// SHA-256 over the tokens, targets and contrasts of all rows, in order, as lower-case hexadecimal.
+    /// SHA-256 over the tokens, targets and contrasts of all rows, in order, as lower-case
+    /// hexadecimal.
     pub identity: String,
 }
 
@@ -158,7 +162,8 @@ mod tests {
         Dataset::new(rows, Report::default()).identity
     }
 
-    /// The numbers come from another SHA-256: a change of them would make checkpoints refuse their own data.
+    /// The numbers come from another SHA-256: a change of them would make checkpoints refuse their
+    /// own data.
     #[test]
     fn the_identity_covers_the_contrast_and_leaves_other_rows_as_they_were() {
         let other = sequence(&[1, 4], &[false, true]);
@@ -172,8 +177,14 @@ mod tests {
                 vec![row(Contrast::Rejected(other.clone()))],
                 "df6528db2e6cc16f6d3a6717548864bae1af2a434a59a6514d4a608498df4339",
             ),
-            (vec![row(judged(false))], "b9ad6656512372f8cf0ec569ef76847aaab1beeeaa11ce72f40c4fc7e0a1b4bb"),
-            (vec![row(judged(true))], "050d7fca89521461e2a05e1d07b34a008c8651eb0cddc7f703a60fed1674bf70"),
+            (
+                vec![row(judged(false))],
+                "b9ad6656512372f8cf0ec569ef76847aaab1beeeaa11ce72f40c4fc7e0a1b4bb",
+            ),
+            (
+                vec![row(judged(true))],
+                "050d7fca89521461e2a05e1d07b34a008c8651eb0cddc7f703a60fed1674bf70",
+            ),
         ] {
             assert_eq!(identity(rows), expected);
         }

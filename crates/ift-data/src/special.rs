@@ -1,7 +1,9 @@
-//! The special tokens of a Hugging Face tokenizer folder: which they are, and that the tokenizer knows them.
+//! The special tokens of a Hugging Face tokenizer folder: which they are, and that the tokenizer
+//! knows them.
 //!
-//! transformers reads `tokenizer_config.json` beside `tokenizer.json` and adds what the latter lacks; text is
-//! split at these tokens, so ids depend on it. The same is done here, in the same order.
+//! transformers reads `tokenizer_config.json` beside `tokenizer.json` and adds what the latter
+//! lacks; text is split at these tokens, so ids depend on it. The same is done here, in the same
+//! order.
 
 use std::path::Path;
 
@@ -27,8 +29,8 @@ impl SpecialTokens {
     /// Reads them and teaches them to the tokenizer.
     ///
     /// # Errors
-    /// When a token is neither a string nor an object with `content`, or would get another id than the file
-    /// says.
+    /// When a token is neither a string nor an object with `content`, or would get another id than
+    /// the file says.
     pub fn install(
         path: &Path,
         config: &Map<String, Value>,
@@ -36,7 +38,8 @@ impl SpecialTokens {
         tokenizer: &mut Tokenizer,
     ) -> Result<Self, DataError> {
         let fault = |problem: String| DataError::Tokenizer { path: path.to_owned(), problem };
-        let setting = |key: &str| config.get(key).or_else(|| fallback.get(key)).filter(|v| !v.is_null());
+        let setting =
+            |key: &str| config.get(key).or_else(|| fallback.get(key)).filter(|v| !v.is_null());
         let mut add = added_tokens_decoder(config, tokenizer).map_err(fault)?;
         let mut found = Self::default();
         for key in NAMED {
@@ -59,7 +62,9 @@ impl SpecialTokens {
         }
         let wanted: Vec<_> = add.iter().map(|(id, token)| (*id, token.content.clone())).collect();
         let tokens = add.into_iter().map(|(_, token)| token);
-        tokenizer.add_tokens(tokens).map_err(|e| fault(format!("special tokens cannot be added: {e}")))?;
+        tokenizer
+            .add_tokens(tokens)
+            .map_err(|e| fault(format!("special tokens cannot be added: {e}")))?;
         for (id, text) in wanted {
             let got = tokenizer.token_to_id(&text);
             if id.is_some() && got != id {
@@ -80,8 +85,10 @@ impl SpecialTokens {
 
     /// What a chat template sees: every named token, and the list of the others.
     pub fn variables(&self) -> impl Iterator<Item = (&'static str, minijinja::Value)> {
-        let named = self.named.iter().map(|(name, text)| (*name, minijinja::Value::from(text.as_str())));
-        let extra = (!self.extra.is_empty()).then(|| (LISTS[0], minijinja::Value::from(self.extra.clone())));
+        let named =
+            self.named.iter().map(|(name, text)| (*name, minijinja::Value::from(text.as_str())));
+        let extra = (!self.extra.is_empty())
+            .then(|| (LISTS[0], minijinja::Value::from(self.extra.clone())));
         named.chain(extra)
     }
 }
@@ -99,14 +106,17 @@ fn added_tokens_decoder(
     config: &Map<String, Value>,
     tokenizer: &Tokenizer,
 ) -> Result<Vec<(Option<u32>, AddedToken)>, String> {
-    let Some(Value::Object(entries)) = config.get("added_tokens_decoder") else { return Ok(Vec::new()) };
+    let Some(Value::Object(entries)) = config.get("added_tokens_decoder") else {
+        return Ok(Vec::new());
+    };
     let known = tokenizer.get_added_tokens_decoder();
     let mut add = Vec::new();
     for (id, value) in entries {
-        let number: u32 = id
-            .parse()
-            .map_err(|_| format!("`added_tokens_decoder`: found the key `{id}`, expected a token id"))?;
-        let token = added_token(value, false).map_err(|e| format!("`added_tokens_decoder.{id}`: {e}"))?;
+        let number: u32 = id.parse().map_err(|_| {
+            format!("`added_tokens_decoder`: found the key `{id}`, expected a token id")
+        })?;
+        let token =
+            added_token(value, false).map_err(|e| format!("`added_tokens_decoder.{id}`: {e}"))?;
         if !known.get(&number).is_some_and(|other| same(other, &token)) {
             add.push((Some(number), token));
         }
@@ -131,7 +141,8 @@ fn added_token(value: &Value, special: bool) -> Result<AddedToken, String> {
     let Some(text) = fields.get("content").and_then(Value::as_str) else {
         return Err("an object without a string `content`".to_owned());
     };
-    let flag = |name: &str, default: bool| fields.get(name).and_then(Value::as_bool).unwrap_or(default);
+    let flag =
+        |name: &str, default: bool| fields.get(name).and_then(Value::as_bool).unwrap_or(default);
     let special = special || flag("special", false);
     Ok(AddedToken::from(text, special)
         .single_word(flag("single_word", false))

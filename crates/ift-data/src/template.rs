@@ -1,6 +1,6 @@
-//! Chat templates, run as transformers runs them: Jinja with `trim_blocks` and `lstrip_blocks`, Python's
-//! string and dictionary methods, `raise_exception`, `strftime_now`, loop controls, and a `tojson` that
-//! writes what Python's `json.dumps(ensure_ascii=False)` writes.
+//! Chat templates, run as transformers runs them: Jinja with `trim_blocks` and `lstrip_blocks`,
+//! Python's string and dictionary methods, `raise_exception`, `strftime_now`, loop controls, and a
+//! `tojson` that writes what Python's `json.dumps(ensure_ascii=False)` writes.
 
 use std::borrow::Cow;
 use std::io;
@@ -21,8 +21,8 @@ use crate::special::SpecialTokens;
 pub const BUILT_IN_TEMPLATES: [(&str, &str); 3] =
     [("zephyr", ZEPHYR), ("chatml", CHATML), ("llama3", LLAMA3)];
 
-/// What the authors of IFT train with: `<|role|>`, a new line, the content, and the tokenizer's own eos
-/// token.
+/// What the authors of IFT train with: `<|role|>`, a new line, the content, and the tokenizer's own
+/// eos token.
 const ZEPHYR: &str = "{%- for message in messages -%}
 {%- if message.role not in ['system', 'user', 'assistant'] -%}
 {{- raise_exception('role `' + message.role + '` is not known; expected system, user or assistant') -}}
@@ -67,9 +67,11 @@ impl Template {
         special: &SpecialTokens,
         now: Timestamp,
     ) -> Result<Self, DataError> {
-        let fault = |e: Error| DataError::Template { origin: origin.to_owned(), problem: explain(&e) };
+        let fault =
+            |e: Error| DataError::Template { origin: origin.to_owned(), problem: explain(&e) };
         let mut env = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(fault)?;
+        let syntax =
+            SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(fault)?;
         env.set_syntax(syntax);
         env.set_auto_escape_callback(|_| AutoEscape::None);
         env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
@@ -100,7 +102,11 @@ impl Template {
     ///
     /// # Errors
     /// When the template raises an exception or uses what it is not given.
-    pub fn render(&self, messages: &[Value], add_generation_prompt: bool) -> Result<String, DataError> {
+    pub fn render(
+        &self,
+        messages: &[Value],
+        add_generation_prompt: bool,
+    ) -> Result<String, DataError> {
         let given = [
             ("messages", Value::from(messages.to_vec())),
             ("tools", Value::from(())),
@@ -109,7 +115,8 @@ impl Template {
         ];
         let context = Value::from_pairs(self.variables.iter().cloned().chain(given));
         let render = || self.env.get_template(NAME)?.render(context);
-        render().map_err(|e| DataError::Template { origin: self.origin.clone(), problem: explain(&e) })
+        render()
+            .map_err(|e| DataError::Template { origin: self.origin.clone(), problem: explain(&e) })
     }
 }
 
@@ -127,8 +134,8 @@ fn explain(error: &Error) -> String {
     }
 }
 
-/// Replaces `{% generation %}` and `{% endgeneration %}`, which only mark text, by tags that do nothing and
-/// treat white space alike.
+/// Replaces `{% generation %}` and `{% endgeneration %}`, which only mark text, by tags that do
+/// nothing and treat white space alike.
 fn without_generation_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
@@ -165,11 +172,15 @@ fn to_json(value: Value, indent: Option<usize>, kwargs: Kwargs) -> Result<Value,
     kwargs.get::<Option<bool>>("ensure_ascii")?;
     kwargs.assert_all_used()?;
     let mut bytes = Vec::new();
-    let mut writer =
-        serde_json::Serializer::with_formatter(&mut bytes, PythonJson { indent, depth: 0, any: false });
-    value.serialize(&mut writer).map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
-    let text =
-        String::from_utf8(bytes).map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
+    let mut writer = serde_json::Serializer::with_formatter(
+        &mut bytes,
+        PythonJson { indent, depth: 0, any: false },
+    );
+    value
+        .serialize(&mut writer)
+        .map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
     Ok(Value::from(text))
 }
 
@@ -216,7 +227,11 @@ impl Formatter for PythonJson {
         self.begin(writer, b"[")
     }
 
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         self.item(writer, first)
     }
 
@@ -233,7 +248,11 @@ impl Formatter for PythonJson {
         self.begin(writer, b"{")
     }
 
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+    fn begin_object_key<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         self.item(writer, first)
     }
 

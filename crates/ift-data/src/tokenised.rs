@@ -22,8 +22,8 @@ struct Line {
     desirable: Option<bool>,
 }
 
-/// Reads pre-tokenised rows: JSON lines with token ids and labels, which repeat the ids at targets and are
-/// −100 elsewhere. Every row's `source` is 0, its `record` the line.
+/// Reads pre-tokenised rows: JSON lines with token ids and labels, which repeat the ids at targets
+/// and are −100 elsewhere. Every row's `source` is 0, its `record` the line.
 ///
 /// | mode | a line has | and gives |
 /// |---|---|---|
@@ -35,8 +35,8 @@ struct Line {
 /// Judged rows are ordered and mismatched as by [`load`](crate::load()).
 ///
 /// # Errors
-/// When the file cannot be read, is not JSON lines, a line lacks a field or its lists do not fit each other,
-/// or there is only one judged row.
+/// When the file cannot be read, is not JSON lines, a line lacks a field or its lists do not fit
+/// each other, or there is only one judged row.
 pub fn rows_from_jsonl(path: &Path, mode: Mode) -> Result<Vec<Row>, DataError> {
     let mut rows = Vec::new();
     for record in files::open(path)? {
@@ -72,7 +72,9 @@ fn line_rows(line: &[u8], mode: Mode) -> Result<Vec<Row>, DataError> {
             Ok(vec![Row { contrast: Contrast::Rejected(line.rejected()?), ..row }])
         }
         Mode::Judged => match line.desirable {
-            Some(desirable) if line.chosen_ids.is_none() => Ok(vec![Row::judged(line.answer()?, desirable)]),
+            Some(desirable) if line.chosen_ids.is_none() => {
+                Ok(vec![Row::judged(line.answer()?, desirable)])
+            }
             None if line.chosen_ids.is_none() && line.rejected_ids.is_none() => {
                 let expected = "true or false beside `input_ids`, or `chosen_ids`, `chosen_labels`, \
                                 `rejected_ids` and `rejected_labels`";
@@ -89,7 +91,11 @@ impl Line {
     }
 
     fn chosen(&self) -> Result<Sequence, DataError> {
-        sequence(["chosen_ids", "chosen_labels"], self.chosen_ids.as_deref(), self.chosen_labels.as_deref())
+        sequence(
+            ["chosen_ids", "chosen_labels"],
+            self.chosen_ids.as_deref(),
+            self.chosen_labels.as_deref(),
+        )
     }
 
     fn rejected(&self) -> Result<Sequence, DataError> {
@@ -102,7 +108,11 @@ impl Line {
 }
 
 /// Token ids and labels as a sequence; the names are those of their fields.
-fn sequence(names: [&str; 2], ids: Option<&[u32]>, labels: Option<&[i64]>) -> Result<Sequence, DataError> {
+fn sequence(
+    names: [&str; 2],
+    ids: Option<&[u32]>,
+    labels: Option<&[i64]>,
+) -> Result<Sequence, DataError> {
     let [ids_name, labels_name] = names;
     let absent = |name, expected| DataError::field(name, "nothing", expected);
     let ids = ids.ok_or_else(|| absent(ids_name, "a list of token ids"))?;
@@ -112,13 +122,21 @@ fn sequence(names: [&str; 2], ids: Option<&[u32]>, labels: Option<&[i64]>) -> Re
     }
     if ids.len() != labels.len() {
         let found = format!("{} entries", labels.len());
-        return Err(DataError::field(labels_name, found, format!("as many as `{ids_name}`, {}", ids.len())));
+        return Err(DataError::field(
+            labels_name,
+            found,
+            format!("as many as `{ids_name}`, {}", ids.len()),
+        ));
     }
     let mut targets = Vec::with_capacity(ids.len());
     for (i, (&token, &label)) in ids.iter().zip(labels).enumerate() {
         if label != -100 && label != i64::from(token) {
             let expected = format!("-100, or {token} as in `{ids_name}`");
-            return Err(DataError::field(format!("{labels_name}[{i}]"), label.to_string(), expected));
+            return Err(DataError::field(
+                format!("{labels_name}[{i}]"),
+                label.to_string(),
+                expected,
+            ));
         }
         targets.push(label != -100);
     }

@@ -1,11 +1,11 @@
-//! A Hugging Face tokenizer folder with its chat template: text to tokens, conversations to tokens and
-//! targets.
+//! A Hugging Face tokenizer folder with its chat template: text to tokens, conversations to tokens
+//! and targets.
 //!
-//! A conversation is rendered to one string and tokenised in one go without adding special tokens, as
-//! transformers' `apply_chat_template` does, so ids agree with it. Byte ranges to learn are carried over to
-//! tokens through the offsets of that one tokenisation: **a token is a target if it holds any byte of a
-//! range**. A token that joins the end of the header with the beginning of the answer is therefore a target,
-//! and so is one that joins the end of the turn with what follows it.
+//! A conversation is rendered to one string and tokenised in one go without adding special tokens,
+//! as transformers' `apply_chat_template` does, so ids agree with it. Byte ranges to learn are
+//! carried over to tokens through the offsets of that one tokenisation: **a token is a target if it
+//! holds any byte of a range**. A token that joins the end of the header with the beginning of the
+//! answer is therefore a target, and so is one that joins the end of the turn with what follows it.
 
 use std::fmt;
 use std::fs;
@@ -57,9 +57,10 @@ impl fmt::Debug for ChatTokenizer {
 }
 
 impl ChatTokenizer {
-    /// Reads `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and the chat template of a
-    /// folder: the override (a built-in name or the path of a Jinja file), else `chat_template.jinja`, else
-    /// `chat_template` in `tokenizer_config.json`, else the built-in `zephyr`.
+    /// Reads `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and the chat
+    /// template of a folder: the override (a built-in name or the path of a Jinja file), else
+    /// `chat_template.jinja`, else `chat_template` in `tokenizer_config.json`, else the
+    /// built-in `zephyr`.
     ///
     /// # Errors
     /// When a file is missing or malformed, or the template does not compile.
@@ -71,8 +72,9 @@ impl ChatTokenizer {
         Ok(this)
     }
 
-    /// Sets the time, in seconds since 1970, that a template with `strftime_now` writes; the time of reading
-    /// otherwise. A run that is resumed on another day has the same tokens only with the same time. In UTC.
+    /// Sets the time, in seconds since 1970, that a template with `strftime_now` writes; the time
+    /// of reading otherwise. A run that is resumed on another day has the same tokens only with
+    /// the same time. In UTC.
     ///
     /// # Errors
     /// When the time is outside the years that a date can have.
@@ -118,7 +120,8 @@ impl ChatTokenizer {
         let post_processor = tokenizer.get_post_processor().cloned();
         tokenizer.with_post_processor(None::<PostProcessorWrapper>);
         let added = tokenizer.get_added_tokens_decoder();
-        let special_texts = added.values().filter(|t| t.special).map(|t| t.content.clone()).collect();
+        let special_texts =
+            added.values().filter(|t| t.special).map(|t| t.content.clone()).collect();
         let added_texts =
             added.values().map(|t| t.content.clone()).filter(|t| !t.trim().is_empty()).collect();
         let vocab_size = tokenizer.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
@@ -169,7 +172,8 @@ impl ChatTokenizer {
         self.special_texts.iter().any(|special| text.contains(special.as_str()))
     }
 
-    /// Tokens of a text; with `add_special`, with what the tokenizer's post-processor adds, such as BOS.
+    /// Tokens of a text; with `add_special`, with what the tokenizer's post-processor adds, such as
+    /// BOS.
     ///
     /// # Errors
     /// When the tokenizer fails.
@@ -177,7 +181,8 @@ impl ChatTokenizer {
         let encoding = self.encode(text)?;
         match &self.post_processor {
             Some(post) if add_special => {
-                let encoding = post.process(encoding, None, true).map_err(|e| self.fault(&e.to_string()))?;
+                let encoding =
+                    post.process(encoding, None, true).map_err(|e| self.fault(&e.to_string()))?;
                 Ok(encoding.get_ids().to_vec())
             }
             _ => Ok(encoding.get_ids().to_vec()),
@@ -200,7 +205,11 @@ impl ChatTokenizer {
     ///
     /// # Errors
     /// When there is no template or it refuses the conversation.
-    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, DataError> {
+    pub fn render(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+    ) -> Result<String, DataError> {
         let values: Vec<Value> = messages.iter().map(template_value).collect();
         self.chat()?.template.render(&values, add_generation_prompt)
     }
@@ -220,12 +229,12 @@ impl ChatTokenizer {
         Ok(tokens)
     }
 
-    /// Tokens of a conversation, and which of them are targets: those of the chosen assistant turns from the
-    /// first one that the model writes to the end-of-turn token.
+    /// Tokens of a conversation, and which of them are targets: those of the chosen assistant turns
+    /// from the first one that the model writes to the end-of-turn token.
     ///
     /// # Errors
-    /// When there is no template, it refuses the conversation, its turns cannot be told apart, the tokens
-    /// begin with two BOS, or the tokenizer's offsets do not fit the text.
+    /// When there is no template, it refuses the conversation, its turns cannot be told apart, the
+    /// tokens begin with two BOS, or the tokenizer's offsets do not fit the text.
     pub fn encode_with_targets(
         &self,
         messages: &[Message],
@@ -238,12 +247,13 @@ impl ChatTokenizer {
         let tokens = encoding.get_ids().to_vec();
         self.check_bos(&tokens, || self.bos_cause(messages))?;
         let end = self.end_token(style);
-        let mask = mark(&tokens, encoding.get_offsets(), &rendered.spans, end).map_err(|p| self.fault(p))?;
+        let mask = mark(&tokens, encoding.get_offsets(), &rendered.spans, end)
+            .map_err(|p| self.fault(p))?;
         Ok((tokens, mask))
     }
 
-    /// Ids of the tokens that end an assistant's turn: the template's end-of-turn token, if it is one, and
-    /// EOS. Generation stops at any of them.
+    /// Ids of the tokens that end an assistant's turn: the template's end-of-turn token, if it is
+    /// one, and EOS. Generation stops at any of them.
     ///
     /// # Errors
     /// When there are none, or the template does not suit (see [`Self::encode_with_targets`]).
@@ -254,15 +264,19 @@ impl ChatTokenizer {
         }
         ids.extend(self.eos_id().filter(|eos| !ids.contains(eos)));
         if ids.is_empty() {
-            return Err(
-                self.fault("has no `eos_token`, and the chat template ends a turn with no added token")
-            );
+            return Err(self.fault(
+                "has no `eos_token`, and the chat template ends a turn with no added token",
+            ));
         }
         Ok(ids)
     }
 
     /// Refuses tokens that begin with two BOS.
-    pub(crate) fn check_bos(&self, tokens: &[u32], cause: impl FnOnce() -> String) -> Result<(), DataError> {
+    pub(crate) fn check_bos(
+        &self,
+        tokens: &[u32],
+        cause: impl FnOnce() -> String,
+    ) -> Result<(), DataError> {
         match (self.special.get("bos_token"), self.bos_id(), tokens) {
             (Some(text), Some(bos), [first, second, ..]) if *first == bos && *second == bos => {
                 Err(DataError::DoubleBos { bos: text.to_owned(), cause: cause() })
@@ -283,7 +297,9 @@ impl ChatTokenizer {
     }
 
     fn chat(&self) -> Result<&Chat, DataError> {
-        self.chat.as_ref().ok_or_else(|| self.fault("was read for plain text, without a chat template"))
+        self.chat
+            .as_ref()
+            .ok_or_else(|| self.fault("was read for plain text, without a chat template"))
     }
 
     fn style(&self) -> Result<&TurnStyle, DataError> {
@@ -308,10 +324,10 @@ impl ChatTokenizer {
     }
 }
 
-/// Marks the tokens that hold a byte of a span. `offsets` are the tokens' byte ranges in the text; an empty
-/// one (a prefix that the tokenizer puts in) belongs to what follows it. That the offsets fit the text is
-/// checked where it can be known: they never run backwards, and every span ends with a token, which is `end`
-/// if the turn ends with one.
+/// Marks the tokens that hold a byte of a span. `offsets` are the tokens' byte ranges in the text;
+/// an empty one (a prefix that the tokenizer puts in) belongs to what follows it. That the offsets
+/// fit the text is checked where it can be known: they never run backwards, and every span ends
+/// with a token, which is `end` if the turn ends with one.
 fn mark(
     tokens: &[u32],
     offsets: &[(usize, usize)],
@@ -330,7 +346,8 @@ fn mark(
                 last = Some((tokens[i], to));
             }
         }
-        let fits = last.is_some_and(|(token, to)| to >= span.end && end.is_none_or(|end| end == token));
+        let fits =
+            last.is_some_and(|(token, to)| to >= span.end && end.is_none_or(|end| end == token));
         if !fits {
             return Err(
                 "reports token offsets that do not lead to the end of an assistant's turn, so targets cannot \
@@ -347,16 +364,19 @@ fn find_template(
     config: &Map<String, serde_json::Value>,
     wanted: Option<&str>,
 ) -> Result<(String, String), DataError> {
-    let built_in =
-        |name: &str| BUILT_IN_TEMPLATES.iter().find(|(n, _)| *n == name).map(|(_, s)| (*s).to_owned());
+    let built_in = |name: &str| {
+        BUILT_IN_TEMPLATES.iter().find(|(n, _)| *n == name).map(|(_, s)| (*s).to_owned())
+    };
     if let Some(name) = wanted {
         if let Some(source) = built_in(name) {
             return Ok((source, format!("built-in `{name}`")));
         }
         if !Path::new(name).is_file() {
             let names: Vec<_> = BUILT_IN_TEMPLATES.iter().map(|(n, _)| format!("`{n}`")).collect();
-            let problem =
-                format!("`{name}` is neither a built-in template ({}) nor a file", names.join(", "));
+            let problem = format!(
+                "`{name}` is neither a built-in template ({}) nor a file",
+                names.join(", ")
+            );
             return Err(DataError::Config { field: "template", problem });
         }
         let source = fs::read_to_string(name).map_err(DataError::read(Path::new(name)))?;

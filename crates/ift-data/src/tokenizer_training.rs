@@ -1,8 +1,8 @@
 //! Training a tokenizer on text, for a model that begins from random weights.
 //!
-//! It is a byte-level BPE: every byte has a symbol of its own, so that any text comes back unchanged from its
-//! tokens. The ids are, in order, `pad`, `bos`, `eos`, the other special tokens, the 256 bytes, and the
-//! merges. The same text gives the same files.
+//! It is a byte-level BPE: every byte has a symbol of its own, so that any text comes back
+//! unchanged from its tokens. The ids are, in order, `pad`, `bos`, `eos`, the other special tokens,
+//! the 256 bytes, and the merges. The same text gives the same files.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -48,8 +48,8 @@ pub struct TokenizerSettings {
     pub special_tokens: Option<Vec<String>>,
     /// The chat template: `zephyr`, `chatml` or `llama3`.
     pub template: String,
-    /// Whether text that is tokenised with special tokens begins with BOS. Chats get theirs from the template
-    /// alone.
+    /// Whether text that is tokenised with special tokens begins with BOS. Chats get theirs from
+    /// the template alone.
     pub add_bos: bool,
     /// Longest input of the model in tokens, as written to `tokenizer_config.json`.
     pub model_max_length: usize,
@@ -77,7 +77,8 @@ impl TokenizerSettings {
             .find(|(name, _)| *name == self.template)
             .map(|(_, source)| *source)
             .ok_or_else(|| {
-                let names: Vec<_> = BUILT_IN_TEMPLATES.iter().map(|(name, _)| format!("`{name}`")).collect();
+                let names: Vec<_> =
+                    BUILT_IN_TEMPLATES.iter().map(|(name, _)| format!("`{name}`")).collect();
                 let expected = format!("one of {}", names.join(", "));
                 DataError::field("tokenizer.template", format!("`{}`", self.template), expected)
             })
@@ -105,8 +106,8 @@ impl TokenizerSettings {
                 2 => "tokenizer.eos_token".to_owned(),
                 _ => format!("tokenizer.special_tokens[{}]", i - 3),
             };
-            // A single character is a byte's symbol already, and a byte-level decoder would read any other
-            // than these as a byte.
+            // A single character is a byte's symbol already, and a byte-level decoder would read
+            // any other than these as a byte.
             if token.len() < 2 || !token.bytes().all(|b| b.is_ascii_graphic()) {
                 let expected = "at least two printable ASCII characters without spaces";
                 return Err(DataError::field(field(), format!("`{token}`"), expected));
@@ -121,17 +122,17 @@ impl TokenizerSettings {
     }
 }
 
-/// Trains a tokenizer and writes `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and
-/// `generation_config.json` (the ids at which generation begins and stops) to `folder`, which is made if it
-/// does not exist; files of these names in it are replaced.
+/// Trains a tokenizer and writes `tokenizer.json`, `tokenizer_config.json`,
+/// `special_tokens_map.json` and `generation_config.json` (the ids at which generation begins and
+/// stops) to `folder`, which is made if it does not exist; files of these names in it are replaced.
 ///
-/// A text that ends in `.jsonl`, `.json` or `.parquet` holds records with a field `text`; any other is plain
-/// text. Returns the number of tokens, which is smaller than `vocab_size` if the text has no more pairs worth
-/// merging.
+/// A text that ends in `.jsonl`, `.json` or `.parquet` holds records with a field `text`; any other
+/// is plain text. Returns the number of tokens, which is smaller than `vocab_size` if the text has
+/// no more pairs worth merging.
 ///
 /// # Errors
-/// When a text cannot be read or all are empty, when a setting makes no sense (the message names it), or when
-/// the folder cannot be written.
+/// When a text cannot be read or all are empty, when a setting makes no sense (the message names
+/// it), or when the folder cannot be written.
 pub fn train_tokenizer(
     texts: &[PathBuf],
     settings: &TokenizerSettings,
@@ -142,7 +143,11 @@ pub fn train_tokenizer(
     let least = BYTES + special.len();
     if settings.vocab_size < least {
         let expected = format!("at least {least} (256 bytes and {} special tokens)", special.len());
-        return Err(DataError::field("tokenizer.vocab_size", settings.vocab_size.to_string(), expected));
+        return Err(DataError::field(
+            "tokenizer.vocab_size",
+            settings.vocab_size.to_string(),
+            expected,
+        ));
     }
     let mut lines = Vec::new();
     for text in texts {
@@ -157,8 +162,8 @@ pub fn train_tokenizer(
     Ok(tokenizer.get_vocab_size(true))
 }
 
-/// Adds the lines of a file, each with its line break. The tokenizer never joins a line break with a letter
-/// after it, so lines say what whole documents would, in less memory.
+/// Adds the lines of a file, each with its line break. The tokenizer never joins a line break with
+/// a letter after it, so lines say what whole documents would, in less memory.
 fn read_lines(path: &Path, lines: &mut Vec<String>) -> Result<(), DataError> {
     let mut add = |text: &str| lines.extend(text.split_inclusive('\n').map(str::to_owned));
     let records = path.extension().is_some_and(|e| e == "jsonl" || e == "json" || e == "parquet");
@@ -180,7 +185,8 @@ fn read_lines(path: &Path, lines: &mut Vec<String>) -> Result<(), DataError> {
 }
 
 fn check_size(lines: &[String], texts: &[PathBuf]) -> Result<(), DataError> {
-    let names = || texts.iter().map(|t| format!("`{}`", t.display())).collect::<Vec<_>>().join(", ");
+    let names =
+        || texts.iter().map(|t| format!("`{}`", t.display())).collect::<Vec<_>>().join(", ");
     if texts.is_empty() {
         return Err(DataError::field("tokenizer texts", "no file", "at least one text file"));
     }
@@ -191,8 +197,9 @@ fn check_size(lines: &[String], texts: &[PathBuf]) -> Result<(), DataError> {
     let bytes: usize = lines.iter().map(String::len).sum();
     if bytes > LARGEST_TEXT {
         let found = format!("{bytes} bytes of text in {}", names());
-        let expected =
-            format!("at most {LARGEST_TEXT} bytes; a sample of the text trains as good a tokenizer");
+        let expected = format!(
+            "at most {LARGEST_TEXT} bytes; a sample of the text trains as good a tokenizer"
+        );
         return Err(DataError::field("tokenizer texts", found, expected));
     }
     Ok(())
@@ -204,14 +211,19 @@ fn train(
     special: &[String],
 ) -> Result<Tokenizer, tokenizers::Error> {
     let byte_level = ByteLevel::new(false, true, true);
-    let mut tokenizer: TokenizerImpl<BPE, NormalizerWrapper, ByteLevel, PostProcessorWrapper, ByteLevel> =
-        TokenizerBuilder::new()
-            .with_model(BPE::default())
-            .with_normalizer(None)
-            .with_pre_tokenizer(Some(byte_level))
-            .with_post_processor(None)
-            .with_decoder(Some(byte_level))
-            .build()?;
+    let mut tokenizer: TokenizerImpl<
+        BPE,
+        NormalizerWrapper,
+        ByteLevel,
+        PostProcessorWrapper,
+        ByteLevel,
+    > = TokenizerBuilder::new()
+        .with_model(BPE::default())
+        .with_normalizer(None)
+        .with_pre_tokenizer(Some(byte_level))
+        .with_post_processor(None)
+        .with_decoder(Some(byte_level))
+        .build()?;
     let mut trainer = BpeTrainerBuilder::new()
         .vocab_size(settings.vocab_size)
         .min_frequency(MIN_FREQUENCY)
@@ -249,7 +261,8 @@ fn write(
         fs::write(&path, text).map_err(|e| unwritten(&path, &e))
     };
     fs::create_dir_all(folder).map_err(|e| unwritten(folder, &e))?;
-    let text = tokenizer.to_string(true).map_err(|e| unwritten(&folder.join("tokenizer.json"), &e))?;
+    let text =
+        tokenizer.to_string(true).map_err(|e| unwritten(&folder.join("tokenizer.json"), &e))?;
     save("tokenizer.json", &text)?;
     let further = special.get(3..).unwrap_or_default();
     let map = json!({

@@ -2,17 +2,18 @@
 //!
 //! A template is a program, so its turns are found by asking it:
 //!
-//! - *Where a turn begins*: after what the template writes for the messages before it together with the
-//!   generation prompt. That is where the model takes over at inference, so whatever follows is the model's
-//!   to write. This must be a prefix of the whole text, to the byte; otherwise the model would be trained
-//!   after another text than it will be given, and the template is refused. A template without a generation
-//!   prompt writes its header as part of the turn; there the turn begins at the content itself, and white
-//!   space before it counts only if there is no header (the `[/INST] answer` style).
-//! - *Where it ends*: the conversation is rendered again with a marker in place of that turn's content. What
-//!   follows the marker is the template's own writing and the messages after it, whatever the content holds.
-//!   The whole text must end in the same way. The turn ends after the end-of-turn text, the same after every
-//!   turn: up to the first added token, or all that is written after a last turn, without white space at its
-//!   end.
+//! - *Where a turn begins*: after what the template writes for the messages before it together with
+//!   the generation prompt. That is where the model takes over at inference, so whatever follows is
+//!   the model's to write. This must be a prefix of the whole text, to the byte; otherwise the
+//!   model would be trained after another text than it will be given, and the template is refused.
+//!   A template without a generation prompt writes its header as part of the turn; there the turn
+//!   begins at the content itself, and white space before it counts only if there is no header (the
+//!   `[/INST] answer` style).
+//! - *Where it ends*: the conversation is rendered again with a marker in place of that turn's
+//!   content. What follows the marker is the template's own writing and the messages after it,
+//!   whatever the content holds. The whole text must end in the same way. The turn ends after the
+//!   end-of-turn text, the same after every turn: up to the first added token, or all that is
+//!   written after a last turn, without white space at its end.
 
 use std::ops::Range;
 
@@ -69,8 +70,10 @@ impl TurnStyle {
             ));
         }
         let long = template.render(&talk, false).ok();
-        let end_everywhere =
-            long.as_deref().and_then(|t| around(t, MARKER)).is_some_and(|(_, tail)| tail.starts_with(end));
+        let end_everywhere = long
+            .as_deref()
+            .and_then(|t| around(t, MARKER))
+            .is_some_and(|(_, tail)| tail.starts_with(end));
         let prompt = |on| template.render(&talk[..1], on).ok();
         Ok(Self {
             generation_prompt: prompt(true) != prompt(false),
@@ -92,7 +95,8 @@ impl TurnStyle {
     ) -> Result<Rendered, DataError> {
         let mut values: Vec<Value> = messages.iter().map(template_value).collect();
         let text = template.render(&values, false)?;
-        let mut turns: Vec<usize> = (0..messages.len()).filter(|&i| messages[i].is_assistant()).collect();
+        let mut turns: Vec<usize> =
+            (0..messages.len()).filter(|&i| messages[i].is_assistant()).collect();
         if targets == Targets::Last {
             turns.drain(..turns.len().saturating_sub(1));
         }
@@ -105,8 +109,10 @@ impl TurnStyle {
                 problem: problem.to_owned(),
             };
             let prompt = if i == 0 { None } else { Some(template.render(&values[..i], true)?) };
-            let content =
-                std::mem::replace(&mut values[i], template_value(&Message::new("assistant", &marker)));
+            let content = std::mem::replace(
+                &mut values[i],
+                template_value(&Message::new("assistant", &marker)),
+            );
             let marked = template.render(&values, false);
             values[i] = content;
             let marked = marked?;
@@ -115,7 +121,9 @@ impl TurnStyle {
             let end = self.end_of(&text, after, i + 1 == messages.len()).map_err(&fault)?;
             let start = self.start_of(&text, before, prompt.as_deref()).map_err(&fault)?;
             if end.start < start || spans.last().is_some_and(|last| start < last.end) {
-                return Err(fault("it ends before it begins; the template rewrites earlier messages"));
+                return Err(fault(
+                    "it ends before it begins; the template rewrites earlier messages",
+                ));
             }
             spans.push(start..end.end);
         }
@@ -131,7 +139,9 @@ impl TurnStyle {
             );
         }
         if !after.starts_with(&self.end) {
-            return Err("it is not followed by the end-of-turn text that the template writes elsewhere");
+            return Err(
+                "it is not followed by the end-of-turn text that the template writes elsewhere",
+            );
         }
         if !text.ends_with(after) {
             return Err("the text after it changes with its content");
@@ -140,8 +150,14 @@ impl TurnStyle {
         Ok(content_end..content_end + self.end.len())
     }
 
-    /// The first byte that the model writes, given what precedes the marked content and the rendered prompt.
-    fn start_of(&self, text: &str, before: &str, prompt: Option<&str>) -> Result<usize, &'static str> {
+    /// The first byte that the model writes, given what precedes the marked content and the
+    /// rendered prompt.
+    fn start_of(
+        &self,
+        text: &str,
+        before: &str,
+        prompt: Option<&str>,
+    ) -> Result<usize, &'static str> {
         if prompt.is_some_and(|prompt| !text.starts_with(prompt)) {
             return Err(
                 "the messages before it, with the generation prompt if there is one, are not how the whole \
@@ -155,7 +171,8 @@ impl TurnStyle {
         if !text.starts_with(before) {
             return Err("the text before it changes with its content");
         }
-        let bare = |prompt: &&str| before.strip_prefix(*prompt).is_some_and(|gap| gap.trim().is_empty());
+        let bare =
+            |prompt: &&str| before.strip_prefix(*prompt).is_some_and(|gap| gap.trim().is_empty());
         Ok(prompt.filter(bare).map_or(before.len(), str::len))
     }
 }
@@ -177,11 +194,12 @@ fn around<'a>(text: &'a str, marker: &str) -> Option<(&'a str, &'a str)> {
     text.split_once(marker).filter(|(_, after)| !after.contains(marker))
 }
 
-/// The end-of-turn text at the start of what follows the last turn: white space and one added token, which is
-/// returned too, or, if there is none, everything up to the white space at the end.
+/// The end-of-turn text at the start of what follows the last turn: white space and one added
+/// token, which is returned too, or, if there is none, everything up to the white space at the end.
 fn end_of_turn<'a>(tail: &'a str, added: &[String]) -> (&'a str, Option<&'a str>) {
     let rest = tail.trim_start();
-    let longest = added.iter().filter(|token| rest.starts_with(token.as_str())).map(String::len).max();
+    let longest =
+        added.iter().filter(|token| rest.starts_with(token.as_str())).map(String::len).max();
     match longest {
         Some(length) => (&tail[..tail.len() - rest.len() + length], Some(&rest[..length])),
         None => (tail.trim_end(), None),

@@ -27,7 +27,8 @@ fn texts(set: &Dataset) -> Vec<String> {
 /// The texts of one record, read as JSON lines.
 fn one(record: &Value) -> Result<(String, String, String), DataError> {
     let folder = tempfile::tempdir().unwrap();
-    let set = read(&file(folder.path(), "a.jsonl", lines(std::slice::from_ref(record))), Mode::Chat)?;
+    let set =
+        read(&file(folder.path(), "a.jsonl", lines(std::slice::from_ref(record))), Mode::Chat)?;
     let tokenizer = tokenizer("bytelevel", Some("chatml"));
     let learned = runs(&tokenizer, &set.rows[0].tokens, &set.rows[0].targets).concat();
     Ok((set.report.files[0].format.clone(), texts(&set).remove(0), learned))
@@ -86,7 +87,8 @@ fn every_layout_is_recognised() {
             "{record}"
         );
     }
-    let (_, text, _) = one(&json!({"instruction": "Add.", "input": "1 + 1", "output": "2"})).unwrap();
+    let (_, text, _) =
+        one(&json!({"instruction": "Add.", "input": "1 + 1", "output": "2"})).unwrap();
     assert!(text.contains("user\nAdd.\n\n1 + 1<|im_end|>"));
     let turns = json!({"conversations": [
         {"from": "system", "value": "S"}, {"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}
@@ -102,7 +104,10 @@ fn faults_of_a_record_name_file_place_and_field() {
         (json!([1]), vec!["found a list", "expected an object"]),
         (json!({"messages": []}), vec!["`messages`", "an empty list"]),
         (json!({"messages": [5]}), vec!["`messages[0]`", "a number", "an object"]),
-        (json!({"messages": [{"content": "x"}]}), vec!["`messages[0].role`", "nothing", "a string"]),
+        (
+            json!({"messages": [{"content": "x"}]}),
+            vec!["`messages[0].role`", "nothing", "a string"],
+        ),
         (
             json!({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": null}]}),
             vec!["`messages[1].content`", "null"],
@@ -119,7 +124,10 @@ fn faults_of_a_record_name_file_place_and_field() {
             json!({"conversations": [{"from": "human", "value": 5}]}),
             vec!["`conversations[0].value`", "a number"],
         ),
-        (json!({"prompt": 5, "completion": "x"}), vec!["`prompt`", "a number", "a string or a list"]),
+        (
+            json!({"prompt": 5, "completion": "x"}),
+            vec!["`prompt`", "a number", "a string or a list"],
+        ),
         (json!({"instruction": "x", "output": false}), vec!["`output`", "a boolean", "a string"]),
         (json!({"chosen": [], "rejected": "x"}), vec!["`chosen`", "an empty list"]),
         (json!({"text": "plain"}), vec!["plain `text`", "method `lm`"]),
@@ -144,7 +152,8 @@ fn faults_of_a_record_name_file_place_and_field() {
 #[test]
 fn a_given_format_is_held_to() {
     let folder = tempfile::tempdir().unwrap();
-    let both = json!({"messages": [{"role": "user", "content": "M"}], "instruction": "I", "output": "O"});
+    let both =
+        json!({"messages": [{"role": "user", "content": "M"}], "instruction": "I", "output": "O"});
     let path = file(folder.path(), "a.jsonl", lines(&[both]));
     let config = |format| DataConfig {
         train: vec![Source { path: path.clone(), format: Some(format), split: None, weight: None }],
@@ -164,14 +173,16 @@ fn a_given_format_is_held_to() {
 fn a_later_record_of_another_layout_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let records = [json!({"prompt": "Q", "completion": "A"}), json!({"text": "x"})];
-    let error = read(&file(folder.path(), "a.jsonl", lines(&records)), Mode::Chat).unwrap_err().to_string();
+    let error =
+        read(&file(folder.path(), "a.jsonl", lines(&records)), Mode::Chat).unwrap_err().to_string();
     assert!(error.contains("line 2: field `prompt`"), "{error}");
 }
 
 #[test]
 fn files_of_every_kind_hold_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let records = [json!({"prompt": "ü", "completion": "日本"}), json!({"prompt": "b", "completion": "c"})];
+    let records =
+        [json!({"prompt": "ü", "completion": "日本"}), json!({"prompt": "b", "completion": "c"})];
     let plain = read(&file(folder.path(), "a.jsonl", lines(&records)), Mode::Chat).unwrap();
     let numbers = |set: &Dataset| set.rows.iter().map(|row| row.record).collect::<Vec<_>>();
     assert_eq!(numbers(&plain), [1, 2]);
@@ -212,7 +223,11 @@ fn files_that_cannot_be_read_say_why() {
         ("blank.jsonl", b" \n\n".to_vec(), vec!["is empty"]),
         ("none.json", b"[]".to_vec(), vec!["an empty array"]),
         ("half.json", b"[{\"prompt\": 1".to_vec(), vec!["not valid JSON"]),
-        ("half.jsonl", format!("{good}{{\"prompt\": \"x\"\n").into_bytes(), vec!["line 2: not valid JSON"]),
+        (
+            "half.jsonl",
+            format!("{good}{{\"prompt\": \"x\"\n").into_bytes(),
+            vec!["line 2: not valid JSON"],
+        ),
         (
             "pretty.json",
             b"{\n  \"prompt\": \"x\"\n}".to_vec(),
@@ -250,16 +265,28 @@ fn a_split_of_a_folder() {
         split: Some(split.into()),
         weight: None,
     };
-    let config = DataConfig { train: vec![source("train"), source("test")], ..DataConfig::default() };
+    let config =
+        DataConfig { train: vec![source("train"), source("test")], ..DataConfig::default() };
     let tokenizer = tokenizer("bytelevel", Some("chatml"));
     let (set, _) = load(&config, &tokenizer, Mode::Chat).unwrap();
     let texts = texts(&set);
-    assert!(texts[0].contains("first") && texts[1].contains("second") && texts[2].contains("third"));
+    assert!(
+        texts[0].contains("first") && texts[1].contains("second") && texts[2].contains("third")
+    );
     assert_eq!(set.rows.iter().map(|row| row.source).collect::<Vec<_>>(), [0, 1, 2]);
     let config = DataConfig { train: vec![source("dev")], ..DataConfig::default() };
     let error = load(&config, &tokenizer, Mode::Chat).unwrap_err().to_string();
-    assert!(error.contains("no file of split `dev`") && error.contains("train-00000.jsonl"), "{error}");
-    let wrong = Source { path: "a.jsonl".into(), format: None, split: Some("train".into()), weight: None };
+    assert!(
+        error.contains("no file of split `dev`") && error.contains("train-00000.jsonl"),
+        "{error}"
+    );
+    let wrong =
+        Source { path: "a.jsonl".into(), format: None, split: Some("train".into()), weight: None };
     let config = DataConfig { train: vec![wrong], ..DataConfig::default() };
-    assert!(load(&config, &tokenizer, Mode::Chat).unwrap_err().to_string().contains("goes with a folder"));
+    assert!(
+        load(&config, &tokenizer, Mode::Chat)
+            .unwrap_err()
+            .to_string()
+            .contains("goes with a folder")
+    );
 }

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use common::{data, jsonl, runs, tokenizer};
 use ift_data::{
-    ChatTokenizer, Contrast, DataConfig, DataError, Dataset, Format, Mode, OverLength, Row, Sequence, Source,
-    load, rows_from_jsonl,
+    ChatTokenizer, Contrast, DataConfig, DataError, Dataset, Format, Mode, OverLength, Row,
+    Sequence, Source, load, rows_from_jsonl,
 };
 use serde_json::{Value, json};
 
@@ -31,7 +31,8 @@ fn verdict(row: &Row) -> (bool, &Sequence) {
     }
 }
 
-/// Verdict, question, answer and mismatched answer of every row; questions and answers are single words.
+/// Verdict, question, answer and mismatched answer of every row; questions and answers are single
+/// words.
 fn told(set: &Dataset) -> Vec<(bool, String, String, String)> {
     let tokenizer = chatml();
     let learned = |tokens: &[u32], targets: &[bool]| {
@@ -64,8 +65,10 @@ fn message(role: &str, content: &str) -> Value {
 #[test]
 fn mismatched_answers_are_those_of_the_golden_batches() {
     let golden: Value =
-        serde_json::from_str(&std::fs::read_to_string(data().join("mismatched.json")).unwrap()).unwrap();
-    let side = |name: &str, i: usize| (golden[name][i]["ids"].clone(), golden[name][i]["labels"].clone());
+        serde_json::from_str(&std::fs::read_to_string(data().join("mismatched.json")).unwrap())
+            .unwrap();
+    let side =
+        |name: &str, i: usize| (golden[name][i]["ids"].clone(), golden[name][i]["labels"].clone());
     let folder = tempfile::tempdir().unwrap();
     let pair = |i: usize| {
         let ((chosen_ids, chosen_labels), (rejected_ids, rejected_labels)) =
@@ -100,12 +103,19 @@ fn mismatched_answers_are_those_of_the_golden_batches() {
         let (ids, labels) = side(name, i);
         json!({"input_ids": ids, "labels": labels, "desirable": name == "chosen"})
     };
-    let order =
-        [("chosen", 0), ("rejected", 0), ("chosen", 1), ("chosen", 2), ("rejected", 1), ("rejected", 2)];
+    let order = [
+        ("chosen", 0),
+        ("rejected", 0),
+        ("chosen", 1),
+        ("chosen", 2),
+        ("rejected", 1),
+        ("rejected", 2),
+    ];
     let path = jsonl(&folder, &order.map(|(name, i)| alone(name, i)));
     let again = rows_from_jsonl(&path, Mode::Judged).unwrap();
-    let contents =
-        |rows: &[Row]| -> Vec<Row> { rows.iter().map(|row| Row { record: 0, ..row.clone() }).collect() };
+    let contents = |rows: &[Row]| -> Vec<Row> {
+        rows.iter().map(|row| Row { record: 0, ..row.clone() }).collect()
+    };
     assert_eq!(contents(&again), contents(&rows));
 }
 
@@ -125,7 +135,10 @@ fn every_layout_of_a_judged_answer() {
         assert_eq!(told(&set), expected, "{first}");
         assert_eq!(set.report.files[0].format, "judged");
         let tokens: usize = set.rows.iter().map(|row| row.tokens.len()).sum();
-        assert_eq!(set.report.files[0].tokens, tokens as u64, "mismatched answers are not trained on");
+        assert_eq!(
+            set.report.files[0].tokens, tokens as u64,
+            "mismatched answers are not trained on"
+        );
     }
 }
 
@@ -163,7 +176,8 @@ fn a_mismatched_answer_is_cut_at_the_longest_row() {
     let whole = judged(&config(&path)).unwrap();
     let longest = whole.rows.iter().map(|row| row.tokens.len()).max().unwrap();
     assert!(verdict(&whole.rows[0]).1.tokens.len() > longest);
-    let strict = DataConfig { max_length: longest, over_length: OverLength::Error, ..config(&path) };
+    let strict =
+        DataConfig { max_length: longest, over_length: OverLength::Error, ..config(&path) };
     let set = judged(&strict).unwrap();
     for (row, whole) in set.rows.iter().zip(&whole.rows) {
         let (found, expected) = (verdict(row).1, verdict(whole).1);
@@ -198,11 +212,16 @@ fn faults_are_named() {
     let good = json!({"prompt": "Q", "completion": "A", "label": true});
     let read = |records: &[Value], format: Option<Format>| {
         let source = Source { format, ..Source::new(jsonl(&folder, records)) };
-        judged(&DataConfig { train: vec![source], ..DataConfig::default() }).unwrap_err().to_string()
+        judged(&DataConfig { train: vec![source], ..DataConfig::default() })
+            .unwrap_err()
+            .to_string()
     };
     let unlabelled = json!({"prompt": "Q", "completion": "A"});
     for (error, reasons) in [
-        (read(std::slice::from_ref(&good), None), vec!["only one judged row is left to train on", "judged"]),
+        (
+            read(std::slice::from_ref(&good), None),
+            vec!["only one judged row is left to train on", "judged"],
+        ),
         (
             read(std::slice::from_ref(&unlabelled), None),
             vec![

@@ -11,7 +11,9 @@ use serde_json::json;
 
 /// A file of questions and answers of growing length.
 fn questions(folder: &tempfile::TempDir, name: &str, count: usize) -> PathBuf {
-    let line = |i| json!({"prompt": format!("question {i}"), "completion": "a ".repeat(i + 1)}).to_string();
+    let line = |i| {
+        json!({"prompt": format!("question {i}"), "completion": "a ".repeat(i + 1)}).to_string()
+    };
     file(folder.path(), name, (0..count).map(line).collect::<Vec<_>>().join("\n"))
 }
 
@@ -46,7 +48,11 @@ fn rows_that_are_too_long_are_dropped_cut_or_an_error() {
     assert_eq!(file.tokens + file.tokens_lost, tokens as u64);
     assert!(kept.rows.iter().all(|row| row.tokens.len() <= limit));
 
-    let cut = train(&DataConfig { max_length: limit, over_length: OverLength::Truncate, ..config(&path) });
+    let cut = train(&DataConfig {
+        max_length: limit,
+        over_length: OverLength::Truncate,
+        ..config(&path)
+    });
     let file = &cut.report.files[0];
     assert_eq!((file.rows, file.truncated, file.dropped_over_length), (40, longer as u64, 0));
     assert_eq!(file.tokens + file.tokens_lost, tokens as u64);
@@ -68,9 +74,9 @@ fn rows_that_are_too_long_are_dropped_cut_or_an_error() {
 fn a_row_without_a_target_is_counted_and_none_at_all_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let unanswered = json!({"messages": [{"role": "user", "content": "hello"}]});
-    let answered =
-        json!({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]});
-    let set = train(&config(&file(folder.path(), "a.jsonl", format!("{unanswered}\n{answered}\n"))));
+    let answered = json!({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]});
+    let set =
+        train(&config(&file(folder.path(), "a.jsonl", format!("{unanswered}\n{answered}\n"))));
     assert_eq!((set.rows.len(), set.report.files[0].dropped_without_targets), (1, 1));
     assert_eq!(set.rows[0].record, 2);
     let path = file(folder.path(), "b.jsonl", format!("{unanswered}\n"));
@@ -89,14 +95,16 @@ fn several_files_follow_each_other_and_batches_keep_the_order() {
     let lines = (0..2500).map(|i| json!({"prompt": i.to_string(), "completion": "x"}).to_string());
     let many = lines.collect::<Vec<_>>().join("\n");
     let (a, b) = (file(folder.path(), "a.jsonl", many), questions(&folder, "b.jsonl", 5));
-    let config = DataConfig { train: vec![Source::new(&a), Source::new(&b)], ..DataConfig::default() };
+    let config =
+        DataConfig { train: vec![Source::new(&a), Source::new(&b)], ..DataConfig::default() };
     let set = train(&config);
     let places: Vec<_> = set.rows.iter().map(|row| (row.source, row.record)).collect();
     let expected: Vec<_> = (1..=2500).map(|i| (0, i)).chain((1..=5).map(|i| (1, i))).collect();
     assert_eq!(places, expected);
     assert!(chatml().decode(&set.rows[1999].tokens, false).unwrap().contains("user\n1999<"));
     assert_eq!(train(&config).identity, set.identity);
-    let swapped = DataConfig { train: vec![Source::new(&b), Source::new(&a)], ..DataConfig::default() };
+    let swapped =
+        DataConfig { train: vec![Source::new(&b), Source::new(&a)], ..DataConfig::default() };
     assert_ne!(train(&swapped).identity, set.identity);
     let last = DataConfig { targets: Targets::Last, ..config.clone() };
     assert_eq!(train(&last).identity, set.identity, "one answer each: the same targets");
@@ -175,19 +183,28 @@ fn plain_text_is_learned_whole_and_cut_into_pieces() {
     assert_eq!(joined, whole[..joined.len()]);
     assert!(set.rows.iter().all(|row| row.record == 1 && row.targets.iter().all(|&t| t)));
     assert_eq!(set.rows[0].target_count(), 9, "the first token has nothing before it");
-    assert_eq!(set.report.files[0].dropped_without_targets, 1, "the empty text, of which only BOS remains");
+    assert_eq!(
+        set.report.files[0].dropped_without_targets, 1,
+        "the empty text, of which only BOS remains"
+    );
     let conversation = json!({"prompt": "Q", "completion": "A"}).to_string();
     let talk = common::file(folder.path(), "b.jsonl", conversation);
-    let (set, _) =
-        load(&DataConfig { train: vec![Source::new(talk)], ..DataConfig::default() }, &tokenizer, Mode::Text)
-            .unwrap();
-    let expected = tokenizer.encode_chat(&chat(&[("user", "Q"), ("assistant", "A")]), false).unwrap();
+    let (set, _) = load(
+        &DataConfig { train: vec![Source::new(talk)], ..DataConfig::default() },
+        &tokenizer,
+        Mode::Text,
+    )
+    .unwrap();
+    let expected =
+        tokenizer.encode_chat(&chat(&[("user", "Q"), ("assistant", "A")]), false).unwrap();
     assert_eq!(set.rows[0].tokens, expected);
-    let double = common::file(folder.path(), "c.jsonl", json!({"text": "<|begin_of_text|>hi"}).to_string());
+    let double =
+        common::file(folder.path(), "c.jsonl", json!({"text": "<|begin_of_text|>hi"}).to_string());
     let double = DataConfig { train: vec![Source::new(double)], ..DataConfig::default() };
     let error = load(&double, &tokenizer, Mode::Text).unwrap_err().to_string();
     assert!(
-        error.contains("line 1: begins with two BOS tokens") && error.contains("the text begins with"),
+        error.contains("line 1: begins with two BOS tokens")
+            && error.contains("the text begins with"),
         "{error}"
     );
 }
@@ -199,7 +216,8 @@ fn special_tokens_in_texts_are_counted() {
         json!({"prompt": "what is <|im_end|>?", "completion": "x"}),
         json!({"prompt": "a", "completion": "b"}),
     ];
-    let set = train(&config(&file(folder.path(), "a.jsonl", format!("{}\n{}\n", lines[0], lines[1]))));
+    let set =
+        train(&config(&file(folder.path(), "a.jsonl", format!("{}\n{}\n", lines[0], lines[1]))));
     assert_eq!(set.report.files[0].special_in_text, 1);
     assert!(set.report.to_string().contains("1 records hold the text of special tokens"));
 }
@@ -211,8 +229,12 @@ fn the_report_is_a_table() {
     let short = DataConfig { max_length: 20, ..config(&path) };
     let report = train(&short).report;
     let text = report.to_string().replace(&path.display().to_string(), "a.jsonl");
-    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(lines[0], ["file", "format", "records", "rows", "too", "long", "tokens", "targets", "lost"]);
+    let lines: Vec<Vec<&str>> =
+        text.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(
+        lines[0],
+        ["file", "format", "records", "rows", "too", "long", "tokens", "targets", "lost"]
+    );
     let file = &report.files[0];
     assert_eq!(lines[1][..3], ["a.jsonl", "prompt_completion", "6"]);
     assert_eq!(lines[1][3..5], [file.rows.to_string(), file.dropped_over_length.to_string()]);

@@ -58,7 +58,10 @@ fn a_weight_below_one_takes_the_same_share_of_the_records_every_time() {
     );
     assert_eq!(train(&[weighted(&path, 0.001)]).rows.len(), 1, "something remains");
     let counted = &half.report.files[0];
-    assert_eq!((counted.records, counted.rows, counted.left_out, counted.repeated), (100, 50, 50, 0));
+    assert_eq!(
+        (counted.records, counted.rows, counted.left_out, counted.repeated),
+        (100, 50, 50, 0)
+    );
     let tokens: usize = half.rows.iter().map(|row| row.tokens.len()).sum();
     assert_eq!((counted.tokens, counted.share_lost()), (tokens as u64, 0.0));
 }
@@ -68,7 +71,10 @@ fn a_weight_above_one_repeats_the_file_and_then_a_share_of_it() {
     let folder = tempfile::tempdir().unwrap();
     let (a, b) = (questions(&folder, "a.jsonl", 10), questions(&folder, "b.jsonl", 4));
     let set = train(&[weighted(&a, 2.5), Source::new(&b)]);
-    assert_eq!((set.rows.len(), times(&set, 1).into_values().collect::<Vec<_>>()), (29, vec![1; 4]));
+    assert_eq!(
+        (set.rows.len(), times(&set, 1).into_values().collect::<Vec<_>>()),
+        (29, vec![1; 4])
+    );
     let whole = train(&[Source::new(&a), Source::new(&b)]);
     assert_eq!(set.rows[..10], whole.rows[..10]);
     assert_eq!(set.rows[10..20], whole.rows[..10]);
@@ -76,12 +82,16 @@ fn a_weight_above_one_repeats_the_file_and_then_a_share_of_it() {
     let half = train(&[weighted(&a, 0.5)]);
     assert_eq!(set.rows[20..25], half.rows[..]);
     let counted = &set.report.files[0];
-    assert_eq!((counted.records, counted.rows, counted.repeated, counted.left_out), (10, 25, 15, 0));
+    assert_eq!(
+        (counted.records, counted.rows, counted.repeated, counted.left_out),
+        (10, 25, 15, 0)
+    );
     let one = train(&[weighted(&a, 1.0), Source::new(&b)]);
     assert_eq!(one.identity, whole.identity);
 
     let report = set.report.to_string();
-    let cells: Vec<Vec<&str>> = report.lines().map(|line| line.split_whitespace().collect()).collect();
+    let cells: Vec<Vec<&str>> =
+        report.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(cells[0][..6], ["file", "format", "records", "rows", "weight", "repeated"]);
     assert_eq!(cells[1][2..6], ["10", "25", "2.5", "15"]);
     assert_eq!(cells[2][2..6], ["4", "4", "-", "0"]);
@@ -117,7 +127,12 @@ fn all_rows_of_a_record_stay_together() {
     let (set, _) = load(&config, &chatml(), Mode::Judged).unwrap();
     assert_eq!((set.rows.len(), set.report.files[0].repeated), (24, 8));
     assert!(times(&set, 0).into_values().all(|n| n == 2 || n == 4));
-    assert!(set.rows[..12].iter().zip(&set.rows[12..]).all(|(better, worse)| better.record == worse.record));
+    assert!(
+        set.rows[..12]
+            .iter()
+            .zip(&set.rows[12..])
+            .all(|(better, worse)| better.record == worse.record)
+    );
 }
 
 #[test]
@@ -127,7 +142,10 @@ fn weights_that_make_no_sense_are_refused() {
     for weight in [0.0, -1.0, f64::NAN, f64::INFINITY, 1000.5] {
         let config = DataConfig { train: vec![weighted(&path, weight)], ..DataConfig::default() };
         let error = load(&config, &chatml(), Mode::Chat).unwrap_err().to_string();
-        assert!(error.contains("`data.train`: ") && error.contains("a.jsonl` has `weight = "), "{error}");
+        assert!(
+            error.contains("`data.train`: ") && error.contains("a.jsonl` has `weight = "),
+            "{error}"
+        );
     }
     let config = DataConfig {
         train: vec![Source::new(&path)],

@@ -1,4 +1,5 @@
-//! Pairs: every layout, long ones, pairs that teach nothing, and what is said about records that are none.
+//! Pairs: every layout, long ones, pairs that teach nothing, and what is said about records that
+//! are none.
 #![allow(clippy::unwrap_used)] // a helper of tests fails by panicking
 
 mod common;
@@ -7,8 +8,8 @@ use std::path::Path;
 
 use common::{data, jsonl, runs, tokenizer};
 use ift_data::{
-    ChatTokenizer, Contrast, DataConfig, DataError, Dataset, Format, Mode, OverLength, Row, Sequence, Source,
-    Targets, load,
+    ChatTokenizer, Contrast, DataConfig, DataError, Dataset, Format, Mode, OverLength, Row,
+    Sequence, Source, Targets, load,
 };
 use serde_json::{Value, json};
 
@@ -35,9 +36,11 @@ fn rejected(row: &Row) -> &Sequence {
 /// Text and learned text of both sides.
 fn sides(row: &Row) -> [(String, String); 2] {
     let tokenizer = chatml();
-    [(&row.tokens, &row.targets), (&rejected(row).tokens, &rejected(row).targets)].map(|(tokens, targets)| {
-        (tokenizer.decode(tokens, false).unwrap(), runs(&tokenizer, tokens, targets).concat())
-    })
+    [(&row.tokens, &row.targets), (&rejected(row).tokens, &rejected(row).targets)].map(
+        |(tokens, targets)| {
+            (tokenizer.decode(tokens, false).unwrap(), runs(&tokenizer, tokens, targets).concat())
+        },
+    )
 }
 
 /// A record of `UltraFeedback`-binarized.
@@ -68,7 +71,8 @@ fn every_layout_of_a_pair() {
         let folder = tempfile::tempdir().unwrap();
         let set = pairs(&config(&jsonl(&folder, std::slice::from_ref(&record)))).unwrap();
         assert_eq!((set.rows.len(), set.report.files[0].format.as_str()), (1, "preference"));
-        let expected = ["A", "B"].map(|x| (format!("{asked}{x}<|im_end|>\n"), format!("{x}<|im_end|>")));
+        let expected =
+            ["A", "B"].map(|x| (format!("{asked}{x}<|im_end|>\n"), format!("{x}<|im_end|>")));
         assert_eq!(sides(&set.rows[0]), expected, "{record}");
     }
 }
@@ -113,12 +117,14 @@ fn parquet_and_lines_hold_the_same_pairs() {
 #[test]
 fn the_report_counts_both_sides_and_demonstrations_only_one() {
     let folder = tempfile::tempdir().unwrap();
-    let path = jsonl(&folder, &[ultrafeedback("Q", "A", "much longer"), ultrafeedback("R", "C", "D")]);
+    let path =
+        jsonl(&folder, &[ultrafeedback("Q", "A", "much longer"), ultrafeedback("R", "C", "D")]);
     let set = pairs(&config(&path)).unwrap();
     let (better, worse): (Vec<_>, Vec<_>) =
         set.rows.iter().map(|row| (row.tokens.len(), rejected(row).tokens.len())).unzip();
     let all: usize = better.iter().chain(&worse).sum();
-    let targets: usize = set.rows.iter().map(|row| row.target_count() + rejected(row).target_count()).sum();
+    let targets: usize =
+        set.rows.iter().map(|row| row.target_count() + rejected(row).target_count()).sum();
     let counted = &set.report.files[0];
     assert_eq!((counted.tokens, counted.targets, counted.rows), (all as u64, targets as u64, 2));
     assert_eq!(set.rows.iter().map(Row::len_tokens).sum::<usize>(), all);
@@ -136,8 +142,11 @@ fn the_report_counts_both_sides_and_demonstrations_only_one() {
 fn a_long_pair_is_dropped_cut_or_an_error_as_a_whole() {
     let folder = tempfile::tempdir().unwrap();
     let long = "a ".repeat(30);
-    let records =
-        [ultrafeedback("Q", "A", "B"), ultrafeedback("Q", &long, "B"), ultrafeedback("Q", "A", &long)];
+    let records = [
+        ultrafeedback("Q", "A", "B"),
+        ultrafeedback("Q", &long, "B"),
+        ultrafeedback("Q", "A", &long),
+    ];
     let path = jsonl(&folder, &records);
     let whole = pairs(&config(&path)).unwrap();
     let limit = 30;
@@ -186,12 +195,16 @@ fn pairs_that_teach_nothing_are_counted() {
     let set = pairs(&config).unwrap();
     let counted = &set.report.files[0];
     assert_eq!((counted.records, counted.rows), (5, 1));
-    assert_eq!((counted.dropped_identical, counted.dropped_without_targets, counted.truncated), (2, 2, 0));
+    assert_eq!(
+        (counted.dropped_identical, counted.dropped_without_targets, counted.truncated),
+        (2, 2, 0)
+    );
     let report = set.report.to_string();
     assert!(report.contains("identical") && report.contains("no target"), "{report}");
 
     let path = jsonl(&folder, &records[1..2]);
-    let error = pairs(&DataConfig { train: vec![Source::new(path)], ..config }).unwrap_err().to_string();
+    let error =
+        pairs(&DataConfig { train: vec![Source::new(path)], ..config }).unwrap_err().to_string();
     assert!(error.contains("no row is left to train on") && error.contains("identical"), "{error}");
 }
 
@@ -201,13 +214,29 @@ fn a_record_that_is_no_pair_is_named_with_its_fields() {
     let talk = json!({"messages": [message("user", "Q"), message("assistant", "A")], "id": 5});
     let pair = ultrafeedback("Q", "A", "B");
     for (records, format, reasons) in [
-        (vec![talk.clone()], None, vec!["line 1: not a pair", "`messages`, `id`", "`chosen` and `rejected`"]),
-        (vec![talk.clone()], Some(Format::Messages), vec!["line 1: not a pair", "`messages`, `id`"]),
+        (
+            vec![talk.clone()],
+            None,
+            vec!["line 1: not a pair", "`messages`, `id`", "`chosen` and `rejected`"],
+        ),
+        (
+            vec![talk.clone()],
+            Some(Format::Messages),
+            vec!["line 1: not a pair", "`messages`, `id`"],
+        ),
         (vec![pair.clone(), talk], None, vec!["line 2: ", "`chosen`", "`messages`, `id`"]),
         (vec![json!({"chosen": "A"})], None, vec!["line 1: not a pair: found fields `chosen`;"]),
         (vec![json!({"text": "x"})], None, vec!["line 1: not a pair: found fields `text`;"]),
-        (vec![json!({"chosen": "A", "rejected": 5})], None, vec!["line 1: ", "`rejected`", "a number"]),
-        (vec![json!({"chosen": "A", "rejected": []})], None, vec!["line 1: ", "`rejected`", "an empty list"]),
+        (
+            vec![json!({"chosen": "A", "rejected": 5})],
+            None,
+            vec!["line 1: ", "`rejected`", "a number"],
+        ),
+        (
+            vec![json!({"chosen": "A", "rejected": []})],
+            None,
+            vec!["line 1: ", "`rejected`", "an empty list"],
+        ),
     ] {
         let path = jsonl(&folder, &records);
         let source = Source { format, ..Source::new(path) };

@@ -1,4 +1,5 @@
-//! Ids and targets against what transformers made of the same conversations (`data/make_fixtures.py`).
+//! Ids and targets against what transformers made of the same conversations
+//! (`data/make_fixtures.py`).
 #![allow(clippy::unwrap_used)] // a helper of tests fails by panicking
 
 use std::path::PathBuf;
@@ -68,7 +69,10 @@ fn ids_and_targets_equal_those_of_transformers() {
                         assert_eq!(&got.unwrap(), ids, "{at}");
                         if let Some(prompt) = prompt {
                             let whole = tokenizer.encode_chat(messages, true).unwrap();
-                            assert!(whole == [ids.as_slice(), prompt].concat() || whole == *prompt, "{at}");
+                            assert!(
+                                whole == [ids.as_slice(), prompt].concat() || whole == *prompt,
+                                "{at}"
+                            );
                         }
                         compared += 1;
                         if template == "python" {
@@ -98,10 +102,22 @@ fn plain_text_equals_transformers() {
     for case in &fixture.tokenizers {
         let folder = data().join("tokenizers").join(&case.tokenizer);
         let tokenizer = ChatTokenizer::from_folder_plain(&folder).unwrap();
-        for ((messages, ids), decoded) in fixture.conversations.iter().zip(&case.plain).zip(&case.decoded) {
+        for ((messages, ids), decoded) in
+            fixture.conversations.iter().zip(&case.plain).zip(&case.decoded)
+        {
             let text = &messages.last().unwrap().content;
-            assert_eq!(&tokenizer.encode_plain(text, true).unwrap(), ids, "{} {text:?}", case.tokenizer);
-            assert_eq!(&tokenizer.decode(ids, true).unwrap(), decoded, "{} {text:?}", case.tokenizer);
+            assert_eq!(
+                &tokenizer.encode_plain(text, true).unwrap(),
+                ids,
+                "{} {text:?}",
+                case.tokenizer
+            );
+            assert_eq!(
+                &tokenizer.decode(ids, true).unwrap(),
+                decoded,
+                "{} {text:?}",
+                case.tokenizer
+            );
         }
     }
 }

@@ -11,8 +11,12 @@ fn all(tokenizer: &ChatTokenizer, turns: &[(&str, &str)]) -> Vec<String> {
     learned(tokenizer, &chat(turns), Targets::Assistant)
 }
 
-const TALK: [(&str, &str); 4] =
-    [("user", "What is the capital?"), ("assistant", "Paris."), ("user", "And 1 + 1?"), ("assistant", "2")];
+const TALK: [(&str, &str); 4] = [
+    ("user", "What is the capital?"),
+    ("assistant", "Paris."),
+    ("user", "And 1 + 1?"),
+    ("assistant", "2"),
+];
 
 #[test]
 fn every_assistant_turn_is_learned_with_its_end_and_without_its_header() {
@@ -36,15 +40,22 @@ fn every_assistant_turn_is_learned_with_its_end_and_without_its_header() {
 
 #[test]
 fn the_row_up_to_the_first_target_is_what_the_model_is_given() {
-    for (name, template) in
-        [("bytelevel", None), ("bytelevel", Some("chatml")), ("llama3", None), ("llama2", Some("zephyr"))]
-    {
+    for (name, template) in [
+        ("bytelevel", None),
+        ("bytelevel", Some("chatml")),
+        ("llama3", None),
+        ("llama2", Some("zephyr")),
+    ] {
         let tokenizer = tokenizer(name, template);
         let messages = chat(&TALK);
         for (targets, given) in [(Targets::Assistant, 1), (Targets::Last, 3)] {
             let (tokens, mask) = tokenizer.encode_with_targets(&messages, targets).unwrap();
             let first = mask.iter().position(|&t| t).unwrap();
-            assert_eq!(tokens[..first], tokenizer.encode_chat(&messages[..given], true).unwrap(), "{name}");
+            assert_eq!(
+                tokens[..first],
+                tokenizer.encode_chat(&messages[..given], true).unwrap(),
+                "{name}"
+            );
         }
         let (tokens, mask) = tokenizer.encode_with_targets(&messages, Targets::Last).unwrap();
         let ends = tokenizer.end_of_turn().unwrap();
@@ -76,7 +87,8 @@ fn an_end_of_turn_inside_a_message_is_only_text() {
 #[test]
 fn padding_and_end_may_be_the_same_token() {
     let folder = copy("bytelevel");
-    let config = r#"{"eos_token": "<|im_end|>", "pad_token": "<|im_end|>", "bos_token": "<|im_end|>"}"#;
+    let config =
+        r#"{"eos_token": "<|im_end|>", "pad_token": "<|im_end|>", "bos_token": "<|im_end|>"}"#;
     common::file(folder.path(), "tokenizer_config.json", config);
     let tokenizer = ChatTokenizer::from_folder(folder.path(), None).unwrap();
     assert_eq!(tokenizer.pad_id(), tokenizer.eos_id());
@@ -85,8 +97,7 @@ fn padding_and_end_may_be_the_same_token() {
 
 #[test]
 fn the_date_is_that_of_reading_unless_set() {
-    let dated =
-        "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m.content + eos_token }}{% endfor %}";
+    let dated = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m.content + eos_token }}{% endfor %}";
     let tokenizer = with_template("bytelevel", dated);
     assert!(tokenizer.reads_clock());
     let tokenizer = tokenizer.at_time(1_721_952_000).unwrap();
@@ -122,10 +133,16 @@ fn trimmed_contents_and_a_renamed_role() {
 #[test]
 fn without_a_generation_prompt_the_header_is_not_learned_but_a_space_is() {
     let header = "{% for m in messages %}{{ m.role + ':\n' + m.content + eos_token }}{% endfor %}";
-    assert_eq!(all(&with_template("bytelevel", header), &TALK), ["Paris.<|im_end|>", "2<|im_end|>"]);
+    assert_eq!(
+        all(&with_template("bytelevel", header), &TALK),
+        ["Paris.<|im_end|>", "2<|im_end|>"]
+    );
     let space = "{% for m in messages %}{% if m.role == 'user' %}{{ '[INST] ' + m.content + ' [/INST]' }}\
                  {% else %}{{ ' ' + m.content + eos_token }}{% endif %}{% endfor %}";
-    assert_eq!(all(&with_template("bytelevel", space), &TALK), [" Paris.<|im_end|>", " 2<|im_end|>"]);
+    assert_eq!(
+        all(&with_template("bytelevel", space), &TALK),
+        [" Paris.<|im_end|>", " 2<|im_end|>"]
+    );
 }
 
 #[test]
@@ -141,11 +158,16 @@ fn earlier_reasoning_that_the_template_drops_is_not_learned() {
 
 #[test]
 fn an_end_of_turn_of_several_tokens() {
-    // The tokenizer does not know `<|im_end|>`: it is spelled, and still learned to its last character.
+    // The tokenizer does not know `<|im_end|>`: it is spelled, and still learned to its last
+    // character.
     let tokenizer = tokenizer("llama3", Some("chatml"));
     assert_eq!(all(&tokenizer, &TALK[..2]), ["Paris.<|im_end|>"]);
     let ends = tokenizer.end_of_turn().unwrap();
-    assert_eq!(ends, [tokenizer.eos_id().unwrap()], "a piece of the spelled end must not stop generation");
+    assert_eq!(
+        ends,
+        [tokenizer.eos_id().unwrap()],
+        "a piece of the spelled end must not stop generation"
+    );
 }
 
 #[test]
@@ -238,7 +260,10 @@ fn the_template_is_found_in_the_order_of_transformers() {
     std::fs::write(folder.path().join("special_tokens_map.json"), map).unwrap();
     assert_eq!(origin(None), "built-in `zephyr`, as the tokenizer has none");
     let tokenizer = ChatTokenizer::from_folder(folder.path(), None).unwrap();
-    assert_eq!((tokenizer.eos_id(), tokenizer.bos_id(), tokenizer.pad_id()), (Some(0), Some(1), None));
+    assert_eq!(
+        (tokenizer.eos_id(), tokenizer.bos_id(), tokenizer.pad_id()),
+        (Some(0), Some(1), None)
+    );
     assert_eq!(all(&tokenizer, &TALK[..2]), ["Paris.<|endoftext|>"]);
     let error = ChatTokenizer::from_folder(folder.path(), Some("zefyr")).unwrap_err().to_string();
     assert!(error.contains("`zefyr`") && error.contains("`zephyr`"), "{error}");
@@ -263,8 +288,15 @@ fn tokenizer_folders_that_cannot_be_used_say_why() {
         let error = ChatTokenizer::from_folder_plain(good.path()).unwrap_err().to_string();
         assert!(error.contains(reason), "{config}: {error}");
     }
-    let plain = ChatTokenizer::from_folder_plain(&common::data().join("tokenizers/llama3")).unwrap();
-    assert!(plain.render(&chat(&TALK), false).unwrap_err().to_string().contains("without a chat template"));
+    let plain =
+        ChatTokenizer::from_folder_plain(&common::data().join("tokenizers/llama3")).unwrap();
+    assert!(
+        plain
+            .render(&chat(&TALK), false)
+            .unwrap_err()
+            .to_string()
+            .contains("without a chat template")
+    );
     assert_eq!(plain.end_of_turn().unwrap(), [plain.eos_id().unwrap()]);
     assert!(plain.decode(&[9999], false).is_err());
 }
@@ -304,7 +336,8 @@ fn content() -> impl Strategy<Value = String> {
         "12",
         "<|endoftext|>",
     ];
-    proptest::collection::vec(proptest::sample::select(pieces.to_vec()), 0..6).prop_map(|p| p.concat())
+    proptest::collection::vec(proptest::sample::select(pieces.to_vec()), 0..6)
+        .prop_map(|p| p.concat())
 }
 
 proptest! {

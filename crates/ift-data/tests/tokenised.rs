@@ -9,8 +9,7 @@ use ift_data::{Contrast, Mode, Row, rows_from_jsonl};
 #[test]
 fn demonstrations() {
     let folder = tempfile::tempdir().unwrap();
-    let good =
-        r#"{"input_ids": [5, 6, 7], "labels": [-100, 6, 7], "chosen_ids": [1], "rejected_labels": [2]}"#;
+    let good = r#"{"input_ids": [5, 6, 7], "labels": [-100, 6, 7], "chosen_ids": [1], "rejected_labels": [2]}"#;
     let path = file(folder.path(), "rows.jsonl", format!("{good}\n\n{good}\n"));
     let rows = rows_from_jsonl(&path, Mode::Chat).unwrap();
     assert_eq!(
@@ -24,14 +23,20 @@ fn demonstrations() {
             r#"{"input_ids": [1], "labels": [1, 2]}"#,
             "`labels`: found 2 entries, expected as many as `input_ids`, 1",
         ),
-        (r#"{"input_ids": [1, 2], "labels": [-100, 3]}"#, "`labels[1]`: found 3, expected -100, or 2"),
+        (
+            r#"{"input_ids": [1, 2], "labels": [-100, 3]}"#,
+            "`labels[1]`: found 3, expected -100, or 2",
+        ),
         (r#"{"input_ids": [-1], "labels": [-100]}"#, "-1"),
         (r#"{"input_ids": [], "labels": []}"#, "`input_ids`: found an empty list"),
         ("{", "EOF"),
     ] {
         let path = file(folder.path(), "bad.jsonl", format!("{good}\n{line}\n"));
         let error = rows_from_jsonl(&path, Mode::Chat).unwrap_err().to_string();
-        assert!(error.contains("bad.jsonl`, line 2: ") && error.contains(reason), "{line}: {error}");
+        assert!(
+            error.contains("bad.jsonl`, line 2: ") && error.contains(reason),
+            "{line}: {error}"
+        );
     }
 }
 
@@ -48,7 +53,10 @@ fn pairs_have_four_lists() {
     assert_eq!((rejected.tokens.as_slice(), rejected.target_count()), ([1, 7, 8].as_slice(), 2));
 
     let plain = rows_from_jsonl(&path, Mode::Chat).unwrap();
-    assert_eq!((plain[0].tokens.as_slice(), &plain[0].contrast), ([1, 5].as_slice(), &Contrast::None));
+    assert_eq!(
+        (plain[0].tokens.as_slice(), &plain[0].contrast),
+        ([1, 5].as_slice(), &Contrast::None)
+    );
     let only = PAIR.replace("\"input_ids\"", "\"x\"").replace("\"labels\"", "\"y\"");
     let path = file(folder.path(), "rows.jsonl", only);
     let chosen = rows_from_jsonl(&path, Mode::Text).unwrap();
@@ -61,12 +69,28 @@ fn faults_of_pairs_and_judged_rows_are_named() {
     let line = r#"{"input_ids": [1, 5], "labels": [-100, 5], "desirable": true}"#;
     for (mode, text, reason) in [
         (Mode::Pairs, line.to_owned(), "line 1: field `chosen_ids`: found nothing"),
-        (Mode::Pairs, PAIR.replace("rejected_ids", "x"), "line 1: field `rejected_ids`: found nothing"),
-        (Mode::Pairs, PAIR.replace("[-100, 7, 8]", "[-100, 7, 9]"), "field `rejected_labels[2]`: found 9"),
+        (
+            Mode::Pairs,
+            PAIR.replace("rejected_ids", "x"),
+            "line 1: field `rejected_ids`: found nothing",
+        ),
+        (
+            Mode::Pairs,
+            PAIR.replace("[-100, 7, 8]", "[-100, 7, 9]"),
+            "field `rejected_labels[2]`: found 9",
+        ),
         (Mode::Pairs, PAIR.replace("[-100, 7, 8]", "[7, 8]"), "as many as `rejected_ids`, 3"),
         (Mode::Judged, line.replace("desirable", "x"), "line 1: field `desirable`: found nothing"),
-        (Mode::Judged, line.replace("true", "1"), "line 1: invalid type: integer `1`, expected a boolean"),
-        (Mode::Judged, PAIR.replace("chosen_ids", "x"), "line 1: field `chosen_ids`: found nothing"),
+        (
+            Mode::Judged,
+            line.replace("true", "1"),
+            "line 1: invalid type: integer `1`, expected a boolean",
+        ),
+        (
+            Mode::Judged,
+            PAIR.replace("chosen_ids", "x"),
+            "line 1: field `chosen_ids`: found nothing",
+        ),
         (Mode::Judged, line.to_owned(), "rows.jsonl`: holds one judged answer"),
     ] {
         let path = file(folder.path(), "rows.jsonl", format!("{text}\n"));

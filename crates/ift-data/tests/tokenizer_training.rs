@@ -1,4 +1,5 @@
-//! New tokenizers: they give back any text, are the same every time, and refuse settings that make no sense.
+//! New tokenizers: they give back any text, are the same every time, and refuse settings that make
+//! no sense.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use std::fs;
@@ -40,11 +41,15 @@ fn a_tokenizer_has_the_size_asked_for_and_a_working_chat_template() {
         assert_eq!(train_tokenizer(&[text], &settings, folder.path()).unwrap(), 300);
         let tokenizer = ChatTokenizer::from_folder(folder.path(), None).unwrap();
         assert_eq!(tokenizer.vocab_size(), 300);
-        assert_eq!((tokenizer.pad_id(), tokenizer.bos_id(), tokenizer.eos_id()), (Some(0), Some(1), Some(2)));
+        assert_eq!(
+            (tokenizer.pad_id(), tokenizer.bos_id(), tokenizer.eos_id()),
+            (Some(0), Some(1), Some(2))
+        );
         assert_eq!(tokenizer.template_origin().unwrap(), "`tokenizer_config.json`");
         let chat = [Message::new("user", "Who bakes?"), Message::new("assistant", "The baker.")];
         let (tokens, mask) = tokenizer.encode_with_targets(&chat, Targets::Assistant).unwrap();
-        let learned: Vec<u32> = tokens.iter().zip(&mask).filter(|(_, m)| **m).map(|(t, _)| *t).collect();
+        let learned: Vec<u32> =
+            tokens.iter().zip(&mask).filter(|(_, m)| **m).map(|(t, _)| *t).collect();
         assert_eq!(tokenizer.decode(&learned, true).unwrap().trim(), "The baker.");
         let generation = fs::read_to_string(folder.path().join("generation_config.json")).unwrap();
         let generation: serde_json::Value = serde_json::from_str(&generation).unwrap();
@@ -57,8 +62,12 @@ fn a_tokenizer_has_the_size_asked_for_and_a_working_chat_template() {
 fn the_same_text_gives_the_same_files() {
     let folder = tempfile::tempdir().unwrap();
     let text = story(folder.path());
-    let files =
-        ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"];
+    let files = [
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "generation_config.json",
+    ];
     let read = |dir: &Path| files.map(|name| fs::read(dir.join(name)).unwrap());
     let first = folder.path().join("first");
     train_tokenizer(std::slice::from_ref(&text), &settings(330), &first).unwrap();
@@ -79,7 +88,9 @@ fn records_and_plain_text_train_the_same_tokenizer() {
     let (a, b) = (folder.path().join("a"), folder.path().join("b"));
     train_tokenizer(&[plain], &settings(320), &a).unwrap();
     train_tokenizer(&[records], &settings(320), &b).unwrap();
-    assert!(fs::read(a.join("tokenizer.json")).unwrap() == fs::read(b.join("tokenizer.json")).unwrap());
+    assert!(
+        fs::read(a.join("tokenizer.json")).unwrap() == fs::read(b.join("tokenizer.json")).unwrap()
+    );
 }
 
 #[test]
@@ -116,8 +127,14 @@ fn what_makes_no_sense_is_refused_with_its_name() {
     };
     says(refusal("a.txt", STORY, &settings(261)), &["tokenizer.vocab_size", "261", "at least 262"]);
     says(refusal("a.txt", " \n\n", &ok), &["no text in", "a.txt"]);
-    says(refusal("a.jsonl", "{\"text\": \"x\"}\n{\"story\": 1}\n", &ok), &["a.jsonl", "line 2", "`text`"]);
-    says(refusal("a.jsonl", "{\"text\": \"x\"}\n{\"text\": 1}\n", &ok), &["line 2", "found a number"]);
+    says(
+        refusal("a.jsonl", "{\"text\": \"x\"}\n{\"story\": 1}\n", &ok),
+        &["a.jsonl", "line 2", "`text`"],
+    );
+    says(
+        refusal("a.jsonl", "{\"text\": \"x\"}\n{\"text\": 1}\n", &ok),
+        &["line 2", "found a number"],
+    );
     let unknown = TokenizerSettings { template: "zefyr".to_owned(), ..ok.clone() };
     says(refusal("a.txt", STORY, &unknown), &["`zefyr`", "`zephyr`", "`chatml`"]);
     let twice = TokenizerSettings { special_tokens: Some(vec!["<s>".to_owned()]), ..ok.clone() };
@@ -127,11 +144,13 @@ fn what_makes_no_sense_is_refused_with_its_name() {
         says(refusal("a.txt", STORY, &settings), &["eos_token", "printable ASCII"]);
     }
     let folder = tempfile::tempdir().unwrap();
-    let missing = train_tokenizer(&[folder.path().join("none.txt")], &ok, folder.path()).unwrap_err();
+    let missing =
+        train_tokenizer(&[folder.path().join("none.txt")], &ok, folder.path()).unwrap_err();
     says(missing.to_string(), &["none.txt", "cannot be read"]);
     says(train_tokenizer(&[], &ok, folder.path()).unwrap_err().to_string(), &["no file"]);
     fs::write(folder.path().join("latin.txt"), b"caf\xe9").unwrap();
-    let latin = train_tokenizer(&[folder.path().join("latin.txt")], &ok, folder.path()).unwrap_err();
+    let latin =
+        train_tokenizer(&[folder.path().join("latin.txt")], &ok, folder.path()).unwrap_err();
     says(latin.to_string(), &["latin.txt", "UTF-8"]);
     let text = story(folder.path());
     let in_the_way = train_tokenizer(std::slice::from_ref(&text), &ok, &text).unwrap_err();
@@ -144,8 +163,17 @@ fn any_text() -> impl Strategy<Value = String> {
             any::<char>().prop_map(String::from),
             "[ -~]{0,12}".prop_map(String::from),
             "\\PC{0,6}".prop_map(String::from),
-            prop::sample::select(vec!["<s>", "</s>", "<|user|>", "\n\n", " \t", "the baker", "👩‍🌾", "\0"])
-                .prop_map(str::to_owned),
+            prop::sample::select(vec![
+                "<s>",
+                "</s>",
+                "<|user|>",
+                "\n\n",
+                " \t",
+                "the baker",
+                "👩‍🌾",
+                "\0"
+            ])
+            .prop_map(str::to_owned),
         ],
         0..20,
     )

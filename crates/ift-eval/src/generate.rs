@@ -49,7 +49,8 @@ pub struct GenerationSettings {
     pub max_tokens: usize,
     /// Tokens that end a sequence; they are not part of the result.
     pub stop: Vec<u32>,
-    /// Seed; prompt `i` draws from stream `i` of it, so that a prompt's text does not depend on its neighbours.
+    /// Seed; prompt `i` draws from stream `i` of it, so that a prompt's text does not depend on
+    /// its neighbours.
     pub seed: u64,
 }
 
@@ -71,7 +72,8 @@ pub struct Generated {
     pub finish: Finish,
 }
 
-/// Continues every prompt, all of them in one batch; `on_token` sees each new token as `(prompt, token)`.
+/// Continues every prompt, all of them in one batch; `on_token` sees each new token as `(prompt,
+/// token)`.
 ///
 /// # Errors
 /// If a prompt is empty, fills the model's context or has a token outside of the vocabulary.
@@ -96,8 +98,10 @@ pub fn generate<B: Backend>(
     let mut results = vec![Generated { tokens: Vec::new(), finish: Finish::Length }; prompts.len()];
     let mut next: Vec<(usize, Vec<u32>)> = prompts.iter().cloned().enumerate().collect();
     for _ in 0..most {
-        let parts: Vec<(usize, &[u32])> = next.iter().map(|(i, tokens)| (*i, tokens.as_slice())).collect();
-        let pass = model.forward(&cache.next(&parts), None, &PastOf::Cache(&cache), Keep::KeysAndValues);
+        let parts: Vec<(usize, &[u32])> =
+            next.iter().map(|(i, tokens)| (*i, tokens.as_slice())).collect();
+        let pass =
+            model.forward(&cache.next(&parts), None, &PastOf::Cache(&cache), Keep::KeysAndValues);
         cache.extend(model, &pass, &parts);
         let last: Vec<usize> = pass.sequences().rows.iter().map(|r| r.start + r.len - 1).collect();
         let logits = model.logits(&pass, &last);
@@ -177,7 +181,8 @@ mod tests {
             let (_folder, model) = model(window);
             let prompts = [vec![1, 2, 3, 4, 5, 6, 7], vec![9], vec![30, 31, 32]];
             let together =
-                generate(&model, &prompts, &settings(Sampling::GREEDY, vec![]), &mut |_, _| {}).unwrap();
+                generate(&model, &prompts, &settings(Sampling::GREEDY, vec![]), &mut |_, _| {})
+                    .unwrap();
             for (prompt, result) in prompts.iter().zip(&together) {
                 assert_eq!(result.tokens, without_cache(&model, prompt, 9));
                 assert_eq!(result.finish, Finish::Length);
@@ -196,7 +201,8 @@ mod tests {
         let stop = free[0].tokens[3];
         let mut seen = Vec::new();
         let stopped =
-            generate(&model, &prompts, &settings(warm, vec![stop]), &mut |i, t| seen.push((i, t))).unwrap();
+            generate(&model, &prompts, &settings(warm, vec![stop]), &mut |i, t| seen.push((i, t)))
+                .unwrap();
         let first = free[0].tokens.iter().position(|&t| t == stop).unwrap();
         assert_eq!(stopped[0].tokens, free[0].tokens[..first]);
         assert_eq!(stopped[0].finish, Finish::Stop);
@@ -207,8 +213,10 @@ mod tests {
     #[test]
     fn an_answer_ends_with_the_context() {
         let (_folder, model) = model(None);
-        let settings = GenerationSettings { max_tokens: usize::MAX, ..settings(Sampling::GREEDY, vec![]) };
-        let answers = generate(&model, &[vec![1; 30], vec![2; 39]], &settings, &mut |_, _| {}).unwrap();
+        let settings =
+            GenerationSettings { max_tokens: usize::MAX, ..settings(Sampling::GREEDY, vec![]) };
+        let answers =
+            generate(&model, &[vec![1; 30], vec![2; 39]], &settings, &mut |_, _| {}).unwrap();
         // The last position's prediction is a token too.
         assert_eq!(answers.iter().map(|a| a.tokens.len()).collect::<Vec<_>>(), [11, 2]);
     }
@@ -217,7 +225,8 @@ mod tests {
     fn prompts_are_checked() {
         let (_folder, model) = model(None);
         let run = |prompt: Vec<u32>| {
-            generate(&model, &[prompt], &settings(Sampling::GREEDY, vec![]), &mut |_, _| {}).unwrap_err()
+            generate(&model, &[prompt], &settings(Sampling::GREEDY, vec![]), &mut |_, _| {})
+                .unwrap_err()
         };
         assert_eq!(run(vec![]), EvalError::EmptyPrompt { prompt: 0 });
         assert_eq!(run(vec![1; 40]), EvalError::TooLong { prompt: 0, tokens: 40, context: 40 });

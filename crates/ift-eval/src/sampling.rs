@@ -7,8 +7,8 @@ use rand::{Rng, RngExt};
 pub struct Sampling {
     /// What the logits are divided by; 0 takes the most probable token.
     pub temperature: f64,
-    /// Draws only from the smallest set of most probable tokens whose probabilities sum to at least this (nucleus
-    /// sampling, arXiv 1904.09751); 1 draws from all.
+    /// Draws only from the smallest set of most probable tokens whose probabilities sum to at
+    /// least this (nucleus sampling, arXiv 1904.09751); 1 draws from all.
     pub top_p: f64,
 }
 

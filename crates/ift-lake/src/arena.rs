@@ -38,7 +38,8 @@ pub fn arenas(settings: &Settings) -> Result<Vec<Arena>, LakeError> {
         };
         for &ice in &settings.ice {
             let limit = if settings.limit == 0 { default_limit(&map) } else { settings.limit };
-            let world = World::new(map.clone(), ice, settings.success_rate, settings.rewards, limit);
+            let world =
+                World::new(map.clone(), ice, settings.success_rate, settings.rewards, limit);
             let optimum = value_iteration(&world, settings.discount);
             let name = match ice {
                 Ice::Solid => map.name().to_owned(),

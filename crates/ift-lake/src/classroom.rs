@@ -1,4 +1,5 @@
-//! One seed in one world: the trajectories, the weights that training starts from, and the training.
+//! One seed in one world: the trajectories, the weights that training starts from, and the
+//! training.
 
 use ift_methods::{Method, Sft};
 use rand::SeedableRng;
@@ -37,7 +38,11 @@ pub(crate) struct Classroom<'a> {
 impl<'a> Classroom<'a> {
     /// # Errors
     /// If the world has no trajectory of a kind asked for.
-    pub(crate) fn new(settings: &'a Settings, arena: &'a Arena, seed: u64) -> Result<Self, LakeError> {
+    pub(crate) fn new(
+        settings: &'a Settings,
+        arena: &'a Arena,
+        seed: u64,
+    ) -> Result<Self, LakeError> {
         let Arena { world, optimum, .. } = arena;
         let training = &settings.training;
         let initial = Network::new(
@@ -56,8 +61,12 @@ impl<'a> Classroom<'a> {
             let mut generator = generator(source, stream::SUBOPTIMAL + kind as u64);
             match kind {
                 // The first of many.
-                Suboptimal::Own => Ok(rollout(world, &initial.policy(world.states()), &mut generator)),
-                _ => draw_suboptimal(world, optimum, kind, settings.noise, &optimal, &mut generator),
+                Suboptimal::Own => {
+                    Ok(rollout(world, &initial.policy(world.states()), &mut generator))
+                }
+                _ => {
+                    draw_suboptimal(world, optimum, kind, settings.noise, &optimal, &mut generator)
+                }
             }
         });
         let suboptimal = suboptimal.collect::<Result<_, _>>()?;
@@ -83,8 +92,14 @@ impl<'a> Classroom<'a> {
             Start::Random => self.initial.clone(),
             Start::Sft => {
                 let sft = Method::Sft(Sft::default());
-                self.train_for(self.settings.training.sft_steps, Some(&sft), &self.initial, 0, |_, _| {})
-                    .network
+                self.train_for(
+                    self.settings.training.sft_steps,
+                    Some(&sft),
+                    &self.initial,
+                    0,
+                    |_, _| {},
+                )
+                .network
             }
         }
     }
@@ -114,22 +129,33 @@ impl<'a> Classroom<'a> {
         let Some(method) = method else {
             let ppo = &settings.ppo;
             let discount = settings.discount;
-            return train_online(world, ppo, training, start, steps, discount, &mut generator, observe);
+            return train_online(
+                world,
+                ppo,
+                training,
+                start,
+                steps,
+                discount,
+                &mut generator,
+                observe,
+            );
         };
         let own = settings.suboptimal[kind] == Suboptimal::Own;
-        let lesson = Lesson { world, optimal: &self.optimal, suboptimal: &self.suboptimal[kind], own };
+        let lesson =
+            Lesson { world, optimal: &self.optimal, suboptimal: &self.suboptimal[kind], own };
         train_offline(lesson, method, start, training, steps, self.seed, &mut generator, observe)
     }
 
-    /// Share of the actions of sub-optimal trajectory number `kind` that are optimal where they are done; `None` where it
-    /// is another at every step.
+    /// Share of the actions of sub-optimal trajectory number `kind` that are optimal where they are
+    /// done; `None` where it is another at every step.
     pub(crate) fn optimal_share(&self, kind: usize) -> Option<f64> {
         if self.settings.suboptimal[kind] == Suboptimal::Own {
             return None;
         }
         let visits = &self.suboptimal[kind].visits;
-        let optimal =
-            visits.iter().filter(|visit| self.arena.optimum.policy[visit.state][visit.action.index()] > 0.0);
+        let optimal = visits
+            .iter()
+            .filter(|visit| self.arena.optimum.policy[visit.state][visit.action.index()] > 0.0);
         Some(optimal.count() as f64 / visits.len().max(1) as f64)
     }
 }

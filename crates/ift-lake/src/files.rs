@@ -12,9 +12,9 @@ use crate::{
     summary::{Findings, RunRow},
 };
 
-/// Writes everything into a folder that exists: `report.json` ([`crate::Report`]), `runs.csv` (a line per policy),
-/// `summary.csv` (a line per scene and learner: means and half widths of 95 % intervals), `comparisons.csv`, and
-/// `pictures/` if there are to be any, each as SVG and PNG.
+/// Writes everything into a folder that exists: `report.json` ([`crate::Report`]), `runs.csv` (a
+/// line per policy), `summary.csv` (a line per scene and learner: means and half widths of 95 %
+/// intervals), `comparisons.csv`, and `pictures/` if there are to be any, each as SVG and PNG.
 ///
 /// # Errors
 /// If a file cannot be written, or a picture not be drawn.
@@ -40,7 +40,8 @@ fn runs(runs: &[RunRow], path: &Path) -> Result<(), LakeError> {
     let header = names.chain(Measure::ALL.map(Measure::name)).map(str::to_owned).collect();
     let rows = runs.iter().map(|run| {
         let suboptimal = run.suboptimal.map_or("", |kind| kind.name());
-        let mut row = [&run.world, run.start.name(), suboptimal, &run.learner].map(str::to_owned).to_vec();
+        let mut row =
+            [&run.world, run.start.name(), suboptimal, &run.learner].map(str::to_owned).to_vec();
         row.push(run.seed.to_string());
         row.push(run.rejected_optimal.map_or_else(String::new, |share| share.to_string()));
         row.extend(run.measures.iter().map(f64::to_string));
@@ -54,7 +55,8 @@ fn summary(findings: &Findings, path: &Path) -> Result<(), LakeError> {
     for measure in Measure::ALL {
         header.extend([measure.name().to_owned(), format!("{}_half_width", measure.name())]);
     }
-    let scenes = findings.report.worlds.iter().flat_map(|w| w.scenes.iter().map(move |scene| (w, scene)));
+    let scenes =
+        findings.report.worlds.iter().flat_map(|w| w.scenes.iter().map(move |scene| (w, scene)));
     let rows = scenes.flat_map(|(world, scene)| {
         scene.learners.iter().map(move |learner| {
             let names = [&world.name, scene.start.name(), scene.suboptimal.name(), &learner.label];
@@ -82,19 +84,34 @@ fn comparisons(findings: &Findings, path: &Path) -> Result<(), LakeError> {
         "p",
         "p_holm",
     ];
-    let scenes = findings.report.worlds.iter().flat_map(|w| w.scenes.iter().map(move |scene| (w, scene)));
+    let scenes =
+        findings.report.worlds.iter().flat_map(|w| w.scenes.iter().map(move |scene| (w, scene)));
     let rows = scenes.flat_map(|(world, scene)| {
         scene.comparisons.iter().map(move |pair| {
-            let names = [&world.name, scene.start.name(), scene.suboptimal.name(), &pair.first, &pair.second];
+            let names = [
+                &world.name,
+                scene.start.name(),
+                scene.suboptimal.name(),
+                &pair.first,
+                &pair.second,
+            ];
             let Estimate { mean, half_width } = pair.difference;
             let numbers = [mean, half_width, pair.closer, pair.farther, pair.p, pair.p_holm];
-            names.map(str::to_owned).into_iter().chain(numbers.map(|number| number.to_string())).collect()
+            names
+                .map(str::to_owned)
+                .into_iter()
+                .chain(numbers.map(|number| number.to_string()))
+                .collect()
         })
     });
     table(path, header.map(str::to_owned).to_vec(), rows)
 }
 
-fn table(path: &Path, header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> Result<(), LakeError> {
+fn table(
+    path: &Path,
+    header: Vec<String>,
+    rows: impl Iterator<Item = Vec<String>>,
+) -> Result<(), LakeError> {
     let mut writer = csv::Writer::from_path(path).map_err(|error| failed(path, &error))?;
     writer.write_record(header).map_err(|error| failed(path, &error))?;
     for row in rows {

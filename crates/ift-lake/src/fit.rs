@@ -9,7 +9,8 @@ use crate::{
     world::World,
 };
 
-/// Learning rate of the fit, whatever the methods are trained with: what they are measured against must be the same.
+/// Learning rate of the fit, whatever the methods are trained with: what they are measured against
+/// must be the same.
 const FIT_LR: f64 = 0.01;
 
 /// Fits a policy to a matrix by its cross-entropy, mean over the states that are not terminal.

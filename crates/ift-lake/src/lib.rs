@@ -1,11 +1,12 @@
-//! Frozen Lake: how close each training method brings a policy to a known optimum (IFT's paper, arXiv 2405.11870,
-//! section 5.3).
+//! Frozen Lake: how close each training method brings a policy to a known optimum (IFT's paper,
+//! arXiv 2405.11870, section 5.3).
 //!
-//! A [`World`] is Gymnasium's lake on a [`LakeMap`]; [`value_iteration`] and [`policy_iteration`] find its [`Optimum`]. A
-//! policy is a network of two layers on the one-hot state. A [`Study`] crosses maps, ice, starts and kinds of sub-optimal
-//! [`Trajectory`], trains a policy with every `ift_methods::Method` (and PPO) for each seed, and its [`Findings`] say how far
-//! each is from the optimum by every [`Measure`]. [`write()`] leaves them on disk, with [`pictures()`]; a [`Player`] is a policy
-//! to be watched.
+//! A [`World`] is Gymnasium's lake on a [`LakeMap`]; [`value_iteration`] and [`policy_iteration`]
+//! find its [`Optimum`]. A policy is a network of two layers on the one-hot state. A [`Study`]
+//! crosses maps, ice, starts and kinds of sub-optimal [`Trajectory`], trains a policy with every
+//! `ift_methods::Method` (and PPO) for each seed, and its [`Findings`] say how far each is from the
+//! optimum by every [`Measure`]. [`write()`] leaves them on disk, with [`pictures()`]; a [`Player`]
+//! is a policy to be watched.
 
 mod action;
 mod arena;

@@ -55,10 +55,11 @@ impl Cell {
     }
 }
 
-/// A lake: rows of equally many cells. A *state* is the number of a cell, `row · columns + column`, as in Gymnasium.
+/// A lake: rows of equally many cells. A *state* is the number of a cell, `row · columns + column`,
+/// as in Gymnasium.
 ///
-/// It has a start and a goal, and a goal can be walked to from every start. [`fmt::Display`] prints the letters, a row
-/// a line.
+/// It has a start and a goal, and a goal can be walked to from every start. [`fmt::Display`] prints
+/// the letters, a row a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LakeMap {
     name: String,
@@ -71,23 +72,33 @@ impl LakeMap {
     pub fn standard(name: &str) -> Option<Self> {
         let letters = match name {
             "4x4" => "SFFF\nFHFH\nFFFH\nHFFG",
-            "8x8" => "SFFFFFFF\nFFFFFFFF\nFFFHFFFF\nFFFFFHFF\nFFFHFFFF\nFHHFFFHF\nFHFFHFHF\nFFFHFFFG",
+            "8x8" => {
+                "SFFFFFFF\nFFFFFFFF\nFFFHFFFF\nFFFFFHFF\nFFFHFFFF\nFHHFFFHF\nFHFFHFHF\nFFFHFFFG"
+            }
             _ => return None,
         };
         Self::parse(name, letters).ok()
     }
 
-    /// A map from its letters, a row a line. Blanks at the end of lines and blank lines at the end do not count.
+    /// A map from its letters, a row a line. Blanks at the end of lines and blank lines at the end
+    /// do not count.
     ///
     /// # Errors
-    /// [`LakeError::Map`] with `name` and, where there is one, the line: for another letter, rows of different length,
-    /// more than 10 000 cells, no start, no goal, or a start from which no goal can be walked to.
+    /// [`LakeError::Map`] with `name` and, where there is one, the line: for another letter, rows
+    /// of different length, more than 10 000 cells, no start, no goal, or a start from which no
+    /// goal can be walked to.
     pub fn parse(name: &str, text: &str) -> Result<Self, LakeError> {
-        let refused =
-            |line: Option<usize>, problem: String| LakeError::Map { name: name.to_owned(), line, problem };
+        let refused = |line: Option<usize>, problem: String| LakeError::Map {
+            name: name.to_owned(),
+            line,
+            problem,
+        };
         let text = text.trim_end();
         if text.is_empty() {
-            return Err(refused(None, "is empty; a map is lines of `S`, `F`, `H` and `G`".to_owned()));
+            return Err(refused(
+                None,
+                "is empty; a map is lines of `S`, `F`, `H` and `G`".to_owned(),
+            ));
         }
         let mut map = Self { name: name.to_owned(), columns: 0, cells: Vec::new() };
         for (line, row) in (1..).zip(text.lines()) {
@@ -99,16 +110,25 @@ impl LakeMap {
             }
             let found = map.cells.len() - before;
             if found == 0 {
-                return Err(refused(Some(line), "is blank; only the end of a map may be".to_owned()));
+                return Err(refused(
+                    Some(line),
+                    "is blank; only the end of a map may be".to_owned(),
+                ));
             }
             if line == 1 {
                 map.columns = found;
             } else if found != map.columns {
                 let expected = map.columns;
-                return Err(refused(Some(line), format!("has {found} cells, but line 1 has {expected}")));
+                return Err(refused(
+                    Some(line),
+                    format!("has {found} cells, but line 1 has {expected}"),
+                ));
             }
             if map.cells.len() > MOST_CELLS {
-                return Err(refused(Some(line), format!("is beyond the {MOST_CELLS} cells a map may have")));
+                return Err(refused(
+                    Some(line),
+                    format!("is beyond the {MOST_CELLS} cells a map may have"),
+                ));
             }
         }
         for needed in [Cell::Start, Cell::Goal] {
@@ -128,10 +148,11 @@ impl LakeMap {
     /// A map from a file, as [`LakeMap::parse`] has it; its name is the file's stem.
     ///
     /// # Errors
-    /// [`LakeError::Read`] if the file cannot be read as text, and `parse`'s, which name the whole path.
+    /// [`LakeError::Read`] if the file cannot be read as text, and `parse`'s, which name the whole
+    /// path.
     pub fn read(path: &Path) -> Result<Self, LakeError> {
-        let text =
-            fs::read_to_string(path).map_err(|source| LakeError::Read { path: path.to_owned(), source })?;
+        let text = fs::read_to_string(path)
+            .map_err(|source| LakeError::Read { path: path.to_owned(), source })?;
         let map = Self::parse(&path.display().to_string(), &text)?;
         Ok(match path.file_stem() {
             Some(stem) => Self { name: stem.to_string_lossy().into_owned(), ..map },
@@ -139,8 +160,9 @@ impl LakeMap {
         })
     }
 
-    /// A square map of `size` rows with the start top left and the goal bottom right. Each other cell is frozen with
-    /// probability `frozen` and else a hole; maps without a path are drawn again.
+    /// A square map of `size` rows with the start top left and the goal bottom right. Each other
+    /// cell is frozen with probability `frozen` and else a hole; maps without a path are drawn
+    /// again.
     ///
     /// # Errors
     /// [`LakeError::Setting`] if `size` is not within 2 to 100 or `frozen` not within (0, 1];
@@ -151,7 +173,8 @@ impl LakeMap {
             return Err(LakeError::Setting { field: "size".to_owned(), problem });
         }
         if !(frozen > 0.0 && frozen <= 1.0) {
-            let problem = format!("is {frozen}; the share of frozen cells is above 0 and at most 1");
+            let problem =
+                format!("is {frozen}; the share of frozen cells is above 0 and at most 1");
             return Err(LakeError::Setting { field: "frozen".to_owned(), problem });
         }
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -171,7 +194,8 @@ impl LakeMap {
         )))
     }
 
-    /// What the map is called: the standard map's name, the file's stem, or `random-` with size and seed.
+    /// What the map is called: the standard map's name, the file's stem, or `random-` with size and
+    /// seed.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -12,9 +12,10 @@ use crate::{
 
 /// What is measured of a trained policy.
 ///
-/// The optimum is the optimal state-action matrix, with ties shared; the fitted policy is a network of the same shape,
-/// fitted to that matrix from the same initial weights (the paper's optimal parameterised policy). States are those that
-/// are not terminal; *on* are those of the optimal trajectory, *off* the others.
+/// The optimum is the optimal state-action matrix, with ties shared; the fitted policy is a network
+/// of the same shape, fitted to that matrix from the same initial weights (the paper's optimal
+/// parameterised policy). States are those that are not terminal; *on* are those of the optimal
+/// trajectory, *off* the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
@@ -148,9 +149,17 @@ impl Yardstick<'_> {
         states().filter(|&&state| holds[state]).count() as f64 / states().count().max(1) as f64
     }
 
-    /// The mean of a distance between rows of two matrices: over all states, those on the trajectory and those off it.
-    fn parts(&self, target: &Matrix, policy: &Matrix, distance: fn(&[f64; 4], &[f64; 4]) -> f64) -> [f64; 3] {
-        let sum = |states: &[usize]| states.iter().map(|&s| distance(&target[s], &policy[s])).sum::<f64>();
+    /// The mean of a distance between rows of two matrices: over all states, those on the
+    /// trajectory and those off it.
+    fn parts(
+        &self,
+        target: &Matrix,
+        policy: &Matrix,
+        distance: fn(&[f64; 4], &[f64; 4]) -> f64,
+    ) -> [f64; 3] {
+        let sum = |states: &[usize]| {
+            states.iter().map(|&s| distance(&target[s], &policy[s])).sum::<f64>()
+        };
         let (on, off) = (sum(&self.on), sum(&self.off));
         let mean = |sum: f64, states: usize| sum / states.max(1) as f64;
         let (count_on, count_off) = (self.on.len(), self.off.len());
@@ -163,9 +172,12 @@ fn squared_error(target: &[f64; 4], policy: &[f64; 4]) -> f64 {
     mean_squared_distance(target, policy)
 }
 
-/// `KL(target ‖ policy)`, nats; a probability of 0 that the target has not is the smallest there is.
+/// `KL(target ‖ policy)`, nats; a probability of 0 that the target has not is the smallest there
+/// is.
 fn divergence(target: &[f64; 4], policy: &[f64; 4]) -> f64 {
-    let term = |(&t, &p): (&f64, &f64)| if t > 0.0 { t * (t / p.max(f64::MIN_POSITIVE)).ln() } else { 0.0 };
+    let term = |(&t, &p): (&f64, &f64)| {
+        if t > 0.0 { t * (t / p.max(f64::MIN_POSITIVE)).ln() } else { 0.0 }
+    };
     target.iter().zip(policy).map(term).sum()
 }
 
@@ -189,7 +201,8 @@ mod tests {
     /// A network that goes in each state as the logits of its outputs' biases say.
     fn biased(logits: [f64; 4], states: usize) -> Network {
         let mut network =
-            Network::new(states, 3, 4, Activation::Relu, &mut ChaCha8Rng::seed_from_u64(0)).silenced();
+            Network::new(states, 3, 4, Activation::Relu, &mut ChaCha8Rng::seed_from_u64(0))
+                .silenced();
         let biases = network.parameters().len() - 4;
         network.parameters_mut()[biases..].copy_from_slice(&logits);
         network
@@ -212,11 +225,18 @@ mod tests {
             off: vec![1],
         };
         let network = biased([0.0; 4], 3);
-        let measured =
-            yardstick.measure(&Trained { network, explored: vec![true, false, true], diverged: true });
+        let measured = yardstick.measure(&Trained {
+            network,
+            explored: vec![true, false, true],
+            diverged: true,
+        });
         let of = |measure: Measure| measured[measure as usize];
         let near = |measure: Measure, expected: f64| {
-            assert!((of(measure) - expected).abs() < 1e-12, "{measure:?}: {} {expected}", of(measure));
+            assert!(
+                (of(measure) - expected).abs() < 1e-12,
+                "{measure:?}: {} {expected}",
+                of(measure)
+            );
         };
         // Three of four actions are off by 1/4, one by 3/4.
         for measure in [Measure::Mse, Measure::MseOn, Measure::MseOff] {
@@ -230,7 +250,8 @@ mod tests {
             near(measure, 4.0_f64.ln());
         }
         near(Measure::KlFitted, 0.4 * 1.6_f64.ln() + 0.6 * 0.8_f64.ln());
-        // Two moves right; or one of the three others first; or, between them, one of the two that stay.
+        // Two moves right; or one of the three others first; or, between them, one of the two that
+        // stay.
         near(Measure::Success, (1.0 + 3.0 / 4.0 + 2.0 / 4.0) / 16.0);
         near(Measure::GreedySuccess, 0.0);
         near(Measure::Weights, 2.0_f64.ln().powi(2) / fitted.parameters().len() as f64);

@@ -1,8 +1,9 @@
 //! The policy: two fully connected layers on a state's one-hot encoding.
 //!
-//! A study takes millions of training steps, so the network is written for what they are: the product of the first layer
-//! with a one-hot vector is a row of its weights, and every inner loop runs over contiguous numbers. The paper leaves open
-//! what stands between the layers; rectified units cost next to nothing beside the products.
+//! A study takes millions of training steps, so the network is written for what they are: the
+//! product of the first layer with a one-hot vector is a row of its weights, and every inner loop
+//! runs over contiguous numbers. The paper leaves open what stands between the layers; rectified
+//! units cost next to nothing beside the products.
 
 use rand::{Rng, RngExt};
 use schemars::JsonSchema;
@@ -62,8 +63,9 @@ impl Input {
     }
 }
 
-/// Sizes of a network, at least 1 each, and how its parameters lie in memory: the first layer's weights, one row per
-/// input; its biases; the second layer's weights, one row per output; its biases. A row is as wide as `hidden`.
+/// Sizes of a network, at least 1 each, and how its parameters lie in memory: the first layer's
+/// weights, one row per input; its biases; the second layer's weights, one row per output; its
+/// biases. A row is as wide as `hidden`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub(crate) inputs: usize,
@@ -150,7 +152,8 @@ impl Gradient {
 }
 
 impl Network {
-    /// Random weights and biases as `torch.nn.Linear` has them: uniform within `±1/√(inputs of the layer)`.
+    /// Random weights and biases as `torch.nn.Linear` has them: uniform within `±1/√(inputs of the
+    /// layer)`.
     pub(crate) fn new(
         inputs: usize,
         hidden: usize,
@@ -223,12 +226,20 @@ impl Network {
         pass
     }
 
-    /// Adds the gradient of a loss whose slopes at the outputs of a pass are given. `slopes: [inputs given × outputs]`
-    pub(crate) fn backward(&self, inputs: &[Input], pass: &Pass, slopes: &[f64], gradient: &mut Gradient) {
+    /// Adds the gradient of a loss whose slopes at the outputs of a pass are given. `slopes:
+    /// [inputs given × outputs]`
+    pub(crate) fn backward(
+        &self,
+        inputs: &[Input],
+        pass: &Pass,
+        slopes: &[f64],
+        gradient: &mut Gradient,
+    ) {
         let Shape { hidden, outputs, .. } = self.shape;
         let [_, _, second, _] = self.shape.split(&self.parameters);
         let Gradient { slopes: by_parameter, touched, units } = gradient;
-        let [by_first, by_first_bias, by_second, by_second_bias] = self.shape.split_mut(by_parameter);
+        let [by_first, by_first_bias, by_second, by_second_bias] =
+            self.shape.split_mut(by_parameter);
         let passed = pass.hidden.chunks_exact(hidden).zip(slopes.chunks_exact(outputs));
         for (input, (activations, slopes)) in inputs.iter().zip(passed) {
             units.fill(0.0);
@@ -264,7 +275,8 @@ fn add(sum: &mut [f64], factor: f64, numbers: &[f64]) {
     }
 }
 
-/// The scalar product, in several running sums: in one alone every addition would wait for the one before.
+/// The scalar product, in several running sums: in one alone every addition would wait for the one
+/// before.
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     let (a_chunks, a_rest) = a.as_chunks::<8>();
     let (b_chunks, b_rest) = b.as_chunks::<8>();
@@ -289,7 +301,11 @@ mod tests {
         activated(shape, Activation::Relu, seed)
     }
 
-    fn activated([inputs, hidden, outputs]: [usize; 3], activation: Activation, seed: u64) -> Network {
+    fn activated(
+        [inputs, hidden, outputs]: [usize; 3],
+        activation: Activation,
+        seed: u64,
+    ) -> Network {
         Network::new(inputs, hidden, outputs, activation, &mut ChaCha8Rng::seed_from_u64(seed))
     }
 
@@ -315,8 +331,10 @@ mod tests {
                 share(input.state, 1.0 - input.share) + share(input.other, input.share)
             });
             let unit = |unit: usize| {
-                let products =
-                    encoding.iter().enumerate().map(|(state, part)| part * first[state * 11 + unit]);
+                let products = encoding
+                    .iter()
+                    .enumerate()
+                    .map(|(state, part)| part * first[state * 11 + unit]);
                 (products.sum::<f64>() + first_bias[unit]).max(0.0)
             };
             assert_eq!(pass.outputs(place).len(), 3);
@@ -330,17 +348,28 @@ mod tests {
 
     #[test]
     fn gradients_are_central_differences_by_every_parameter() {
-        for (outputs, activation) in [(1, Activation::Relu), (4, Activation::Relu), (4, Activation::Tanh)] {
+        for (outputs, activation) in
+            [(1, Activation::Relu), (4, Activation::Relu), (4, Activation::Tanh)]
+        {
             let network = activated([6, 11, outputs], activation, 2);
-            let weights: Vec<f64> = (0..INPUTS.len() * outputs).map(|at| (at as f64).sin()).collect();
+            let weights: Vec<f64> =
+                (0..INPUTS.len() * outputs).map(|at| (at as f64).sin()).collect();
             // Curved in the outputs, so that slopes at the wrong ones would show.
             let loss = |network: &Network| {
                 let outputs = network.forward(&INPUTS).outputs;
-                outputs.iter().zip(&weights).map(|(output, weight)| weight * output.powi(2)).sum::<f64>()
+                outputs
+                    .iter()
+                    .zip(&weights)
+                    .map(|(output, weight)| weight * output.powi(2))
+                    .sum::<f64>()
             };
             let pass = network.forward(&INPUTS);
-            let slopes: Vec<_> =
-                pass.outputs.iter().zip(&weights).map(|(output, weight)| 2.0 * weight * output).collect();
+            let slopes: Vec<_> = pass
+                .outputs
+                .iter()
+                .zip(&weights)
+                .map(|(output, weight)| 2.0 * weight * output)
+                .collect();
             let mut gradient = Gradient::new(&network);
             network.backward(&INPUTS, &pass, &slopes, &mut gradient);
             let h = 1e-5;
@@ -368,11 +397,15 @@ mod tests {
     #[test]
     fn initial_weights_fill_the_range_of_their_layer() {
         let network = network([16, 64, 4], 3);
-        for (layer, bound) in network.shape.split(&network.parameters).iter().zip([0.25, 0.25, 0.125, 0.125])
+        for (layer, bound) in
+            network.shape.split(&network.parameters).iter().zip([0.25, 0.25, 0.125, 0.125])
         {
             let largest = layer.iter().fold(0.0_f64, |largest, weight| largest.max(weight.abs()));
             assert!(largest <= bound && largest > bound / 2.0, "{largest} of {bound}");
-            assert!(layer.iter().any(|&weight| weight > 0.0) && layer.iter().any(|&weight| weight < 0.0));
+            assert!(
+                layer.iter().any(|&weight| weight > 0.0)
+                    && layer.iter().any(|&weight| weight < 0.0)
+            );
         }
         let mean = network.parameters().iter().sum::<f64>() / network.parameters().len() as f64;
         assert!(mean.abs() < 0.02, "{mean}");

@@ -1,8 +1,10 @@
-//! Training on given trajectories, with any method of `ift-methods`: what `ift-train` is to a language model.
+//! Training on given trajectories, with any method of `ift-methods`: what `ift-train` is to a
+//! language model.
 //!
-//! A trajectory is a row: its actions are the targets, the states they were done in are what precedes them. In IFT's
-//! second pass the input of step `t` is `(1-λ)·onehot(s[t]) + λ·onehot(ŝ[t])`, with `ŝ[t]` the state that the greedy policy
-//! reaches from the expert's previous state, on the ice as the expert met it there. The one-hot encoding is the constant
+//! A trajectory is a row: its actions are the targets, the states they were done in are what
+//! precedes them. In IFT's second pass the input of step `t` is `(1-λ)·onehot(s[t]) +
+//! λ·onehot(ŝ[t])`, with `ŝ[t]` the state that the greedy policy reaches from the expert's previous
+//! state, on the ice as the expert met it there. The one-hot encoding is the constant
 //! that the embedding table is to a language model's IFT; both layers learn.
 
 use ift_methods::{Divergence, LookAhead, Method, RowScores, Rows};
@@ -24,12 +26,13 @@ pub(crate) struct Lesson<'a> {
     pub(crate) world: &'a World,
     pub(crate) optimal: &'a Trajectory,
     pub(crate) suboptimal: &'a Trajectory,
-    /// Whether an episode of the policy itself, drawn anew at every step, takes the sub-optimal trajectory's place.
+    /// Whether an episode of the policy itself, drawn anew at every step, takes the sub-optimal
+    /// trajectory's place.
     pub(crate) own: bool,
 }
 
-/// Trains a policy from `start`, which is also the reference of methods that have one. `observe` is told of every step
-/// done, counted from 1.
+/// Trains a policy from `start`, which is also the reference of methods that have one. `observe` is
+/// told of every step done, counted from 1.
 pub(crate) fn train_offline(
     lesson: Lesson,
     method: &Method,
@@ -54,8 +57,9 @@ pub(crate) fn train_offline(
         }
         let episode = (lesson.own && needs.rows != Rows::Single)
             .then(|| rollout(lesson.world, &network.policy(lesson.world.states()), rng));
-        let drawn =
-            episode.as_ref().map(|episode| Batch::new(Lesson { suboptimal: episode, ..lesson }, method));
+        let drawn = episode
+            .as_ref()
+            .map(|episode| Batch::new(Lesson { suboptimal: episode, ..lesson }, method));
         let Batch { rows, plain } = drawn.as_ref().unwrap_or(&given);
         let lambda = method.lambda_at(step, training.warm_up(), seed);
         let mixed = method
@@ -88,9 +92,12 @@ fn accumulate(
 ) -> f64 {
     let needs = method.needs();
     let pass = network.forward(&inputs.distinct);
-    let logs: Vec<_> = (0..inputs.distinct.len()).map(|slot| log_softmax(pass.outputs(slot))).collect();
+    let logs: Vec<_> =
+        (0..inputs.distinct.len()).map(|slot| log_softmax(pass.outputs(slot))).collect();
     let reference: Vec<_> = reference
-        .map(|pass| (0..inputs.distinct.len()).map(|slot| log_softmax(pass.outputs(slot))).collect())
+        .map(|pass| {
+            (0..inputs.distinct.len()).map(|slot| log_softmax(pass.outputs(slot))).collect()
+        })
         .unwrap_or_default();
     let scored: Vec<_> = rows
         .iter()
@@ -129,7 +136,9 @@ fn accumulate(
             for (action, (total, log)) in slopes.iter_mut().zip(&logs[slot]).enumerate() {
                 *total += slope * (f64::from(u8::from(action == row.actions[target])) - log.exp());
             }
-            if let (Some(kind), Some(slope)) = (needs.divergence, loss.divergence_gradient.get(target)) {
+            if let (Some(kind), Some(slope)) =
+                (needs.divergence, loss.divergence_gradient.get(target))
+            {
                 let (_, by_logit) = divergence(kind, &reference[slot], &logs[slot]);
                 for (total, part) in slopes.iter_mut().zip(by_logit) {
                     *total += slope / count * part;
@@ -175,7 +184,9 @@ impl<'a> Row<'a> {
         };
         match method.needs().rows {
             Rows::Single => vec![row(lesson.optimal, true)],
-            Rows::Pairs | Rows::Judged => vec![row(lesson.optimal, true), row(lesson.suboptimal, false)],
+            Rows::Pairs | Rows::Judged => {
+                vec![row(lesson.optimal, true), row(lesson.suboptimal, false)]
+            }
         }
     }
 }
@@ -223,7 +234,10 @@ impl Inputs {
 
     /// The states as they were.
     fn plain(rows: &[Row]) -> Self {
-        Self::new(rows.iter().map(|row| row.trajectory.visits.iter().map(|v| Input::at(v.state)).collect()))
+        Self::new(
+            rows.iter()
+                .map(|row| row.trajectory.visits.iter().map(|v| Input::at(v.state)).collect()),
+        )
     }
 
     /// The states of the second pass. The first has nothing before it and stays as it is.
@@ -241,7 +255,8 @@ impl Inputs {
         Self::new(rows.iter().zip(&self.slots).map(|(row, slots)| {
             let visits = &row.trajectory.visits;
             let mut inputs: Vec<_> = visits.iter().map(|visit| Input::at(visit.state)).collect();
-            for ((before, &slot), input) in visits.iter().zip(slots).zip(inputs.iter_mut().skip(1)) {
+            for ((before, &slot), input) in visits.iter().zip(slots).zip(inputs.iter_mut().skip(1))
+            {
                 let action = choose(look, pass.outputs(slot), rng);
                 let reached = world.arrive(before.state, action, before.turn);
                 if !method.replaces_tokens() {
@@ -295,7 +310,11 @@ fn ranked(logits: &[f64], k: usize) -> Action {
 fn divergence(kind: Divergence, reference: &[f64; 4], policy: &[f64; 4]) -> (f64, [f64; 4]) {
     let (p, r) = (policy.map(f64::exp), reference.map(f64::exp));
     let terms = |weights: &[f64; 4], over: &[f64; 4], under: &[f64; 4]| -> f64 {
-        weights.iter().zip(over.iter().zip(under)).map(|(w, (over, under))| w * (over - under)).sum()
+        weights
+            .iter()
+            .zip(over.iter().zip(under))
+            .map(|(w, (over, under))| w * (over - under))
+            .sum()
     };
     match kind {
         Divergence::Forward => {
@@ -303,7 +322,12 @@ fn divergence(kind: Divergence, reference: &[f64; 4], policy: &[f64; 4]) -> (f64
         }
         Divergence::Reverse => {
             let value = terms(&p, policy, reference);
-            (value, std::array::from_fn(|action| p[action] * (policy[action] - reference[action] - value)))
+            (
+                value,
+                std::array::from_fn(|action| {
+                    p[action] * (policy[action] - reference[action] - value)
+                }),
+            )
         }
     }
 }

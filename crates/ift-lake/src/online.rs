@@ -18,11 +18,13 @@ use crate::{
     world::World,
 };
 
-/// PPO (arXiv 1707.06347): the policy plays some episodes, then takes some steps on what it met there, and again.
+/// PPO (arXiv 1707.06347): the policy plays some episodes, then takes some steps on what it met
+/// there, and again.
 ///
-/// Advantages are estimated with a critic, a network of the policy's shape with one output that expects nothing at first
-/// (generalised advantage estimation, arXiv 1506.02438), and normalised over the moves of all episodes. An episode that is
-/// cut by the limit of moves counts what the critic expects of the cell it was cut in.
+/// Advantages are estimated with a critic, a network of the policy's shape with one output that
+/// expects nothing at first (generalised advantage estimation, arXiv 1506.02438), and normalised
+/// over the moves of all episodes. An episode that is cut by the limit of moves counts what the
+/// critic expects of the cell it was cut in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Online {
@@ -32,11 +34,12 @@ pub struct Online {
     /// Steps on the same episodes, each on all of them. Every one is one of `training.steps`.
     #[schemars(range(min = 1, max = 100_000))]
     pub epochs: u64,
-    /// How far the probability of an action may be moved from what it was in the episodes, as a share of it, 0 or more.
+    /// How far the probability of an action may be moved from what it was in the episodes, as a
+    /// share of it, 0 or more.
     #[schemars(range(min = 0.0))]
     pub epsilon: f64,
-    /// Decay per move, besides the discount, of what the critic did not expect, 0 to 1: with 1 an advantage is the whole
-    /// return less what was expected, with 0 that of one move.
+    /// Decay per move, besides the discount, of what the critic did not expect, 0 to 1: with 1 an
+    /// advantage is the whole return less what was expected, with 0 that of one move.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub gae_lambda: f64,
 }
@@ -53,15 +56,21 @@ impl Online {
     /// # Errors
     /// Names the setting, what was found and what was expected.
     pub(crate) fn validate(&self) -> Result<(), LakeError> {
-        let wrong =
-            |field: &str, problem: String| Err(LakeError::Setting { field: format!("ppo.{field}"), problem });
+        let wrong = |field: &str, problem: String| {
+            Err(LakeError::Setting { field: format!("ppo.{field}"), problem })
+        };
         if self.epochs == 0 {
             return wrong("epochs", "is 0, expected 1 or more".to_owned());
         }
         if !(0.0..=1.0).contains(&self.gae_lambda) {
-            return wrong("gae_lambda", format!("is {}, expected a number from 0 to 1", self.gae_lambda));
+            return wrong(
+                "gae_lambda",
+                format!("is {}, expected a number from 0 to 1", self.gae_lambda),
+            );
         }
-        self.objective().validate().or_else(|error| wrong(error.field(), format!("is wrong: {error}")))
+        self.objective()
+            .validate()
+            .or_else(|error| wrong(error.field(), format!("is wrong: {error}")))
     }
 
     fn objective(&self) -> Ppo {
@@ -69,8 +78,9 @@ impl Online {
     }
 }
 
-/// Trains a policy by playing, for some `steps` of the policy; the critic takes as many. `observe` is told of every step
-/// done, counted from 1. The states that training looks at are those that the policy acts in.
+/// Trains a policy by playing, for some `steps` of the policy; the critic takes as many. `observe`
+/// is told of every step done, counted from 1. The states that training looks at are those that the
+/// policy acts in.
 pub(crate) fn train_online(
     world: &World,
     settings: &Online,
@@ -82,8 +92,9 @@ pub(crate) fn train_online(
     mut observe: impl FnMut(u64, &Network),
 ) -> Trained {
     let objective = settings.objective();
-    // A critic that expects nothing: as long as nothing was rewarded there are no advantages, and no noise of its initial
-    // weights that normalising would make large enough to move the policy before it has found anything.
+    // A critic that expects nothing: as long as nothing was rewarded there are no advantages, and
+    // no noise of its initial weights that normalising would make large enough to move the
+    // policy before it has found anything.
     let critic = Network::new(world.states(), training.hidden, 1, training.activation, rng);
     let mut critic = Learner::new(critic.silenced(), training);
     let mut actor = Learner::new(start.clone(), training);
@@ -92,7 +103,8 @@ pub(crate) fn train_online(
     let mut step = 0;
     while step < steps {
         let policy = actor.network.policy(world.states());
-        let episodes: Vec<_> = (0..settings.episodes).map(|_| rollout(world, &policy, rng)).collect();
+        let episodes: Vec<_> =
+            (0..settings.episodes).map(|_| rollout(world, &policy, rng)).collect();
         let values = values(world, &critic.network);
         let gae = Gae { world, values, discount, lambda: settings.gae_lambda };
         let batch = Batch::new(&episodes, &policy, &gae);
@@ -153,7 +165,8 @@ struct Gae<'a> {
 }
 
 impl Gae<'_> {
-    /// Generalised advantages of an episode's moves, `A[t] = δ[t] + γλ·A[t+1]` with `δ[t] = r[t] + γ·V(s[t+1]) - V(s[t])`.
+    /// Generalised advantages of an episode's moves, `A[t] = δ[t] + γλ·A[t+1]` with `δ[t] = r[t] +
+    /// γ·V(s[t+1]) - V(s[t])`.
     fn advantages(&self, episode: &Trajectory) -> Vec<f64> {
         let (mut arrived, mut advantage) = (episode.end, 0.0);
         let mut advantages: Vec<_> = episode
@@ -162,9 +175,12 @@ impl Gae<'_> {
             .rev()
             .map(|visit| {
                 let outcomes = self.world.outcomes(visit.state, visit.action);
-                let reward =
-                    outcomes.iter().find(|outcome| outcome.state == arrived).map_or(0.0, |o| o.reward);
-                let surprise = reward + self.discount * self.values[arrived] - self.values[visit.state];
+                let reward = outcomes
+                    .iter()
+                    .find(|outcome| outcome.state == arrived)
+                    .map_or(0.0, |o| o.reward);
+                let surprise =
+                    reward + self.discount * self.values[arrived] - self.values[visit.state];
                 advantage = surprise + self.discount * self.lambda * advantage;
                 arrived = visit.state;
                 advantage
@@ -201,8 +217,10 @@ impl Batch {
         for (slot, &state) in states.iter().enumerate() {
             slot_of[state] = slot;
         }
-        let mut advantages: Vec<_> = episodes.iter().flat_map(|episode| gae.advantages(episode)).collect();
-        let returns = visits().zip(&advantages).map(|(visit, advantage)| gae.values[visit.state] + advantage);
+        let mut advantages: Vec<_> =
+            episodes.iter().flat_map(|episode| gae.advantages(episode)).collect();
+        let returns =
+            visits().zip(&advantages).map(|(visit, advantage)| gae.values[visit.state] + advantage);
         let returns = returns.collect();
         normalise(&mut advantages);
         Self {
@@ -217,7 +235,8 @@ impl Batch {
 
     /// Slopes of PPO's loss, the mean over moves, at the logits of the states.
     fn actor_slopes(&self, pass: &Pass, objective: &Ppo) -> Vec<f64> {
-        let logs: Vec<_> = (0..self.inputs.len()).map(|slot| log_softmax(pass.outputs(slot))).collect();
+        let logs: Vec<_> =
+            (0..self.inputs.len()).map(|slot| log_softmax(pass.outputs(slot))).collect();
         let moves = || self.slots.iter().zip(&self.actions);
         let logps: Vec<_> = moves().map(|(&slot, &action)| logs[slot][action]).collect();
         let row = RowScores { logps: &logps, reference: &self.logps, ..RowScores::default() };
@@ -227,7 +246,8 @@ impl Batch {
                 by_action[slot][action] += slope / loss.count;
             }
         }
-        // A move's slope `g` at its log-probability is `g·(onehot − p)` at the logits; those of a state add up.
+        // A move's slope `g` at its log-probability is `g·(onehot − p)` at the logits; those of a
+        // state add up.
         let mut slopes = Vec::with_capacity(4 * self.inputs.len());
         for (by_action, logs) in by_action.iter().zip(&logs) {
             let all: f64 = by_action.iter().sum();

@@ -11,8 +11,8 @@ use crate::network::{Gradient, Network};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
-    /// Adam (arXiv 1412.6980) with torch's defaults: every parameter moves by about the learning rate, however small its
-    /// share in the loss.
+    /// Adam (arXiv 1412.6980) with torch's defaults: every parameter moves by about the learning
+    /// rate, however small its share in the loss.
     Adam,
     /// Plain gradient descent: every parameter moves as much as its slope says.
     Sgd,
@@ -27,8 +27,8 @@ const EPSILON: f64 = 1e-8;
 
 /// An optimizer with its state.
 ///
-/// A parameter that never had a slope does not move, so the rows of the first layer whose states were never an input are
-/// passed over: most of the network on a large map.
+/// A parameter that never had a slope does not move, so the rows of the first layer whose states
+/// were never an input are passed over: most of the network on a large map.
 #[derive(Clone, Debug)]
 pub(crate) struct Optimizer {
     rule: Rule,
@@ -111,8 +111,9 @@ mod tests {
         softmax::log_softmax,
     };
 
-    /// Twenty steps of `torch.optim.Adam` in float64 on the cross-entropy of some mixed inputs, with parameters in the
-    /// order of [`crate::network::Shape`] and the losses before each step.
+    /// Twenty steps of `torch.optim.Adam` in float64 on the cross-entropy of some mixed inputs,
+    /// with parameters in the order of [`crate::network::Shape`] and the losses before each
+    /// step.
     #[derive(Deserialize)]
     struct Torch {
         shape: [usize; 3],
@@ -126,15 +127,24 @@ mod tests {
 
     #[test]
     fn twenty_steps_are_those_of_torch() {
-        let torch: Torch = serde_json::from_str(include_str!("../tests/numbers/adam.json")).unwrap();
+        let torch: Torch =
+            serde_json::from_str(include_str!("../tests/numbers/adam.json")).unwrap();
         let [inputs, hidden, outputs] = torch.shape;
-        let mut network =
-            Network::new(inputs, hidden, outputs, Activation::Relu, &mut ChaCha8Rng::seed_from_u64(0));
+        let mut network = Network::new(
+            inputs,
+            hidden,
+            outputs,
+            Activation::Relu,
+            &mut ChaCha8Rng::seed_from_u64(0),
+        );
         network.parameters_mut().copy_from_slice(&torch.initial);
         let mut adam = Optimizer::new(Rule::Adam, &network, torch.lr);
         let mut gradient = Gradient::new(&network);
-        let inputs: Vec<_> =
-            torch.inputs.iter().map(|&(state, other, share)| Input { state, other, share }).collect();
+        let inputs: Vec<_> = torch
+            .inputs
+            .iter()
+            .map(|&(state, other, share)| Input { state, other, share })
+            .collect();
         assert_eq!(torch.losses.len(), 20);
         for (step, expected) in torch.losses.iter().enumerate() {
             let pass = network.forward(&inputs);
@@ -143,7 +153,8 @@ mod tests {
                 let logs = log_softmax(pass.outputs(place));
                 loss -= logs[target] / inputs.len() as f64;
                 slopes.extend((0..outputs).map(|output| {
-                    (logs[output].exp() - f64::from(u8::from(output == target))) / inputs.len() as f64
+                    (logs[output].exp() - f64::from(u8::from(output == target)))
+                        / inputs.len() as f64
                 }));
             }
             assert!((loss - expected).abs() < 1e-12, "step {step}: {loss} {expected}");
@@ -182,7 +193,10 @@ mod tests {
             for (found, expected) in network.parameters().iter().zip(&parameters) {
                 assert!((found - expected).abs() < 1e-12, "step {step}: {found} {expected}");
             }
-            assert!(gradient.slopes.iter().all(|&slope| slope == 0.0) && !gradient.touched.contains(&true));
+            assert!(
+                gradient.slopes.iter().all(|&slope| slope == 0.0)
+                    && !gradient.touched.contains(&true)
+            );
             let moved = |state: usize| parameters[state * 5..][..5] != before[state * 5..][..5];
             let expected = [true, true, true, true, step > 10, step > 10, false, false];
             assert_eq!(std::array::from_fn(moved), expected, "step {step}");
@@ -191,7 +205,8 @@ mod tests {
 
     #[test]
     fn plain_descent_follows_the_slope() {
-        let mut network = Network::new(3, 2, 4, Activation::Relu, &mut ChaCha8Rng::seed_from_u64(1));
+        let mut network =
+            Network::new(3, 2, 4, Activation::Relu, &mut ChaCha8Rng::seed_from_u64(1));
         let before = network.parameters().to_vec();
         let mut gradient = Gradient::new(&network);
         let inputs = [Input::at(1)];

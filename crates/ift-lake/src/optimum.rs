@@ -9,11 +9,14 @@ pub type Matrix = Vec<[f64; 4]>;
 
 /// Actions whose values differ by no more than this share of the largest are equally good.
 const TIE: f64 = 1e-9;
-/// Value iteration ends when no state's value changes by more than this share of itself: a few roundings.
+/// Value iteration ends when no state's value changes by more than this share of itself: a few
+/// roundings.
 const CHANGE: f64 = 1e-15;
-/// Policy iteration changes an action for a gain of more than this share of the value; less may be rounding.
+/// Policy iteration changes an action for a gain of more than this share of the value; less may be
+/// rounding.
 const GAIN: f64 = 1e-12;
-/// Policies that policy iteration tries at most. It needs about ten; only rounding could make it go on.
+/// Policies that policy iteration tries at most. It needs about ten; only rounding could make it go
+/// on.
 const MOST_POLICIES: usize = 1000;
 
 /// The best that can be done in a world, without a limit of moves.
@@ -23,15 +26,17 @@ pub struct Optimum {
     pub values: Vec<f64>,
     /// The same after each action. `[states, 4]`
     pub action_values: Matrix,
-    /// The optimal state-action matrix: actions within 1e-9 of the largest value, as a share of it, are equally probable,
-    /// all others have probability 0. Where no goal can be reached and nothing else is rewarded, all four are equal.
+    /// The optimal state-action matrix: actions within 1e-9 of the largest value, as a share of
+    /// it, are equally probable, all others have probability 0. Where no goal can be reached
+    /// and nothing else is rewarded, all four are equal.
     pub policy: Matrix,
 }
 
 impl Optimum {
     fn of(world: &World, discount: f64, values: Vec<f64>) -> Self {
-        let action_values: Matrix =
-            (0..world.states()).map(|state| action_values(world, discount, &values, state)).collect();
+        let action_values: Matrix = (0..world.states())
+            .map(|state| action_values(world, discount, &values, state))
+            .collect();
         let policy = action_values.iter().map(share_ties).collect();
         Self { values, action_values, policy }
     }
@@ -39,8 +44,9 @@ impl Optimum {
 
 /// The optimum by value iteration, for a `discount` within (0, 1).
 ///
-/// Values are updated in place, forth and back over the states, until all changes are roundings. Discounting alone sees to
-/// that after `1 / (1 - discount)` sweeps times a constant, which also bounds the work.
+/// Values are updated in place, forth and back over the states, until all changes are roundings.
+/// Discounting alone sees to that after `1 / (1 - discount)` sweeps times a constant, which also
+/// bounds the work.
 pub fn value_iteration(world: &World, discount: f64) -> Optimum {
     let mut values = vec![0.0; world.states()];
     let enough = (40.0 / (1.0 - discount)) as usize + world.states();
@@ -60,8 +66,8 @@ pub fn value_iteration(world: &World, discount: f64) -> Optimum {
 
 /// The optimum by policy iteration, for a `discount` within (0, 1).
 ///
-/// It starts from the policy that draws every action alike, which has a value wherever a goal can be reached; each policy is
-/// evaluated by solving its linear equations.
+/// It starts from the policy that draws every action alike, which has a value wherever a goal can
+/// be reached; each policy is evaluated by solving its linear equations.
 pub fn policy_iteration(world: &World, discount: f64) -> Optimum {
     let mut policy = vec![[0.25; 4]; world.states()];
     let mut values = evaluate(world, discount, &policy);
@@ -82,16 +88,19 @@ pub fn policy_iteration(world: &World, discount: f64) -> Optimum {
     Optimum::of(world, discount, values)
 }
 
-/// The probability with which `policy` arrives at a goal within the world's limit of moves, exactly: the distribution over
-/// states is followed move by move. Rows of terminal states are not looked at.
+/// The probability with which `policy` arrives at a goal within the world's limit of moves,
+/// exactly: the distribution over states is followed move by move. Rows of terminal states are not
+/// looked at.
 pub fn success_rate(world: &World, policy: &Matrix) -> f64 {
-    let ways: Vec<_> = world.non_terminal().flat_map(|state| ways_from(world, policy, state)).collect();
+    let ways: Vec<_> =
+        world.non_terminal().flat_map(|state| ways_from(world, policy, state)).collect();
     let mut here = vec![0.0; world.states()];
     for &start in world.starts() {
         here[start] = 1.0 / world.starts().len() as f64;
     }
     let mut next = here.clone();
-    let goals: Vec<_> = (0..world.states()).filter(|&state| world.map().cell(state) == Cell::Goal).collect();
+    let goals: Vec<_> =
+        (0..world.states()).filter(|&state| world.map().cell(state) == Cell::Goal).collect();
     let mut arrived = 0.0;
     for _ in 0..world.limit() {
         next.fill(0.0);
@@ -131,13 +140,13 @@ pub fn greedy(policy: &Matrix) -> Matrix {
     policy.iter().map(first_largest).collect()
 }
 
-/// What each action is worth in `state` if what follows is worth `values`. Terminal states' values are 0.
+/// What each action is worth in `state` if what follows is worth `values`. Terminal states' values
+/// are 0.
 fn action_values(world: &World, discount: f64, values: &[f64], state: usize) -> [f64; 4] {
     Action::ALL.map(|action| {
-        let worth = world
-            .outcomes(state, action)
-            .iter()
-            .map(|outcome| outcome.probability * (outcome.reward + discount * values[outcome.state]));
+        let worth = world.outcomes(state, action).iter().map(|outcome| {
+            outcome.probability * (outcome.reward + discount * values[outcome.state])
+        });
         worth.sum()
     })
 }
@@ -164,9 +173,10 @@ fn share_ties(options: &[f64; 4]) -> [f64; 4] {
 
 /// The values of a policy: the solution of `(I - discount · P) · values = rewards`. `[states]`
 ///
-/// A move changes a cell's number by at most the shorter side of the map, if cells are numbered along it: the matrix is a
-/// band about its diagonal. Its diagonal outweighs each row, so elimination needs no pivots and, where no reward is negative,
-/// keeps even the smallest values exact to rounding.
+/// A move changes a cell's number by at most the shorter side of the map, if cells are numbered
+/// along it: the matrix is a band about its diagonal. Its diagonal outweighs each row, so
+/// elimination needs no pivots and, where no reward is negative, keeps even the smallest values
+/// exact to rounding.
 fn evaluate(world: &World, discount: f64, policy: &Matrix) -> Vec<f64> {
     let (rows, columns) = (world.map().rows(), world.map().columns());
     let band = rows.min(columns);
@@ -203,7 +213,8 @@ fn evaluate(world: &World, discount: f64, policy: &Matrix) -> Vec<f64> {
     }
     for row in (0..matrix.len()).rev() {
         let (solved, known) = values.split_at_mut(row + 1);
-        let rest: f64 = matrix[row][band + 1..].iter().zip(known).map(|(entry, value)| entry * *value).sum();
+        let rest: f64 =
+            matrix[row][band + 1..].iter().zip(known).map(|(entry, value)| entry * *value).sum();
         solved[row] = (solved[row] - rest) / matrix[row][band];
     }
     (0..world.states()).map(|state| values[number(state)]).collect()

@@ -21,8 +21,9 @@ pub struct Player {
 }
 
 impl Player {
-    /// The policy of a learner of the study, or `optimum` or `fitted`: in the settings' first world, trained from the
-    /// first start against the first kind of sub-optimal trajectory, with the first seed.
+    /// The policy of a learner of the study, or `optimum` or `fitted`: in the settings' first
+    /// world, trained from the first start against the first kind of sub-optimal trajectory,
+    /// with the first seed.
     ///
     /// # Errors
     /// If a setting is unusable, there is no such learner, or the map cannot be read.
@@ -31,7 +32,8 @@ impl Player {
         let learners = learners(settings);
         let learner = learners.iter().find(|learner| learner.label == who);
         if learner.is_none() && !["optimum", "fitted"].contains(&who) {
-            let labels: Vec<_> = learners.iter().map(|learner| format!("`{}`", learner.label)).collect();
+            let labels: Vec<_> =
+                learners.iter().map(|learner| format!("`{}`", learner.label)).collect();
             return Err(LakeError::Impossible(format!(
                 "there is no policy `{who}` to watch, expected `optimum`, `fitted` or one of {}",
                 labels.join(", ")

@@ -54,7 +54,8 @@ pub struct Scene {
     pub learners: Vec<LearnerReport>,
     /// Every pair of learners, compared by their distance from the optimal matrix.
     pub comparisons: Vec<Comparison>,
-    /// Share of seeds in which the paper's four methods stand in [`PAPER_ORDER`]; `None` where one did not learn.
+    /// Share of seeds in which the paper's four methods stand in [`PAPER_ORDER`]; `None` where one
+    /// did not learn.
     pub paper_order_share: Option<f64>,
     /// The first seed's policies.
     pub portrait: Portrait,
@@ -64,7 +65,8 @@ pub struct Scene {
 pub const PAPER_ORDER: [&str; 4] = ["dpo", "ift", "orpo", "sft"];
 
 impl Scene {
-    /// The paper's methods by their mean distance from the optimal matrix, closest first; `None` where one did not learn.
+    /// The paper's methods by their mean distance from the optimal matrix, closest first; `None`
+    /// where one did not learn.
     pub fn paper_order(&self) -> Option<Vec<&'static str>> {
         let mut found = PAPER_ORDER
             .into_iter()
@@ -114,7 +116,8 @@ pub struct Comparison {
     pub first: String,
     /// Label of the other.
     pub second: String,
-    /// Mean over seeds of the first's measure less the second's: negative where the first is closer to the optimum.
+    /// Mean over seeds of the first's measure less the second's: negative where the first is
+    /// closer to the optimum.
     pub difference: Estimate,
     /// Share of seeds in which the first is closer.
     pub closer: f64,

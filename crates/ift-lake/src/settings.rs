@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use ift_methods::{
-    Asft, Dft, Dpo, Eaft, Ift, Ipo, IwSft, Kto, LookAhead, Method, Orpo, Psft, ScheduledSampling, Sft, Simpo,
-    Tdpo1, Tdpo2,
+    Asft, Dft, Dpo, Eaft, Ift, Ipo, IwSft, Kto, LookAhead, Method, Orpo, Psft, ScheduledSampling,
+    Sft, Simpo, Tdpo1, Tdpo2,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,23 +24,26 @@ use crate::{
 pub struct Settings {
     /// The folder that results and pictures go to.
     pub output: PathBuf,
-    /// The maps: `4x4`, `8x8` (Gymnasium's), `random` (see `[random]`), or a file with lines of S, F, H and G.
+    /// The maps: `4x4`, `8x8` (Gymnasium's), `random` (see `[random]`), or a file with lines of S,
+    /// F, H and G.
     pub maps: Vec<String>,
     /// The ice: `solid`, `slippery`.
     pub ice: Vec<Ice>,
-    /// Where training starts: `random` weights, or `sft`, the policy after SFT on the optimal trajectory. It is the
-    /// reference of the methods that have one.
+    /// Where training starts: `random` weights, or `sft`, the policy after SFT on the optimal
+    /// trajectory. It is the reference of the methods that have one.
     pub starts: Vec<Start>,
-    /// The kinds of sub-optimal trajectory that methods on pairs reject: `longer`, `hole`, `wandering`; or `own`, an episode of the
-    /// policy itself, drawn anew at every step.
+    /// The kinds of sub-optimal trajectory that methods on pairs reject: `longer`, `hole`,
+    /// `wandering`; or `own`, an episode of the policy itself, drawn anew at every step.
     pub suboptimal: Vec<Suboptimal>,
-    /// Share of steps in which the walker of the sub-optimal trajectory acts at random, above 0 to 1.
+    /// Share of steps in which the walker of the sub-optimal trajectory acts at random, above 0 to
+    /// 1.
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
     pub noise: f64,
-    /// Whether every seed draws its own trajectories, `drawn`, or all learn from those of the first, `fixed`, as in a world that was
-    /// designed around one pair.
+    /// Whether every seed draws its own trajectories, `drawn`, or all learn from those of the
+    /// first, `fixed`, as in a world that was designed around one pair.
     pub trajectories: Trajectories,
-    /// Number of seeds. Each draws initial weights, and perhaps an optimal trajectory and a sub-optimal one of each kind.
+    /// Number of seeds. Each draws initial weights, and perhaps an optimal trajectory and a
+    /// sub-optimal one of each kind.
     #[schemars(range(min = 1, max = 100_000))]
     pub seeds: u64,
     /// The first seed.
@@ -48,7 +51,8 @@ pub struct Settings {
     /// On slippery ice, how often a move goes where it was meant to; else it goes to either side.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub success_rate: f64,
-    /// Moves after which an episode is cut; 0 for Gymnasium's limit, 100 up to 16 cells and 200 on larger maps.
+    /// Moves after which an episode is cut; 0 for Gymnasium's limit, 100 up to 16 cells and 200 on
+    /// larger maps.
     #[schemars(range(max = 100_000))]
     pub limit: usize,
     /// Worth of a reward one move later, above 0 up to 0.9999; makes the optimum the shortest way.
@@ -168,8 +172,8 @@ impl Default for SweepValues {
     }
 }
 
-/// All methods with their defaults, but `lm`, which is `sft` where every step is a target. EAFT's entropy is taken over the
-/// four actions there are.
+/// All methods with their defaults, but `lm`, which is `sft` where every step is a target. EAFT's
+/// entropy is taken over the four actions there are.
 fn every_method() -> Vec<Method> {
     vec![
         Method::Sft(Sft::default()),
@@ -223,7 +227,10 @@ impl Settings {
             );
         }
         if !(self.noise > 0.0 && self.noise <= 1.0) {
-            return wrong("noise", &format!("is {}, expected a number above 0, up to 1", self.noise));
+            return wrong(
+                "noise",
+                &format!("is {}, expected a number above 0, up to 1", self.noise),
+            );
         }
         if !(0.0..=1.0).contains(&self.success_rate) {
             return wrong(
@@ -257,19 +264,27 @@ impl Settings {
                 return wrong(field, &format!("is {number}, expected a number from -1e6 to 1e6"));
             }
         }
-        for (field, values) in [("sweep.lambda", &self.sweep.lambda), ("sweep.gamma", &self.sweep.gamma)] {
+        for (field, values) in
+            [("sweep.lambda", &self.sweep.lambda), ("sweep.gamma", &self.sweep.gamma)]
+        {
             if let Some(value) = values.iter().find(|value| !(0.0..=1.0).contains(*value)) {
                 return wrong(field, &format!("has {value}, expected numbers from 0 to 1"));
             }
         }
         for (index, method) in self.methods.iter().enumerate() {
             if let Err(error) = method.validate() {
-                return wrong(&format!("methods.{index}.{}", error.field()), &format!("is wrong: {error}"));
+                return wrong(
+                    &format!("methods.{index}.{}", error.field()),
+                    &format!("is wrong: {error}"),
+                );
             }
             if let Some(LookAhead::TopK { k }) = method.look_ahead()
                 && k > Action::ALL.len()
             {
-                return wrong(&format!("methods.{index}.k"), &format!("is {k}, but there are four actions"));
+                return wrong(
+                    &format!("methods.{index}.k"),
+                    &format!("is {k}, but there are four actions"),
+                );
             }
         }
         self.ppo.validate()
@@ -287,8 +302,10 @@ pub(crate) fn label(method: &Method, usual: &[Method]) -> String {
         _ => serde_json::Map::new(),
     };
     let own = fields(method);
-    let defaults = usual.iter().map(fields).find(|defaults| defaults.get("name") == own.get("name"));
-    let mut label = own.get("name").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+    let defaults =
+        usual.iter().map(fields).find(|defaults| defaults.get("name") == own.get("name"));
+    let mut label =
+        own.get("name").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
     for (key, value) in &own {
         let default = defaults.as_ref().and_then(|defaults| defaults.get(key));
         if key != "name" && default != Some(value) {

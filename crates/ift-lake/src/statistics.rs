@@ -16,13 +16,14 @@ impl Estimate {
     /// The mean of numbers that are independent of each other, with its interval.
     pub(crate) fn of(numbers: &[f64]) -> Self {
         let (mean, error) = mean_and_error(numbers);
-        let half_width = student(numbers).map_or(0.0, |distribution| distribution.inverse_cdf(0.975) * error);
+        let half_width =
+            student(numbers).map_or(0.0, |distribution| distribution.inverse_cdf(0.975) * error);
         Self { mean, half_width }
     }
 }
 
-/// Two-sided p of Student's paired test that the mean of `differences` is 0; 1 where all are 0, there is but one, or one is
-/// not a number.
+/// Two-sided p of Student's paired test that the mean of `differences` is 0; 1 where all are 0,
+/// there is but one, or one is not a number.
 pub(crate) fn paired_p(differences: &[f64]) -> f64 {
     let (mean, error) = mean_and_error(differences);
     match student(differences) {
@@ -69,8 +70,16 @@ mod tests {
         let numbers = [0.3, -0.1, 0.25, 0.4, 0.05, 0.2];
         let estimate = Estimate::of(&numbers);
         assert!((estimate.mean - 0.183_333_333_333_333_33).abs() < 1e-15);
-        assert!((estimate.half_width - 0.189_674_181_957_571).abs() < 1e-9, "{}", estimate.half_width);
-        assert!((paired_p(&numbers) - 0.055_523_981_201_079).abs() < 1e-9, "{}", paired_p(&numbers));
+        assert!(
+            (estimate.half_width - 0.189_674_181_957_571).abs() < 1e-9,
+            "{}",
+            estimate.half_width
+        );
+        assert!(
+            (paired_p(&numbers) - 0.055_523_981_201_079).abs() < 1e-9,
+            "{}",
+            paired_p(&numbers)
+        );
     }
 
     #[test]
@@ -88,7 +97,10 @@ mod tests {
         // statsmodels.stats.multitest.multipletests(method="holm").
         let corrected = holm(&[0.01, 0.04, 0.03, 0.005, 0.9]);
         let expected = [0.04, 0.09, 0.09, 0.025, 0.9];
-        assert!(corrected.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{corrected:?}");
+        assert!(
+            corrected.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12),
+            "{corrected:?}"
+        );
         assert_eq!(holm(&[0.6, 0.7]), [1.0, 1.0]);
         assert!(holm(&[]).is_empty());
     }

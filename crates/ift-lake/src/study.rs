@@ -79,22 +79,33 @@ impl<'a> Study<'a> {
         ];
         sweeps.retain(|sweep| !sweep.values.is_empty());
         let steps = settings.training.steps;
-        let mut curve_steps: Vec<_> = (0..=CURVE_POINTS).map(|point| steps * point / CURVE_POINTS).collect();
+        let mut curve_steps: Vec<_> =
+            (0..=CURVE_POINTS).map(|point| steps * point / CURVE_POINTS).collect();
         curve_steps.dedup();
-        Ok(Self { settings, arenas: arenas(settings)?, learners: learners(settings), sweeps, curve_steps })
+        Ok(Self {
+            settings,
+            arenas: arenas(settings)?,
+            learners: learners(settings),
+            sweeps,
+            curve_steps,
+        })
     }
 
     /// Number of policies that are trained.
     pub fn policies(&self) -> u64 {
         let kinds = self.settings.suboptimal.len();
-        let runs: usize =
-            self.learners.iter().map(|learner| if learner.reads_suboptimal() { kinds } else { 1 }).sum();
+        let runs: usize = self
+            .learners
+            .iter()
+            .map(|learner| if learner.reads_suboptimal() { kinds } else { 1 })
+            .sum();
         let sweeps: usize = self.sweeps.iter().map(|sweep| sweep.values.len()).sum();
         let per_seed = self.arenas.len() * self.settings.starts.len() * (runs + sweeps);
         per_seed as u64 * self.settings.seeds
     }
 
-    /// Trains and measures everything, each seed of each world by itself; `done` is told of every policy.
+    /// Trains and measures everything, each seed of each world by itself; `done` is told of every
+    /// policy.
     ///
     /// # Errors
     /// If a trajectory of some kind does not exist, or the threads cannot be started.
@@ -121,7 +132,8 @@ pub(crate) struct Run {
     pub(crate) start: Start,
     /// The kind of the rejected trajectory, for learners that read one.
     pub(crate) suboptimal: Option<Suboptimal>,
-    /// Share of that trajectory's actions that are optimal where they are done, if it is always the same.
+    /// Share of that trajectory's actions that are optimal where they are done, if it is always
+    /// the same.
     pub(crate) rejected_optimal: Option<f64>,
     /// Index into [`Study::learners`].
     pub(crate) learner: usize,
@@ -141,8 +153,8 @@ pub(crate) struct SeedResult {
     /// By [`Settings::suboptimal`].
     pub(crate) suboptimal: Vec<Trajectory>,
     pub(crate) runs: Vec<Run>,
-    /// For each start, for each of [`Study::sweeps`], for each value: mean squared error over all states, on and off the
-    /// trajectory.
+    /// For each start, for each of [`Study::sweeps`], for each value: mean squared error over all
+    /// states, on and off the trajectory.
     pub(crate) sweeps: Vec<Vec<Vec<[f64; 3]>>>,
     /// The fitted policy's matrix.
     pub(crate) fitted: Matrix,
@@ -181,7 +193,8 @@ impl SeedResult {
                         learner,
                         measured: yardstick.measure(&trained),
                         curve,
-                        policy: (index == 0).then(|| (trained.network.policy(states), trained.explored)),
+                        policy: (index == 0)
+                            .then(|| (trained.network.policy(states), trained.explored)),
                     });
                     done();
                 }

@@ -4,7 +4,9 @@ use crate::{
     arena::Arena,
     measure::Measure,
     optimum::{Matrix, success_rate},
-    report::{Comparison, LearnerReport, PAPER_ORDER, Panel, Portrait, Report, Scene, Sweep, WorldReport},
+    report::{
+        Comparison, LearnerReport, PAPER_ORDER, Panel, Portrait, Report, Scene, Sweep, WorldReport,
+    },
     settings::Start,
     statistics::{Estimate, holm, paired_p},
     study::{Run, SeedResult, Study},
@@ -29,7 +31,8 @@ pub struct RunRow {
     pub start: Start,
     /// The kind of the rejected trajectory, for learners that read one.
     pub suboptimal: Option<Suboptimal>,
-    /// Share of that trajectory's actions that are optimal where they are done, if it is always the same.
+    /// Share of that trajectory's actions that are optimal where they are done, if it is always
+    /// the same.
     pub rejected_optimal: Option<f64>,
     /// As in [`LearnerReport::label`].
     pub learner: String,
@@ -61,7 +64,8 @@ impl Findings {
                 worlds.push(World { study, arena, first, seeds }.report());
             }
         }
-        let report = Report { seeds: study.settings.seeds, curve_steps: study.curve_steps.clone(), worlds };
+        let report =
+            Report { seeds: study.settings.seeds, curve_steps: study.curve_steps.clone(), worlds };
         Self { report, runs }
     }
 }
@@ -109,7 +113,9 @@ impl World<'_> {
             .collect();
         let reports = learners.iter().zip(&runs).map(|(learner, runs)| LearnerReport {
             label: learner.label.clone(),
-            estimates: estimates(&runs.iter().map(|run| run.measured.as_slice()).collect::<Vec<_>>()),
+            estimates: estimates(
+                &runs.iter().map(|run| run.measured.as_slice()).collect::<Vec<_>>(),
+            ),
             curve: estimates(&runs.iter().map(|run| run.curve.as_slice()).collect::<Vec<_>>()),
         });
         Scene {
@@ -130,10 +136,12 @@ impl World<'_> {
             for first in 0..second {
                 let pairs = runs[first].iter().zip(&runs[second]);
                 let mse = Measure::Mse as usize;
-                let differences: Vec<_> =
-                    pairs.map(|(first, second)| first.measured[mse] - second.measured[mse]).collect();
+                let differences: Vec<_> = pairs
+                    .map(|(first, second)| first.measured[mse] - second.measured[mse])
+                    .collect();
                 let share = |fits: fn(&f64) -> bool| {
-                    differences.iter().copied().filter(fits).count() as f64 / differences.len().max(1) as f64
+                    differences.iter().copied().filter(fits).count() as f64
+                        / differences.len().max(1) as f64
                 };
                 comparisons.push(Comparison {
                     first: label(first),
@@ -156,9 +164,11 @@ impl World<'_> {
     /// In how many of the seeds the paper's four methods stand in its order.
     fn paper_order_share(&self, runs: &[Vec<&Run>]) -> Option<f64> {
         let of = |name| self.study.learners.iter().position(|learner| learner.label == name);
-        let four = PAPER_ORDER.into_iter().map(|name| runs.get(of(name)?)).collect::<Option<Vec<_>>>()?;
+        let four =
+            PAPER_ORDER.into_iter().map(|name| runs.get(of(name)?)).collect::<Option<Vec<_>>>()?;
         let mse = |learner: &[&Run], seed: usize| learner[seed].measured[Measure::Mse as usize];
-        let ordered = |seed: &usize| four.windows(2).all(|pair| mse(pair[0], *seed) < mse(pair[1], *seed));
+        let ordered =
+            |seed: &usize| four.windows(2).all(|pair| mse(pair[0], *seed) < mse(pair[1], *seed));
         let seeds = self.seeds.len();
         Some((0..seeds).filter(ordered).count() as f64 / seeds as f64)
     }
@@ -181,7 +191,11 @@ impl World<'_> {
                 panels.push(panel(&learner.label, policy, explored));
             }
         }
-        Portrait { optimal: seed.optimal.clone(), suboptimal: seed.suboptimal[kind].clone(), panels }
+        Portrait {
+            optimal: seed.optimal.clone(),
+            suboptimal: seed.suboptimal[kind].clone(),
+            panels,
+        }
     }
 
     /// The sweeps from start number `index`.
@@ -213,6 +227,7 @@ impl World<'_> {
 /// The estimate of each column of numbers, given a row for each seed.
 fn estimates(rows: &[&[f64]]) -> Vec<Estimate> {
     let columns = rows.first().map_or(0, |row| row.len());
-    let column = |column: usize| Estimate::of(&rows.iter().map(|row| row[column]).collect::<Vec<_>>());
+    let column =
+        |column: usize| Estimate::of(&rows.iter().map(|row| row[column]).collect::<Vec<_>>());
     (0..columns).map(column).collect()
 }

@@ -89,13 +89,17 @@ pub fn rollout(world: &World, policy: &Matrix, rng: &mut impl Rng) -> Trajectory
     walker.walk(start, |_| false, rng).trajectory
 }
 
-/// Draws a trajectory that acts by the optimal matrix, so that equally good actions are drawn alike, and reaches a goal
-/// within half the world's limit of moves, so that there is room for a longer way. On solid ice, with rewards for goals
-/// alone, it is a shortest path from its start.
+/// Draws a trajectory that acts by the optimal matrix, so that equally good actions are drawn
+/// alike, and reaches a goal within half the world's limit of moves, so that there is room for a
+/// longer way. On solid ice, with rewards for goals alone, it is a shortest path from its start.
 ///
 /// # Errors
 /// [`LakeError::Impossible`] if 200 000 episodes (fewer where they are long) reach no goal.
-pub fn draw_optimal(world: &World, optimum: &Optimum, rng: &mut impl Rng) -> Result<Trajectory, LakeError> {
+pub fn draw_optimal(
+    world: &World,
+    optimum: &Optimum,
+    rng: &mut impl Rng,
+) -> Result<Trajectory, LakeError> {
     let most = world.limit().div_ceil(2);
     let walker = Walker { world, policy: &optimum.policy, noise: 0.0, most, crosses: true };
     let arrives = |walk: &Walk| world.map().cell(walk.trajectory.end) == Cell::Goal;
@@ -109,14 +113,15 @@ pub fn draw_optimal(world: &World, optimum: &Optimum, rng: &mut impl Rng) -> Res
     })
 }
 
-/// Draws a trajectory that is worse than `optimal` in the way `kind` says, from the same first cell. Its policy acts by
-/// the optimal matrix with probability `1 - noise` and else draws any action alike; walks that are not of the kind are
-/// drawn again.
+/// Draws a trajectory that is worse than `optimal` in the way `kind` says, from the same first
+/// cell. Its policy acts by the optimal matrix with probability `1 - noise` and else draws any
+/// action alike; walks that are not of the kind are drawn again.
 ///
-/// * [`Suboptimal::Longer`] reaches a goal in more moves than `optimal`, [`Suboptimal::Hole`] falls into a hole; both
-///   within the world's limit, and on solid ice without being in a cell twice, as a bump into the map's edge would be.
-/// * [`Suboptimal::Wandering`] makes twice the moves of `optimal` (at most the limit), is at no goal and in no hole after
-///   them, and was in a cell twice.
+/// * [`Suboptimal::Longer`] reaches a goal in more moves than `optimal`, [`Suboptimal::Hole`] falls
+///   into a hole; both within the world's limit, and on solid ice without being in a cell twice, as
+///   a bump into the map's edge would be.
+/// * [`Suboptimal::Wandering`] makes twice the moves of `optimal` (at most the limit), is at no
+///   goal and in no hole after them, and was in a cell twice.
 /// * [`Suboptimal::Own`] is any walk: what else it is, the policy decides that is trained.
 ///
 /// # Errors
@@ -133,7 +138,8 @@ pub fn draw_suboptimal(
     let length = optimal.visits.len();
     let wanders = kind == Suboptimal::Wandering;
     let most = if wanders { world.limit().min(2 * length) } else { world.limit() };
-    let crosses = !matches!(kind, Suboptimal::Longer | Suboptimal::Hole) || world.ice() == Ice::Slippery;
+    let crosses =
+        !matches!(kind, Suboptimal::Longer | Suboptimal::Hole) || world.ice() == Ice::Slippery;
     let walker = Walker { world, policy: &optimum.policy, noise, most, crosses };
     let is_of_kind = |walk: &Walk| {
         let end = world.map().cell(walk.trajectory.end);
@@ -188,7 +194,8 @@ impl Walker<'_> {
         while tries < TRIES && moves < MOVES {
             tries += 1;
             let start = start(rng);
-            let walk = self.walk(start, |state| mem::replace(&mut entered[state], tries) == tries, rng);
+            let walk =
+                self.walk(start, |state| mem::replace(&mut entered[state], tries) == tries, rng);
             if wanted(&walk) {
                 return Ok(walk.trajectory);
             }
@@ -197,12 +204,19 @@ impl Walker<'_> {
         Err(tries)
     }
 
-    /// Walks until the episode ends or is cut. `enter` says of each cell whether the walk was there before.
+    /// Walks until the episode ends or is cut. `enter` says of each cell whether the walk was there
+    /// before.
     fn walk(&self, start: usize, mut enter: impl FnMut(usize) -> bool, rng: &mut impl Rng) -> Walk {
         let (mut visits, mut state, mut crossed) = (Vec::new(), start, enter(start));
-        while visits.len() < self.most && !self.world.is_terminal(state) && (self.crosses || !crossed) {
-            let visit =
-                Visit { state, action: self.draw_action(state, rng), turn: self.world.draw_turn(rng) };
+        while visits.len() < self.most
+            && !self.world.is_terminal(state)
+            && (self.crosses || !crossed)
+        {
+            let visit = Visit {
+                state,
+                action: self.draw_action(state, rng),
+                turn: self.world.draw_turn(rng),
+            };
             visits.push(visit);
             state = self.world.arrive(state, visit.action, visit.turn);
             crossed |= enter(state);
@@ -212,11 +226,13 @@ impl Walker<'_> {
 
     fn draw_action(&self, state: usize, rng: &mut impl Rng) -> Action {
         let any = [0.25; 4];
-        let probabilities = if rng.random::<f64>() < self.noise { &any } else { &self.policy[state] };
+        let probabilities =
+            if rng.random::<f64>() < self.noise { &any } else { &self.policy[state] };
         let mut draw = rng.random::<f64>();
         let mut drawn = Action::Left;
         for (action, &probability) in Action::ALL.into_iter().zip(probabilities) {
-            // An action of probability 0 is not drawn even if rounding leaves a rest after the last that is not.
+            // An action of probability 0 is not drawn even if rounding leaves a rest after the last
+            // that is not.
             if probability > 0.0 && draw >= 0.0 {
                 drawn = action;
                 draw -= probability;

@@ -79,16 +79,19 @@ pub struct World {
     limit: usize,
     starts: Vec<usize>,
     outcomes: Vec<Outcome>,
-    /// Where the outcomes of state `s` and action `a` begin, at `4·s + a`, and end, one further. `[4·states + 1]`
+    /// Where the outcomes of state `s` and action `a` begin, at `4·s + a`, and end, one further.
+    /// `[4·states + 1]`
     bounds: Vec<usize>,
 }
 
 impl World {
-    /// A world on `map`. On slippery ice a move goes where it was meant to with probability `success_rate` (0 to 1;
-    /// Gymnasium's default is 1/3), else to either side alike. An episode is cut after `limit` moves.
+    /// A world on `map`. On slippery ice a move goes where it was meant to with probability
+    /// `success_rate` (0 to 1; Gymnasium's default is 1/3), else to either side alike. An
+    /// episode is cut after `limit` moves.
     pub fn new(map: LakeMap, ice: Ice, success_rate: f64, rewards: Rewards, limit: usize) -> Self {
         let starts = map.starts().collect();
-        let mut world = Self { map, ice, success_rate, limit, starts, outcomes: Vec::new(), bounds: vec![0] };
+        let mut world =
+            Self { map, ice, success_rate, limit, starts, outcomes: Vec::new(), bounds: vec![0] };
         for state in 0..world.states() {
             for action in Action::ALL {
                 world.push_outcomes(state, action, rewards);
@@ -147,7 +150,8 @@ impl World {
         self.map.states()
     }
 
-    /// What a move can lead to: the list `P[state][action]` of Gymnasium's environment, in its order.
+    /// What a move can lead to: the list `P[state][action]` of Gymnasium's environment, in its
+    /// order.
     pub fn outcomes(&self, state: usize, action: Action) -> &[Outcome] {
         let list = 4 * state + action.index();
         &self.outcomes[self.bounds[list]..self.bounds[list + 1]]
@@ -173,8 +177,8 @@ impl World {
         self.starts[rng.random_range(0..self.starts.len())]
     }
 
-    /// The cell that a move leads to when the ice turns it by `turn` (see [`Action::turned`]). What is in a hole or at
-    /// a goal stays there.
+    /// The cell that a move leads to when the ice turns it by `turn` (see [`Action::turned`]). What
+    /// is in a hole or at a goal stays there.
     pub fn arrive(&self, state: usize, action: Action, turn: i8) -> usize {
         if self.is_terminal(state) { state } else { self.map.neighbour(state, action.turned(turn)) }
     }

@@ -1,4 +1,5 @@
-//! The world's rules against transition tables of Gymnasium's own environment (`numbers/README.md`).
+//! The world's rules against transition tables of Gymnasium's own environment
+//! (`numbers/README.md`).
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
@@ -45,9 +46,17 @@ fn every_outcome_is_gymnasiums_in_its_order() {
             assert_eq!(by_action.len(), 4);
             for (action, expected) in Action::ALL.into_iter().zip(by_action) {
                 let found = world.outcomes(state, action);
-                assert_eq!(found.len(), expected.len(), "{:?}, state {state}, {action:?}", table.map);
+                assert_eq!(
+                    found.len(),
+                    expected.len(),
+                    "{:?}, state {state}, {action:?}",
+                    table.map
+                );
                 for (found, &(probability, arrived, reward, ended)) in found.iter().zip(expected) {
-                    assert!((found.probability - probability).abs() < 1e-15, "{found:?}, not {probability}");
+                    assert!(
+                        (found.probability - probability).abs() < 1e-15,
+                        "{found:?}, not {probability}"
+                    );
                     assert_eq!((found.state, found.reward, found.ended), (arrived, reward, ended));
                 }
             }
@@ -79,20 +88,26 @@ fn the_tables_cover_both_standard_maps_on_both_ices_and_what_can_be_set() {
             .collect();
         assert_eq!(ices.len(), 2);
     }
-    assert!(tables.iter().any(|table| table.success_rate == 0.8 && table.rewards == (2.0, -1.0, -0.1)));
     assert!(
-        tables.iter().any(|table| table.world().starts().len() == 2 && table.world().map().columns() == 5)
+        tables.iter().any(|table| table.success_rate == 0.8 && table.rewards == (2.0, -1.0, -0.1))
+    );
+    assert!(
+        tables
+            .iter()
+            .any(|table| table.world().starts().len() == 2 && table.world().map().columns() == 5)
     );
 }
 
-/// A move arrives where the outcome of its turn does: the three outcomes of slippery ice are the turns -1, 0 and 1.
+/// A move arrives where the outcome of its turn does: the three outcomes of slippery ice are the
+/// turns -1, 0 and 1.
 #[test]
 fn arriving_agrees_with_the_outcomes() {
     for world in tables().iter().map(Table::world) {
         let turns: &[i8] = if world.ice() == Ice::Solid { &[0] } else { &[-1, 0, 1] };
         for state in world.non_terminal() {
             for action in Action::ALL {
-                let arrived: Vec<_> = turns.iter().map(|&turn| world.arrive(state, action, turn)).collect();
+                let arrived: Vec<_> =
+                    turns.iter().map(|&turn| world.arrive(state, action, turn)).collect();
                 let expected: Vec<_> =
                     world.outcomes(state, action).iter().map(|outcome| outcome.state).collect();
                 assert_eq!(arrived, expected);

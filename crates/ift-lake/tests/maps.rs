@@ -53,7 +53,10 @@ fn what_is_no_lake_is_refused_with_its_line_and_cause() {
         }
     }
     let error = LakeMap::parse("lake.txt", "SFF\nFXG").unwrap_err();
-    assert_eq!(error.to_string(), "lake.txt, line 2: found `X` in column 2, expected `S`, `F`, `H` or `G`");
+    assert_eq!(
+        error.to_string(),
+        "lake.txt, line 2: found `X` in column 2, expected `S`, `F`, `H` or `G`"
+    );
 }
 
 #[test]

@@ -1,19 +1,29 @@
 //! A whole small study: that its numbers belong together, and what they depend on.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests fail by panicking and explain themselves")]
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "tests fail by panicking and explain themselves"
+)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ift_lake::{
-    Estimate, Findings, Ice, Measure, Online, PAPER_ORDER, Settings, Start, Study, Suboptimal, SweepValues,
-    Training, Trajectories, arenas,
+    Estimate, Findings, Ice, Measure, Online, PAPER_ORDER, Settings, Start, Study, Suboptimal,
+    SweepValues, Training, Trajectories, arenas,
 };
 
 fn settings() -> Settings {
     Settings {
         maps: vec!["4x4".to_owned()],
         seeds: 6,
-        training: Training { steps: 40, sft_steps: 20, fit_steps: 600, hidden: 12, ..Training::default() },
+        training: Training {
+            steps: 40,
+            sft_steps: 20,
+            fit_steps: 600,
+            hidden: 12,
+            ..Training::default()
+        },
         ppo: Online { episodes: 4, ..Online::default() },
         sweep: SweepValues { lambda: vec![0.0, 0.2], gamma: vec![0.95] },
         ..Settings::default()
@@ -37,7 +47,12 @@ fn means_and_comparisons_are_those_of_the_runs() {
                         && run.learner == learner
                         && run.suboptimal.is_none_or(|kind| kind == scene.suboptimal)
                 };
-                findings.runs.iter().filter(belongs).map(|run| run.measures[measure as usize]).collect()
+                findings
+                    .runs
+                    .iter()
+                    .filter(belongs)
+                    .map(|run| run.measures[measure as usize])
+                    .collect()
             };
             let mean = |numbers: &[f64]| numbers.iter().sum::<f64>() / numbers.len() as f64;
             for learner in &scene.learners {
@@ -61,7 +76,8 @@ fn means_and_comparisons_are_those_of_the_runs() {
             assert!(pair.p <= pair.p_holm && pair.p_holm <= 1.0);
 
             let four: Vec<_> = PAPER_ORDER.iter().map(|name| of(name, Measure::Mse)).collect();
-            let ordered = (0..6).filter(|&seed| four.windows(2).all(|pair| pair[0][seed] < pair[1][seed]));
+            let ordered =
+                (0..6).filter(|&seed| four.windows(2).all(|pair| pair[0][seed] < pair[1][seed]));
             assert_eq!(scene.paper_order_share, Some(ordered.count() as f64 / 6.0));
         }
     }
@@ -71,8 +87,11 @@ fn means_and_comparisons_are_those_of_the_runs() {
 fn methods_that_see_no_rejected_trajectory_are_the_same_for_every_kind() {
     let report = run(&settings()).report;
     for world in &report.worlds {
-        let scenes: Vec<_> = world.scenes.iter().filter(|scene| scene.start == Start::Random).collect();
-        for (label, same) in [("sft", true), ("ift", true), ("ppo", true), ("dpo", false), ("kto", false)] {
+        let scenes: Vec<_> =
+            world.scenes.iter().filter(|scene| scene.start == Start::Random).collect();
+        for (label, same) in
+            [("sft", true), ("ift", true), ("ppo", true), ("dpo", false), ("kto", false)]
+        {
             let means: Vec<_> = scenes
                 .iter()
                 .map(|scene| scene.learner(label).unwrap().estimate(Measure::Mse).mean)
@@ -93,10 +112,11 @@ fn all_curves_begin_at_the_start_and_the_fitted_policy_is_the_optimum() {
             let begin = scene.learners[0].curve[0];
             assert!(scene.learners.iter().all(|learner| learner.curve[0] == begin));
             let fitted = &scene.portrait.panels[1];
-            let largest = world.optimum.iter().zip(&fitted.policy).enumerate().flat_map(|(state, (o, f))| {
-                let terminal = arena.world.is_terminal(state);
-                o.iter().zip(f).map(move |(o, f)| if terminal { 0.0 } else { (o - f).abs() })
-            });
+            let largest =
+                world.optimum.iter().zip(&fitted.policy).enumerate().flat_map(|(state, (o, f))| {
+                    let terminal = arena.world.is_terminal(state);
+                    o.iter().zip(f).map(move |(o, f)| if terminal { 0.0 } else { (o - f).abs() })
+                });
             let largest = largest.fold(0.0, f64::max);
             assert!(largest < 0.05, "{}: {largest}", world.name);
         }
@@ -110,8 +130,10 @@ fn a_sweep_passes_through_the_method_itself() {
         for scene in &world.scenes {
             let ift = scene.learner("ift").unwrap();
             let of = |setting| {
-                let sweep =
-                    world.sweeps.iter().find(|sweep| sweep.start == scene.start && sweep.setting == setting);
+                let sweep = world
+                    .sweeps
+                    .iter()
+                    .find(|sweep| sweep.start == scene.start && sweep.setting == setting);
                 sweep.unwrap()
             };
             for (sweep, index) in [(of("lambda"), 1), (of("gamma"), 0)] {
@@ -126,7 +148,8 @@ fn a_sweep_passes_through_the_method_itself() {
 
 #[test]
 fn results_depend_on_seeds_and_not_on_threads() {
-    let base = Settings { ice: vec![Ice::Slippery], suboptimal: vec![Suboptimal::Hole], ..settings() };
+    let base =
+        Settings { ice: vec![Ice::Slippery], suboptimal: vec![Suboptimal::Hole], ..settings() };
     let numbers = |settings: &Settings| -> Vec<Vec<f64>> {
         run(settings).runs.into_iter().map(|run| run.measures).collect()
     };
@@ -141,8 +164,12 @@ fn results_depend_on_seeds_and_not_on_threads() {
 
 #[test]
 fn fixed_trajectories_are_those_of_the_first_seed() {
-    let base =
-        Settings { suboptimal: vec![Suboptimal::Hole], ice: vec![Ice::Solid], seeds: 40, ..settings() };
+    let base = Settings {
+        suboptimal: vec![Suboptimal::Hole],
+        ice: vec![Ice::Solid],
+        seeds: 40,
+        ..settings()
+    };
     let shares = |trajectories| {
         let findings = run(&Settings { trajectories, ..base.clone() });
         let dpo = findings.runs.iter().filter(|run| run.learner == "dpo");
@@ -164,8 +191,8 @@ fn every_policy_is_told_of() {
     let told = AtomicU64::new(0);
     let tell = || _ = told.fetch_add(1, Ordering::Relaxed);
     study.run(tell).unwrap();
-    // Two worlds, two starts, six seeds: eight methods that see one trajectory, seven that see both (of four kinds), PPO, three of a
-    // sweep.
+    // Two worlds, two starts, six seeds: eight methods that see one trajectory, seven that see both
+    // (of four kinds), PPO, three of a sweep.
     assert_eq!(told.into_inner(), study.policies());
     assert_eq!(study.policies(), 2 * 2 * 6 * (8 + 7 * 4 + 1 + 3));
 }

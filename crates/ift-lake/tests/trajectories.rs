@@ -5,8 +5,8 @@
 use std::collections::{HashSet, VecDeque};
 
 use ift_lake::{
-    Action, Cell, Ice, LakeError, LakeMap, Optimum, Rewards, Suboptimal, Trajectory, World, default_limit,
-    draw_optimal, draw_suboptimal, rollout, value_iteration,
+    Action, Cell, Ice, LakeError, LakeMap, Optimum, Rewards, Suboptimal, Trajectory, World,
+    default_limit, draw_optimal, draw_suboptimal, rollout, value_iteration,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -103,12 +103,14 @@ fn on_solid_ice_the_optimal_trajectory_is_a_shortest_path() {
 #[test]
 fn ties_and_starts_are_drawn() {
     let (world, optimum) = study(LakeMap::parse("open", "SFF\nFFF\nFFG").unwrap(), Ice::Solid);
-    let ways: HashSet<_> =
-        (0..100).map(|seed| cells(&draw_optimal(&world, &optimum, &mut random(seed)).unwrap())).collect();
+    let ways: HashSet<_> = (0..100)
+        .map(|seed| cells(&draw_optimal(&world, &optimum, &mut random(seed)).unwrap()))
+        .collect();
     assert_eq!(ways.len(), 6, "all shortest ways over an open 3x3 map");
     let (world, optimum) = study(LakeMap::parse("two", "SGS").unwrap(), Ice::Solid);
-    let starts: HashSet<_> =
-        (0..100).map(|seed| cells(&draw_optimal(&world, &optimum, &mut random(seed)).unwrap())[0]).collect();
+    let starts: HashSet<_> = (0..100)
+        .map(|seed| cells(&draw_optimal(&world, &optimum, &mut random(seed)).unwrap())[0])
+        .collect();
     assert_eq!(starts, HashSet::from([0, 2]));
 }
 
@@ -120,14 +122,24 @@ fn suboptimal_trajectories_are_what_their_kind_says() {
             for kind in Suboptimal::ALL {
                 for seed in 0..20 {
                     let optimal = draw_optimal(&world, &optimum, &mut random(seed)).unwrap();
-                    let draw =
-                        || draw_suboptimal(&world, &optimum, kind, 0.5, &optimal, &mut random(seed + 100));
+                    let draw = || {
+                        draw_suboptimal(
+                            &world,
+                            &optimum,
+                            kind,
+                            0.5,
+                            &optimal,
+                            &mut random(seed + 100),
+                        )
+                    };
                     let trajectory = draw().unwrap();
                     assert_walkable(&world, &trajectory);
                     assert_eq!(cells(&trajectory)[0], cells(&optimal)[0]);
                     let (moves, end) = (trajectory.visits.len(), world.map().cell(trajectory.end));
                     match kind {
-                        Suboptimal::Longer => assert!(end == Cell::Goal && moves > optimal.visits.len()),
+                        Suboptimal::Longer => {
+                            assert!(end == Cell::Goal && moves > optimal.visits.len())
+                        }
                         Suboptimal::Hole => assert_eq!(end, Cell::Hole),
                         Suboptimal::Wandering => {
                             assert!(!world.is_terminal(trajectory.end) && crosses(&trajectory));
@@ -156,11 +168,17 @@ fn what_a_world_does_not_have_is_an_error_that_says_so() {
     for (letters, ice, kind, noise, cause) in cases {
         let (world, optimum) = study(LakeMap::parse("brook", letters).unwrap(), ice);
         let optimal = draw_optimal(&world, &optimum, &mut random(0)).unwrap();
-        let error = draw_suboptimal(&world, &optimum, kind, noise, &optimal, &mut random(0)).unwrap_err();
+        let error =
+            draw_suboptimal(&world, &optimum, kind, noise, &optimal, &mut random(0)).unwrap_err();
         assert!(matches!(error, LakeError::Impossible(_)));
         let error = error.to_string();
-        for part in ["`brook`", &format!("{} ice", ice.name()), kind.name(), &format!("noise {noise}"), cause]
-        {
+        for part in [
+            "`brook`",
+            &format!("{} ice", ice.name()),
+            kind.name(),
+            &format!("noise {noise}"),
+            cause,
+        ] {
             assert!(error.contains(part), "`{error}` lacks `{part}`");
         }
     }
@@ -183,9 +201,15 @@ fn what_wanders_returns() {
         study(LakeMap::parse("open", &format!("{open}FFFSFFGFF\n{open}")).unwrap(), Ice::Solid);
     let optimal = draw_optimal(&world, &optimum, &mut random(0)).unwrap();
     for seed in 0..50 {
-        let wandering =
-            draw_suboptimal(&world, &optimum, Suboptimal::Wandering, 1.0, &optimal, &mut random(seed))
-                .unwrap();
+        let wandering = draw_suboptimal(
+            &world,
+            &optimum,
+            Suboptimal::Wandering,
+            1.0,
+            &optimal,
+            &mut random(seed),
+        )
+        .unwrap();
         assert!(wandering.visits.len() == 6 && crosses(&wandering));
     }
 }
@@ -193,13 +217,20 @@ fn what_wanders_returns() {
 #[test]
 fn the_limit_cuts_what_wanders() {
     let limited = |limit| {
-        World::new(LakeMap::standard("4x4").unwrap(), Ice::Solid, 1.0 / 3.0, Rewards::default(), limit)
+        World::new(
+            LakeMap::standard("4x4").unwrap(),
+            Ice::Solid,
+            1.0 / 3.0,
+            Rewards::default(),
+            limit,
+        )
     };
     let world = limited(8);
     let optimum = value_iteration(&world, 0.99);
     let optimal = draw_optimal(&limited(12), &optimum, &mut random(0)).unwrap();
     let wandering =
-        draw_suboptimal(&world, &optimum, Suboptimal::Wandering, 0.5, &optimal, &mut random(1)).unwrap();
+        draw_suboptimal(&world, &optimum, Suboptimal::Wandering, 0.5, &optimal, &mut random(1))
+            .unwrap();
     assert_eq!((optimal.visits.len(), wandering.visits.len()), (6, 8));
 }
 
@@ -246,7 +277,10 @@ fn turns_are_quarters() {
         (Action::Right, Action::Down, Action::Up, '→'),
         (Action::Up, Action::Right, Action::Left, '↑'),
     ] {
-        assert_eq!((action.turned(-1), action.turned(0), action.turned(1)), (clockwise, action, counter));
+        assert_eq!(
+            (action.turned(-1), action.turned(0), action.turned(1)),
+            (clockwise, action, counter)
+        );
         assert_eq!(
             (action.turned(-5), action.turned(i8::MAX), action.arrow()),
             (clockwise, clockwise, arrow)

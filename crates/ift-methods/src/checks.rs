@@ -1,4 +1,5 @@
-//! The two things that can be wrong with a setting: its range, and being set where it has no effect.
+//! The two things that can be wrong with a setting: its range, and being set where it has no
+//! effect.
 
 use std::fmt;
 
@@ -13,7 +14,11 @@ pub(crate) fn range(
     fits: bool,
     expected: &'static str,
 ) -> Result<(), MethodError> {
-    if fits { Ok(()) } else { Err(MethodError::OutOfRange { field, found: value.to_string(), expected }) }
+    if fits {
+        Ok(())
+    } else {
+        Err(MethodError::OutOfRange { field, found: value.to_string(), expected })
+    }
 }
 
 /// An error unless the value is from 0 to 1.
@@ -31,8 +36,8 @@ pub(crate) fn not_negative(field: &'static str, value: f64) -> Result<(), Method
     range(field, value, value >= 0.0 && value.is_finite(), "a finite number, 0 or more")
 }
 
-/// An error where a field differs from its default but does not apply; `condition` is the setting under which
-/// it would.
+/// An error where a field differs from its default but does not apply; `condition` is the setting
+/// under which it would.
 pub(crate) fn effect<T: Serialize + PartialEq>(
     field: &'static str,
     value: &T,

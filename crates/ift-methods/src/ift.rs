@@ -1,15 +1,16 @@
 //! Intuitive Fine-Tuning (arXiv 2405.11870): settings, weights and their gradient.
 //!
 //! With `l[t] = -ℓ'[t]` the losses of the second pass and `n` targets in the row, the loss is
-//! `L = (1/n)·Σ W[t]·l[t]`. The weights (dynamic relation propagation, eq. 21 with decay) come in three steps:
+//! `L = (1/n)·Σ W[t]·l[t]`. The weights (dynamic relation propagation, eq. 21 with decay) come in
+//! three steps:
 //!
 //! 1. an item per target: `loss` `l[t]/n`, `logps` `l[t]`, `mask` 1;
 //! 2. decayed sums of the items over the positions of the row, `C[t] = a[t] + γ·C[t+1]` (left) or
 //!    `C[t] = a[t] + γ·C[t-1]` (right) — see `propagation`;
 //! 3. a norm `V = f(C)` and the scale `W = n·V/ΣV` — see `norm`.
 //!
-//! The gradient flows through all three unless `detach_weights` is set. Everything is linear in the number of
-//! targets: the backward pass of a decayed sum is the decayed sum in the other direction.
+//! The gradient flows through all three unless `detach_weights` is set. Everything is linear in the
+//! number of targets: the backward pass of a decayed sum is the decayed sum in the other direction.
 
 mod norm;
 mod propagation;
@@ -40,8 +41,8 @@ impl Objective for Ift {
         self.reduction
     }
 
-    /// Rows know each other only through the batch's smallest relation. That of `mask` is 1 in every row (its
-    /// first target's), so sharing it couples nothing.
+    /// Rows know each other only through the batch's smallest relation. That of `mask` is 1 in
+    /// every row (its first target's), so sharing it couples nothing.
     fn coupling(&self) -> Coupling {
         let shares = self.inverts()
             && self.minimum == Minimum::Batch
@@ -72,9 +73,13 @@ impl Ift {
     fn coupled_losses(&self, rows: &[RowScores]) -> Vec<RowLoss> {
         let losses: Vec<_> = rows.iter().map(RowScores::token_losses).collect();
         let decays: Vec<_> = rows.iter().map(|row| decays(row.positions, self.gamma)).collect();
-        let sums: Vec<_> =
-            losses.iter().zip(&decays).map(|(losses, decays)| self.relations(losses, decays)).collect();
-        // The relations of the past are inverted: the smallest is added to all so that none divides by zero.
+        let sums: Vec<_> = losses
+            .iter()
+            .zip(&decays)
+            .map(|(losses, decays)| self.relations(losses, decays))
+            .collect();
+        // The relations of the past are inverted: the smallest is added to all so that none divides
+        // by zero.
         let floor = if self.inverts() { smallest_positive(&sums) } else { 0.0 };
         let weighings: Vec<_> = losses
             .iter()
@@ -86,7 +91,8 @@ impl Ift {
             .iter()
             .zip(&weighings)
             .map(|(losses, weighing)| {
-                let weights = weighing.as_ref().map_or_else(|| vec![1.0; losses.len()], Weighing::weights);
+                let weights =
+                    weighing.as_ref().map_or_else(|| vec![1.0; losses.len()], Weighing::weights);
                 RowLoss::weighted(losses, weights, self.reduction)
             })
             .collect();
@@ -96,8 +102,10 @@ impl Ift {
                 .zip(weighings)
                 .map(|(losses, weighing)| {
                     let divisor = self.reduction.divisor(losses.len());
-                    weighing
-                        .map_or_else(|| vec![0.0; losses.len()], |weighing| weighing.slopes(losses, divisor))
+                    weighing.map_or_else(
+                        || vec![0.0; losses.len()],
+                        |weighing| weighing.slopes(losses, divisor),
+                    )
                 })
                 .collect();
             if self.inverts() {
@@ -128,7 +136,8 @@ impl Ift {
         }
     }
 
-    /// The norm over one row's relations; `None` where all weights are 1 whatever the relations are.
+    /// The norm over one row's relations; `None` where all weights are 1 whatever the relations
+    /// are.
     fn weigh(&self, losses: &[f64], relations: Vec<f64>) -> Option<Weighing> {
         if self.gamma == 0.0 || losses.iter().all(|&loss| loss == 0.0) {
             return None;
@@ -164,8 +173,8 @@ impl Source {
     }
 }
 
-/// The backward pass of adding the smallest relation to all: its slope is the sum of all slopes, shared evenly
-/// where several relations are equally small.
+/// The backward pass of adding the smallest relation to all: its slope is the sum of all slopes,
+/// shared evenly where several relations are equally small.
 fn give_to_smallest(sums: &[Vec<f64>], smallest: f64, slopes: &mut [Vec<f64>]) {
     let total: f64 = slopes.iter().flatten().sum();
     let ties = sums.iter().flatten().filter(|&&sum| sum == smallest).count();

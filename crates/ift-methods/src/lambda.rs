@@ -18,7 +18,8 @@ pub enum LambdaSchedule {
     Fixed,
     /// From `min_lambda` to `max_lambda` over the warm-up steps, then constant.
     Linear,
-    /// `lambda` with noise of standard deviation `sigma·lambda`, drawn anew for each step and clipped to 0 to 1.
+    /// `lambda` with noise of standard deviation `sigma·lambda`, drawn anew for each step and
+    /// clipped to 0 to 1.
     Noisy,
 }
 
@@ -35,8 +36,9 @@ pub(crate) struct Schedule {
 impl Schedule {
     /// `λ` of optimizer step `step`, counted from 0; a pure function of its arguments.
     ///
-    /// `linear` goes from `min_lambda` at step 0 to `max_lambda` at step `warmup_steps` and stays. `noisy` is
-    /// `clip(λ + ε·σ·λ, 0, 1)` with `ε ~ N(0,1)` drawn anew for each step (IFT's paper, Table 7).
+    /// `linear` goes from `min_lambda` at step 0 to `max_lambda` at step `warmup_steps` and stays.
+    /// `noisy` is `clip(λ + ε·σ·λ, 0, 1)` with `ε ~ N(0,1)` drawn anew for each step (IFT's
+    /// paper, Table 7).
     pub(crate) fn at(self, step: u64, warmup_steps: u64, seed: u64) -> f64 {
         match self.kind {
             LambdaSchedule::Fixed => self.lambda,
@@ -45,9 +47,9 @@ impl Schedule {
                 let progress = step as f64 / warmup_steps as f64;
                 self.min + (self.max - self.min) * progress
             }
-            LambdaSchedule::Noisy => {
-                (self.lambda + standard_normal(seed, step) * self.sigma * self.lambda).clamp(0.0, 1.0)
-            }
+            LambdaSchedule::Noisy => (self.lambda
+                + standard_normal(seed, step) * self.sigma * self.lambda)
+                .clamp(0.0, 1.0),
         }
     }
 
@@ -75,7 +77,8 @@ const LINEAR: &str = "`lambda_schedule = \"linear\"`";
 const NOISY: &str = "`lambda_schedule = \"noisy\"`";
 const FIXED_OR_NOISY: &str = "`lambda_schedule = \"fixed\"` or `\"noisy\"`";
 
-/// Draw number `index` of the stream `seed`: two uniform numbers from a counter, then Box and Muller's formula.
+/// Draw number `index` of the stream `seed`: two uniform numbers from a counter, then Box and
+/// Muller's formula.
 ///
 /// A counter in place of a generator's state: nothing has to be saved to resume a run.
 fn standard_normal(seed: u64, index: u64) -> f64 {
@@ -90,7 +93,8 @@ fn uniform(bits: u64) -> f64 {
     ((bits >> 11) + 1) as f64 / (1_u64 << 53) as f64
 }
 
-/// `SplitMix64`: the state `x` advanced by one step, then its finaliser (Steele, Lea and Flood 2014).
+/// `SplitMix64`: the state `x` advanced by one step, then its finaliser (Steele, Lea and Flood
+/// 2014).
 fn mix(x: u64) -> u64 {
     let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -112,8 +116,10 @@ mod tests {
     fn draws_are_standard_normal_and_differ_by_seed_and_step() {
         let draws: Vec<f64> = (0..20_000).map(|step| standard_normal(7, step)).collect();
         let mean = draws.iter().sum::<f64>() / draws.len() as f64;
-        let variance = draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / draws.len() as f64;
-        let beyond_two = draws.iter().filter(|draw| draw.abs() > 2.0).count() as f64 / draws.len() as f64;
+        let variance =
+            draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / draws.len() as f64;
+        let beyond_two =
+            draws.iter().filter(|draw| draw.abs() > 2.0).count() as f64 / draws.len() as f64;
         let neighbours: f64 =
             draws.windows(2).map(|pair| pair[0] * pair[1]).sum::<f64>() / draws.len() as f64;
         assert!(mean.abs() < 0.025, "{mean}");
@@ -141,7 +147,9 @@ mod tests {
         let lambdas: Vec<f64> = (0..2000).map(|step| noisy.at(step, 9, 3)).collect();
         assert_eq!(lambdas[17], noisy.at(17, 0, 3));
         assert_eq!(lambdas[17], (0.2 + standard_normal(3, 17) * 0.5 * 0.2).clamp(0.0, 1.0));
-        assert!(lambdas.contains(&0.0) && lambdas.iter().all(|lambda| (0.0..=1.0).contains(lambda)));
+        assert!(
+            lambdas.contains(&0.0) && lambdas.iter().all(|lambda| (0.0..=1.0).contains(lambda))
+        );
         assert_eq!(Schedule { lambda: 0.0, ..noisy }.at(5, 0, 3), 0.0);
     }
 }

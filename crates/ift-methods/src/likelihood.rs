@@ -1,7 +1,7 @@
 //! Maximum likelihood: `lm` on plain text and `sft` on answers.
 //!
-//! Both are `L = -Σ ℓ[t]` over the targets of a row; they differ in what the data marks as a target (every
-//! token, or the assistant's turns) and in the reduction each community uses.
+//! Both are `L = -Σ ℓ[t]` over the targets of a row; they differ in what the data marks as a target
+//! (every token, or the assistant's turns) and in the reduction each community uses.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

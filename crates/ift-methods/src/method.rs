@@ -57,7 +57,8 @@ pub enum Method {
 pub enum Coupling {
     /// Rows do not know each other: any split of a batch gives the same sums and gradients.
     Row,
-    /// The loss of a row depends on its neighbours: all rows of an optimizer step belong in one call.
+    /// The loss of a row depends on its neighbours: all rows of an optimizer step belong in one
+    /// call.
     Batch,
 }
 
@@ -86,33 +87,37 @@ impl Method {
 
     /// Losses and gradients of rows, in the order given.
     ///
-    /// Under [`Coupling::Row`] any subset of a step's rows may be given, under [`Coupling::Batch`] all of
-    /// them. Methods on pairs take the rows alternately chosen and rejected, and report sum and count (1 per pair)
-    /// at the chosen row; a pair of which one answer is missing or without targets counts 0, as does any row without
-    /// targets. Finite log-probabilities give finite results.
+    /// Under [`Coupling::Row`] any subset of a step's rows may be given, under [`Coupling::Batch`]
+    /// all of them. Methods on pairs take the rows alternately chosen and rejected, and report
+    /// sum and count (1 per pair) at the chosen row; a pair of which one answer is missing or
+    /// without targets counts 0, as does any row without targets. Finite log-probabilities give
+    /// finite results.
     ///
-    /// `kl_point` is what [`Method::kl_point`] found for the step; only KTO reads it. The formulas stand at the
-    /// settings of each method.
+    /// `kl_point` is what [`Method::kl_point`] found for the step; only KTO reads it. The formulas
+    /// stand at the settings of each method.
     pub fn losses(&self, rows: &[RowScores], kl_point: f64) -> Vec<RowLoss> {
         self.objective().losses(rows, kl_point)
     }
 
-    /// KTO's KL point of a step, `z = max(0, mean of S - R)` over mismatched sequences (a prompt with another
-    /// prompt's answer) under policy and reference; 0 for other methods. It is a constant in the gradient.
+    /// KTO's KL point of a step, `z = max(0, mean of S - R)` over mismatched sequences (a prompt
+    /// with another prompt's answer) under policy and reference; 0 for other methods. It is a
+    /// constant in the gradient.
     pub fn kl_point(&self, mismatched: &[RowScores]) -> f64 {
         self.objective().kl_point(mismatched)
     }
 
     /// The plain negative log-likelihood of a row under this method's reduction: `(sum, count)`.
     ///
-    /// It is what to log beside the loss: of the first pass, the SFT loss of the model; of IFT's second pass,
-    /// its loss without weights; of a pair's chosen answer, how likely it still is.
+    /// It is what to log beside the loss: of the first pass, the SFT loss of the model; of IFT's
+    /// second pass, its loss without weights; of a pair's chosen answer, how likely it still
+    /// is.
     pub fn unweighted(&self, row: RowScores) -> (f64, f64) {
         let loss = RowLoss::unweighted(&row, self.reduction());
         (loss.sum, loss.count)
     }
 
-    /// How token losses become the mean of a step. [`Reduction::Sequence`] for methods that see an answer as a whole.
+    /// How token losses become the mean of a step. [`Reduction::Sequence`] for methods that see an
+    /// answer as a whole.
     pub fn reduction(&self) -> Reduction {
         self.objective().reduction()
     }
@@ -122,7 +127,8 @@ impl Method {
         self.objective().coupling()
     }
 
-    /// What a first pass without gradient must choose at each target; `None` for methods of one pass.
+    /// What a first pass without gradient must choose at each target; `None` for methods of one
+    /// pass.
     pub fn look_ahead(&self) -> Option<LookAhead> {
         self.objective().look_ahead()
     }
@@ -130,22 +136,23 @@ impl Method {
     /// Share `λ` of the look-ahead token in the second pass's input; 0 for methods of one pass.
     ///
     /// IFT mixes embeddings, `e[t] = (1-λ)·E[x[t]] + λ·E[ŷ[t]]` (eq. 17); a method that
-    /// [replaces tokens](Method::replaces_tokens) reads `ŷ[t]` instead of `x[t]` with probability `λ`.
+    /// [replaces tokens](Method::replaces_tokens) reads `ŷ[t]` instead of `x[t]` with probability
+    /// `λ`.
     ///
-    /// `step` counts optimizer steps from 0. A pure function of its arguments, so a resumed run sees the same
-    /// values.
+    /// `step` counts optimizer steps from 0. A pure function of its arguments, so a resumed run
+    /// sees the same values.
     pub fn lambda_at(&self, step: u64, warmup_steps: u64, seed: u64) -> f64 {
         self.objective().lambda_at(step, warmup_steps, seed)
     }
 
-    /// Whether the look-ahead token takes the input token's place, drawn for each target, instead of being mixed into
-    /// its embedding.
+    /// Whether the look-ahead token takes the input token's place, drawn for each target, instead
+    /// of being mixed into its embedding.
     pub fn replaces_tokens(&self) -> bool {
         self.objective().replaces_tokens()
     }
 
-    /// Whether the gradient reaches the embedding table through the inputs. IFT's table is a constant there;
-    /// a tied one still gets the gradient of the output head.
+    /// Whether the gradient reaches the embedding table through the inputs. IFT's table is a
+    /// constant there; a tied one still gets the gradient of the output head.
     pub fn trains_input_embeddings(&self) -> bool {
         self.objective().trains_input_embeddings()
     }

@@ -1,9 +1,9 @@
-//! Methods that compare answers: [`Dpo`], [`Ipo`], [`Tdpo1`], [`Tdpo2`], [`Orpo`] and [`Simpo`] on pairs, [`Kto`] on
-//! judged answers.
+//! Methods that compare answers: [`Dpo`], [`Ipo`], [`Tdpo1`], [`Tdpo2`], [`Orpo`] and [`Simpo`] on
+//! pairs, [`Kto`] on judged answers.
 //!
-//! They all see an answer as a whole, through a few sums over its targets ([`Answer`]), and return the slopes of
-//! the loss with respect to those sums ([`Slopes`]). What turns rows into sums and slopes into per-token
-//! gradients stands here, once.
+//! They all see an answer as a whole, through a few sums over its targets ([`Answer`]), and return
+//! the slopes of the loss with respect to those sums ([`Slopes`]). What turns rows into sums and
+//! slopes into per-token gradients stands here, once.
 
 mod dpo;
 mod ipo;
@@ -78,7 +78,9 @@ impl Slopes {
             count,
             gradient: vec![self.logps; targets],
             weights: vec![1.0; targets],
-            divergence_gradient: self.divergence.map_or_else(Vec::new, |slope| vec![slope; targets]),
+            divergence_gradient: self
+                .divergence
+                .map_or_else(Vec::new, |slope| vec![slope; targets]),
             reward: Some(self.reward),
         }
     }
@@ -91,7 +93,8 @@ struct PairLoss {
     rejected: Slopes,
 }
 
-/// Losses of rows that come alternately chosen and rejected: sum and count (1 per pair) stand at the chosen one.
+/// Losses of rows that come alternately chosen and rejected: sum and count (1 per pair) stand at
+/// the chosen one.
 ///
 /// A pair of which one answer has no targets, or is missing, compares nothing: it counts 0.
 fn pair_losses(rows: &[RowScores], loss: impl Fn(&Answer, &Answer) -> PairLoss) -> Vec<RowLoss> {

@@ -1,7 +1,7 @@
 //! Methods that, like IFT, learn from demonstrations alone, by one change to the likelihood each.
 //!
-//! - token weights, held constant in the gradient: DFT, EAFT, and iw-SFT whose weights compare the policy with a
-//!   reference;
+//! - token weights, held constant in the gradient: DFT, EAFT, and iw-SFT whose weights compare the
+//!   policy with a reference;
 //! - a reference besides: ASFT adds a divergence, PSFT clips the ratio of the probabilities;
 //! - two passes: scheduled sampling.
 

@@ -13,10 +13,11 @@ pub(crate) fn sigmoid(x: f64) -> f64 {
     if x < 0.0 { small / (1.0 + small) } else { 1.0 / (1.0 + small) }
 }
 
-/// `log(1 - eˣ)` for `x < 0`: the logarithm of the probability of what has not happened, given that of what has.
+/// `log(1 - eˣ)` for `x < 0`: the logarithm of the probability of what has not happened, given that
+/// of what has.
 ///
-/// Of the two ways to write it, each loses digits on one side of `-ln 2` (Mächler 2012, "Accurately computing
-/// log(1 − exp(−|a|))").
+/// Of the two ways to write it, each loses digits on one side of `-ln 2` (Mächler 2012, "Accurately
+/// computing log(1 − exp(−|a|))").
 pub(crate) fn log1mexp(x: f64) -> f64 {
     if x > -LN_2 { (-x.exp_m1()).ln() } else { (-x.exp()).ln_1p() }
 }
@@ -32,7 +33,9 @@ mod tests {
     #[test]
     fn softplus_and_sigmoid_on_both_sides() {
         // Beyond 40 the other term is below the last digit.
-        for (x, expected) in [(0.0, LN_2), (1.0, 1.313_261_687_518_222_8), (800.0, 800.0), (1e300, 1e300)] {
+        for (x, expected) in
+            [(0.0, LN_2), (1.0, 1.313_261_687_518_222_8), (800.0, 800.0), (1e300, 1e300)]
+        {
             assert!(close(softplus(x), expected), "softplus({x}) = {}", softplus(x));
         }
         assert!(close(softplus(-1.0), 0.313_261_687_518_222_86));

@@ -1,5 +1,5 @@
-//! What every method must hold: its gradients against central differences, finite results at the ends of the range,
-//! rows without targets, and batches that may be split.
+//! What every method must hold: its gradients against central differences, finite results at the
+//! ends of the range, rows without targets, and batches that may be split.
 
 mod every;
 mod rows;
@@ -32,20 +32,26 @@ fn row(targets: impl Strategy<Value = usize>) -> impl Strategy<Value = Row> {
 
 /// One to three pairs, which do as rows of any other kind too.
 fn pairs(targets: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Row>> {
-    vec((row(targets.clone()), row(targets)), 1..4)
-        .prop_map(|pairs| pairs.into_iter().flat_map(|(chosen, rejected)| [chosen, rejected]).collect())
+    vec((row(targets.clone()), row(targets)), 1..4).prop_map(|pairs| {
+        pairs.into_iter().flat_map(|(chosen, rejected)| [chosen, rejected]).collect()
+    })
 }
 
 fn total(method: &Method, rows: &[Row]) -> f64 {
     method.losses(&scores(rows), KL_POINT).iter().map(|loss| loss.sum).sum()
 }
 
-/// The sum with the weights of `losses` held constant, which is what methods with detached weights differentiate.
+/// The sum with the weights of `losses` held constant, which is what methods with detached weights
+/// differentiate.
 fn total_with_weights(method: &Method, rows: &[Row], losses: &[RowLoss]) -> f64 {
     let row_sum = |(row, loss): (&Row, &RowLoss)| {
-        let divisor =
-            if method.reduction() == Reduction::Sequence { row.logps.len().max(1) as f64 } else { 1.0 };
-        -row.logps.iter().zip(&loss.weights).map(|(logp, weight)| logp * weight).sum::<f64>() / divisor
+        let divisor = if method.reduction() == Reduction::Sequence {
+            row.logps.len().max(1) as f64
+        } else {
+            1.0
+        };
+        -row.logps.iter().zip(&loss.weights).map(|(logp, weight)| logp * weight).sum::<f64>()
+            / divisor
     };
     rows.iter().zip(losses).map(row_sum).sum()
 }
@@ -58,14 +64,19 @@ fn derivative(sum: impl Fn(f64) -> f64) -> f64 {
 
 /// Largest difference between the gradient by log-probabilities and central differences.
 fn gradient_difference(method: &Method, rows: &[Row], losses: &[RowLoss]) -> f64 {
-    let detached = matches!(method, Method::Dft(_) | Method::Asft(_) | Method::Eaft(_) | Method::IwSft(_));
+    let detached =
+        matches!(method, Method::Dft(_) | Method::Asft(_) | Method::Eaft(_) | Method::IwSft(_));
     let mut largest = 0.0_f64;
     for (at, loss) in losses.iter().enumerate() {
         for (target, slope) in loss.gradient.iter().enumerate() {
             let expected = derivative(|nudge| {
                 let mut rows = rows.to_vec();
                 rows[at].logps[target] += nudge;
-                if detached { total_with_weights(method, &rows, losses) } else { total(method, &rows) }
+                if detached {
+                    total_with_weights(method, &rows, losses)
+                } else {
+                    total(method, &rows)
+                }
             });
             largest = largest.max((slope - expected).abs());
         }
@@ -94,14 +105,16 @@ fn divergence_difference(method: &Method, rows: &[Row], losses: &[RowLoss]) -> f
 /// PSFT has a kink where a ratio meets the clip.
 fn near_the_clip(method: &Method, rows: &[Row]) -> bool {
     let Method::Psft(psft) = method else { return false };
-    let near = |(logp, reference): (&f64, &f64)| ((logp - reference) - psft.epsilon.ln_1p()).abs() < 3e-3;
+    let near =
+        |(logp, reference): (&f64, &f64)| ((logp - reference) - psft.epsilon.ln_1p()).abs() < 3e-3;
     rows.iter().any(|row| row.logps.iter().zip(&row.reference).any(near))
 }
 
 fn assert_finite(name: &str, losses: &[RowLoss]) {
     for loss in losses {
         let slices = [&loss.gradient, &loss.weights, &loss.divergence_gradient];
-        let numbers = slices.into_iter().flatten().chain([&loss.sum, &loss.count]).chain(&loss.reward);
+        let numbers =
+            slices.into_iter().flatten().chain([&loss.sum, &loss.count]).chain(&loss.reward);
         assert!(numbers.copied().all(f64::is_finite), "{name}: {loss:?}");
     }
 }
@@ -161,7 +174,8 @@ proptest! {
 
 #[test]
 fn the_ends_of_the_range_are_finite() {
-    // Probabilities of 1 and next to it, of next to 0, and rounded above 1; alone, together, and against each other.
+    // Probabilities of 1 and next to it, of next to 0, and rounded above 1; alone, together, and
+    // against each other.
     let ends = [0.0, -f64::MIN_POSITIVE, -1e-17, -1e-9, 1e-9, -1.0, -750.0, -1e5, -1e30];
     for method in every_method() {
         for first in ends {
@@ -174,9 +188,15 @@ fn the_ends_of_the_range_are_finite() {
                     positions: (1..=targets).collect(),
                     chosen: targets == 1,
                 };
-                let rows = [row(first, second, 1, -1e-17), row(second, first, 3, 1.0 + f64::from(20).ln())];
+                let rows = [
+                    row(first, second, 1, -1e-17),
+                    row(second, first, 3, 1.0 + f64::from(20).ln()),
+                ];
                 let name = format!("{method:?} at {first:e} and {second:e}");
-                assert_finite(&name, &method.losses(&scores(&rows), method.kl_point(&scores(&rows))));
+                assert_finite(
+                    &name,
+                    &method.losses(&scores(&rows), method.kl_point(&scores(&rows))),
+                );
             }
         }
     }
@@ -194,13 +214,22 @@ fn rows_without_targets_or_partners_count_nothing() {
     };
     for method in every_method() {
         assert!(method.losses(&[], 0.0).is_empty());
-        assert_eq!(method.losses(&[Row::default().scores()], KL_POINT), [RowLoss::default()], "{method:?}");
+        assert_eq!(
+            method.losses(&[Row::default().scores()], KL_POINT),
+            [RowLoss::default()],
+            "{method:?}"
+        );
         if method.needs().rows == Rows::Pairs {
             let halves = [[full.clone(), Row::default()], [Row::default(), full.clone()]];
             for rows in halves.iter().map(|half| &half[..]).chain([&[full.clone()][..]]) {
                 for loss in method.losses(&scores(rows), 0.0) {
                     assert_eq!((loss.sum, loss.count, loss.reward), (0.0, 0.0, None));
-                    assert!(loss.gradient.iter().chain(&loss.divergence_gradient).all(|&slope| slope == 0.0));
+                    assert!(
+                        loss.gradient
+                            .iter()
+                            .chain(&loss.divergence_gradient)
+                            .all(|&slope| slope == 0.0)
+                    );
                 }
             }
         }
@@ -211,7 +240,8 @@ fn rows_without_targets_or_partners_count_nothing() {
 fn what_is_needed_but_not_given_counts_as_zero() {
     let bare = Row { logps: vec![-1.0, -0.5, -2.0], positions: vec![1, 2, 3], ..Row::default() };
     let zeros = vec![0.0; 3];
-    let zero = Row { reference: zeros.clone(), divergence: zeros.clone(), entropy: zeros, ..bare.clone() };
+    let zero =
+        Row { reference: zeros.clone(), divergence: zeros.clone(), entropy: zeros, ..bare.clone() };
     for method in every_method() {
         let losses = |row: &Row| method.losses(&scores(&[row.clone(), row.clone()]), KL_POINT);
         assert_eq!(losses(&bare), losses(&zero), "{method:?}");
@@ -222,7 +252,8 @@ fn what_is_needed_but_not_given_counts_as_zero() {
 fn the_unweighted_loss_is_the_plain_likelihood() {
     let row = Row { logps: vec![-1.0, -0.5, -1.5], positions: vec![1, 2, 3], ..Row::default() };
     for method in every_method() {
-        let expected = if method.reduction() == Reduction::Sequence { (1.0, 1.0) } else { (3.0, 3.0) };
+        let expected =
+            if method.reduction() == Reduction::Sequence { (1.0, 1.0) } else { (3.0, 3.0) };
         assert_eq!(method.unweighted(row.scores()), expected, "{method:?}");
     }
 }

@@ -1,8 +1,8 @@
 //! Weights, losses and gradients against numbers from torch in float64.
 //!
-//! `token_vectors.json` holds log-probabilities without a model and 72 settings with both gradients;
-//! `llama_combos.json` the second passes of a small Llama over two batches and 48 settings each. Both are padded rows
-//! with a mask; rows here are their targets and positions.
+//! `token_vectors.json` holds log-probabilities without a model and 72 settings with both
+//! gradients; `llama_combos.json` the second passes of a small Llama over two batches and 48
+//! settings each. Both are padded rows with a mask; rows here are their targets and positions.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
@@ -21,7 +21,10 @@ impl Rows {
             .iter()
             .map(|row| (0..row.len()).filter(|&position| row[position] == 1.0).collect())
             .collect();
-        Self { logps: logps.iter().zip(&positions).map(|(row, at)| pick(row, at)).collect(), positions }
+        Self {
+            logps: logps.iter().zip(&positions).map(|(row, at)| pick(row, at)).collect(),
+            positions,
+        }
     }
 
     fn losses(&self, method: &Method) -> Vec<RowLoss> {
@@ -31,10 +34,13 @@ impl Rows {
         method.losses(&rows, 0.0)
     }
 
-    /// Largest difference between a padded matrix and rows of targets, over the largest entry of each row.
+    /// Largest difference between a padded matrix and rows of targets, over the largest entry of
+    /// each row.
     fn difference(&self, expected: &Value, found: &[Vec<f64>]) -> f64 {
         let mut largest = 0.0_f64;
-        for ((expected, positions), found) in matrix(expected).iter().zip(&self.positions).zip(found) {
+        for ((expected, positions), found) in
+            matrix(expected).iter().zip(&self.positions).zip(found)
+        {
             let expected = pick(expected, positions);
             assert_eq!(expected.len(), found.len());
             let scale = expected.iter().fold(0.0_f64, |scale, value| scale.max(value.abs()));
@@ -91,8 +97,9 @@ fn token_vectors() {
     for case in cases {
         let text = |key: &str| case[key].as_str().unwrap();
         let name = format!("{} {} {} {}", text("type"), text("side"), text("norm"), case["gamma"]);
-        let method =
-            |detach| ift(text("type"), text("side"), text("norm"), case["gamma"].as_f64().unwrap(), detach);
+        let method = |detach| {
+            ift(text("type"), text("side"), text("norm"), case["gamma"].as_f64().unwrap(), detach)
+        };
         let (losses, detached) = (rows.losses(&method(false)), rows.losses(&method(true)));
         let loss = case["loss"].as_f64().unwrap();
         assert_eq!(mean(&losses), mean(&detached));
@@ -102,12 +109,17 @@ fn token_vectors() {
             rows.difference(&case["dloss_dlogps"], &gradient(&losses)),
             rows.difference(&case["dloss_dlogps_detached"], &gradient(&detached)),
         ];
-        assert!(differences.iter().all(|&difference| difference < 1e-12), "{name}: {differences:?}");
+        assert!(
+            differences.iter().all(|&difference| difference < 1e-12),
+            "{name}: {differences:?}"
+        );
         for (largest, difference) in largest.iter_mut().zip(differences) {
             *largest = largest.max(difference);
         }
     }
-    println!("largest relative difference of loss, weights, gradient, detached gradient: {largest:?}");
+    println!(
+        "largest relative difference of loss, weights, gradient, detached gradient: {largest:?}"
+    );
 }
 
 #[test]
@@ -121,7 +133,8 @@ fn llama_combos() {
         assert_eq!(combos.len(), 48);
         for (name, combo) in combos {
             let parts: Vec<&str> = name.split('|').collect();
-            let losses = rows.losses(&ift(parts[0], parts[1], parts[2], parts[3].parse().unwrap(), false));
+            let losses =
+                rows.losses(&ift(parts[0], parts[1], parts[2], parts[3].parse().unwrap(), false));
             let loss = combo["loss"].as_f64().unwrap();
             let difference = (mean(&losses) - loss).abs() / loss;
             assert!(difference < 1e-12, "{name}: {difference:e}");

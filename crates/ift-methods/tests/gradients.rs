@@ -1,6 +1,9 @@
-//! Every variant of IFT's gradient against central differences, and against the closed form of the default.
+//! Every variant of IFT's gradient against central differences, and against the closed form of the
+//! default.
 
-use ift_methods::{Formula, Ift, Method, Minimum, Norm, Reduction, RowLoss, RowScores, Side, Source};
+use ift_methods::{
+    Formula, Ift, Method, Minimum, Norm, Reduction, RowLoss, RowScores, Side, Source,
+};
 
 /// Rows with gaps, of one target, without targets, and a long one.
 const ROWS: [(&[f64], &[usize]); 4] = [
@@ -57,11 +60,14 @@ fn central_differences_of_every_variant() {
     assert_eq!(variants.len(), 2 * 4 * (1 + 3 * 4 * 3 * 2));
     let mut largest = 0.0_f64;
     for ift in variants {
-        let constant = ift.detach_weights || ift.source == Source::Mask || ift.formula == Formula::Paper;
+        let constant =
+            ift.detach_weights || ift.source == Source::Mask || ift.formula == Formula::Paper;
         let method = Method::Ift(ift.clone());
         let found = losses(&method, &logps);
-        let scale =
-            found.iter().flat_map(|row| &row.gradient).fold(0.0_f64, |max, slope| max.max(slope.abs()));
+        let scale = found
+            .iter()
+            .flat_map(|row| &row.gradient)
+            .fold(0.0_f64, |max, slope| max.max(slope.abs()));
         for row in 0..logps.len() {
             for target in 0..logps[row].len() {
                 // The whole sum: a row's log-probabilities may move its neighbours' losses too.
@@ -69,14 +75,16 @@ fn central_differences_of_every_variant() {
                     let mut logps = logps.clone();
                     logps[row][target] += nudge;
                     if constant {
-                        let divisor = if ift.reduction == Reduction::Sequence { logps[row].len() } else { 1 };
+                        let divisor =
+                            if ift.reduction == Reduction::Sequence { logps[row].len() } else { 1 };
                         return -found[row].weights[target] * logps[row][target] / divisor as f64;
                     }
                     losses(&method, &logps).iter().map(|row| row.sum).sum::<f64>()
                 };
                 let h = 1e-3;
                 // Five points: the error is of the order of h⁴.
-                let expected = (8.0 * (sum(h) - sum(-h)) - (sum(2.0 * h) - sum(-2.0 * h))) / (12.0 * h);
+                let expected =
+                    (8.0 * (sum(h) - sum(-h)) - (sum(2.0 * h) - sum(-2.0 * h))) / (12.0 * h);
                 let difference = (found[row].gradient[target] - expected).abs() / scale;
                 assert!(difference < 1e-5, "{ift:?} row {row} target {target}: {difference:e}");
                 largest = largest.max(difference);
@@ -93,7 +101,8 @@ fn the_default_is_the_closed_form() {
     let method = Method::Ift(Ift { reduction: Reduction::Sequence, ..Ift::default() });
     let loss = &method.losses(&[RowScores { logps, positions, ..RowScores::default() }], 0.0)[0];
     let distance = |from: usize, to: usize| 0.95_f64.powi((positions[to] - positions[from]) as i32);
-    let c: Vec<f64> = (0..5).map(|n| (n..5).map(|later| -logps[later] * distance(n, later)).sum()).collect();
+    let c: Vec<f64> =
+        (0..5).map(|n| (n..5).map(|later| -logps[later] * distance(n, later)).sum()).collect();
     let total: f64 = c.iter().sum();
     let mean = logps.iter().zip(&c).map(|(logp, c)| -logp * c).sum::<f64>() / total;
     assert!((loss.sum - mean).abs() < 1e-14);
@@ -105,12 +114,13 @@ fn the_default_is_the_closed_form() {
 
 #[test]
 fn differentiated_weights_push_some_targets_down() {
-    // The last target has next to no weight, but its loss would raise the weights of all before it, most of them
-    // easy: the loss falls when it gets harder.
+    // The last target has next to no weight, but its loss would raise the weights of all before it,
+    // most of them easy: the loss falls when it gets harder.
     let (logps, positions) = (&[-0.01, -0.01, -0.01, -6.0, -0.01], &[1, 2, 3, 4, 5]);
     let pushed = |detach_weights| {
         let method = Method::Ift(Ift { detach_weights, ..Ift::default() });
-        let loss = method.losses(&[RowScores { logps, positions, ..RowScores::default() }], 0.0).remove(0);
+        let loss =
+            method.losses(&[RowScores { logps, positions, ..RowScores::default() }], 0.0).remove(0);
         (loss.targets_pushed_down(), loss.gradient[4] > 0.0)
     };
     assert_eq!(pushed(false), (1, true));

@@ -1,7 +1,9 @@
-//! Losses, rewards and the KL point of the methods that compare answers against numbers from torch in float64.
+//! Losses, rewards and the KL point of the methods that compare answers against numbers from torch
+//! in float64.
 //!
-//! `pairs.json` holds, for six small models, what policy and reference gave three pairs and six mismatched sequences:
-//! sums over each answer. The methods see targets, so each sum is dealt out unevenly over the answer's targets.
+//! `pairs.json` holds, for six small models, what policy and reference gave three pairs and six
+//! mismatched sequences: sums over each answer. The methods see targets, so each sum is dealt out
+//! unevenly over the answer's targets.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
@@ -59,7 +61,8 @@ fn pair_methods() -> [(&'static str, Method); 8] {
 
 /// Largest difference of losses and rewards, over the larger of 1 and the expected number.
 fn difference(case: &Value, losses: &[f64], chosen: &[RowLoss], rejected: &[RowLoss]) -> f64 {
-    let rewards = |rows: &[RowLoss]| rows.iter().map(|row| row.reward.unwrap()).collect::<Vec<f64>>();
+    let rewards =
+        |rows: &[RowLoss]| rows.iter().map(|row| row.reward.unwrap()).collect::<Vec<f64>>();
     let found = [losses.to_vec(), rewards(chosen), rewards(rejected)];
     let expected = ["losses", "chosen_rewards", "rejected_rewards"].map(|key| numbers(&case[key]));
     let mut largest = 0.0_f64;
@@ -83,7 +86,8 @@ fn pairs() {
     for (name, model) in models {
         let sides = ["chosen", "rejected"].map(|name| side(&data, model, name));
         let [chosen, rejected] = &sides;
-        let pairs: Vec<Row> = chosen.iter().zip(rejected).flat_map(|(a, b)| [a.clone(), b.clone()]).collect();
+        let pairs: Vec<Row> =
+            chosen.iter().zip(rejected).flat_map(|(a, b)| [a.clone(), b.clone()]).collect();
         for (case, method) in pair_methods() {
             let losses = method.losses(&scores(&pairs), 0.0);
             let of = |first| losses.iter().skip(first).step_by(2).cloned().collect::<Vec<_>>();

@@ -1,7 +1,9 @@
-//! PPO's clipped objective: numbers from torch, central differences, which end of the range binds, and the edges.
+//! PPO's clipped objective: numbers from torch, central differences, which end of the range binds,
+//! and the edges.
 //!
-//! `ppo.json` holds rows whose ratios lie in the range and on both sides of it under advantages of both signs, and the
-//! mean loss and its gradient in float64 by automatic differentiation for three ranges.
+//! `ppo.json` holds rows whose ratios lie in the range and on both sides of it under advantages of
+//! both signs, and the mean loss and its gradient in float64 by automatic differentiation for three
+//! ranges.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
@@ -35,7 +37,11 @@ fn data() -> Data {
 fn losses(ppo: &Ppo, rows: &[Row]) -> Vec<RowLoss> {
     let scores: Vec<_> = rows
         .iter()
-        .map(|row| RowScores { logps: &row.logps, reference: &row.reference, ..RowScores::default() })
+        .map(|row| RowScores {
+            logps: &row.logps,
+            reference: &row.reference,
+            ..RowScores::default()
+        })
         .collect();
     let advantages: Vec<_> = rows.iter().map(|row| row.advantages.clone()).collect();
     ppo.losses(&scores, &advantages)
@@ -63,7 +69,11 @@ fn numbers_from_torch() {
         for (row, expected) in losses.iter().zip(&case.gradient) {
             assert_eq!(row.gradient.len(), expected.len());
             for (slope, expected) in row.gradient.iter().zip(expected) {
-                assert!((slope / count - expected).abs() < 1e-14, "{}: {slope} {expected}", case.epsilon);
+                assert!(
+                    (slope / count - expected).abs() < 1e-14,
+                    "{}: {slope} {expected}",
+                    case.epsilon
+                );
             }
         }
     }
@@ -83,7 +93,10 @@ fn central_differences() {
                     losses(&ppo, &rows).iter().map(|row| row.sum).sum::<f64>()
                 };
                 let expected = (sum(h) - sum(-h)) / (2.0 * h);
-                assert!((slope - expected).abs() < 1e-7, "{epsilon}, {at}, {target}: {slope} {expected}");
+                assert!(
+                    (slope - expected).abs() < 1e-7,
+                    "{epsilon}, {at}, {target}: {slope} {expected}"
+                );
             }
         }
     }
@@ -103,7 +116,11 @@ fn what_the_advantage_has_moved_out_of_the_range_is_left_alone() {
     ] {
         let found = loss(ratio, advantage);
         assert!((found.sum - expected).abs() < 1e-14, "{ratio}, {advantage}: {}", found.sum);
-        assert!((found.gradient[0] - slope).abs() < 1e-14, "{ratio}, {advantage}: {:?}", found.gradient);
+        assert!(
+            (found.gradient[0] - slope).abs() < 1e-14,
+            "{ratio}, {advantage}: {:?}",
+            found.gradient
+        );
         assert_eq!(found.gradient[0], -found.weights[0]);
     }
 }
@@ -116,7 +133,11 @@ fn with_an_advantage_of_one_it_is_psft() {
     }
     let scores: Vec<_> = rows
         .iter()
-        .map(|row| RowScores { logps: &row.logps, reference: &row.reference, ..RowScores::default() })
+        .map(|row| RowScores {
+            logps: &row.logps,
+            reference: &row.reference,
+            ..RowScores::default()
+        })
         .collect();
     let psft = Method::Psft(Psft { epsilon: 0.2, ..Psft::default() });
     assert_eq!(losses(&Ppo::default(), &rows), psft.losses(&scores, 0.0));
@@ -138,11 +159,19 @@ fn at_the_edge_of_the_range_a_target_still_learns() {
 fn everything_is_finite_however_far_the_policies_are_apart() {
     for advantage in [1e6, -1e6] {
         for (logp, reference) in [(-1e4, -0.1), (-0.1, -1e4), (-0.0, -1e300), (-1e300, -0.0)] {
-            let row = Row { logps: vec![logp], reference: vec![reference], advantages: vec![advantage] };
+            let row =
+                Row { logps: vec![logp], reference: vec![reference], advantages: vec![advantage] };
             let found = losses(&Ppo::default(), &[row]).remove(0);
-            assert!(found.sum.is_finite() && found.gradient[0].is_finite(), "{logp} {reference}: {found:?}");
+            assert!(
+                found.sum.is_finite() && found.gradient[0].is_finite(),
+                "{logp} {reference}: {found:?}"
+            );
             // What became likelier against the advantage is pushed down, however large its ratio.
-            assert_eq!(found.gradient[0] > 0.0, advantage < 0.0 && logp > reference, "{logp} {reference}");
+            assert_eq!(
+                found.gradient[0] > 0.0,
+                advantage < 0.0 && logp > reference,
+                "{logp} {reference}"
+            );
         }
     }
 }

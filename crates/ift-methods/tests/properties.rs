@@ -1,7 +1,8 @@
 //! What holds for likelihoods and IFT on any rows: splitting, order, scale, sums, and the edges.
 
 use ift_methods::{
-    Coupling, Formula, Ift, Lm, Method, Minimum, Norm, Reduction, RowLoss, RowScores, Sft, Side, Source,
+    Coupling, Formula, Ift, Lm, Method, Minimum, Norm, Reduction, RowLoss, RowScores, Sft, Side,
+    Source,
 };
 use proptest::{collection::vec, prelude::*, test_runner::RngSeed};
 
@@ -13,7 +14,11 @@ struct Row {
 
 fn scores(rows: &[Row]) -> Vec<RowScores<'_>> {
     rows.iter()
-        .map(|row| RowScores { logps: &row.logps, positions: &row.positions, ..RowScores::default() })
+        .map(|row| RowScores {
+            logps: &row.logps,
+            positions: &row.positions,
+            ..RowScores::default()
+        })
         .collect()
 }
 

@@ -6,8 +6,8 @@ mod every;
 
 use every::every_method;
 use ift_methods::{
-    Divergence, Ift, LookAhead, LookAheadKind, Method, MethodError, Minimum, Needs, Norm, Reduction, Rows,
-    Side,
+    Divergence, Ift, LookAhead, LookAheadKind, Method, MethodError, Minimum, Needs, Norm,
+    Reduction, Rows, Side,
 };
 
 fn parse(text: &str) -> Result<Method, String> {
@@ -79,7 +79,8 @@ fn values_out_of_range_are_named() {
         assert!(matches!(error, MethodError::OutOfRange { .. }), "{error}");
         assert_eq!(error.field(), field);
     }
-    let error = refused("name = 'ift'\nlambda_schedule = 'linear'\nmin_lambda = 0.5\nmax_lambda = 0.25");
+    let error =
+        refused("name = 'ift'\nlambda_schedule = 'linear'\nmin_lambda = 0.5\nmax_lambda = 0.25");
     assert_eq!(error.to_string(), "`max_lambda` is 0.25, expected `min_lambda` or more");
 }
 
@@ -173,7 +174,8 @@ fn defaults() {
 
 #[test]
 fn what_each_method_needs() {
-    let only = |rows| Needs { rows, reference: false, old_policy: None, divergence: None, entropy: None };
+    let only =
+        |rows| Needs { rows, reference: false, old_policy: None, divergence: None, entropy: None };
     let reference = |rows| Needs { reference: true, ..only(rows) };
     let divergence = |rows, direction| Needs { divergence: Some(direction), ..reference(rows) };
     for (settings, needs) in [
@@ -247,7 +249,11 @@ fn settings_of_the_other_methods_out_of_range_are_named() {
     ] {
         let error = refused(&format!("name = '{name}'\n{field} = {value}"));
         let found = value.trim_end_matches(".0").replace("nan", "NaN");
-        assert_eq!(error.to_string(), format!("`{field}` is {found}, expected {expected}"), "{name}");
+        assert_eq!(
+            error.to_string(),
+            format!("`{field}` is {found}, expected {expected}"),
+            "{name}"
+        );
     }
 }
 
@@ -255,9 +261,21 @@ fn settings_of_the_other_methods_out_of_range_are_named() {
 fn settings_of_the_other_methods_without_effect_are_named() {
     for (settings, field, condition) in [
         ("name = 'iw_sft'\nepsilon = 0.5", "epsilon", "`level = \"token\"`"),
-        ("name = 'iw_sft'\nlevel = 'token'\ntemperature = 2.0", "temperature", "`level = \"sequence\"`"),
-        ("name = 'iw_sft'\nlevel = 'token'\nmax_weight = 2.0", "max_weight", "`level = \"sequence\"`"),
-        ("name = 'scheduled_sampling'\nmin_lambda = 0.1", "min_lambda", "`lambda_schedule = \"linear\"`"),
+        (
+            "name = 'iw_sft'\nlevel = 'token'\ntemperature = 2.0",
+            "temperature",
+            "`level = \"sequence\"`",
+        ),
+        (
+            "name = 'iw_sft'\nlevel = 'token'\nmax_weight = 2.0",
+            "max_weight",
+            "`level = \"sequence\"`",
+        ),
+        (
+            "name = 'scheduled_sampling'\nmin_lambda = 0.1",
+            "min_lambda",
+            "`lambda_schedule = \"linear\"`",
+        ),
     ] {
         let error = refused(settings);
         assert_eq!(error.field(), field);

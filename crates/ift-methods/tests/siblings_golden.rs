@@ -1,7 +1,9 @@
-//! Losses and gradients of the methods that learn from demonstrations alone against numbers from torch in float64.
+//! Losses and gradients of the methods that learn from demonstrations alone against numbers from
+//! torch in float64.
 //!
-//! `siblings.json` holds log-probabilities under two random distributions, the divergences between them and the
-//! entropies, and 20 settings with the loss and its gradients by automatic differentiation.
+//! `siblings.json` holds log-probabilities under two random distributions, the divergences between
+//! them and the entropies, and 20 settings with the loss and its gradients by automatic
+//! differentiation.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
@@ -42,7 +44,12 @@ fn rows(data: &Value, method: &Method) -> Vec<Row> {
 }
 
 /// Largest difference between a gradient of the mean and the expected one, over the largest slope.
-fn difference(losses: &[RowLoss], count: f64, of: impl Fn(&RowLoss) -> &Vec<f64>, expected: &Value) -> f64 {
+fn difference(
+    losses: &[RowLoss],
+    count: f64,
+    of: impl Fn(&RowLoss) -> &Vec<f64>,
+    expected: &Value,
+) -> f64 {
     let expected: Vec<Vec<f64>> = serde_json::from_value(expected.clone()).unwrap();
     let scale = expected.iter().flatten().fold(0.0_f64, |scale, slope| scale.max(slope.abs()));
     let mut largest = 0.0_f64;
@@ -76,7 +83,10 @@ fn siblings() {
             difference(&losses, count, |row| &row.gradient, &case["gradient"]),
             by_divergence,
         ];
-        assert!(differences.iter().all(|&difference| difference < 1e-12), "{method:?}: {differences:?}");
+        assert!(
+            differences.iter().all(|&difference| difference < 1e-12),
+            "{method:?}: {differences:?}"
+        );
         for (largest, difference) in largest.iter_mut().zip(differences) {
             *largest = largest.max(difference);
         }
@@ -98,7 +108,11 @@ fn each_falls_back_to_its_parent() {
         ] {
             let sibling = method(&format!(r#"{{{settings}, "reduction": "{reduction}"}}"#));
             let rows = rows(&data, &sibling);
-            assert_eq!(sibling.losses(&scores(&rows), 0.0), sft.losses(&scores(&rows), 0.0), "{sibling:?}");
+            assert_eq!(
+                sibling.losses(&scores(&rows), 0.0),
+                sft.losses(&scores(&rows), 0.0),
+                "{sibling:?}"
+            );
         }
         let [dft, asft] = [r#""name": "dft""#, r#""name": "asft", "lambda": 0.0"#]
             .map(|settings| method(&format!(r#"{{{settings}, "reduction": "{reduction}"}}"#)));

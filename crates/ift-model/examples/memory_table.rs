@@ -1,5 +1,5 @@
-//! Prints what training needs for some well-known models, as the Markdown tables of `docs/MEMORY.md`:
-//! `cargo run --release -p ift-model --example memory_table`
+//! Prints what training needs for some well-known models, as the Markdown tables of
+//! `docs/MEMORY.md`: `cargo run --release -p ift-model --example memory_table`
 
 use ift_backend::{CpuBf16, CpuF32, Storage};
 use ift_model::memory::{Batch, Formula, Need, Numbers, Resident, Settings};
@@ -72,7 +72,8 @@ fn adapted(config: &Config, base: Option<BaseStorage>, dpo: bool) -> Need {
     let resident = dpo && base.is_none();
     let reference = resident.then_some(Resident { config, storage: Storage::Bf16 });
     let adapter = adapter.as_ref();
-    let settings = Settings { states: 2, recompute: true, input_embeddings: dpo, adapter, reference };
+    let settings =
+        Settings { states: 2, recompute: true, input_embeddings: dpo, adapter, reference };
     Formula::new(config, Numbers::of::<CpuF32>(), settings).need(BATCH)
 }
 
@@ -136,8 +137,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
     writeln!(out, "|---|---:|---:|---:|---:|---:|---:|")?;
     for (name, config) in &configs {
-        let (bf16, int8, nf4) = (Some(BaseStorage::Bf16), Some(BaseStorage::Int8), Some(BaseStorage::Nf4));
-        let kinds = [(None, false), (None, true), (bf16, false), (int8, false), (nf4, false), (nf4, true)];
+        let (bf16, int8, nf4) =
+            (Some(BaseStorage::Bf16), Some(BaseStorage::Int8), Some(BaseStorage::Nf4));
+        let kinds =
+            [(None, false), (None, true), (bf16, false), (int8, false), (nf4, false), (nf4, true)];
         let cells = kinds.map(|(base, dpo)| cell(&adapted(config, base, dpo)));
         writeln!(out, "| {name} | {} |", cells.join(" | "))?;
     }

@@ -1,7 +1,8 @@
 //! Low-rank adapters: which tensors get one, how large, and how their frozen base is stored.
 //!
-//! An adapter adds `scale·B·A` to a weight that never changes (`LoRA`, arXiv 2106.09685); only `A` (`[rank, inputs]`) and `B`
-//! (`[outputs, rank]`) learn. `DoRA` (arXiv 2402.09353) also learns the length of every row of the sum.
+//! An adapter adds `scale·B·A` to a weight that never changes (`LoRA`, arXiv 2106.09685); only `A`
+//! (`[rank, inputs]`) and `B` (`[outputs, rank]`) learn. `DoRA` (arXiv 2402.09353) also learns the
+//! length of every row of the sum.
 
 use ift_backend::Storage;
 use schemars::JsonSchema;
@@ -23,14 +24,15 @@ pub struct Adapter {
     pub dropout: f64,
     /// The linear layers that are adapted; without this field all of them.
     pub targets: Vec<Target>,
-    /// Scale by `alpha / √rank` instead (rsLoRA, arXiv 2312.03732), so that large ranks learn as fast as small ones.
+    /// Scale by `alpha / √rank` instead (rsLoRA, arXiv 2312.03732), so that large ranks learn as
+    /// fast as small ones.
     pub rslora: bool,
     /// Learn the length of every weight row apart from its direction (`DoRA`, arXiv 2402.09353).
     pub dora: bool,
     /// How the frozen base is kept in memory.
     pub base: BaseStorage,
-    /// A folder in PEFT's format to go on from: rank, alpha, targets, `rslora` and `dora` are then its own, and those of
-    /// this table are not read.
+    /// A folder in PEFT's format to go on from: rank, alpha, targets, `rslora` and `dora` are then
+    /// its own, and those of this table are not read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
 }
@@ -69,13 +71,21 @@ impl Adapter {
             return Err(("alpha", format!("is {}, expected a number above 0", self.alpha)));
         }
         if !(0.0..1.0).contains(&self.dropout) {
-            return Err(("dropout", format!("is {}, expected a number from 0 to below 1", self.dropout)));
+            return Err((
+                "dropout",
+                format!("is {}, expected a number from 0 to below 1", self.dropout),
+            ));
         }
         if self.targets.is_empty() {
             let all = Target::ALL.map(Target::name).join(", ");
             return Err(("targets", format!("names nothing to adapt, expected some of {all}")));
         }
-        match self.targets.iter().enumerate().find(|(i, target)| self.targets[..*i].contains(target)) {
+        match self
+            .targets
+            .iter()
+            .enumerate()
+            .find(|(i, target)| self.targets[..*i].contains(target))
+        {
             Some((_, target)) => Err(("targets", format!("names `{}` twice", target.name()))),
             None => Ok(()),
         }
@@ -86,7 +96,8 @@ impl Adapter {
 #[derive(Clone, Debug)]
 pub(crate) struct Placed {
     pub settings: Adapter,
-    /// Names of linear layers or ends of such names, as in PEFT's `target_modules`: adapters of some layers have whole ones.
+    /// Names of linear layers or ends of such names, as in PEFT's `target_modules`: adapters of
+    /// some layers have whole ones.
     pub modules: Vec<String>,
 }
 
@@ -126,8 +137,15 @@ pub enum Target {
 
 impl Target {
     /// Every linear layer: what PEFT calls `all-linear`.
-    pub const ALL: [Self; 7] =
-        [Self::QProj, Self::KProj, Self::VProj, Self::OProj, Self::GateProj, Self::UpProj, Self::DownProj];
+    pub const ALL: [Self; 7] = [
+        Self::QProj,
+        Self::KProj,
+        Self::VProj,
+        Self::OProj,
+        Self::GateProj,
+        Self::UpProj,
+        Self::DownProj,
+    ];
 
     /// The layer's name in tensor names.
     pub fn name(self) -> &'static str {
@@ -159,7 +177,8 @@ pub enum BaseStorage {
     Exact,
     /// Eight bits in blocks for the linear layers, bfloat16 for embeddings and head.
     Int8,
-    /// Four bits in blocks (NF4 of `QLoRA`, arXiv 2305.14314) for the linear layers, bfloat16 for embeddings and head.
+    /// Four bits in blocks (NF4 of `QLoRA`, arXiv 2305.14314) for the linear layers, bfloat16 for
+    /// embeddings and head.
     Nf4,
 }
 
@@ -200,7 +219,8 @@ mod tests {
     fn a_table_has_defaults_and_no_unknown_fields() {
         let read = |text: &str| serde_json::from_str::<Adapter>(text);
         assert_eq!(read("{}").unwrap(), Adapter::default());
-        let some = read(r#"{"rank": 4, "targets": ["q_proj", "down_proj"], "base": "nf4"}"#).unwrap();
+        let some =
+            read(r#"{"rank": 4, "targets": ["q_proj", "down_proj"], "base": "nf4"}"#).unwrap();
         assert_eq!((some.rank, some.base.storage()), (4, Storage::Nf4));
         assert_eq!(some.targets, [Target::QProj, Target::DownProj]);
         assert!(read(r#"{"ranks": 4}"#).is_err());

@@ -1,9 +1,11 @@
-//! One decoder block: attention and gated MLP, each after a norm and inside a residual; forward and backward.
+//! One decoder block: attention and gated MLP, each after a norm and inside a residual; forward and
+//! backward.
 //!
 //! ```text
 //! middle = x + output(attention(heads(qkv(norm(x)))))        next = middle + down(act(gate) ⊙ up),  gate, up = gate_up(norm(middle))
 //! ```
-//! The norms' outputs and the gated product are computed again in the backward pass rather than stored.
+//! The norms' outputs and the gated product are computed again in the backward pass rather than
+//! stored.
 
 use crate::layout::LayerIds;
 use crate::pass::{Inner, Keep, LayerSaved, Sequences};
@@ -16,7 +18,10 @@ fn norm<B: Backend>(model: &Model<B>, n: usize, x: &B::Activation, weight: usize
     out
 }
 
-fn head_norms<'m, B: Backend>(model: &'m Model<B>, ids: &LayerIds) -> Option<HeadNorms<'m, B::Weight>> {
+fn head_norms<'m, B: Backend>(
+    model: &'m Model<B>,
+    ids: &LayerIds,
+) -> Option<HeadNorms<'m, B::Weight>> {
     let norm: Norm = model.config.head_norm();
     ids.head_norms.map(|(q, k)| HeadNorms { q: &model.weights[q], k: &model.weights[k], norm })
 }
@@ -89,7 +94,8 @@ pub(crate) struct BlockGradient<'a, B: Backend> {
     pub from_continuations: Option<B::Accumulator>,
 }
 
-/// Turns `d`, the gradient of the block's output, into that of its input, and adds to the weights' gradients.
+/// Turns `d`, the gradient of the block's output, into that of its input, and adds to the weights'
+/// gradients.
 pub(crate) fn backward<B: Backend>(
     model: &Model<B>,
     layer: usize,
@@ -124,9 +130,17 @@ fn mlp_backward<B: Backend>(
     let d_activated = project::backward(model, sequences, &ids.down, &activated, d, gradients);
     drop(activated);
     let mut d_gate_up = backend.activation(n * 2 * width);
-    backend.gated_backward(n, width, config.activation, &inner.gate_up, &d_activated, &mut d_gate_up);
+    backend.gated_backward(
+        n,
+        width,
+        config.activation,
+        &inner.gate_up,
+        &d_activated,
+        &mut d_gate_up,
+    );
     let normed = norm(model, n, &inner.middle, ids.mlp_norm);
-    let d_normed = project::backward(model, sequences, &ids.gate_up, &normed, &d_gate_up, gradients);
+    let d_normed =
+        project::backward(model, sequences, &ids.gate_up, &normed, &d_gate_up, gradients);
     let weight = &model.weights[ids.mlp_norm];
     let d_weight = gradients.of(ids.mlp_norm);
     backend.norm_backward(n, &inner.middle, weight, config.norm(), &d_normed, d, d_weight);
@@ -148,7 +162,8 @@ fn attention_backward<B: Backend>(
     let n = sequences.tokens.len();
     let shape = config.attention(layer);
     let (q_width, kv_width) = (shape.q_width(), shape.kv_width());
-    let d_attention = project::backward(model, sequences, &ids.output, &inner.attention, d, gradients);
+    let d_attention =
+        project::backward(model, sequences, &ids.output, &inner.attention, d, gradients);
     let mut d_q = backend.activation(n * q_width);
     let mut d_kv = backend.activation(n * kv_width);
     let (past, d_past) = match &mut context.past {
@@ -192,8 +207,9 @@ fn split_backward<B: Backend>(
 ) -> B::Activation {
     let mut d_qkv = model.backend.activation(n * shape.qkv_width());
     // Taken out while both are borrowed, and put back.
-    let mut d_norms =
-        ids.head_norms.map(|(q, k)| (gradients.accumulators[q].take(), gradients.accumulators[k].take()));
+    let mut d_norms = ids
+        .head_norms
+        .map(|(q, k)| (gradients.accumulators[q].take(), gradients.accumulators[k].take()));
     let both = match &mut d_norms {
         Some((Some(q), Some(k))) => Some((q, k)),
         _ => None,

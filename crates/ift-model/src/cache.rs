@@ -15,7 +15,8 @@ impl<B: Backend> Cache<B> {
     /// An empty cache for `sequences` sequences of at most `capacity` tokens.
     pub fn new(model: &Model<B>, sequences: usize, capacity: usize) -> Self {
         let len = sequences * capacity * model.config().attention(0).kv_width();
-        let layers = (0..model.config().layers()).map(|_| model.backend().activation(len)).collect();
+        let layers =
+            (0..model.config().layers()).map(|_| model.backend().activation(len)).collect();
         Self { layers, lengths: vec![0; sequences], capacity }
     }
 
@@ -45,7 +46,10 @@ impl<B: Backend> Cache<B> {
     pub fn extend(&mut self, model: &Model<B>, pass: &Pass<B>, parts: &[(usize, &[u32])]) {
         let width = model.config().attention(0).kv_width();
         for ((sequence, _), row) in parts.iter().zip(&pass.sequences().rows) {
-            assert!(self.lengths[*sequence] + row.len <= self.capacity, "the sequence outgrows its cache");
+            assert!(
+                self.lengths[*sequence] + row.len <= self.capacity,
+                "the sequence outgrows its cache"
+            );
             let index: Vec<usize> = (row.start..row.start + row.len).collect();
             let to = sequence * self.capacity + self.lengths[*sequence];
             for (layer, cache) in self.layers.iter_mut().enumerate() {

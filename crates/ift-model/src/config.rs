@@ -83,8 +83,8 @@ impl Config {
     /// Reads `config.json` of a model folder.
     ///
     /// # Errors
-    /// If the file is missing or not JSON, the architecture is not supported, or a field is missing, of the wrong type
-    /// or asks for what is not supported.
+    /// If the file is missing or not JSON, the architecture is not supported, or a field is
+    /// missing, of the wrong type or asks for what is not supported.
     pub fn from_folder(folder: &Path) -> Result<Self, ModelError> {
         let path = folder.join("config.json");
         let source = fields::read_object(&path)?;
@@ -119,7 +119,8 @@ impl Config {
             ));
         }
         if head_dim == 0 || head_dim % 2 == 1 {
-            return Err(fields.error("head_dim", &format!("is {head_dim}, expected a positive even number")));
+            return Err(fields
+                .error("head_dim", &format!("is {head_dim}, expected a positive even number")));
         }
         let attention_bias = fields.flag("attention_bias")?;
         let config = Self {
@@ -183,7 +184,8 @@ fn architecture(fields: &Fields) -> Result<Architecture, ModelError> {
     };
     let known = Architecture::ALL.iter().find(|(name, _)| *name == found);
     known.map(|(_, a)| *a).ok_or_else(|| {
-        fields.error("model_type", &format!("`{found}` is not a supported architecture, {expected}"))
+        fields
+            .error("model_type", &format!("`{found}` is not a supported architecture, {expected}"))
     })
 }
 
@@ -209,18 +211,22 @@ fn refuse_unsupported(fields: &Fields) -> Result<(), ModelError> {
 
 fn activation(fields: &Fields, architecture: Architecture) -> Result<Activation, ModelError> {
     let gemma = architecture == Architecture::Gemma;
-    let field =
-        if gemma && fields.get("hidden_activation").is_some() { "hidden_activation" } else { "hidden_act" };
+    let field = if gemma && fields.get("hidden_activation").is_some() {
+        "hidden_activation"
+    } else {
+        "hidden_act"
+    };
     match fields.text(field)? {
         Some("silu" | "swish") => Ok(Activation::Silu),
         None if !gemma => Ok(Activation::Silu),
         Some("gelu_pytorch_tanh") | None => Ok(Activation::GeluTanh),
-        // Early Gemma files say `gelu` and mean the tanh form, which is what they were trained with.
+        // Early Gemma files say `gelu` and mean the tanh form, which is what they were trained
+        // with.
         Some("gelu") if gemma => Ok(Activation::GeluTanh),
-        Some(other) => {
-            Err(fields
-                .error(field, &format!("`{other}` is not supported, expected silu or gelu_pytorch_tanh")))
-        }
+        Some(other) => Err(fields.error(
+            field,
+            &format!("`{other}` is not supported, expected silu or gelu_pytorch_tanh"),
+        )),
     }
 }
 
@@ -228,41 +234,56 @@ fn activation(fields: &Fields, architecture: Architecture) -> Result<Activation,
 fn windows(fields: &Fields, architecture: Architecture) -> Result<Vec<Option<usize>>, ModelError> {
     let layers = fields.size("num_hidden_layers")?;
     if layers > 4096 {
-        return Err(fields.error("num_hidden_layers", &format!("is {layers}, expected at most 4096")));
+        return Err(
+            fields.error("num_hidden_layers", &format!("is {layers}, expected at most 4096"))
+        );
     }
     let size = match architecture {
         Architecture::Mistral => fields.optional_size("sliding_window")?,
-        Architecture::Qwen2 | Architecture::Qwen3 if fields.flag("use_sliding_window")? == Some(true) => {
+        Architecture::Qwen2 | Architecture::Qwen3
+            if fields.flag("use_sliding_window")? == Some(true) =>
+        {
             fields.optional_size("sliding_window")?
         }
         _ => None,
     };
     if let Some(types) = fields.get("layer_types") {
         let types = types.as_array().filter(|t| t.len() == layers).ok_or_else(|| {
-            fields.error("layer_types", &format!("expected a list of {layers} names, one for each layer"))
+            fields.error(
+                "layer_types",
+                &format!("expected a list of {layers} names, one for each layer"),
+            )
         })?;
         return types
             .iter()
             .map(|t| match t.as_str() {
                 Some("full_attention") => Ok(None),
                 Some("sliding_attention") => size.map(Some).ok_or_else(|| {
-                    fields.error("layer_types", "has `sliding_attention`, but no `sliding_window` is in use")
+                    fields.error(
+                        "layer_types",
+                        "has `sliding_attention`, but no `sliding_window` is in use",
+                    )
                 }),
                 _ => Err(fields.error(
                     "layer_types",
-                    &format!("`{t}` is not supported, expected full_attention or sliding_attention"),
+                    &format!(
+                        "`{t}` is not supported, expected full_attention or sliding_attention"
+                    ),
                 )),
             })
             .collect();
     }
     let first_sliding = match architecture {
-        Architecture::Qwen2 | Architecture::Qwen3 => fields.optional_size("max_window_layers")?.unwrap_or(28),
+        Architecture::Qwen2 | Architecture::Qwen3 => {
+            fields.optional_size("max_window_layers")?.unwrap_or(28)
+        }
         _ => 0,
     };
     Ok((0..layers).map(|layer| size.filter(|_| layer >= first_sliding)).collect())
 }
 
-/// `rope_theta` and `rope_scaling` at the top level (transformers 4), or both in `rope_parameters` (transformers 5).
+/// `rope_theta` and `rope_scaling` at the top level (transformers 4), or both in `rope_parameters`
+/// (transformers 5).
 fn rope(fields: &Fields) -> Result<Rope, ModelError> {
     let nested = |name: &'static str, prefix: &'static str| {
         let object = |v| Value::as_object(v);

@@ -11,8 +11,10 @@ pub(crate) fn read_object(path: &Path) -> Result<Map<String, Value>, ModelError>
         path: path.to_owned(),
         source,
     })?;
-    serde_json::from_str(&text)
-        .map_err(|e| ModelError::File { path: path.to_owned(), reason: format!("not a JSON object: {e}") })
+    serde_json::from_str(&text).map_err(|e| ModelError::File {
+        path: path.to_owned(),
+        reason: format!("not a JSON object: {e}"),
+    })
 }
 
 /// A JSON object with a place in a file, for messages.
@@ -62,7 +64,8 @@ impl Fields<'_> {
     }
 
     pub fn number(&self, field: &str) -> Result<f64, ModelError> {
-        self.optional_number(field)?.ok_or_else(|| self.error(field, "is missing, expected a number"))
+        self.optional_number(field)?
+            .ok_or_else(|| self.error(field, "is missing, expected a number"))
     }
 
     pub fn flag(&self, field: &str) -> Result<Option<bool>, ModelError> {

@@ -35,7 +35,11 @@ impl Shards {
 
     /// Maps the tensors of an adapter folder, as PEFT writes them.
     pub fn open_adapter(folder: &Path) -> Result<Self, ModelError> {
-        Self::map(folder, vec![ADAPTER.to_owned()], "`adapter_config.json` and the base's `config.json`")
+        Self::map(
+            folder,
+            vec![ADAPTER.to_owned()],
+            "`adapter_config.json` and the base's `config.json`",
+        )
     }
 
     fn map(folder: &Path, names: Vec<String>, shaped_by: &'static str) -> Result<Self, ModelError> {
@@ -43,8 +47,9 @@ impl Shards {
             let path = folder.join(name);
             let io = |source| ModelError::Io { action: "read", path: path.clone(), source };
             let file = File::open(&path).map_err(io)?;
-            // SAFETY: the map is read-only, and the bytes are only ever read as plain numbers; a file that another
-            // process changes or cuts off meanwhile is outside of what a user can expect to work.
+            // SAFETY: the map is read-only, and the bytes are only ever read as plain numbers; a
+            // file that another process changes or cuts off meanwhile is outside of
+            // what a user can expect to work.
             let map = unsafe { Mmap::map(&file) }.map_err(io)?;
             Ok((path, map))
         };
@@ -61,7 +66,8 @@ impl Shards {
                 reason: format!("not a readable safetensors file (cut off or damaged?): {e}"),
             };
             for (name, view) in SafeTensors::deserialize(map).map_err(file)?.tensors() {
-                // An adapter's magnitudes are a module in memory, and some versions wrote them as one.
+                // An adapter's magnitudes are a module in memory, and some versions wrote them as
+                // one.
                 let name = name.replace("lora_magnitude_vector.weight", "lora_magnitude_vector");
                 found.insert(name, (path.as_path(), view));
             }
@@ -77,7 +83,8 @@ pub(crate) struct Tensors<'a> {
 }
 
 impl<'a> Tensors<'a> {
-    /// A tensor's numbers, as they lie in the file; refuses a missing or wrongly shaped one by name.
+    /// A tensor's numbers, as they lie in the file; refuses a missing or wrongly shaped one by
+    /// name.
     pub fn read(&self, tensor: &Tensor) -> Result<HostTensor<'a>, ModelError> {
         let error = |path: &Path, reason| ModelError::Tensor {
             path: path.to_owned(),
@@ -85,7 +92,10 @@ impl<'a> Tensors<'a> {
             reason,
         };
         let Some((path, view)) = self.found.get(&tensor.name) else {
-            return Err(error(&self.shards.folder, "is missing from the folder's files".to_owned()));
+            return Err(error(
+                &self.shards.folder,
+                "is missing from the folder's files".to_owned(),
+            ));
         };
         if view.shape() != tensor.shape {
             let (found, shaped_by) = (view.shape(), self.shards.shaped_by);
@@ -97,7 +107,12 @@ impl<'a> Tensors<'a> {
             Dtype::F32 => NumberType::F32,
             Dtype::BF16 => NumberType::Bf16,
             Dtype::F16 => NumberType::F16,
-            other => return Err(error(path, format!("is of type {other:?}, expected F32, BF16 or F16"))),
+            other => {
+                return Err(error(
+                    path,
+                    format!("is of type {other:?}, expected F32, BF16 or F16"),
+                ));
+            }
         };
         Ok(HostTensor { number, bytes: view.data() })
     }
@@ -148,8 +163,11 @@ fn shard_names(folder: &Path) -> Result<Vec<String>, ModelError> {
     let path = folder.join(INDEX);
     if !path.is_file() {
         let pickled = folder.join("pytorch_model.bin").is_file();
-        let hint =
-            if pickled { " (`pytorch_model.bin` is not read: save the model as safetensors)" } else { "" };
+        let hint = if pickled {
+            " (`pytorch_model.bin` is not read: save the model as safetensors)"
+        } else {
+            ""
+        };
         return Err(ModelError::File {
             path: folder.to_owned(),
             reason: format!("holds neither `{SINGLE}` nor `{INDEX}`{hint}"),
@@ -169,7 +187,9 @@ fn shard_names(folder: &Path) -> Result<Vec<String>, ModelError> {
     match names.iter().find(|name| Path::new(name).file_name().is_none_or(|f| f != name.as_str())) {
         Some(name) => Err(ModelError::File {
             path,
-            reason: format!("lists the shard `{name}`, expected the name of a file in the same folder"),
+            reason: format!(
+                "lists the shard `{name}`, expected the name of a file in the same folder"
+            ),
         }),
         None => Ok(names.into_iter().collect()),
     }

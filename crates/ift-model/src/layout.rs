@@ -1,8 +1,9 @@
 //! Which tensors a decoder has, by their Hugging Face names, and how they are laid together.
 //!
-//! Projections that read the same input form one product: queries, keys and values; gate and up. Their tensors lie end to
-//! end in one parameter (rows are outputs, so concatenating the tensors concatenates the outputs), and every
-//! [`Tensor`] says which part of it is its own. The matrices of adapters are parameters of their own, after all others.
+//! Projections that read the same input form one product: queries, keys and values; gate and up.
+//! Their tensors lie end to end in one parameter (rows are outputs, so concatenating the tensors
+//! concatenates the outputs), and every [`Tensor`] says which part of it is its own. The matrices
+//! of adapters are parameters of their own, after all others.
 
 use crate::Config;
 use crate::adapter::Placed;
@@ -123,11 +124,20 @@ impl Builder {
     }
 
     /// A product of projections `(name, outputs)`, all of whose names start with `prefix`.
-    fn product(&mut self, prefix: &str, parts: &[(&str, usize)], inputs: usize, bias: bool) -> Product {
+    fn product(
+        &mut self,
+        prefix: &str,
+        parts: &[(&str, usize)],
+        inputs: usize,
+        bias: bool,
+    ) -> Product {
         let name = |part: &str, kind: &str| format!("{prefix}.{part}_proj.{kind}");
-        let weights: Vec<_> =
-            parts.iter().map(|(part, width)| (name(part, "weight"), vec![*width, inputs])).collect();
-        let biases: Vec<_> = parts.iter().map(|(part, width)| (name(part, "bias"), vec![*width])).collect();
+        let weights: Vec<_> = parts
+            .iter()
+            .map(|(part, width)| (name(part, "weight"), vec![*width, inputs]))
+            .collect();
+        let biases: Vec<_> =
+            parts.iter().map(|(part, width)| (name(part, "bias"), vec![*width])).collect();
         Product {
             weight: self.add(&weights),
             bias: bias.then(|| self.add(&biases)),
@@ -142,11 +152,14 @@ impl Builder {
         let (attention, mlp) = (format!("{prefix}.self_attn"), format!("{prefix}.mlp"));
         let (h, f) = (config.hidden, config.intermediate);
         let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-        let head_norm = |part: &str| [(format!("{attention}.{part}_norm.weight"), vec![config.head_dim])];
+        let head_norm =
+            |part: &str| [(format!("{attention}.{part}_norm.weight"), vec![config.head_dim])];
         LayerIds {
             attention_norm: self.add(&[(format!("{prefix}.input_layernorm.weight"), vec![h])]),
             qkv: self.product(&attention, &[("q", q), ("k", kv), ("v", kv)], h, config.qkv_bias),
-            head_norms: config.head_norms.then(|| (self.add(&head_norm("q")), self.add(&head_norm("k")))),
+            head_norms: config
+                .head_norms
+                .then(|| (self.add(&head_norm("q")), self.add(&head_norm("k")))),
             output: self.product(&attention, &[("o", h)], q, config.output_bias),
             mlp_norm: self.add(&[(format!("{prefix}.post_attention_layernorm.weight"), vec![h])]),
             gate_up: self.product(&mlp, &[("gate", f), ("up", f)], h, config.mlp_bias),
@@ -169,7 +182,10 @@ impl Builder {
             product.adapted.push(LowRank {
                 a: add("lora_A.weight", vec![rank, product.inputs]),
                 b: add("lora_B.weight", vec![columns.len(), rank]),
-                magnitude: adapter.settings.dora.then(|| add("lora_magnitude_vector", vec![columns.len()])),
+                magnitude: adapter
+                    .settings
+                    .dora
+                    .then(|| add("lora_magnitude_vector", vec![columns.len()])),
                 columns: columns.clone(),
             });
         }
@@ -184,7 +200,11 @@ impl Layout {
         let embedding = builder.add(&[("model.embed_tokens.weight".to_owned(), table.clone())]);
         let layers = (0..config.layers()).map(|layer| builder.layer(config, layer)).collect();
         let final_norm = builder.add(&[("model.norm.weight".to_owned(), vec![config.hidden])]);
-        let head = if config.tied { embedding } else { builder.add(&[("lm_head.weight".to_owned(), table)]) };
+        let head = if config.tied {
+            embedding
+        } else {
+            builder.add(&[("lm_head.weight".to_owned(), table)])
+        };
         let parameters = builder.parameters;
         Self { base: parameters.len(), parameters, embedding, layers, final_norm, head }
     }
@@ -194,15 +214,16 @@ impl Layout {
         let mut layout = Self::new(config);
         let mut builder = Builder { parameters: layout.parameters };
         for layer in &mut layout.layers {
-            for product in [&mut layer.qkv, &mut layer.output, &mut layer.gate_up, &mut layer.down] {
+            for product in [&mut layer.qkv, &mut layer.output, &mut layer.gate_up, &mut layer.down]
+            {
                 builder.adapt(product, adapter);
             }
         }
         Self { parameters: builder.parameters, ..layout }
     }
 
-    /// How a frozen parameter of the base is kept: the linear layers as `storage` says, the tables at least in bfloat16,
-    /// norms and biases, which are small, exact.
+    /// How a frozen parameter of the base is kept: the linear layers as `storage` says, the tables
+    /// at least in bfloat16, norms and biases, which are small, exact.
     pub fn storage_of(&self, parameter: usize, storage: Storage) -> Storage {
         let table = parameter == self.embedding || parameter == self.head;
         match storage {

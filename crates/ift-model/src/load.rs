@@ -1,4 +1,5 @@
-//! Making a [`Model`] of a folder: to train it whole, to train adapters on it, or to use it as it is.
+//! Making a [`Model`] of a folder: to train it whole, to train adapters on it, or to use it as it
+//! is.
 
 use crate::adapter::Placed;
 use crate::folder::{Shards, Tensors};
@@ -49,32 +50,40 @@ impl Adapted {
 }
 
 impl<B: Backend> Model<B> {
-    /// Loads a Hugging Face folder (`config.json` and safetensors, one file or several with an index) to be trained whole.
+    /// Loads a Hugging Face folder (`config.json` and safetensors, one file or several with an
+    /// index) to be trained whole.
     ///
-    /// An adapter folder in PEFT's format is merged into its base, which `base_model_name_or_path` names: a path from the
-    /// adapter's folder, or from the working directory.
+    /// An adapter folder in PEFT's format is merged into its base, which `base_model_name_or_path`
+    /// names: a path from the adapter's folder, or from the working directory.
     ///
     /// # Errors
-    /// If the architecture is not supported, a file is missing or damaged, or a tensor is missing, unknown or of the wrong
-    /// shape; the message names it. Also if an adapter's base is not found, or it is of a kind that is not supported.
+    /// If the architecture is not supported, a file is missing or damaged, or a tensor is missing,
+    /// unknown or of the wrong shape; the message names it. Also if an adapter's base is not
+    /// found, or it is of a kind that is not supported.
     pub fn load(folder: &Path, backend: Arc<B>) -> Result<Self, ModelError> {
         Self::from_source(folder, backend, Learns::Everything, None)
     }
 
     /// The same for a model in which nothing learns: a reference model, or one that only generates.
     ///
-    /// With [`Storage::Int8`] and [`Storage::Nf4`] the linear layers are quantised, and the embedding table and the head are
-    /// bfloat16. Norms and biases, which are small, stay exact with every storage.
+    /// With [`Storage::Int8`] and [`Storage::Nf4`] the linear layers are quantised, and the
+    /// embedding table and the head are bfloat16. Norms and biases, which are small, stay exact
+    /// with every storage.
     ///
     /// # Errors
     /// As [`Model::load`].
-    pub fn load_frozen(folder: &Path, backend: Arc<B>, storage: Storage) -> Result<Self, ModelError> {
+    pub fn load_frozen(
+        folder: &Path,
+        backend: Arc<B>,
+        storage: Storage,
+    ) -> Result<Self, ModelError> {
         Self::from_source(folder, backend, Learns::Nothing, Some(storage))
     }
 
-    /// Loads a folder as a base that never learns, with adapters that do: fresh ones, which change nothing yet (`A` drawn
-    /// from `U(-1/√inputs, 1/√inputs)`, `B` zero, magnitudes the norms of the base's rows; a pure function of `seed`), or
-    /// those of [`Adapter::path`]. If `folder` is itself an adapter folder, it is merged into the base first.
+    /// Loads a folder as a base that never learns, with adapters that do: fresh ones, which change
+    /// nothing yet (`A` drawn from `U(-1/√inputs, 1/√inputs)`, `B` zero, magnitudes the norms
+    /// of the base's rows; a pure function of `seed`), or those of [`Adapter::path`]. If
+    /// `folder` is itself an adapter folder, it is merged into the base first.
     ///
     /// # Errors
     /// As [`Model::load`], and if a setting is not usable.
@@ -113,9 +122,11 @@ impl<B: Backend> Model<B> {
         let layout = Layout::new(&config);
         let shards = Shards::open(&source.base)?;
         let tensors = shards.tensors()?;
-        // Old files store the rotary frequencies, and some tied models store their head a second time.
-        let ignorable =
-            |name: &str| name.ends_with(".rotary_emb.inv_freq") || (config.tied && name == "lm_head.weight");
+        // Old files store the rotary frequencies, and some tied models store their head a second
+        // time.
+        let ignorable = |name: &str| {
+            name.ends_with(".rotary_emb.inv_freq") || (config.tied && name == "lm_head.weight")
+        };
         tensors.refuse_unknown(layout.tensors(), ignorable)?;
         let weights = upload(&source, &config, &layout, &tensors, storage, backend.as_ref())?;
         let number = tensors.number();
@@ -147,10 +158,12 @@ impl<B: Backend> Model<B> {
             let bound = 1.0 / (product.inputs as f64).sqrt();
             let reason = |e| ModelError::Adapter { field: "rank", reason: format!("{e}") };
             let uniform = Uniform::new(-bound, bound).map_err(reason)?;
-            // A stream of its own for each tensor, apart from those that fresh models are drawn from.
+            // A stream of its own for each tensor, apart from those that fresh models are drawn
+            // from.
             let mut random = ChaCha8Rng::seed_from_u64(seed);
             random.set_stream((product.weight as u64) << 32 | pair.columns.start as u64);
-            let a: Vec<f64> = (0..rank * product.inputs).map(|_| uniform.sample(&mut random)).collect();
+            let a: Vec<f64> =
+                (0..rank * product.inputs).map(|_| uniform.sample(&mut random)).collect();
             let (a, b) = (upload(&a), upload(&vec![0.0; pair.columns.len() * rank]));
             let magnitude = pair.magnitude.map(|_| {
                 let (weight, rows) = (&self.weights[product.weight], pair.columns.clone());
@@ -161,8 +174,8 @@ impl<B: Backend> Model<B> {
         Ok(())
     }
 
-    /// To be called after adapters' weights have changed: renews what is derived from them, `DoRA`'s row norms. Without `DoRA`
-    /// it does nothing.
+    /// To be called after adapters' weights have changed: renews what is derived from them,
+    /// `DoRA`'s row norms. Without `DoRA` it does nothing.
     pub fn adapters_changed(&mut self) {
         let Some(adapted) = &mut self.adapted else { return };
         for (product, pair) in self.layout.low_ranks() {
@@ -186,8 +199,8 @@ impl<B: Backend> Model<B> {
     }
 }
 
-/// The weights of a folder, with what is to be merged into them: trainable, or frozen in some storage. One parameter at a
-/// time, and straight from the mapped file unless it is merged.
+/// The weights of a folder, with what is to be merged into them: trainable, or frozen in some
+/// storage. One parameter at a time, and straight from the mapped file unless it is merged.
 fn upload<B: Backend>(
     source: &Source,
     config: &Config,
@@ -198,12 +211,16 @@ fn upload<B: Backend>(
 ) -> Result<Vec<B::Weight>, ModelError> {
     let adapters = source.merged.iter().map(|adapter| Shards::open_adapter(&adapter.folder));
     let adapters = adapters.collect::<Result<Vec<_>, _>>()?;
-    let merges =
-        source.merged.iter().zip(&adapters).map(|(adapter, shards)| Merge::new(config, adapter, shards));
+    let merges = source
+        .merged
+        .iter()
+        .zip(&adapters)
+        .map(|(adapter, shards)| Merge::new(config, adapter, shards));
     let merges = merges.collect::<Result<Vec<_>, _>>()?;
     let mut weights = Vec::with_capacity(layout.parameters.len());
     for (index, parameter) in layout.parameters.iter().enumerate() {
-        let mut parts = parameter.tensors.iter().map(|t| tensors.read(t)).collect::<Result<Vec<_>, _>>()?;
+        let mut parts =
+            parameter.tensors.iter().map(|t| tensors.read(t)).collect::<Result<Vec<_>, _>>()?;
         let mut merged = Vec::new();
         if merges.iter().any(|merge| merge.changes(index)) {
             merged.resize(parameter.len, B::Element::from_f64(0.0));
@@ -211,7 +228,10 @@ fn upload<B: Backend>(
                 part.convert_into(&mut merged[tensor.range()]);
             }
             merges.iter().try_for_each(|merge| merge.apply(index, &mut merged))?;
-            parts = vec![HostTensor { number: B::Element::NUMBER, bytes: bytemuck::cast_slice(&merged) }];
+            parts = vec![HostTensor {
+                number: B::Element::NUMBER,
+                bytes: bytemuck::cast_slice(&merged),
+            }];
         }
         weights.push(match storage {
             None => backend.weight(&parts),

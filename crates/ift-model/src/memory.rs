@@ -1,8 +1,10 @@
-//! How much memory training needs: the formulas, so that a plan can be made before anything is allocated.
+//! How much memory training needs: the formulas, so that a plan can be made before anything is
+//! allocated.
 //!
-//! Below, `P`, `C` and `T` are a micro-batch's prompt tokens, continuation tokens and targets ([`Batch`]); `hidden`,
-//! `intermediate`, `heads` are the model's; `q = heads·head_dim`, `kv = 2·kv_heads·head_dim`, `qkv = q + kv`; `a` and `e`
-//! are the bytes of a number of an activation and of an exact one ([`Numbers`]).
+//! Below, `P`, `C` and `T` are a micro-batch's prompt tokens, continuation tokens and targets
+//! ([`Batch`]); `hidden`, `intermediate`, `heads` are the model's; `q = heads·head_dim`, `kv =
+//! 2·kv_heads·head_dim`, `qkv = q + kv`; `a` and `e` are the bytes of a number of an activation and
+//! of an exact one ([`Numbers`]).
 
 use crate::adapter::Placed;
 use crate::layout::Layout;
@@ -10,8 +12,8 @@ use crate::{Adapter, Config, Tensor};
 use ift_backend::{Backend, Storage};
 use std::iter::Sum;
 
-/// Logits that the head holds at a time: rows, and entries of the vocabulary. These and the next two are facts of the CPU
-/// backend (`head.rs` and `product.rs` there).
+/// Logits that the head holds at a time: rows, and entries of the vocabulary. These and the next
+/// two are facts of the CPU backend (`head.rs` and `product.rs` there).
 const LOGITS: (usize, usize) = (4096, 2048);
 /// Numbers of logits, at most, that are kept from the forward to the backward pass, in `f32`.
 const KEPT_LOGITS: usize = 64 << 20;
@@ -19,7 +21,8 @@ const KEPT_LOGITS: usize = 64 << 20;
 const PACKED: usize = 16 << 20;
 /// Chunks, at most, that the backward pass of attention cuts the queries of a row into.
 const CHUNKS: usize = 8;
-/// Bytes, about, of the program itself: its code, its libraries' tables, the threads' scratch memory. Measured.
+/// Bytes, about, of the program itself: its code, its libraries' tables, the threads' scratch
+/// memory. Measured.
 const PROGRAM: usize = 16 << 20;
 
 /// Numbers in all weights.
@@ -41,7 +44,11 @@ pub struct Numbers {
 impl Numbers {
     /// Those of a backend.
     pub fn of<B: Backend>() -> Self {
-        Self { weight: B::WEIGHT_BYTES, exact: size_of::<B::Element>(), activation: B::ACTIVATION_BYTES }
+        Self {
+            weight: B::WEIGHT_BYTES,
+            exact: size_of::<B::Element>(),
+            activation: B::ACTIVATION_BYTES,
+        }
     }
 }
 
@@ -69,8 +76,9 @@ impl Sum for Batch {
 /// Bytes of all weights of a model that never learns ([`crate::Model::load_frozen`]).
 pub fn frozen_bytes(config: &Config, numbers: Numbers, storage: Storage) -> usize {
     let layout = Layout::new(config);
-    let bytes =
-        |(i, p): (usize, &crate::Parameter)| layout.storage_of(i, storage).bytes(p.len, numbers.weight);
+    let bytes = |(i, p): (usize, &crate::Parameter)| {
+        layout.storage_of(i, storage).bytes(p.len, numbers.weight)
+    };
     layout.parameters.iter().enumerate().map(bytes).sum()
 }
 
@@ -101,30 +109,34 @@ pub struct Resident<'a> {
 /// Bytes that training needs, by what they are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {
-    /// All weights: [`Numbers::weight`] each if they learn. Those of an adapter's base: the linear layers as
-    /// [`Adapter::base`] says, the tables at least in two bytes, norms and biases exact.
+    /// All weights: [`Numbers::weight`] each if they learn. Those of an adapter's base: the linear
+    /// layers as [`Adapter::base`] says, the tables at least in two bytes, norms and biases
+    /// exact.
     pub weights: usize,
-    /// The weights of a resident reference model, as those of a base. (Its passes keep nothing, and need less than the
-    /// backward pass of the model that learns.)
+    /// The weights of a resident reference model, as those of a base. (Its passes keep nothing,
+    /// and need less than the backward pass of the model that learns.)
     pub reference: usize,
     /// `e` for each weight that learns.
     pub gradients: usize,
     /// `e·states` for each weight that learns.
     pub states: usize,
     /// What the passes keep for the backward pass: for each token and layer
-    /// `a·(2·hidden + 2·q + kv + 2·intermediate) + e·heads`, and `a·qkv` more where heads are normalised; with recompute
-    /// `a·(hidden + kv)`. And for each token `a·hidden + e·head_dim`, the last hidden state and the rotary angles.
+    /// `a·(2·hidden + 2·q + kv + 2·intermediate) + e·heads`, and `a·qkv` more where heads are
+    /// normalised; with recompute `a·(hidden + kv)`. And for each token `a·hidden +
+    /// e·head_dim`, the last hidden state and the rotary angles.
     pub activations: usize,
-    /// Scoring the targets: `a·3·hidden·T`, sums `e·hidden·T`, and the logits in `f32`: all `T·vocabulary`, if these are
-    /// few enough to keep them, else a block of `T` times 2048 entries (`T` at most 4096 in a block and in the sums). And
-    /// a packed operand.
+    /// Scoring the targets: `a·3·hidden·T`, sums `e·hidden·T`, and the logits in `f32`: all
+    /// `T·vocabulary`, if these are few enough to keep them, else a block of `T` times 2048
+    /// entries (`T` at most 4096 in a block and in the sums). And a packed operand.
     pub head: usize,
-    /// The widest moment of a block's backward pass; of the `n` tokens of a pass that see `keys` keys
-    /// `a·n·(3·intermediate + 2·hidden)` (MLP), `a·n·(2·q + kv) + e·kv·(1.5·keys + sums)` (attention, `sums` the keys that
-    /// each chunk of a row's queries sees, at most `8·past + 4.5·n`) or `a·n·(2·q + kv + qkv + 2·hidden)` (projections),
-    /// whichever is most. With recompute also what a layer keeps without it. And the prompts' gradient `a·hidden·P`, and a
-    /// packed operand, at most 16 MiB. Adapters add the part of a product's gradient that is theirs, with dropout the dropped
-    /// input and its gradient, with `DoRA` the product's own gradient, and with both its difference to the output's.
+    /// The widest moment of a block's backward pass; of the `n` tokens of a pass that see `keys`
+    /// keys `a·n·(3·intermediate + 2·hidden)` (MLP), `a·n·(2·q + kv) + e·kv·(1.5·keys + sums)`
+    /// (attention, `sums` the keys that each chunk of a row's queries sees, at most `8·past +
+    /// 4.5·n`) or `a·n·(2·q + kv + qkv + 2·hidden)` (projections), whichever is most. With
+    /// recompute also what a layer keeps without it. And the prompts' gradient `a·hidden·P`, and a
+    /// packed operand, at most 16 MiB. Adapters add the part of a product's gradient that is
+    /// theirs, with dropout the dropped input and its gradient, with `DoRA` the product's own
+    /// gradient, and with both its difference to the output's.
     pub working: usize,
     /// What continuations collect for their prompts: `e·kv` for each prompt token and layer.
     pub past_gradients: usize,
@@ -135,8 +147,9 @@ pub struct Need {
 }
 
 impl Need {
-    /// What all steps need at most. The head and the blocks' backward pass follow each other, so only the larger counts;
-    /// memory is not given back to the system before something is saved, so that adds up.
+    /// What all steps need at most. The head and the blocks' backward pass follow each other, so
+    /// only the larger counts; memory is not given back to the system before something is
+    /// saved, so that adds up.
     pub fn total(&self) -> usize {
         self.step() + self.saving
     }
@@ -170,14 +183,19 @@ impl<'a> Formula<'a> {
                 let layout = Layout::new(config);
                 let count: usize = layout.parameters.iter().map(|p| p.len).sum();
                 let constant = !settings.input_embeddings && !config.tied;
-                let learn = count - if constant { layout.parameters[layout.embedding].len } else { 0 };
+                let learn =
+                    count - if constant { layout.parameters[layout.embedding].len } else { 0 };
                 (numbers.weight * count, learn, layout.tensors().map(Tensor::len).max())
             }
             Some(adapter) => {
                 let layout = Layout::adapted(config, &Placed::everywhere(adapter.clone()));
                 let learn = layout.adapter_tensors().map(Tensor::len).sum::<usize>();
                 let base = frozen_bytes(config, numbers, adapter.base.storage());
-                (base + numbers.weight * learn, learn, layout.adapter_tensors().map(Tensor::len).max())
+                (
+                    base + numbers.weight * learn,
+                    learn,
+                    layout.adapter_tensors().map(Tensor::len).max(),
+                )
             }
         };
         Self { config, numbers, settings, weights, learn, largest: largest.unwrap_or(0) }
@@ -194,14 +212,18 @@ impl<'a> Formula<'a> {
         let mut working = self.backward(prompts, prompts, own_sums(prompts));
         let mut past_gradients = 0;
         if continuations > 0 {
-            let (keys, sums) = (prompts + continuations, CHUNKS * prompts + own_sums(continuations));
+            let (keys, sums) =
+                (prompts + continuations, CHUNKS * prompts + own_sums(continuations));
             let waiting = activation * hidden * prompts;
             working = working.max(self.backward(continuations, keys, sums) + waiting);
             past_gradients = exact * layers * prompts * self.config.attention(0).kv_width();
         }
         Need {
             weights: self.weights,
-            reference: self.settings.reference.map_or(0, |r| frozen_bytes(r.config, self.numbers, r.storage)),
+            reference: self
+                .settings
+                .reference
+                .map_or(0, |r| frozen_bytes(r.config, self.numbers, r.storage)),
             gradients: exact * self.learn,
             states: exact * self.learn * self.settings.states,
             activations: of_token * (prompts + continuations),
@@ -215,7 +237,8 @@ impl<'a> Formula<'a> {
 
     /// What a pass over one token keeps in one layer for its backward pass.
     fn kept(&self) -> usize {
-        let outer = self.numbers.activation * (self.config.hidden + self.config.attention(0).kv_width());
+        let outer =
+            self.numbers.activation * (self.config.hidden + self.config.attention(0).kv_width());
         if self.settings.recompute { outer } else { outer + self.inner() }
     }
 
@@ -227,7 +250,8 @@ impl<'a> Formula<'a> {
         self.numbers.activation * inner + self.numbers.exact * shape.heads
     }
 
-    /// The widest moment of a block's backward pass over `n` tokens, besides what is kept; see [`Need::working`].
+    /// The widest moment of a block's backward pass over `n` tokens, besides what is kept; see
+    /// [`Need::working`].
     fn backward(&self, n: usize, keys: usize, sums: usize) -> usize {
         let Numbers { exact, activation, .. } = self.numbers;
         let shape = self.config.attention(0);
@@ -243,8 +267,8 @@ impl<'a> Formula<'a> {
         mlp.max(attention).max(projections) + again + operand.min(PACKED)
     }
 
-    /// Numbers for each token that an adapter of a product of `outputs`, whose widest tensor has `widest`, adds to the
-    /// backward pass.
+    /// Numbers for each token that an adapter of a product of `outputs`, whose widest tensor has
+    /// `widest`, adds to the backward pass.
     fn adapter(&self, outputs: usize, widest: usize) -> usize {
         let Some(adapter) = self.settings.adapter else { return 0 };
         let drops = usize::from(adapter.dropout > 0.0);
@@ -280,7 +304,8 @@ mod tests {
         config.as_object().unwrap().clone()
     }
 
-    /// The formula against the buffers that a pass holds, whose lengths in numbers `len` and `exact_len` tell.
+    /// The formula against the buffers that a pass holds, whose lengths in numbers `len` and
+    /// `exact_len` tell.
     fn compare<B: Backend>(
         backend: B,
         len: fn(&B::Activation) -> usize,
@@ -298,28 +323,37 @@ mod tests {
                 let pass = model.forward(&sequences, None, &PastOf::Nothing, keep);
                 let (mut activations, mut exact) = (len(&pass.hidden), exact_len(&pass.rotary));
                 for layer in &pass.layers {
-                    activations += [&layer.x, &layer.kv].into_iter().flatten().map(len).sum::<usize>();
+                    activations +=
+                        [&layer.x, &layer.kv].into_iter().flatten().map(len).sum::<usize>();
                     if let Some(i) = &layer.inner {
                         let inner = [&i.q, &i.attention, &i.middle, &i.gate_up];
                         activations += inner.into_iter().chain(&i.qkv).map(len).sum::<usize>();
                         exact += exact_len(&i.lse);
                     }
                 }
-                let settings =
-                    Settings { states: 1, recompute, input_embeddings: true, ..Settings::default() };
+                let settings = Settings {
+                    states: 1,
+                    recompute,
+                    input_embeddings: true,
+                    ..Settings::default()
+                };
                 let batch = Batch { prompts: 7, continuations: 0, targets: 1 };
                 let formula = Formula::new(model.config(), numbers, settings);
                 let need = formula.need(batch);
                 let held = activations * numbers.activation + exact * numbers.exact;
                 assert_eq!(held, need.activations, "{family} {keep:?}");
-                let collected = model.past_gradient(&pass).layers.iter().map(exact_len).sum::<usize>();
+                let collected =
+                    model.past_gradient(&pass).layers.iter().map(exact_len).sum::<usize>();
                 let continued = formula.need(Batch { continuations: 1, ..batch });
-                assert_eq!((need.past_gradients, continued.past_gradients), (0, collected * numbers.exact));
+                assert_eq!(
+                    (need.past_gradients, continued.past_gradients),
+                    (0, collected * numbers.exact)
+                );
             }
             for input_embeddings in [false, true] {
                 let gradients = model.gradients(input_embeddings);
-                let held =
-                    gradients.accumulators.iter().flatten().map(exact_len).sum::<usize>() * numbers.exact;
+                let held = gradients.accumulators.iter().flatten().map(exact_len).sum::<usize>()
+                    * numbers.exact;
                 let settings = Settings { states: 2, input_embeddings, ..Settings::default() };
                 let need = Formula::new(model.config(), numbers, settings).need(Batch::default());
                 assert_eq!((need.gradients, need.states), (held, 2 * held), "{family}");
@@ -334,20 +368,27 @@ mod tests {
         compare(CpuBf16::new(1), |x| x.len(), |x| x.len());
     }
 
-    /// Of an adapted model only the adapters have gradients and states; its base and a reference take what their storage takes.
+    /// Of an adapted model only the adapters have gradients and states; its base and a reference
+    /// take what their storage takes.
     #[test]
     fn an_adapter_s_base_needs_its_storage_alone() {
         let folder = tempfile::tempdir().unwrap();
         let config = random::create(config("qwen3"), 0, NumberType::F32, folder.path()).unwrap();
         let targets = vec![crate::Target::VProj, crate::Target::DownProj];
-        let adapter =
-            Adapter { rank: 2, dora: true, targets, base: crate::BaseStorage::Int8, ..Adapter::default() };
+        let adapter = Adapter {
+            rank: 2,
+            dora: true,
+            targets,
+            base: crate::BaseStorage::Int8,
+            ..Adapter::default()
+        };
         let model = Model::load_adapted(folder.path(), Arc::new(Reference), &adapter, 0).unwrap();
         let held = model.gradients(true).accumulators.iter().flatten().map(Vec::len).sum::<usize>();
         let learn = 3 * ((2 * 12 + 12 * 2 + 12) + (2 * 20 + 12 * 2 + 12));
         assert_eq!(held, learn);
         let reference = Some(Resident { config: &config, storage: Storage::Bf16 });
-        let settings = Settings { states: 2, adapter: Some(&adapter), reference, ..Settings::default() };
+        let settings =
+            Settings { states: 2, adapter: Some(&adapter), reference, ..Settings::default() };
         let need = Formula::new(&config, Numbers::of::<CpuBf16>(), settings).need(Batch::default());
         let vectors = 3 * (2 * 12 + 2 * 6) + 12;
         let linear = [12 * 48, 24 * 12, 12 * 40, 20 * 12];
@@ -364,15 +405,18 @@ mod tests {
         assert_eq!(Numbers::of::<Reference>(), Numbers { weight: 8, exact: 8, activation: 8 });
     }
 
-    /// Logits are kept as long as they are few; then a block of them is held, however many targets there are.
+    /// Logits are kept as long as they are few; then a block of them is held, however many targets
+    /// there are.
     #[test]
     fn the_head_is_bounded() {
-        let config = Config::from_json(config("llama"), std::path::Path::new("config.json")).unwrap();
+        let config =
+            Config::from_json(config("llama"), std::path::Path::new("config.json")).unwrap();
         let config = Config { vocabulary: 100_000, ..config };
         let settings = Settings { input_embeddings: true, ..Settings::default() };
         let logits = |targets: usize| {
             let per_target = 4 * 4 * config.hidden;
-            Formula::new(&config, Numbers::of::<CpuF32>(), settings).head(targets) - targets * per_target
+            Formula::new(&config, Numbers::of::<CpuF32>(), settings).head(targets)
+                - targets * per_target
         };
         assert_eq!(logits(600), 4 * (600 * 100_000 + 2048 * config.hidden));
         assert_eq!(logits(700), 4 * (700 * 2048 + 2048 * config.hidden));

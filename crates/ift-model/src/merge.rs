@@ -21,7 +21,8 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// `W + scale·B·A` in place, every row then scaled to its magnitude if there is one. `rows`: `[…, inputs]`.
+    /// `W + scale·B·A` in place, every row then scaled to its magnitude if there is one. `rows`:
+    /// `[…, inputs]`.
     pub fn merge_into<E: Element>(&self, inputs: usize, rows: &mut [E]) {
         rows.par_chunks_mut(inputs).enumerate().for_each_init(
             || vec![0.0; inputs],
@@ -51,7 +52,11 @@ pub(crate) struct Merge<'a> {
 
 impl<'a> Merge<'a> {
     /// Checks that the folder holds an adapter for a model of that configuration.
-    pub fn new(config: &Config, adapter: &AdapterFolder, shards: &'a Shards) -> Result<Self, ModelError> {
+    pub fn new(
+        config: &Config,
+        adapter: &AdapterFolder,
+        shards: &'a Shards,
+    ) -> Result<Self, ModelError> {
         let settings = &adapter.placed.settings;
         let layout = Layout::adapted(config, &adapter.placed);
         let tensors = shards.tensors()?;
@@ -84,7 +89,13 @@ impl<'a> Merge<'a> {
             self.tensors.read(tensor).map(|tensor| numbers(&tensor))
         };
         let magnitude = pair.magnitude.map(read).transpose()?;
-        Ok(Pair { a: read(pair.a)?, b: read(pair.b)?, magnitude, rank: self.rank, scale: self.scale })
+        Ok(Pair {
+            a: read(pair.a)?,
+            b: read(pair.b)?,
+            magnitude,
+            rank: self.rank,
+            scale: self.scale,
+        })
     }
 }
 

@@ -31,7 +31,8 @@ pub(crate) enum Learns {
     Nothing,
 }
 
-/// The part of the model that noise on the embeddings is drawn for; the others are indices of parameters.
+/// The part of the model that noise on the embeddings is drawn for; the others are indices of
+/// parameters.
 const NOISE: u64 = u64::MAX;
 
 /// Gradients of a model's parameters, as sums; `None` for a parameter that cannot learn.
@@ -84,7 +85,8 @@ impl<B: Backend> Model<B> {
         self.adapted.as_ref().map(|adapted| &adapted.placed.settings)
     }
 
-    /// Whether a parameter learns: in an adapted model those of the adapters, in a frozen one none, else all.
+    /// Whether a parameter learns: in an adapted model those of the adapters, in a frozen one none,
+    /// else all.
     pub fn trains(&self, parameter: usize) -> bool {
         match self.learns {
             Learns::Everything => true,
@@ -115,10 +117,12 @@ impl<B: Backend> Model<B> {
         self.backend.write_weight(&mut self.weights[parameter], values);
     }
 
-    /// Zero gradients of what learns ([`Model::trains`]). With `input_embeddings` off the table is a constant at the inputs
-    /// (IFT): untied, it has no gradient at all; tied, it still has the output head's.
+    /// Zero gradients of what learns ([`Model::trains`]). With `input_embeddings` off the table is
+    /// a constant at the inputs (IFT): untied, it has no gradient at all; tied, it still has
+    /// the output head's.
     pub fn gradients(&self, input_embeddings: bool) -> Gradients<B> {
-        let constant = |i: usize| i == self.layout.embedding && !input_embeddings && !self.config.tied;
+        let constant =
+            |i: usize| i == self.layout.embedding && !input_embeddings && !self.config.tied;
         let learns = |i: usize| self.trains(i) && !constant(i);
         let accumulators = self.layout.parameters.iter().enumerate();
         let accumulators =
@@ -128,9 +132,15 @@ impl<B: Backend> Model<B> {
 
     /// Runs packed sequences through all layers; `past` holds what they continue.
     ///
-    /// Token ids must be below the vocabulary size, and `streams` and `noise` as long as the tokens or empty; the callers
-    /// check that.
-    pub fn forward(&self, sequences: &Sequences, mix: Option<Mix>, past: &PastOf<B>, keep: Keep) -> Pass<B> {
+    /// Token ids must be below the vocabulary size, and `streams` and `noise` as long as the tokens
+    /// or empty; the callers check that.
+    pub fn forward(
+        &self,
+        sequences: &Sequences,
+        mix: Option<Mix>,
+        past: &PastOf<B>,
+        keep: Keep,
+    ) -> Pass<B> {
         let (backend, n) = (self.backend(), sequences.tokens.len());
         let rotary = backend.rotary(&sequences.positions(), &self.frequencies);
         let mut x = backend.activation(n * self.config.hidden);
@@ -151,10 +161,12 @@ impl<B: Backend> Model<B> {
         Pass { sequences: sequences.clone(), rotary, layers, hidden: x }
     }
 
-    /// The backward pass of [`Model::forward`]: `d_hidden` (`[n, hidden]`) is the gradient of the pass's hidden states.
+    /// The backward pass of [`Model::forward`]: `d_hidden` (`[n, hidden]`) is the gradient of the
+    /// pass's hidden states.
     ///
-    /// `continues` is the past's pass with the gradient that its keys and values collect; `collected` is what this pass's
-    /// own continuations have collected for it. Adds to `gradients`. Layers are freed as they are done.
+    /// `continues` is the past's pass with the gradient that its keys and values collect;
+    /// `collected` is what this pass's own continuations have collected for it. Adds to
+    /// `gradients`. Layers are freed as they are done.
     pub fn backward(
         &self,
         pass: Pass<B>,
@@ -172,7 +184,8 @@ impl<B: Backend> Model<B> {
                 (kv, &mut c.gradient.layers[layer])
             });
             let from_continuations = collected.as_mut().and_then(|c| c.layers.pop());
-            let context = BlockGradient { sequences: &sequences, rotary: &rotary, past, from_continuations };
+            let context =
+                BlockGradient { sequences: &sequences, rotary: &rotary, past, from_continuations };
             block::backward(self, layer, saved, context, &mut d, gradients);
         }
         if gradients.input_embeddings {
@@ -186,6 +199,8 @@ impl<B: Backend> Model<B> {
     /// Zero gradients for the keys and values of a pass that others continue.
     pub fn past_gradient(&self, pass: &Pass<B>) -> PastGradient<B> {
         let len = pass.sequences.tokens.len() * self.config.attention(0).kv_width();
-        PastGradient { layers: (0..self.config.layers()).map(|_| self.backend.accumulator(len)).collect() }
+        PastGradient {
+            layers: (0..self.config.layers()).map(|_| self.backend.accumulator(len)).collect(),
+        }
     }
 }

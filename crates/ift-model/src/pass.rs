@@ -3,7 +3,8 @@
 use crate::Cache;
 use ift_backend::{AttentionRow, Backend};
 
-/// Sequences end to end: `tokens` is their concatenation, `rows` says where each lies and what past it continues.
+/// Sequences end to end: `tokens` is their concatenation, `rows` says where each lies and what past
+/// it continues.
 #[derive(Clone, Debug, Default)]
 pub struct Sequences {
     /// `[n]` token ids.
@@ -12,11 +13,12 @@ pub struct Sequences {
     pub rows: Vec<AttentionRow>,
     /// Leaves the adapters out: the base alone, which is the reference model of what is adapted.
     pub adapters_off: bool,
-    /// One number per token that its random draws come from (dropout of adapters, noise); empty for none of them. The
-    /// draws are a pure function of these, so the backward pass meets the same.
+    /// One number per token that its random draws come from (dropout of adapters, noise); empty
+    /// for none of them. The draws are a pure function of these, so the backward pass meets
+    /// the same.
     pub streams: Vec<u64>,
-    /// One number per token: how far noise moves each number of its embedding at most (`NEFTune`, arXiv 2310.05914). Empty
-    /// for none; needs `streams`.
+    /// One number per token: how far noise moves each number of its embedding at most (`NEFTune`,
+    /// arXiv 2310.05914). Empty for none; needs `streams`.
     pub noise: Vec<f64>,
 }
 
@@ -26,9 +28,15 @@ impl Sequences {
         self.push_after(tokens, 0, 0);
     }
 
-    /// Appends a sequence that continues the tokens `past_start..past_start + past_len` of another pass.
+    /// Appends a sequence that continues the tokens `past_start..past_start + past_len` of another
+    /// pass.
     pub fn push_after(&mut self, tokens: &[u32], past_start: usize, past_len: usize) {
-        self.rows.push(AttentionRow { start: self.tokens.len(), len: tokens.len(), past_start, past_len });
+        self.rows.push(AttentionRow {
+            start: self.tokens.len(),
+            len: tokens.len(),
+            past_start,
+            past_len,
+        });
         self.tokens.extend_from_slice(tokens);
     }
 
@@ -89,7 +97,8 @@ pub(crate) struct Inner<B: Backend> {
     pub gate_up: B::Activation,
 }
 
-/// A forward pass: its sequences, last hidden states and what was kept for continuing it or going back.
+/// A forward pass: its sequences, last hidden states and what was kept for continuing it or going
+/// back.
 pub struct Pass<B: Backend> {
     pub(crate) sequences: Sequences,
     pub(crate) rotary: B::Accumulator,

@@ -12,7 +12,8 @@ const CONFIG: &str = "adapter_config.json";
 /// Folders, at most, that lead from an adapter to its base.
 const LONGEST_CHAIN: usize = 16;
 
-/// Fields that change what an adapter computes and are not implemented; `null`, `false` and empty are their neutral values.
+/// Fields that change what an adapter computes and are not implemented; `null`, `false` and empty
+/// are their neutral values.
 const UNSUPPORTED: [&str; 17] = [
     "alora_invocation_tokens",
     "alpha_pattern",
@@ -45,7 +46,8 @@ pub(crate) struct AdapterFolder {
     pub placed: Placed,
 }
 
-/// Where a model comes from: a folder with its weights, and adapters that are to be merged into them.
+/// Where a model comes from: a folder with its weights, and adapters that are to be merged into
+/// them.
 pub(crate) struct Source {
     /// The folder with the weights and `config.json`.
     pub base: PathBuf,
@@ -60,10 +62,15 @@ impl Source {
         while is_adapter(&source.base) {
             let adapter = AdapterFolder::read(&source.base)?;
             if source.merged.len() == LONGEST_CHAIN {
-                let reason =
-                    format!("leads to another adapter {LONGEST_CHAIN} times, expected a model at last");
+                let reason = format!(
+                    "leads to another adapter {LONGEST_CHAIN} times, expected a model at last"
+                );
                 let path = source.base.join(CONFIG);
-                return Err(ModelError::Field { path, field: "base_model_name_or_path".to_owned(), reason });
+                return Err(ModelError::Field {
+                    path,
+                    field: "base_model_name_or_path".to_owned(),
+                    reason,
+                });
             }
             source.base.clone_from(&adapter.base);
             source.merged.insert(0, adapter);
@@ -78,7 +85,8 @@ impl Source {
     }
 }
 
-/// The folder whose tokenizer a model folder uses: itself, or for an adapter folder without a tokenizer that of its base.
+/// The folder whose tokenizer a model folder uses: itself, or for an adapter folder without a
+/// tokenizer that of its base.
 ///
 /// # Errors
 /// If an adapter folder's configuration cannot be read or its base is not found.
@@ -88,8 +96,8 @@ pub fn tokenizer_folder(folder: &Path) -> Result<PathBuf, ModelError> {
     Ok(found.unwrap_or_else(|| folder.to_owned()))
 }
 
-/// The folder of the model that an adapter folder was trained on (perhaps an adapter folder itself); `None` for a folder that
-/// is no adapter's.
+/// The folder of the model that an adapter folder was trained on (perhaps an adapter folder
+/// itself); `None` for a folder that is no adapter's.
 ///
 /// # Errors
 /// If the adapter's configuration cannot be read or its base is not found.
@@ -117,8 +125,8 @@ pub fn number_of(folder: &Path) -> Result<NumberType, ModelError> {
     Ok(shards.tensors()?.number())
 }
 
-/// The files that decide what a model folder computes: configurations and weights, those of an adapter's base too. Their
-/// bytes tell whether two folders hold the same model.
+/// The files that decide what a model folder computes: configurations and weights, those of an
+/// adapter's base too. Their bytes tell whether two folders hold the same model.
 ///
 /// # Errors
 /// If a folder cannot be read, or an adapter's base is not found.
@@ -198,9 +206,10 @@ fn refuse_unsupported(fields: &Fields) -> Result<(), ModelError> {
     }
     let bias = fields.text("bias")?.unwrap_or("none");
     if bias != "none" {
-        return Err(
-            fields.error("bias", &format!("is `{bias}`: trained biases are not supported, expected none"))
-        );
+        return Err(fields.error(
+            "bias",
+            &format!("is `{bias}`: trained biases are not supported, expected none"),
+        ));
     }
     let neutral = |value: &Value| match value {
         Value::Null => true,
@@ -211,8 +220,9 @@ fn refuse_unsupported(fields: &Fields) -> Result<(), ModelError> {
     };
     for field in UNSUPPORTED {
         if let Some(value) = fields.get(field).filter(|value| !neutral(value)) {
-            let reason =
-                format!("is `{value}`, which is not supported; expected null, false or nothing in it");
+            let reason = format!(
+                "is `{value}`, which is not supported; expected null, false or nothing in it"
+            );
             return Err(fields.error(field, &reason));
         }
     }
@@ -236,15 +246,19 @@ fn modules(fields: &Fields) -> Result<Vec<String>, ModelError> {
     match fields.get(field) {
         Some(Value::String(all)) if all == "all-linear" => Ok(names.map(str::to_owned).to_vec()),
         Some(Value::String(name)) if Target::named(name).is_some() => Ok(vec![name.clone()]),
-        Some(Value::String(pattern)) => {
-            Err(fields
-                .error(field, &format!("is the pattern `{pattern}`, which is not supported; {expected}")))
-        }
+        Some(Value::String(pattern)) => Err(fields.error(
+            field,
+            &format!("is the pattern `{pattern}`, which is not supported; {expected}"),
+        )),
         Some(Value::Array(list)) => {
             let module = |value: &Value| {
                 let known = value.as_str().filter(|name| kind_of(name).is_some());
-                let reason =
-                    || fields.error(field, &format!("names {value}, which cannot be adapted; {expected}"));
+                let reason = || {
+                    fields.error(
+                        field,
+                        &format!("names {value}, which cannot be adapted; {expected}"),
+                    )
+                };
                 known.map(str::to_owned).ok_or_else(reason)
             };
             let mut modules = list.iter().map(module).collect::<Result<Vec<_>, _>>()?;
@@ -256,11 +270,14 @@ fn modules(fields: &Fields) -> Result<Vec<String>, ModelError> {
     }
 }
 
-/// The base's folder: `base_model_name_or_path` from the adapter's folder, or from the working directory.
+/// The base's folder: `base_model_name_or_path` from the adapter's folder, or from the working
+/// directory.
 fn base(fields: &Fields, folder: &Path) -> Result<PathBuf, ModelError> {
     let field = "base_model_name_or_path";
     let Some(name) = fields.text(field)?.filter(|name| !name.is_empty()) else {
-        return Err(fields.error(field, "is missing, expected the folder of the model it was trained on"));
+        return Err(
+            fields.error(field, "is missing, expected the folder of the model it was trained on")
+        );
     };
     let candidates = [folder.join(name), PathBuf::from(name)];
     let is_model = |path: &&PathBuf| path.join("config.json").is_file() || is_adapter(path);

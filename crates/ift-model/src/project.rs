@@ -1,15 +1,16 @@
 //! A linear layer, plain or adapted; forward and backward.
 //!
-//! With `u` the input after dropout (`x` itself without), `A_k`, `B_k` the adapter of the tensor whose outputs are the
-//! columns `k` of a product with weight `W`:
+//! With `u` the input after dropout (`x` itself without), `A_k`, `B_k` the adapter of the tensor
+//! whose outputs are the columns `k` of a product with weight `W`:
 //!
 //! ```text
 //! LoRA:  out = x·Wᵀ + b,  out_k += scale·u·A_kᵀ·B_kᵀ
 //! DoRA:  V = u·Wᵀ,        V_k += scale·u·A_kᵀ·B_kᵀ,        out = V ⊙ m/‖W + scale·B·A‖ + (x - u)·Wᵀ + b
 //! ```
-//! where `m` is the magnitude of a row and the factor is 1 for tensors that are not adapted. The row's norm is a constant of
-//! the gradient (`DoRA`, section 4.3). `(x - u)·Wᵀ` is what PEFT computes too: its adapter adds
-//! `V ⊙ m/‖…‖ - u·Wᵀ` to the base's `x·Wᵀ`. What is cheap or would be large is computed again in the backward pass.
+//! where `m` is the magnitude of a row and the factor is 1 for tensors that are not adapted. The
+//! row's norm is a constant of the gradient (`DoRA`, section 4.3). `(x - u)·Wᵀ` is what PEFT
+//! computes too: its adapter adds `V ⊙ m/‖…‖ - u·Wᵀ` to the base's `x·Wᵀ`. What is cheap or would
+//! be large is computed again in the backward pass.
 //!
 //! The tensors of a product share their dropped inputs; each product draws its own.
 
@@ -78,7 +79,12 @@ impl<'a, B: Backend> Projection<'a, B> {
     }
 
     /// `x·Wᵀ (+ bias)`.
-    fn plain(&self, x: &B::Activation, bias: Option<usize>, to: Out<B::Activation>) -> B::Activation {
+    fn plain(
+        &self,
+        x: &B::Activation,
+        bias: Option<usize>,
+        to: Out<B::Activation>,
+    ) -> B::Activation {
         let Product { weight, inputs, outputs, .. } = *self.product;
         let weights = &self.model.weights;
         let bias = bias.map(|bias| &weights[bias]);
@@ -97,13 +103,19 @@ impl<'a, B: Backend> Projection<'a, B> {
     }
 
     /// The gradients of the product's own weight and bias.
-    fn weight_gradient(&self, x: &B::Activation, d_out: &B::Activation, gradients: &mut Gradients<B>) {
+    fn weight_gradient(
+        &self,
+        x: &B::Activation,
+        d_out: &B::Activation,
+        gradients: &mut Gradients<B>,
+    ) {
         let Product { weight, bias, inputs, outputs, .. } = *self.product;
         // The bias's gradient is taken out while both are borrowed, and put back.
         let mut d_bias = bias.and_then(|b| gradients.accumulators[b].take());
         if let Some(d_weight) = gradients.of(weight) {
             let d_bias = d_bias.as_mut();
-            self.backend().linear_backward_weight(self.n, inputs, outputs, x, d_out, d_weight, d_bias);
+            self.backend()
+                .linear_backward_weight(self.n, inputs, outputs, x, d_out, d_weight, d_bias);
         }
         if let Some(b) = bias {
             gradients.accumulators[b] = d_bias;
@@ -131,8 +143,24 @@ impl<'a, B: Backend> Projection<'a, B> {
             let width = pair.columns.len();
             let inner = self.inner(adapted, pair, u);
             let mut sum = backend.activation(n * width);
-            backend.linear(n, rank, width, &inner, &self.model.weights[pair.b], None, Out::Set, &mut sum);
-            backend.add_columns(n, self.product.outputs, &sum, adapted.scale, pair.columns.clone(), out);
+            backend.linear(
+                n,
+                rank,
+                width,
+                &inner,
+                &self.model.weights[pair.b],
+                None,
+                Out::Set,
+                &mut sum,
+            );
+            backend.add_columns(
+                n,
+                self.product.outputs,
+                &sum,
+                adapted.scale,
+                pair.columns.clone(),
+                out,
+            );
         }
     }
 
@@ -156,7 +184,13 @@ impl<'a, B: Backend> Projection<'a, B> {
     fn scale_rows(&self, adapted: &Adapted, factor: fn(&RowScale) -> f64, x: &mut B::Activation) {
         for pair in &self.product.adapted {
             let factors: Vec<f64> = adapted.rows_of(pair).iter().map(factor).collect();
-            self.backend().scale_columns(self.n, self.product.outputs, &factors, pair.columns.clone(), x);
+            self.backend().scale_columns(
+                self.n,
+                self.product.outputs,
+                &factors,
+                pair.columns.clone(),
+                x,
+            );
         }
     }
 
@@ -176,7 +210,16 @@ impl<'a, B: Backend> Projection<'a, B> {
         match (&dropped, bias) {
             (Some(u), _) => {
                 let rest = self.difference(inputs, x, u);
-                backend.linear(n, inputs, outputs, &rest, &weights[weight], bias, Out::Add, &mut out);
+                backend.linear(
+                    n,
+                    inputs,
+                    outputs,
+                    &rest,
+                    &weights[weight],
+                    bias,
+                    Out::Add,
+                    &mut out,
+                );
             }
             // A bias alone is a product too: of a column of ones.
             (None, Some(bias)) => {
@@ -210,7 +253,8 @@ impl<'a, B: Backend> Projection<'a, B> {
         let Product { inputs, outputs, .. } = *self.product;
         let dropped = self.dropped(adapted, x);
         let u = dropped.as_ref().unwrap_or(x);
-        let of_directions = adapted.dora.then(|| self.magnitude_gradients(adapted, u, d_out, gradients));
+        let of_directions =
+            adapted.dora.then(|| self.magnitude_gradients(adapted, u, d_out, gradients));
         let d_sum = of_directions.as_ref().unwrap_or(d_out);
         if dropped.is_none() {
             let mut d_x = self.input_gradient(d_sum, Out::Set);
@@ -232,7 +276,8 @@ impl<'a, B: Backend> Projection<'a, B> {
         self.input_gradient(d_out, Out::Plus(&through_u))
     }
 
-    /// Adds to the gradients of the magnitudes, `Σ_t d_out ⊙ V / ‖…‖`, and returns that of `V`, `d_out ⊙ m/‖…‖`.
+    /// Adds to the gradients of the magnitudes, `Σ_t d_out ⊙ V / ‖…‖`, and returns that of `V`,
+    /// `d_out ⊙ m/‖…‖`.
     fn magnitude_gradients(
         &self,
         adapted: &Adapted,
@@ -254,7 +299,8 @@ impl<'a, B: Backend> Projection<'a, B> {
         d_directions
     }
 
-    /// With `d` the gradient of the sum: `d_B += scale·dᵀ·(u·Aᵀ)`, `d_A += scale·(d·B)ᵀ·u`, `d_u += scale·(d·B)·A`.
+    /// With `d` the gradient of the sum: `d_B += scale·dᵀ·(u·Aᵀ)`, `d_A += scale·(d·B)ᵀ·u`, `d_u +=
+    /// scale·(d·B)·A`.
     fn low_rank_gradients(
         &self,
         adapted: &Adapted,

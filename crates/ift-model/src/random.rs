@@ -12,10 +12,12 @@ use safetensors::tensor::TensorView;
 use serde_json::{Map, Value};
 use std::path::Path;
 
-/// Writes `config.json` and `model.safetensors` of a fresh model into an existing folder and returns its configuration.
+/// Writes `config.json` and `model.safetensors` of a fresh model into an existing folder and
+/// returns its configuration.
 ///
-/// Matrices are drawn from a normal distribution of standard deviation `initializer_range`, norms start as the identity
-/// and biases at zero. Each tensor has a stream of its own, so the same seed gives the same tensor whatever the others are.
+/// Matrices are drawn from a normal distribution of standard deviation `initializer_range`, norms
+/// start as the identity and biases at zero. Each tensor has a stream of its own, so the same seed
+/// gives the same tensor whatever the others are.
 ///
 /// # Errors
 /// If the configuration is not usable or a file cannot be written.
@@ -38,7 +40,10 @@ pub fn create(
         let mut values: Vec<f64> = Vec::new();
         let reserved = values.try_reserve_exact(tensor.len());
         reserved.map_err(|_| {
-            file(format!("tensor `{}` of shape {:?} does not fit into memory", tensor.name, tensor.shape))
+            file(format!(
+                "tensor `{}` of shape {:?} does not fit into memory",
+                tensor.name, tensor.shape
+            ))
         })?;
         if tensor.name.ends_with("norm.weight") {
             values.resize(tensor.len(), 1.0 - config.norm_offset);
@@ -50,7 +55,8 @@ pub fn create(
         tensors.push((tensor, to_bytes(&values, number)));
     }
     let views = tensors.iter().map(|(tensor, bytes)| {
-        TensorView::new(dtype(number), tensor.shape.clone(), bytes).map(|view| (tensor.name.as_str(), view))
+        TensorView::new(dtype(number), tensor.shape.clone(), bytes)
+            .map(|view| (tensor.name.as_str(), view))
     });
     let views = views.collect::<Result<Vec<_>, _>>().map_err(|e| file(e.to_string()))?;
     write_tensors(views, &path)?;

@@ -41,7 +41,12 @@ impl Rope {
         match self.scaling {
             RopeScaling::None => plain.collect(),
             RopeScaling::Linear { factor } => plain.map(|f| f / factor).collect(),
-            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position } => plain
+            RopeScaling::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_max_position,
+            } => plain
                 .map(|f| {
                     let wavelength = 2.0 * PI / f;
                     if wavelength > original_max_position / low_freq_factor {

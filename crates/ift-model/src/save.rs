@@ -42,14 +42,19 @@ pub(crate) fn dtype(number: NumberType) -> Dtype {
     }
 }
 
-/// Numbers as the little-endian bytes of a file. (Narrow ones by way of f32: `half`'s conversions from f64 do not look at all
-/// bits, and so take what is a little more than half a step for a half.)
+/// Numbers as the little-endian bytes of a file. (Narrow ones by way of f32: `half`'s conversions
+/// from f64 do not look at all bits, and so take what is a little more than half a step for a
+/// half.)
 pub(crate) fn to_bytes<E: Element>(values: &[E], number: NumberType) -> Vec<u8> {
     match number {
         NumberType::F64 => values.iter().flat_map(|v| v.to_f64().to_le_bytes()).collect(),
         NumberType::F32 => values.iter().flat_map(|v| v.to_f32().to_le_bytes()).collect(),
-        NumberType::Bf16 => values.iter().flat_map(|v| bf16::from_f32(v.to_f32()).to_le_bytes()).collect(),
-        NumberType::F16 => values.iter().flat_map(|v| f16::from_f32(v.to_f32()).to_le_bytes()).collect(),
+        NumberType::Bf16 => {
+            values.iter().flat_map(|v| bf16::from_f32(v.to_f32()).to_le_bytes()).collect()
+        }
+        NumberType::F16 => {
+            values.iter().flat_map(|v| f16::from_f32(v.to_f32()).to_le_bytes()).collect()
+        }
     }
 }
 
@@ -78,9 +83,10 @@ impl<B: Backend> View for Pending<'_, B> {
 }
 
 impl<B: Backend> Model<B> {
-    /// Writes a Hugging Face folder: safetensors of the given type (sharded above 5 GB), `config.json` with its fields as
-    /// they were read, and the tokenizer's files copied from the folder the model came from. `folder` must exist. Adapters
-    /// are merged: what is written is a plain model, from the frozen base as it is stored.
+    /// Writes a Hugging Face folder: safetensors of the given type (sharded above 5 GB),
+    /// `config.json` with its fields as they were read, and the tokenizer's files copied from
+    /// the folder the model came from. `folder` must exist. Adapters are merged: what is
+    /// written is a plain model, from the frozen base as it is stored.
     ///
     /// # Errors
     /// If a file cannot be written or copied.
@@ -90,14 +96,16 @@ impl<B: Backend> Model<B> {
         self.copy_companions(folder)
     }
 
-    /// Writes an adapted model's adapters as a folder in PEFT's format: `adapter_config.json`, which names the base's folder,
-    /// `adapter_model.safetensors` of the given type, and the tokenizer's files. `folder` must exist.
+    /// Writes an adapted model's adapters as a folder in PEFT's format: `adapter_config.json`,
+    /// which names the base's folder, `adapter_model.safetensors` of the given type, and the
+    /// tokenizer's files. `folder` must exist.
     ///
     /// # Errors
     /// If the model has no adapters, or a file cannot be written or copied.
     pub fn save_adapter(&self, folder: &Path, number: NumberType) -> Result<(), ModelError> {
         let Some(adapted) = &self.adapted else {
-            let reason = "cannot be written as an adapter folder: the model has no adapters".to_owned();
+            let reason =
+                "cannot be written as an adapter folder: the model has no adapters".to_owned();
             return Err(ModelError::File { path: folder.to_owned(), reason });
         };
         let own = (self.layout.base..self.layout.parameters.len()).flat_map(|parameter| {
@@ -106,18 +114,23 @@ impl<B: Backend> Model<B> {
         });
         write_tensors(own.map(|p| (p.tensor.name.clone(), p)), &folder.join(ADAPTER))?;
         let base = self.folders.first().map(std::path::absolute).transpose();
-        let base =
-            base.map_err(|source| ModelError::Io { action: "find", path: self.folders[0].clone(), source })?;
+        let base = base.map_err(|source| ModelError::Io {
+            action: "find",
+            path: self.folders[0].clone(),
+            source,
+        })?;
         let config = peft::config(&adapted.placed, &base.unwrap_or_default());
         write_json(&peft::config_path(folder), &config)?;
         self.copy_companions(folder)
     }
 
-    /// Copies the files that go with the weights, each from the first of the model's folders that has it.
+    /// Copies the files that go with the weights, each from the first of the model's folders that
+    /// has it.
     fn copy_companions(&self, folder: &Path) -> Result<(), ModelError> {
         for name in COMPANIONS {
             let to = folder.join(name);
-            let from = self.folders.iter().map(|folder| folder.join(name)).find(|from| from.is_file());
+            let from =
+                self.folders.iter().map(|folder| folder.join(name)).find(|from| from.is_file());
             if let Some(from) = from.filter(|from| *from != to) {
                 std::fs::copy(&from, &to).map_err(|source| ModelError::Io {
                     action: "copy",
@@ -150,7 +163,12 @@ impl<B: Backend> Model<B> {
         values
     }
 
-    fn save_weights(&self, folder: &Path, number: NumberType, largest: usize) -> Result<(), ModelError> {
+    fn save_weights(
+        &self,
+        folder: &Path,
+        number: NumberType,
+        largest: usize,
+    ) -> Result<(), ModelError> {
         let mut shards: Vec<Vec<Pending<B>>> = vec![Vec::new()];
         let (mut shard_bytes, mut total_bytes) = (0, 0);
         for (parameter, p) in self.layout.parameters[..self.layout.base].iter().enumerate() {
@@ -188,7 +206,8 @@ impl<B: Backend> Model<B> {
     }
 }
 
-/// Writes `config.json`: the fields as they were read, with the weights' number type brought up to date.
+/// Writes `config.json`: the fields as they were read, with the weights' number type brought up to
+/// date.
 pub(crate) fn write_config(
     source: &serde_json::Map<String, Value>,
     folder: &Path,
@@ -248,7 +267,8 @@ mod tests {
         std::fs::remove_file(to.path().join("model.safetensors")).unwrap();
         model.save_weights(to.path(), NumberType::F32, 4000).unwrap();
         let shard = std::fs::read_dir(to.path()).unwrap().map(|f| f.unwrap().path());
-        let shard = shard.filter(|p| p.to_string_lossy().contains("model-00002-of-")).last().unwrap();
+        let shard =
+            shard.filter(|p| p.to_string_lossy().contains("model-00002-of-")).last().unwrap();
         let sharded = Model::load(to.path(), Arc::new(Reference)).unwrap();
         assert!(same(&model, &sharded));
         std::fs::remove_file(&shard).unwrap();

@@ -16,7 +16,8 @@ pub struct Scored<B: Backend> {
     logits: Option<B::Logits>,
 }
 
-/// A divergence between what a model and a reference said at the same positions, as a part of the loss.
+/// A divergence between what a model and a reference said at the same positions, as a part of the
+/// loss.
 pub struct ScoredDivergence<'a, B: Backend> {
     /// The reference. With its adapters off it may be the model itself.
     pub reference: &'a Model<B>,
@@ -30,15 +31,16 @@ pub struct ScoredDivergence<'a, B: Backend> {
     pub slopes: &'a [f64],
 }
 
-/// `[positions, hidden]`: the gradient of the gathered hidden states, to be spread over the passes they came from.
+/// `[positions, hidden]`: the gradient of the gathered hidden states, to be spread over the passes
+/// they came from.
 pub struct ScoreGradient<B: Backend> {
     gathered: B::Activation,
 }
 
 impl<B: Backend> Model<B> {
-    /// Scores `targets` at positions of `pieces`: for each pass the packed indices of the tokens that predict them, in the
-    /// order of the targets. The logits never exist as a whole, unless they are small and to be kept for
-    /// [`Model::score_backward`].
+    /// Scores `targets` at positions of `pieces`: for each pass the packed indices of the tokens
+    /// that predict them, in the order of the targets. The logits never exist as a whole,
+    /// unless they are small and to be kept for [`Model::score_backward`].
     pub fn score(
         &self,
         pieces: &[(&Pass<B>, &[usize])],
@@ -50,7 +52,8 @@ impl<B: Backend> Model<B> {
         let (gathered, normed) = self.gather_normed(pieces);
         let head = &self.weights[self.layout.head];
         let vocabulary = self.config.vocabulary;
-        let (scores, logits) = backend.head(width, vocabulary, &normed, head, targets, choice, keep_logits);
+        let (scores, logits) =
+            backend.head(width, vocabulary, &normed, head, targets, choice, keep_logits);
         Scored { scores, targets: targets.to_vec(), gathered, normed, logits }
     }
 
@@ -58,7 +61,13 @@ impl<B: Backend> Model<B> {
     pub fn logits(&self, pass: &Pass<B>, positions: &[usize]) -> Vec<f32> {
         let (_, normed) = self.gather_normed(&[(pass, positions)]);
         let head = &self.weights[self.layout.head];
-        self.backend.logits(positions.len(), self.config.hidden, self.config.vocabulary, &normed, head)
+        self.backend.logits(
+            positions.len(),
+            self.config.hidden,
+            self.config.vocabulary,
+            &normed,
+            head,
+        )
     }
 
     fn gather_normed(&self, pieces: &[(&Pass<B>, &[usize])]) -> (B::Activation, B::Activation) {
@@ -77,7 +86,10 @@ impl<B: Backend> Model<B> {
     }
 
     /// The head's distributions at scored positions.
-    fn distributions<'a>(&'a self, scored: &'a Scored<B>) -> Distributions<'a, B::Activation, B::Weight> {
+    fn distributions<'a>(
+        &'a self,
+        scored: &'a Scored<B>,
+    ) -> Distributions<'a, B::Activation, B::Weight> {
         Distributions {
             width: self.config.hidden,
             x: &scored.normed,
@@ -86,8 +98,8 @@ impl<B: Backend> Model<B> {
         }
     }
 
-    /// The divergence at each scored position between this model and a reference, which has the same vocabulary and scored
-    /// the same targets. `[positions]`
+    /// The divergence at each scored position between this model and a reference, which has the
+    /// same vocabulary and scored the same targets. `[positions]`
     pub fn divergence(
         &self,
         scored: &Scored<B>,
@@ -95,12 +107,13 @@ impl<B: Backend> Model<B> {
         reference_scored: &Scored<B>,
         kind: Divergence,
     ) -> Vec<f64> {
-        let (policy, reference) = (self.distributions(scored), reference.distributions(reference_scored));
+        let (policy, reference) =
+            (self.distributions(scored), reference.distributions(reference_scored));
         self.backend.divergence(self.config.vocabulary, policy, reference, kind)
     }
 
-    /// Backward of [`Model::score`] for `Σ d_log_probs·log_probs`, and of a divergence; adds to the head's and the final
-    /// norm's gradients.
+    /// Backward of [`Model::score`] for `Σ d_log_probs·log_probs`, and of a divergence; adds to the
+    /// head's and the final norm's gradients.
     pub fn score_backward(
         &self,
         scored: Scored<B>,
@@ -146,9 +159,9 @@ impl<B: Backend> Model<B> {
         ScoreGradient { gathered: d_gathered }
     }
 
-    /// The part of a score's gradient that belongs to a pass, as a gradient of all its hidden states: zero but at the positions
-    /// of `pieces`, each the number of its first score and the packed positions that were scored from there on. A piece has
-    /// no position twice.
+    /// The part of a score's gradient that belongs to a pass, as a gradient of all its hidden
+    /// states: zero but at the positions of `pieces`, each the number of its first score and
+    /// the packed positions that were scored from there on. A piece has no position twice.
     pub fn hidden_gradient(
         &self,
         gradient: &ScoreGradient<B>,

@@ -1,4 +1,5 @@
-//! Adapters on a frozen base: gradients against finite differences, merging, and what must not change.
+//! Adapters on a frozen base: gradients against finite differences, merging, and what must not
+//! change.
 
 #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 
@@ -37,8 +38,8 @@ fn gradients_match_finite_differences() {
                 assert_eq!(gradients.accumulators[i].is_some(), model.trains(i));
                 let Some(found) = &gradients.accumulators[i] else { continue };
                 let name = model.parameters()[i].tensors[0].name.clone();
-                // The rows' norms are constants of the gradient, so they are renewed for magnitudes alone, whose
-                // factors depend on them.
+                // The rows' norms are constants of the gradient, so they are renewed for magnitudes
+                // alone, whose factors depend on them.
                 let magnitude = name.ends_with("lora_magnitude_vector");
                 for at in (0..found.len()).step_by(1 + found.len() / 4) {
                     let step = 1e-5;
@@ -74,9 +75,14 @@ fn recomputed_blocks_draw_the_same() {
         create(&family, folder.path());
         for adapter in kinds() {
             let model = adapted(folder.path(), &adapter);
-            let (kept, again) = (run(&model, how, Keep::Everything), run(&model, how, Keep::BlockInputs));
+            let (kept, again) =
+                (run(&model, how, Keep::Everything), run(&model, how, Keep::BlockInputs));
             assert_eq!(kept.0, again.0);
-            assert_eq!(kept.1.unwrap().accumulators, again.1.unwrap().accumulators, "{family} {adapter:?}");
+            assert_eq!(
+                kept.1.unwrap().accumulators,
+                again.1.unwrap().accumulators,
+                "{family} {adapter:?}"
+            );
         }
     }
 }
@@ -93,12 +99,17 @@ fn merged_is_adapted_and_saved_is_loaded() {
             let expected = log_probs(&model, How::default());
             model.save(plain.path(), NumberType::F64).unwrap();
             model.save_adapter(own.path(), NumberType::F64).unwrap();
-            let load = |folder: &tempfile::TempDir| Model::load(folder.path(), Arc::new(Reference)).unwrap();
+            let load = |folder: &tempfile::TempDir| {
+                Model::load(folder.path(), Arc::new(Reference)).unwrap()
+            };
             for merged in [load(&plain), load(&own)] {
                 assert!(!merged.is_adapted() && merged.trains(0));
                 assert_eq!(merged.parameters().len(), load(&base).parameters().len());
                 let found = log_probs(&merged, How::default());
-                assert!(difference(&found, &expected) < 1e-12, "{family} {adapter:?} {found:?} {expected:?}");
+                assert!(
+                    difference(&found, &expected) < 1e-12,
+                    "{family} {adapter:?} {found:?} {expected:?}"
+                );
             }
             // Everything but dropout and storage comes from the folder.
             let path = Some(own.path().to_owned());
@@ -146,7 +157,8 @@ fn a_fresh_adapter_changes_nothing_and_follows_its_seed() {
     assert!(named(&whole, &name.replace("lora_A", "lora_B")).iter().all(|b| *b == 0.0));
 }
 
-/// The base alone, whatever the adapters and their dropout are: the reference model of what is adapted.
+/// The base alone, whatever the adapters and their dropout are: the reference model of what is
+/// adapted.
 #[test]
 fn adapters_that_are_off_leave_the_base() {
     for family in families() {
@@ -156,7 +168,8 @@ fn adapters_that_are_off_leave_the_base() {
         let expected = log_probs(&base, How::default());
         for adapter in kinds() {
             let model = adapted(folder.path(), &adapter);
-            let off = log_probs(&model, How { adapters_off: true, streams: true, ..How::default() });
+            let off =
+                log_probs(&model, How { adapters_off: true, streams: true, ..How::default() });
             assert_eq!(off, expected, "{family} {adapter:?}");
             assert!(difference(&log_probs(&model, How::default()), &expected) > 1e-3);
         }
@@ -174,7 +187,12 @@ fn nothing_frozen_has_a_gradient() {
     assert_eq!(log_probs(&frozen, How::default()), log_probs(&plain, How::default()));
     // Going back through it anyway adds nothing anywhere.
     assert!(
-        run(&frozen, How::default(), Keep::Everything).1.unwrap().accumulators.iter().all(Option::is_none)
+        run(&frozen, How::default(), Keep::Everything)
+            .1
+            .unwrap()
+            .accumulators
+            .iter()
+            .all(Option::is_none)
     );
 
     let adapter = Adapter { dora: true, ..settings() };
@@ -211,8 +229,9 @@ fn dropout_and_noise_come_from_the_streams() {
     assert_ne!(dropped[3 * 19..], noisy[3 * 19..]);
 }
 
-/// `E[dropout(x)] = x`: over many streams the mean of an adapted model's logits is near those without dropout. A model of one layer
-/// whose output projection alone is adapted, so that nothing but the head's norm is not linear in what is dropped.
+/// `E[dropout(x)] = x`: over many streams the mean of an adapted model's logits is near those
+/// without dropout. A model of one layer whose output projection alone is adapted, so that nothing
+/// but the head's norm is not linear in what is dropped.
 #[test]
 fn dropped_inputs_are_scaled_up() {
     let rate = 0.25;
@@ -260,7 +279,11 @@ fn frozen_models_compute_with_what_is_stored() {
                 Storage::Int8 if name.contains("_proj") => eight_bits(exact.weight(i)),
                 Storage::Nf4 if name.contains("_proj") => stored.clone(),
                 Storage::Exact => exact.weight(i).clone(),
-                _ => exact.weight(i).iter().map(|&w| half::bf16::from_f32(w as f32).to_f64()).collect(),
+                _ => exact
+                    .weight(i)
+                    .iter()
+                    .map(|&w| half::bf16::from_f32(w as f32).to_f64())
+                    .collect(),
             };
             assert!(difference(&stored, &expected) < 1e-7, "{storage:?} {name}");
             rounded.write_weight(i, &stored);
@@ -282,7 +305,10 @@ fn frozen_models_compute_with_what_is_stored() {
 fn eight_bits(weight: &[f64]) -> Vec<f64> {
     let of_block = |block: &[f64]| {
         let largest = block.iter().fold(0.0f64, |m, w| m.max(w.abs()));
-        block.iter().map(move |w| (127.0 * w / largest).round() * largest / 127.0).collect::<Vec<_>>()
+        block
+            .iter()
+            .map(move |w| (127.0 * w / largest).round() * largest / 127.0)
+            .collect::<Vec<_>>()
     };
     weight.chunks(64).flat_map(of_block).collect()
 }
@@ -300,13 +326,15 @@ fn a_quantised_base_is_the_one_that_is_adapted() {
             assert_eq!(log_probs(&model, off), log_probs(&frozen, How::default()));
             model.save(plain.path(), NumberType::F64).unwrap();
             let merged = Model::load(plain.path(), Arc::new(Reference)).unwrap();
-            let (found, expected) = (log_probs(&merged, How::default()), log_probs(&model, How::default()));
+            let (found, expected) =
+                (log_probs(&merged, How::default()), log_probs(&model, How::default()));
             assert!(difference(&found, &expected) < 1e-12, "{storage:?}");
         }
     }
 }
 
-/// The same adapter on a backend's own numbers: log-probabilities, and every gradient by its direction and length.
+/// The same adapter on a backend's own numbers: log-probabilities, and every gradient by its
+/// direction and length.
 fn agrees<B: Backend>(backend: B, off: f64, turned: f64) {
     let backend = Arc::new(backend);
     let how = How { streams: true, noise: true, ..How::default() };
@@ -318,8 +346,10 @@ fn agrees<B: Backend>(backend: B, off: f64, turned: f64) {
                 let reference = adapted(folder.path(), &Adapter { base, ..adapter.clone() });
                 reference.save_adapter(own.path(), NumberType::F64).unwrap();
                 let path = Some(own.path().to_owned());
-                let adapter = Adapter { path, base, dropout: adapter.dropout, ..Adapter::default() };
-                let model = Model::load_adapted(folder.path(), Arc::clone(&backend), &adapter, 0).unwrap();
+                let adapter =
+                    Adapter { path, base, dropout: adapter.dropout, ..Adapter::default() };
+                let model =
+                    Model::load_adapted(folder.path(), Arc::clone(&backend), &adapter, 0).unwrap();
                 let (expected, found) =
                     (run(&reference, how, Keep::Everything), run(&model, how, Keep::Everything));
                 let what = format!("{family} {base:?} {adapter:?}");
@@ -327,15 +357,21 @@ fn agrees<B: Backend>(backend: B, off: f64, turned: f64) {
                 assert!(moved < off, "{what}: {moved}");
                 let (expected, found) = (expected.1.unwrap(), found.1.unwrap());
                 for (i, expected) in expected.accumulators.iter().enumerate() {
-                    let (Some(expected), Some(found)) = (expected, &found.accumulators[i]) else { continue };
+                    let (Some(expected), Some(found)) = (expected, &found.accumulators[i]) else {
+                        continue;
+                    };
                     let found = backend.read_accumulator(found, 0..expected.len());
                     let found: Vec<f64> = found.into_iter().map(Element::to_f64).collect();
-                    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+                    let dot =
+                        |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
                     let lengths = (dot(&found, &found).sqrt(), dot(expected, expected).sqrt());
                     let cosine = dot(&found, expected) / (lengths.0 * lengths.1);
                     let name = &model.parameters()[i].tensors[0].name;
                     assert!(cosine > 1.0 - turned, "{what} {name}: {cosine}");
-                    assert!((lengths.0 / lengths.1 - 1.0).abs() < off, "{what} {name}: {lengths:?}");
+                    assert!(
+                        (lengths.0 / lengths.1 - 1.0).abs() < off,
+                        "{what} {name}: {lengths:?}"
+                    );
                 }
             }
         }

@@ -30,10 +30,14 @@ fn rewrite(folder: &Path, change: impl Fn(&mut Vec<(String, Vec<usize>, Vec<u8>)
     let path = folder.join("model.safetensors");
     let bytes = std::fs::read(&path).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let mut list: Vec<_> =
-        tensors.iter().map(|(name, v)| (name.to_owned(), v.shape().to_vec(), v.data().to_vec())).collect();
+    let mut list: Vec<_> = tensors
+        .iter()
+        .map(|(name, v)| (name.to_owned(), v.shape().to_vec(), v.data().to_vec()))
+        .collect();
     change(&mut list);
-    let views = list.iter().map(|(n, s, b)| (n.clone(), TensorView::new(Dtype::F32, s.clone(), b).unwrap()));
+    let views = list
+        .iter()
+        .map(|(n, s, b)| (n.clone(), TensorView::new(Dtype::F32, s.clone(), b).unwrap()));
     safetensors::serialize_to_file(views, None, &path).unwrap();
 }
 
@@ -50,7 +54,11 @@ fn broken_folders_are_refused_by_name() {
 
     create(path);
     rewrite(path, |list| list.push(("model.layers.0.extra.weight".into(), vec![1], vec![0; 4])));
-    assert!(error(path).contains("tensor `model.layers.0.extra.weight`: is not part"), "{}", error(path));
+    assert!(
+        error(path).contains("tensor `model.layers.0.extra.weight`: is not part"),
+        "{}",
+        error(path)
+    );
 
     create(path);
     rewrite(path, |list| {
@@ -72,7 +80,8 @@ fn broken_folders_are_refused_by_name() {
     assert!(error(path).contains("holds neither"), "{}", error(path));
     std::fs::write(path.join("pytorch_model.bin"), "").unwrap();
     assert!(error(path).contains("save the model as safetensors"), "{}", error(path));
-    std::fs::write(path.join("model.safetensors.index.json"), r#"{"weight_map": {"a": "../b"}}"#).unwrap();
+    std::fs::write(path.join("model.safetensors.index.json"), r#"{"weight_map": {"a": "../b"}}"#)
+        .unwrap();
     assert!(error(path).contains("`../b`"), "{}", error(path));
 }
 

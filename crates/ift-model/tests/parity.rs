@@ -1,7 +1,9 @@
-//! Adapters that PEFT 0.21.2 wrote, against its log-probabilities and gradients in float64 (torch 2.8, transformers 5.24 with
-//! its casts to float32 turned into float64). `tests/data/peft`: a tiny Qwen2 (biases), rsLoRA on `all-linear` and `DoRA` on
-//! some layers, with random numbers in all adapter tensors; `expected.safetensors` holds log-probabilities of the tokens after
-//! the first, and the gradients of their sum, without dropout and with masks of rate 0.4 that were drawn as here.
+//! Adapters that PEFT 0.21.2 wrote, against its log-probabilities and gradients in float64 (torch
+//! 2.8, transformers 5.24 with its casts to float32 turned into float64). `tests/data/peft`: a tiny
+//! Qwen2 (biases), rsLoRA on `all-linear` and `DoRA` on some layers, with random numbers in all
+//! adapter tensors; `expected.safetensors` holds log-probabilities of the tokens after the first,
+//! and the gradients of their sum, without dropout and with masks of rate 0.4 that were drawn as
+//! here.
 
 #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 
@@ -44,7 +46,8 @@ fn check(model: &Model<Reference>, streams: &[u64], tensors: &SafeTensors, prefi
     model.backward(pass, d, None, None, &mut gradients);
     let learning = model.parameters().iter().zip(&gradients.accumulators);
     let learning: Vec<_> = learning.filter_map(|(p, g)| Some((p, g.as_ref()?))).collect();
-    let count = tensors.names().iter().filter(|name| name.starts_with(&format!("{prefix}.base"))).count();
+    let count =
+        tensors.names().iter().filter(|name| name.starts_with(&format!("{prefix}.base"))).count();
     assert_eq!(learning.len(), count);
     for (parameter, gradient) in learning {
         let name = format!("{prefix}.{}", parameter.tensors[0].name);
@@ -61,9 +64,14 @@ fn peft_s_adapters_say_what_they_say_there() {
         let path = data.join(kind);
         let merged = Model::load(&path, Arc::new(Reference)).unwrap();
         check(&merged, &[], &tensors, kind);
-        let adapter =
-            Adapter { path: Some(path), base: BaseStorage::Exact, dropout: 0.4, ..Adapter::default() };
-        let model = Model::load_adapted(&data.join("base"), Arc::new(Reference), &adapter, 0).unwrap();
+        let adapter = Adapter {
+            path: Some(path),
+            base: BaseStorage::Exact,
+            dropout: 0.4,
+            ..Adapter::default()
+        };
+        let model =
+            Model::load_adapted(&data.join("base"), Arc::new(Reference), &adapter, 0).unwrap();
         check(&model, &[], &tensors, kind);
         let streams: Vec<u64> = (1000..1010).collect();
         check(&model, &streams, &tensors, &format!("{kind}.dropped"));

@@ -1,4 +1,5 @@
-//! Adapter folders as PEFT writes them: what is read, what is refused by name, and how their base is found.
+//! Adapter folders as PEFT writes them: what is read, what is refused by name, and how their base
+//! is found.
 
 #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 
@@ -49,10 +50,14 @@ fn rewrite(folder: &Path, change: impl Fn(&mut Vec<(String, Vec<usize>, Vec<u8>)
     let path = folder.join("adapter_model.safetensors");
     let bytes = fs::read(&path).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let mut list: Vec<_> =
-        tensors.iter().map(|(name, v)| (name.to_owned(), v.shape().to_vec(), v.data().to_vec())).collect();
+    let mut list: Vec<_> = tensors
+        .iter()
+        .map(|(name, v)| (name.to_owned(), v.shape().to_vec(), v.data().to_vec()))
+        .collect();
     change(&mut list);
-    let views = list.iter().map(|(n, s, b)| (n.clone(), TensorView::new(Dtype::F64, s.clone(), b).unwrap()));
+    let views = list
+        .iter()
+        .map(|(n, s, b)| (n.clone(), TensorView::new(Dtype::F64, s.clone(), b).unwrap()));
     write_tensors(views, &path).unwrap();
 }
 
@@ -141,7 +146,8 @@ fn broken_tensors_are_refused_by_name() {
     let name = "base_model.model.model.layers.0.mlp.up_proj.lora_B.weight";
     let both = |expected: &str| {
         let adapter = Adapter { path: Some(own.clone()), ..settings() };
-        let onward = Model::load_adapted(&base, Arc::new(Reference), &adapter, 0).err().unwrap().to_string();
+        let onward =
+            Model::load_adapted(&base, Arc::new(Reference), &adapter, 0).err().unwrap().to_string();
         for message in [error(&own), onward] {
             assert!(message.contains(expected), "{message}");
         }
@@ -149,7 +155,9 @@ fn broken_tensors_are_refused_by_name() {
     };
     rewrite(&own, |list| list.retain(|(n, ..)| n != name));
     both(&format!("tensor `{name}`: is missing"));
-    rewrite(&own, |list| list.push(("base_model.model.lm_head.lora_A.weight".into(), vec![1], vec![0; 8])));
+    rewrite(&own, |list| {
+        list.push(("base_model.model.lm_head.lora_A.weight".into(), vec![1], vec![0; 8]))
+    });
     both("tensor `base_model.model.lm_head.lora_A.weight`: is not part");
     rewrite(&own, |list| list.iter_mut().find(|(n, ..)| n == name).unwrap().1 = vec![3, 10]);
     both("has shape [3, 10], expected [10, 3]");
@@ -165,7 +173,10 @@ fn a_base_is_found_from_the_adapter_s_folder() {
     let expected = log_probs(&load(&own).unwrap(), How::default());
     set(&own, "base_model_name_or_path", &json!("../base"));
     assert_eq!(log_probs(&load(&own).unwrap(), How::default()), expected);
-    assert_eq!(base_folder(&own).unwrap().unwrap().canonicalize().unwrap(), base.canonicalize().unwrap());
+    assert_eq!(
+        base_folder(&own).unwrap().unwrap().canonicalize().unwrap(),
+        base.canonicalize().unwrap()
+    );
     assert_eq!(base_folder(&base).unwrap(), None);
     set(&own, "base_model_name_or_path", &json!("someone/some-model"));
     let message = error(&own);
@@ -181,7 +192,8 @@ fn a_base_is_found_from_the_adapter_s_folder() {
 /// PEFT writes whole names where it was told `all-linear`, and so may an adapter of some layers.
 #[test]
 fn whole_names_place_adapters_on_some_layers() {
-    let (_root, base, own) = folders(&Adapter { targets: vec![Target::VProj, Target::UpProj], ..settings() });
+    let (_root, base, own) =
+        folders(&Adapter { targets: vec![Target::VProj, Target::UpProj], ..settings() });
     let expected = log_probs(&load(&own).unwrap(), How::default());
     let modules: Vec<String> = ["self_attn.v_proj", "mlp.up_proj"]
         .iter()
@@ -191,7 +203,11 @@ fn whole_names_place_adapters_on_some_layers() {
     assert_eq!(log_probs(&load(&own).unwrap(), How::default()), expected);
 
     set(&own, "target_modules", &json!(modules[1..]));
-    assert!(error(&own).contains("layers.0.self_attn.v_proj.lora_A.weight`: is not part"), "{}", error(&own));
+    assert!(
+        error(&own).contains("layers.0.self_attn.v_proj.lora_A.weight`: is not part"),
+        "{}",
+        error(&own)
+    );
     rewrite(&own, |list| list.retain(|(name, ..)| !name.contains("layers.0.self_attn.v_proj")));
     let merged = load(&own).unwrap();
     let moved = difference(&log_probs(&merged, How::default()), &expected);
@@ -205,7 +221,10 @@ fn whole_names_place_adapters_on_some_layers() {
     let again = own.join("again");
     fs::create_dir(&again).unwrap();
     model.save_adapter(&again, NumberType::F64).unwrap();
-    assert_eq!(log_probs(&load(&again).unwrap(), How::default()), log_probs(&merged, How::default()));
+    assert_eq!(
+        log_probs(&load(&again).unwrap(), How::default()),
+        log_probs(&merged, How::default())
+    );
 }
 
 /// An adapter on a merged adapter: all are found again from the last.
@@ -239,7 +258,8 @@ fn adapters_stack() {
 fn what_has_no_adapters_is_not_saved_as_one() {
     let folder = tempfile::tempdir().unwrap();
     create(&json!({}), folder.path());
-    let error = load(folder.path()).unwrap().save_adapter(folder.path(), NumberType::F32).err().unwrap();
+    let error =
+        load(folder.path()).unwrap().save_adapter(folder.path(), NumberType::F32).err().unwrap();
     assert!(error.to_string().contains("has no adapters"), "{error}");
     let adapter = Adapter { rank: 0, ..settings() };
     let error = Model::load_adapted(folder.path(), Arc::new(Reference), &adapter, 0).err().unwrap();

@@ -29,8 +29,9 @@ pub struct Data {
 }
 
 impl Data {
-    /// Reads what a recipe's `[data]` table names, with the tokenizer of its model. `clock` is the time, in seconds since
-    /// 1970, that a chat template with a date writes: a resumed run must write that of its beginning.
+    /// Reads what a recipe's `[data]` table names, with the tokenizer of its model. `clock` is the
+    /// time, in seconds since 1970, that a chat template with a date writes: a resumed run must
+    /// write that of its beginning.
     ///
     /// # Errors
     /// If the tokenizer or a file cannot be read, or no row is left.
@@ -45,7 +46,8 @@ impl Data {
         Ok(Self { tokenizer, train, held_out })
     }
 
-    /// Makes sure that the model knows every token, before hours of training meet one that it does not.
+    /// Makes sure that the model knows every token, before hours of training meet one that it does
+    /// not.
     ///
     /// # Errors
     /// Names the first row with such a token, and its file.
@@ -54,13 +56,19 @@ impl Data {
             for row in &set.rows {
                 let other = match &row.contrast {
                     Contrast::None => &[][..],
-                    Contrast::Rejected(other) | Contrast::Judged { mismatched: other, .. } => &other.tokens,
+                    Contrast::Rejected(other) | Contrast::Judged { mismatched: other, .. } => {
+                        &other.tokens
+                    }
                 };
                 let mut tokens = row.tokens.iter().chain(other);
                 if let Some(&token) = tokens.find(|&&token| token as usize >= vocabulary) {
-                    let problem = RowError::Token { record: row.record, token, vocabulary }.to_string();
+                    let problem =
+                        RowError::Token { record: row.record, token, vocabulary }.to_string();
                     let file = set.report.files.get(row.source as usize);
-                    return Err(TrainError::file(file.map_or(Path::new("data"), |f| &f.path), problem));
+                    return Err(TrainError::file(
+                        file.map_or(Path::new("data"), |f| &f.path),
+                        problem,
+                    ));
                 }
             }
         }

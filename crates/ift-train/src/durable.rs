@@ -1,4 +1,5 @@
-//! Files and folders that are whole or absent, even after a kill or a power cut: written beside, synced, renamed.
+//! Files and folders that are whole or absent, even after a kill or a power cut: written beside,
+//! synced, renamed.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -6,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::TrainError;
 
-/// Ends the names of things being written; what a killed run leaves of them is removed at the next start.
+/// Ends the names of things being written; what a killed run leaves of them is removed at the next
+/// start.
 const UNFINISHED: &str = ".unfinished";
 
 /// Writes a file as a whole, replacing an earlier one.
@@ -19,8 +21,8 @@ pub(crate) fn write_file(path: &Path, contents: &[u8]) -> Result<(), TrainError>
     sync_parent(path)
 }
 
-/// Makes a folder as a whole, replacing an earlier one: `fill` writes into a folder beside it, which takes its place when
-/// everything is on disk. If that fails, the target is as it was.
+/// Makes a folder as a whole, replacing an earlier one: `fill` writes into a folder beside it,
+/// which takes its place when everything is on disk. If that fails, the target is as it was.
 ///
 /// # Errors
 /// What `fill` returns, or if the folder cannot be written.

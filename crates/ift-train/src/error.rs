@@ -46,8 +46,11 @@ pub enum TrainError {
         /// First such tensor, in the model's order.
         tensor: String,
     },
-    /// A loss that is not a number, or infinite, though every gradient is; the step was not applied.
-    #[error("step {step}: the loss is {loss}, so the step was not applied; look at the rows of this step")]
+    /// A loss that is not a number, or infinite, though every gradient is; the step was not
+    /// applied.
+    #[error(
+        "step {step}: the loss is {loss}, so the step was not applied; look at the rows of this step"
+    )]
     LossNotFinite {
         /// The step, from 1.
         step: u64,
@@ -132,7 +135,8 @@ pub enum TrainError {
         /// The output folder.
         path: PathBuf,
     },
-    /// The recipe differs from the one that a checkpoint was made with, in fields that change what is learned.
+    /// The recipe differs from the one that a checkpoint was made with, in fields that change what
+    /// is learned.
     #[error(
         "`{}` was made with another recipe, so this would be neither run: {}. Restore these, or start anew in another \
          `output.dir`",

@@ -8,7 +8,8 @@ use crate::micro_batch::{self, Part};
 use crate::step::part_of;
 use crate::{Plan, Recipe};
 
-/// Bytes that a run needs at most, about: those of the most demanding micro-batch of its first epoch.
+/// Bytes that a run needs at most, about: those of the most demanding micro-batch of its first
+/// epoch.
 pub(crate) fn memory<B: Backend>(
     recipe: &Recipe,
     model: &Model<B>,

@@ -9,9 +9,9 @@ use ift_model::Model;
 
 use crate::{EvalMetrics, PreferenceMetrics, Reference, RowError, StepContext, examine};
 
-/// Scores rows without gradient. `loss` is the plain likelihood's in the method's reduction (of the chosen answers, where
-/// answers are compared), so that it compares across methods; it has neither weights nor a look-ahead. Methods that compare
-/// answers tell their own loss and rewards besides.
+/// Scores rows without gradient. `loss` is the plain likelihood's in the method's reduction (of the
+/// chosen answers, where answers are compared), so that it compares across methods; it has neither
+/// weights nor a look-ahead. Methods that compare answers tell their own loss and rewards besides.
 ///
 /// # Errors
 /// If a row has no target, a token outside of the vocabulary, or nothing to compare with.

@@ -19,7 +19,8 @@ pub(crate) fn norm<B: Backend>(
     for (tensors, len, gradient) in learning(model, gradients) {
         let sum = model.backend().sum_of_squares(gradient, 0..len);
         if !sum.is_finite() {
-            let finite = |t: &&Tensor| model.backend().sum_of_squares(gradient, t.range()).is_finite();
+            let finite =
+                |t: &&Tensor| model.backend().sum_of_squares(gradient, t.range()).is_finite();
             let tensor = tensors.iter().find(|t| !finite(t)).or(tensors.first());
             let tensor = tensor.map_or_else(String::new, |t| t.name.clone());
             return Err(TrainError::GradientNotFinite { step, tensor });
@@ -29,13 +30,14 @@ pub(crate) fn norm<B: Backend>(
     Ok(squares.sqrt() / count)
 }
 
-/// What the gradient sums are multiplied by: one over the count, and the clipping factor `min(1, clip / norm)`
-/// (`torch.nn.utils.clip_grad_norm_` without its 1e-6); `clip` 0 is no limit.
+/// What the gradient sums are multiplied by: one over the count, and the clipping factor `min(1,
+/// clip / norm)` (`torch.nn.utils.clip_grad_norm_` without its 1e-6); `clip` 0 is no limit.
 pub(crate) fn scale(norm: f64, clip: f64, count: f64) -> f64 {
     if clip > 0.0 && norm > clip { clip / norm / count } else { 1.0 / count }
 }
 
-/// Checks that every trainable tensor has a gradient that is not zero. To be called on finite gradients.
+/// Checks that every trainable tensor has a gradient that is not zero. To be called on finite
+/// gradients.
 ///
 /// # Errors
 /// Names the tensors that have none.
@@ -47,7 +49,8 @@ pub(crate) fn check_all_learn<B: Backend>(
     let mut count = 0;
     let mut names = Vec::new();
     for (tensors, _, gradient) in learning(model, gradients) {
-        // The gradient of a low-rank sum's first factor is zero for as long as the second is, which is where it begins.
+        // The gradient of a low-rank sum's first factor is zero for as long as the second is, which
+        // is where it begins.
         for tensor in tensors.iter().filter(|tensor| !tensor.name.contains(".lora_A.")) {
             if model.backend().sum_of_squares(gradient, tensor.range()) == 0.0 {
                 count += 1;

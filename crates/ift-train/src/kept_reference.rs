@@ -1,5 +1,5 @@
-//! The reference model of a run: resident, the base of an adapted policy, or gone after its log-probabilities were written to
-//! a cache.
+//! The reference model of a run: resident, the base of an adapted policy, or gone after its
+//! log-probabilities were written to a cache.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
@@ -24,10 +24,11 @@ pub(crate) enum KeptReference<B: Backend> {
     Model(Box<Model<B>>, Storage),
     /// It is the policy without its adapters.
     Base,
-    /// Only what it said is kept. A row that occurs several times was asked once: `train` and `held_out` say where in
-    /// `known` each row's answer is.
+    /// Only what it said is kept. A row that occurs several times was asked once: `train` and
+    /// `held_out` say where in `known` each row's answer is.
     Known { known: Vec<KnownScores>, train: Vec<usize>, held_out: Vec<usize> },
-    /// It is the policy at the beginning of the current window of so many steps; what it said of the window's rows.
+    /// It is the policy at the beginning of the current window of so many steps; what it said of
+    /// the window's rows.
     OldPolicy { window: u64, known: BTreeMap<usize, KnownScores> },
 }
 
@@ -38,7 +39,9 @@ impl<B: Backend> KeptReference<B> {
             Self::Known { known, train, .. } => {
                 Reference::Known(rows.iter().map(|&row| &known[train[row]]).collect())
             }
-            Self::OldPolicy { known, .. } => Reference::Known(rows.iter().map(|row| &known[row]).collect()),
+            Self::OldPolicy { known, .. } => {
+                Reference::Known(rows.iter().map(|row| &known[row]).collect())
+            }
             _ => self.of_model(),
         }
     }
@@ -62,8 +65,9 @@ impl<B: Backend> KeptReference<B> {
         }
     }
 
-    /// Before a step, counted from 0: at the beginning of a window its rows are scored with the policy as it is. (And where a
-    /// run goes on, as asked, with other rows than those that were scored.)
+    /// Before a step, counted from 0: at the beginning of a window its rows are scored with the
+    /// policy as it is. (And where a run goes on, as asked, with other rows than those that
+    /// were scored.)
     pub fn renew(
         &mut self,
         step: u64,
@@ -73,20 +77,27 @@ impl<B: Backend> KeptReference<B> {
         micro_batch_tokens: usize,
     ) -> Result<(), TrainError> {
         let Self::OldPolicy { window, known } = self else { return Ok(()) };
-        let is_known =
-            |&row: &usize| known.get(&row).is_some_and(|known| known.first.len() == rows[row].target_count());
+        let is_known = |&row: &usize| {
+            known.get(&row).is_some_and(|known| known.first.len() == rows[row].target_count())
+        };
         if !step.is_multiple_of(*window) && plan.rows_of(step).iter().all(is_known) {
             return Ok(());
         }
         known.clear();
         let last = plan.steps().min(step + *window);
-        let numbers: BTreeSet<usize> = (step..last).flat_map(|step| plan.rows_of(step).to_vec()).collect();
+        let numbers: BTreeSet<usize> =
+            (step..last).flat_map(|step| plan.rows_of(step).to_vec()).collect();
         let of_window: Vec<&Row> = numbers.iter().map(|&row| &rows[row]).collect();
-        known.extend(numbers.into_iter().zip(KnownScores::of_rows(policy, &of_window, micro_batch_tokens)?));
+        known.extend(numbers.into_iter().zip(KnownScores::of_rows(
+            policy,
+            &of_window,
+            micro_batch_tokens,
+        )?));
         Ok(())
     }
 
-    /// What a checkpoint must hold to go on in the middle of a window: of each row, by its number, the log-probabilities.
+    /// What a checkpoint must hold to go on in the middle of a window: of each row, by its number,
+    /// the log-probabilities.
     pub fn old_policy(&self) -> Option<&BTreeMap<usize, KnownScores>> {
         match self {
             Self::OldPolicy { known, .. } => Some(known),
@@ -104,16 +115,19 @@ impl<B: Backend> KeptReference<B> {
     /// The model that is in memory beside the policy.
     pub fn resident(&self) -> Option<Resident<'_>> {
         match self {
-            Self::Model(model, storage) => Some(Resident { config: model.config(), storage: *storage }),
+            Self::Model(model, storage) => {
+                Some(Resident { config: model.config(), storage: *storage })
+            }
             _ => None,
         }
     }
 
     /// What the recipe asks for.
     ///
-    /// A reference that is to be precomputed is loaded, asked and dropped here, before the policy is loaded; or not even
-    /// loaded, where the cache in `folder` holds its answers. `watch` is told how many rows of how many were asked, and says
-    /// whether to stop; then there is `None`, and the cache holds what was asked.
+    /// A reference that is to be precomputed is loaded, asked and dropped here, before the policy
+    /// is loaded; or not even loaded, where the cache in `folder` holds its answers. `watch` is
+    /// told how many rows of how many were asked, and says whether to stop; then there is
+    /// `None`, and the cache holds what was asked.
     pub fn load(
         recipe: &Recipe,
         data: &Data,
@@ -136,7 +150,9 @@ impl<B: Backend> KeptReference<B> {
         let path = table.path.as_ref().unwrap_or(&recipe.model.path);
         let storage = match (base, table.storage) {
             (Some(adapter), _) => adapter.base.storage(),
-            (None, ReferenceStorage::Bf16) if recipe.train.precision != Precision::F64 => Storage::Bf16,
+            (None, ReferenceStorage::Bf16) if recipe.train.precision != Precision::F64 => {
+                Storage::Bf16
+            }
             (None, _) => Storage::Exact,
         };
         let load = || -> Result<Model<B>, TrainError> {
@@ -156,7 +172,11 @@ impl<B: Backend> KeptReference<B> {
                 if watch(cache.known.len(), rows.len()) {
                     return Ok(None);
                 }
-                cache.append(KnownScores::of_rows(&model, next, recipe.train.micro_batch_tokens)?)?;
+                cache.append(KnownScores::of_rows(
+                    &model,
+                    next,
+                    recipe.train.micro_batch_tokens,
+                )?)?;
             }
         }
         let held_out = train.split_off(data.train.rows.len());
@@ -178,11 +198,18 @@ fn distinct<'a>(rows: impl Iterator<Item = &'a Row>) -> (Vec<&'a Row>, Vec<usize
 }
 
 /// Everything that a reference's log-probabilities depend on, as a name.
-fn cache_key(recipe: &Recipe, data: &Data, path: &Path, storage: Storage) -> Result<String, TrainError> {
+fn cache_key(
+    recipe: &Recipe,
+    data: &Data,
+    path: &Path,
+    storage: Storage,
+) -> Result<String, TrainError> {
     let mut hash = Sha256::new();
     let held_out = data.held_out.as_ref().map_or("", |set| &set.identity);
     let precision = recipe.train.precision;
-    hash.update(format!("2 {} {held_out} {precision:?} {storage:?}", data.train.identity).as_bytes());
+    hash.update(
+        format!("2 {} {held_out} {precision:?} {storage:?}", data.train.identity).as_bytes(),
+    );
     for file in ift_model::weight_files(path)? {
         hash_file(&file, &mut hash).map_err(TrainError::io("read", &file))?;
     }
@@ -191,7 +218,11 @@ fn cache_key(recipe: &Recipe, data: &Data, path: &Path, storage: Storage) -> Res
     Ok(format!("{name:032x}"))
 }
 
-fn check_vocabulary<B: Backend>(model: &Model<B>, path: &Path, data: &Data) -> Result<(), TrainError> {
+fn check_vocabulary<B: Backend>(
+    model: &Model<B>,
+    path: &Path,
+    data: &Data,
+) -> Result<(), TrainError> {
     let vocabulary = model.config().vocabulary;
     data.check_vocabulary(vocabulary).map_err(|e| {
         let problem = format!("is `{}`, which cannot be the reference: {e}", path.display());

@@ -1,4 +1,5 @@
-//! A model that learns: its weights, gradients and optimizer states, and one optimizer step over given rows.
+//! A model that learns: its weights, gradients and optimizer states, and one optimizer step over
+//! given rows.
 
 use ift_backend::Backend;
 use ift_data::Row;
@@ -17,8 +18,8 @@ pub struct Learner<B: Backend> {
 }
 
 impl<B: Backend> Learner<B> {
-    /// Zero gradients and optimizer states for a model. With `input_embeddings` the embedding table learns through the
-    /// inputs too ([`ift_methods::Method::trains_input_embeddings`]).
+    /// Zero gradients and optimizer states for a model. With `input_embeddings` the embedding table
+    /// learns through the inputs too ([`ift_methods::Method::trains_input_embeddings`]).
     pub fn new(model: Model<B>, optimizer: Optimizer, input_embeddings: bool) -> Self {
         let gradients = model.gradients(input_embeddings);
         let states = OptimizerStates::new(&model, &gradients, &optimizer, None);
@@ -38,7 +39,8 @@ impl<B: Backend> Learner<B> {
         Self { states, ..self }
     }
 
-    /// Exchanges the weights and their running mean, if there is one: the mean is what a run keeps at its end.
+    /// Exchanges the weights and their running mean, if there is one: the mean is what a run keeps
+    /// at its end.
     pub fn swap_average(&mut self) {
         self.states.swap_average(&mut self.model, &self.optimizer);
     }
@@ -54,12 +56,12 @@ impl<B: Backend> Learner<B> {
         all.filter(|(_, gradient)| gradient.is_some()).map(|(p, _)| p.len).sum()
     }
 
-    /// Forward and backward over the rows of a step, clipping, update with learning rate `lr`. Returns the sums and the
-    /// gradient's global norm before clipping.
+    /// Forward and backward over the rows of a step, clipping, update with learning rate `lr`.
+    /// Returns the sums and the gradient's global norm before clipping.
     ///
     /// # Errors
-    /// If a row cannot be trained on, or the loss or a gradient is not finite, or (in step 0) a tensor has none; the weights
-    /// are as before then.
+    /// If a row cannot be trained on, or the loss or a gradient is not finite, or (in step 0) a
+    /// tensor has none; the weights are as before then.
     pub fn step(
         &mut self,
         reference: &Reference<B>,

@@ -1,7 +1,8 @@
 //! The training run: from a [`Recipe`] to a trained model folder.
 //!
-//! [`train`] reads top to bottom: data, model, plan, then step after step *forward and backward over the step's rows*
-//! ([`accumulate`]) → *norm and clipping* → *optimizer update* → *metrics*, with evaluations and checkpoints in between.
+//! [`train`] reads top to bottom: data, model, plan, then step after step *forward and backward
+//! over the step's rows* ([`accumulate`]) → *norm and clipping* → *optimizer update* → *metrics*,
+//! with evaluations and checkpoints in between.
 //!
 //! | module | holds |
 //! |---|---|
@@ -16,9 +17,10 @@
 //! | `observer`, `run`, `stages` | what a run tells, the run, and several of them after each other |
 //!
 //! *Invariants.* A run is a pure function of recipe and data: which rows form a step, λ,
-//! the learning rate and every draw follow from the step's number, so nothing random is saved and a resumed run has the
-//! bits of one that was never interrupted. Losses and gradients are sums with a count, divided once a step: the split
-//! into micro-batches does not change them. Nothing here prints.
+//! the learning rate and every draw follow from the step's number, so nothing random is saved and a
+//! resumed run has the bits of one that was never interrupted. Losses and gradients are sums with a
+//! count, divided once a step: the split into micro-batches does not change them. Nothing here
+//! prints.
 
 mod checkpoint;
 mod data;
@@ -55,14 +57,16 @@ pub use durable::write_folder;
 pub use error::TrainError;
 pub use evaluate::evaluate;
 pub use learner::Learner;
-pub use metrics::{EvalMetrics, Metrics, PreferenceMetrics, Sample, StepMetrics, page_faults, peak_memory};
+pub use metrics::{
+    EvalMetrics, Metrics, PreferenceMetrics, Sample, StepMetrics, page_faults, peak_memory,
+};
 pub use micro_batch::RowError;
 pub use observer::{Observer, Phase, Progress, Start};
 pub use optimizer::{AdamW, Optimizer, RmsProp, Sgd};
 pub use plan::{Plan, Position};
 pub use recipe::{
-    CheckpointTable, EvalTable, GenerateTable, ModelTable, OutputTable, Precision, Recipe, ReferenceStorage,
-    ReferenceTable, SaveAs, Stage, StageTable, TrainTable,
+    CheckpointTable, EvalTable, GenerateTable, ModelTable, OutputTable, Precision, Recipe,
+    ReferenceStorage, ReferenceTable, SaveAs, Stage, StageTable, TrainTable,
 };
 pub use reference::{KnownScores, Reference};
 pub use run::{Outcome, RunOptions, train};

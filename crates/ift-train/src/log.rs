@@ -1,4 +1,5 @@
-//! The two records of a run: `metrics.jsonl` with everything, and event files for `TensorBoard` with the scalars.
+//! The two records of a run: `metrics.jsonl` with everything, and event files for `TensorBoard`
+//! with the scalars.
 
 use crate::TrainError;
 use crate::metrics::{EvalMetrics, Metrics, MetricsFile, PreferenceMetrics, Sample, StepMetrics};
@@ -12,7 +13,8 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Empty records; or with the number of steps done, those of an interrupted run, without what it will do again.
+    /// Empty records; or with the number of steps done, those of an interrupted run, without what
+    /// it will do again.
     pub fn open(folder: &RunFolder, resumed_at: Option<u64>) -> Result<Self, TrainError> {
         let metrics = match resumed_at {
             Some(step) if step > 0 => MetricsFile::resume(&folder.metrics(), step)?,
@@ -66,7 +68,8 @@ impl Log {
         let compared = compared.map(|(name, value)| (format!("{group}/{name}"), value));
         let known: Vec<(String, f64)> =
             own.chain(compared).filter_map(|(tag, value)| Some((tag, value?))).collect();
-        let known: Vec<(&str, f64)> = known.iter().map(|(tag, value)| (tag.as_str(), *value)).collect();
+        let known: Vec<(&str, f64)> =
+            known.iter().map(|(tag, value)| (tag.as_str(), *value)).collect();
         self.events.scalars(step, &known)
     }
 

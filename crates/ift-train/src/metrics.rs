@@ -30,7 +30,8 @@ pub struct StepMetrics {
     pub epoch: f64,
     /// The method's loss.
     pub loss: f64,
-    /// The plain loss of the first pass, on the data's own tokens (SFT's loss); only for methods of two passes.
+    /// The plain loss of the first pass, on the data's own tokens (SFT's loss); only for methods
+    /// of two passes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_pass_loss: Option<f64>,
     /// The plain loss of the second pass, without weights; only for methods of two passes.
@@ -42,12 +43,12 @@ pub struct StepMetrics {
     /// Share of targets whose likelihood the gradient pushes down; only for methods of two passes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pushed_down: Option<f64>,
-    /// The plain negative log-likelihood of the demonstrations, the chosen or the desirable answers, where the loss is
-    /// another.
+    /// The plain negative log-likelihood of the demonstrations, the chosen or the desirable
+    /// answers, where the loss is another.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nll: Option<f64>,
-    /// Divergence between reference and policy, summed over a sequence, on average; only for methods that use one. KTO's is
-    /// its KL point.
+    /// Divergence between reference and policy, summed over a sequence, on average; only for
+    /// methods that use one. KTO's is its KL point.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kl: Option<f64>,
     /// Only for methods that compare answers.
@@ -72,7 +73,8 @@ pub struct StepMetrics {
     pub peak_memory_bytes: Option<u64>,
 }
 
-/// Means over chosen (desirable) and rejected (undesirable) answers; 0 where a step has none of a kind.
+/// Means over chosen (desirable) and rejected (undesirable) answers; 0 where a step has none of a
+/// kind.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PreferenceMetrics {
     /// Implicit reward of the chosen answers.
@@ -134,7 +136,8 @@ pub struct EvalMetrics {
     pub nll_per_target: f64,
     /// `exp(nll_per_target)`.
     pub perplexity: f64,
-    /// The method's own loss; only for methods that compare answers. (The others above are of the chosen answers then.)
+    /// The method's own loss; only for methods that compare answers. (The others above are of the
+    /// chosen answers then.)
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method_loss: Option<f64>,
     /// Only for methods that compare answers.
@@ -178,13 +181,17 @@ impl MetricsFile {
         Self::append(path)
     }
 
-    /// The file of an interrupted run, without its lines beyond `step`: they will be written again. A last line that
-    /// was cut off goes too.
+    /// The file of an interrupted run, without its lines beyond `step`: they will be written again.
+    /// A last line that was cut off goes too.
     pub fn resume(path: &Path, step: u64) -> Result<Self, TrainError> {
-        let text =
-            if path.exists() { fs::read(path).map_err(TrainError::io("read", path))? } else { Vec::new() };
+        let text = if path.exists() {
+            fs::read(path).map_err(TrainError::io("read", path))?
+        } else {
+            Vec::new()
+        };
         let kept = text.split_inclusive(|&byte| byte == b'\n').filter(|line| {
-            let known = line.ends_with(b"\n").then(|| serde_json::from_slice::<Line>(line).ok()).flatten();
+            let known =
+                line.ends_with(b"\n").then(|| serde_json::from_slice::<Line>(line).ok()).flatten();
             known.is_some_and(|line| line.step <= step)
         });
         durable::write_file(path, &kept.collect::<Vec<_>>().concat())?;
@@ -192,16 +199,19 @@ impl MetricsFile {
     }
 
     fn append(path: &Path) -> Result<Self, TrainError> {
-        let file = OpenOptions::new().append(true).open(path).map_err(TrainError::io("open", path))?;
+        let file =
+            OpenOptions::new().append(true).open(path).map_err(TrainError::io("open", path))?;
         Ok(Self { path: path.to_owned(), file })
     }
 
     /// Appends a line.
     pub fn write(&mut self, metrics: &Metrics) -> Result<(), TrainError> {
         let line = serde_json::to_string(metrics);
-        let line =
-            line.map_err(|e| TrainError::file(&self.path, format!("a line cannot be written: {e}")))?;
-        self.file.write_all(format!("{line}\n").as_bytes()).map_err(TrainError::io("write", &self.path))
+        let line = line
+            .map_err(|e| TrainError::file(&self.path, format!("a line cannot be written: {e}")))?;
+        self.file
+            .write_all(format!("{line}\n").as_bytes())
+            .map_err(TrainError::io("write", &self.path))
     }
 
     /// Makes sure that every line so far survives a power cut.
@@ -218,11 +228,12 @@ pub fn peak_memory() -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-/// Pages that the system had to give this process so far, each cleared first (minor page faults); `None` where it does not
-/// tell.
+/// Pages that the system had to give this process so far, each cleared first (minor page faults);
+/// `None` where it does not tell.
 pub fn page_faults() -> Option<u64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The name of the program stands in parentheses and may hold anything; `minflt` is the eighth field behind it.
+    // The name of the program stands in parentheses and may hold anything; `minflt` is the eighth
+    // field behind it.
     stat.rsplit_once(')')?.1.split_whitespace().nth(7)?.parse().ok()
 }
 
@@ -257,8 +268,11 @@ mod tests {
         for step in [3, 4] {
             file.write(&eval(step)).unwrap();
         }
-        fs::write(&path, [fs::read(&path).unwrap(), b"{\"kind\":\"eval\",\"step\":1".to_vec()].concat())
-            .unwrap();
+        fs::write(
+            &path,
+            [fs::read(&path).unwrap(), b"{\"kind\":\"eval\",\"step\":1".to_vec()].concat(),
+        )
+        .unwrap();
         let mut file = MetricsFile::resume(&path, 2).unwrap();
         assert_eq!(fs::read(&path).unwrap(), before);
         file.write(&eval(3)).unwrap();

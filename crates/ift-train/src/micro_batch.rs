@@ -1,8 +1,9 @@
 //! Rows, cut into prompts and continuations and packed end to end.
 //!
-//! A target at position `t` is predicted by the hidden state at `t - 1`, so a sequence needs no input from its last target
-//! on. What several sequences share is computed once: the sides of a pair have a *prompt* in common, and hidden states before
-//! the first target are the same whatever is mixed into the targets. The rest of a sequence is its *continuation*.
+//! A target at position `t` is predicted by the hidden state at `t - 1`, so a sequence needs no
+//! input from its last target on. What several sequences share is computed once: the sides of a
+//! pair have a *prompt* in common, and hidden states before the first target are the same whatever
+//! is mixed into the targets. The rest of a sequence is its *continuation*.
 
 use ift_data::{Contrast, Row};
 use ift_model::Sequences;
@@ -65,7 +66,9 @@ impl Part {
         let missing = |missing| Err(RowError::NothingToCompare { record: row.record, missing });
         match (self, &row.contrast) {
             (Self::First, _) => Ok(vec![own]),
-            (Self::Both, Contrast::Rejected(other)) => Ok(vec![own, (&other.tokens, &other.targets)]),
+            (Self::Both, Contrast::Rejected(other)) => {
+                Ok(vec![own, (&other.tokens, &other.targets)])
+            }
             (Self::Mismatched, Contrast::Judged { mismatched, .. }) => {
                 Ok(vec![(&mismatched.tokens, &mismatched.targets)])
             }
@@ -93,15 +96,16 @@ pub(crate) struct AnswerTargets {
     pub inputs: Vec<Option<usize>>,
 }
 
-/// Packed rows. Scores come in the order of `prompt_positions` (first, then second) and `continuation_positions`.
+/// Packed rows. Scores come in the order of `prompt_positions` (first, then second) and
+/// `continuation_positions`.
 #[derive(Default)]
 pub(crate) struct MicroBatch {
     /// Whole rows, or only prompts if there are continuations: one for each row.
     pub prompts: Sequences,
     /// What follows the prompts, one for each answer; empty unless asked for.
     pub continuations: Sequences,
-    /// Packed indices in `prompts` that predict targets of each row's first sequence, and of its second: the same hidden
-    /// state predicts the first target of both sides of a pair.
+    /// Packed indices in `prompts` that predict targets of each row's first sequence, and of its
+    /// second: the same hidden state predicts the first target of both sides of a pair.
     pub prompt_positions: [Vec<usize>; 2],
     /// Packed indices in `continuations` that predict targets.
     pub continuation_positions: Vec<usize>,
@@ -118,8 +122,14 @@ struct Score {
 }
 
 impl MicroBatch {
-    /// Packs rows. With `split`, or where a row has several sequences, what follows each prompt becomes a continuation.
-    pub fn new(rows: &[&Row], vocabulary: usize, part: Part, split: bool) -> Result<Self, RowError> {
+    /// Packs rows. With `split`, or where a row has several sequences, what follows each prompt
+    /// becomes a continuation.
+    pub fn new(
+        rows: &[&Row],
+        vocabulary: usize,
+        part: Part,
+        split: bool,
+    ) -> Result<Self, RowError> {
         let split = split || part.answers() > 1;
         let mut batch = Self::default();
         let mut targets: [Vec<u32>; 3] = Default::default();
@@ -166,7 +176,10 @@ impl MicroBatch {
 
     /// Values in the order of the scores, for each answer in the order of its targets.
     pub fn by_answer<T: Copy>(&self, values: &[T]) -> Vec<Vec<T>> {
-        self.answers.iter().map(|answer| answer.scores.iter().map(|&i| values[i]).collect()).collect()
+        self.answers
+            .iter()
+            .map(|answer| answer.scores.iter().map(|&i| values[i]).collect())
+            .collect()
     }
 
     /// The inverse of [`MicroBatch::by_answer`].
@@ -185,7 +198,8 @@ fn last(positions: &[usize]) -> usize {
     positions.last().copied().unwrap_or_default()
 }
 
-/// How many tokens the sequences of a row have in common, up to the first target of any of them: their prompt.
+/// How many tokens the sequences of a row have in common, up to the first target of any of them:
+/// their prompt.
 fn shared(sequences: &[Tokens], positions: &[Vec<usize>]) -> usize {
     let first = positions.iter().filter_map(|p| p.first()).copied().min().unwrap_or_default();
     let (tokens, _) = sequences[0];
@@ -211,7 +225,8 @@ fn scored_positions(
     Ok(positions)
 }
 
-/// Cuts rows of these lengths, in their order, into runs of at most `budget` tokens; a longer row is a run of its own.
+/// Cuts rows of these lengths, in their order, into runs of at most `budget` tokens; a longer row
+/// is a run of its own.
 pub(crate) fn runs(lengths: impl Iterator<Item = usize>, budget: usize) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     let mut tokens = 0;
@@ -240,13 +255,17 @@ mod tests {
 
     fn pair(chosen: (&[u32], &[usize]), rejected: (&[u32], &[usize])) -> Row {
         let Row { tokens, targets, .. } = row(rejected.0, rejected.1);
-        Row { contrast: Contrast::Rejected(Sequence { tokens, targets }), ..row(chosen.0, chosen.1) }
+        Row {
+            contrast: Contrast::Rejected(Sequence { tokens, targets }),
+            ..row(chosen.0, chosen.1)
+        }
     }
 
     #[test]
     fn a_row_is_cut_before_its_first_target_and_ends_before_its_last() {
         let rows = [row(&[1, 2, 3, 4, 5, 6, 7], &[2, 3, 5]), row(&[8, 9], &[0, 1])];
-        let batch = MicroBatch::new(&rows.iter().collect::<Vec<_>>(), 10, Part::First, true).unwrap();
+        let batch =
+            MicroBatch::new(&rows.iter().collect::<Vec<_>>(), 10, Part::First, true).unwrap();
         assert_eq!(batch.prompts.tokens, [1, 2, 8]);
         assert_eq!(batch.continuations.tokens, [3, 4, 5]);
         assert_eq!(batch.prompt_positions, [vec![1, 2], vec![]]);
@@ -255,7 +274,10 @@ mod tests {
         assert_eq!(batch.answers[0].positions, [2, 3, 5]);
         assert_eq!(batch.answers[0].scores, [0, 2, 3]);
         assert_eq!(batch.answers[0].inputs, [Some(0), Some(1), None]);
-        assert_eq!((&batch.answers[1].scores[..], &batch.answers[1].inputs[..]), (&[1][..], &[None][..]));
+        assert_eq!(
+            (&batch.answers[1].scores[..], &batch.answers[1].inputs[..]),
+            (&[1][..], &[None][..])
+        );
         let values = batch.by_answer(&[0.0, 1.0, 2.0, 3.0]);
         assert_eq!(values, [vec![0.0, 2.0, 3.0], vec![1.0]]);
         assert_eq!(batch.by_score(values.iter().map(Vec::as_slice)), [0.0, 1.0, 2.0, 3.0]);
@@ -277,10 +299,14 @@ mod tests {
             pair((&[1, 2, 3, 4], &[2, 3]), (&[1, 2, 5], &[2])),
             pair((&[6, 1, 2], &[1, 2]), (&[6, 3, 4, 5], &[1, 2, 3])),
         ];
-        let batch = MicroBatch::new(&rows.iter().collect::<Vec<_>>(), 10, Part::Both, false).unwrap();
+        let batch =
+            MicroBatch::new(&rows.iter().collect::<Vec<_>>(), 10, Part::Both, false).unwrap();
         assert_eq!(batch.prompts.tokens, [1, 2, 6]);
         assert_eq!(batch.continuations.tokens, [3, 1, 3, 4]);
-        assert_eq!(batch.continuations.rows.iter().map(|r| r.len).collect::<Vec<_>>(), [1, 0, 1, 2]);
+        assert_eq!(
+            batch.continuations.rows.iter().map(|r| r.len).collect::<Vec<_>>(),
+            [1, 0, 1, 2]
+        );
         assert_eq!(batch.prompt_positions, [vec![1, 2], vec![1, 2]]);
         assert_eq!(batch.continuation_positions, [0, 1, 2, 3]);
         assert_eq!(batch.targets, [3, 1, 5, 3, 4, 2, 4, 5]);
@@ -294,13 +320,17 @@ mod tests {
         let batch = MicroBatch::new(&[&rows[0]], 10, Part::Both, false).unwrap();
         assert_eq!(batch.prompts.tokens, [1]);
         assert_eq!(batch.continuations.tokens, [2, 3, 4, 9, 3]);
-        assert_eq!((&batch.prompt_positions, &batch.targets[..]), (&[vec![], vec![]], &[4, 5, 4][..]));
+        assert_eq!(
+            (&batch.prompt_positions, &batch.targets[..]),
+            (&[vec![], vec![]], &[4, 5, 4][..])
+        );
         assert_eq!(batch.continuation_positions, [1, 2, 4]);
     }
 
     #[test]
     fn rows_that_cannot_be_trained_on_are_named() {
-        let new = |row: &Row, part| MicroBatch::new(&[row], 10, part, false).err().unwrap().to_string();
+        let new =
+            |row: &Row, part| MicroBatch::new(&[row], 10, part, false).err().unwrap().to_string();
         let error = new(&row(&[1, 2, 3], &[0]), Part::First);
         assert!(error.starts_with("record 7 has no target after its first token"), "{error}");
         let error = new(&row(&[1, 10], &[1]), Part::First);

@@ -10,7 +10,8 @@ use crate::TrainError;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "name", rename_all = "lowercase")]
 pub enum Optimizer {
-    /// `torch.optim.RMSprop`: the gradient over the root of its running mean square. The paper's choice.
+    /// `torch.optim.RMSprop`: the gradient over the root of its running mean square. The paper's
+    /// choice.
     Rmsprop(RmsProp),
     /// `torch.optim.AdamW`: Adam with decoupled weight decay (arXiv 1711.05101).
     Adamw(AdamW),
@@ -58,7 +59,8 @@ pub struct AdamW {
     /// Added to the root of the running mean square.
     #[schemars(range(min = 0.0))]
     pub eps: f64,
-    /// Share of the weight, times the learning rate, by which matrices shrink in a step (norms and biases do not).
+    /// Share of the weight, times the learning rate, by which matrices shrink in a step (norms and
+    /// biases do not).
     #[schemars(range(min = 0.0))]
     pub weight_decay: f64,
     /// Largest global norm of the gradient, which is scaled down to it; 0 for no limit.
@@ -131,17 +133,22 @@ impl Optimizer {
         }
     }
 
-    /// The rule of one step for one tensor: `step` counts from 0, `lr` is the scheduled learning rate, `decay` whether
-    /// weight decay applies to the tensor.
+    /// The rule of one step for one tensor: `step` counts from 0, `lr` is the scheduled learning
+    /// rate, `decay` whether weight decay applies to the tensor.
     pub fn rule(&self, step: u64, lr: f64, decay: bool) -> Update {
         let decayed = |weight_decay: f64| if decay { weight_decay } else { 0.0 };
         match *self {
             Self::Rmsprop(RmsProp { alpha, eps, momentum, weight_decay, .. }) => {
                 Update::RmsProp { lr, alpha, eps, momentum, weight_decay: decayed(weight_decay) }
             }
-            Self::Adamw(AdamW { beta1, beta2, eps, weight_decay, .. }) => {
-                Update::AdamW { lr, beta1, beta2, eps, weight_decay: decayed(weight_decay), step: step + 1 }
-            }
+            Self::Adamw(AdamW { beta1, beta2, eps, weight_decay, .. }) => Update::AdamW {
+                lr,
+                beta1,
+                beta2,
+                eps,
+                weight_decay: decayed(weight_decay),
+                step: step + 1,
+            },
             Self::Sgd(Sgd { momentum, weight_decay, .. }) => {
                 Update::Sgd { lr, momentum, weight_decay: decayed(weight_decay) }
             }
@@ -165,11 +172,21 @@ impl Optimizer {
     pub fn validate(&self) -> Result<(), TrainError> {
         match *self {
             Self::Rmsprop(RmsProp { lr, alpha, eps, momentum, weight_decay, clip }) => {
-                not_negative([("lr", lr), ("eps", eps), ("weight_decay", weight_decay), ("clip", clip)])?;
+                not_negative([
+                    ("lr", lr),
+                    ("eps", eps),
+                    ("weight_decay", weight_decay),
+                    ("clip", clip),
+                ])?;
                 below_one([("alpha", alpha), ("momentum", momentum)])
             }
             Self::Adamw(AdamW { lr, beta1, beta2, eps, weight_decay, clip }) => {
-                not_negative([("lr", lr), ("eps", eps), ("weight_decay", weight_decay), ("clip", clip)])?;
+                not_negative([
+                    ("lr", lr),
+                    ("eps", eps),
+                    ("weight_decay", weight_decay),
+                    ("clip", clip),
+                ])?;
                 below_one([("beta1", beta1), ("beta2", beta2)])
             }
             Self::Sgd(Sgd { lr, momentum, weight_decay, clip }) => {
@@ -194,9 +211,10 @@ fn check<const N: usize>(
     expected: &str,
 ) -> Result<(), TrainError> {
     match settings.iter().find(|(_, value)| !fits(*value)) {
-        Some((name, value)) => {
-            Err(TrainError::recipe(format!("optimizer.{name}"), format!("is {value}, expected {expected}")))
-        }
+        Some((name, value)) => Err(TrainError::recipe(
+            format!("optimizer.{name}"),
+            format!("is {value}, expected {expected}"),
+        )),
         None => Ok(()),
     }
 }
@@ -208,12 +226,19 @@ mod tests {
     #[test]
     fn rules_carry_the_settings() {
         let adamw = Optimizer::Adamw(AdamW::default());
-        let rule =
-            Update::AdamW { lr: 0.5, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, step: 4 };
+        let rule = Update::AdamW {
+            lr: 0.5,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.01,
+            step: 4,
+        };
         assert_eq!(adamw.rule(3, 0.5, true), rule);
         assert_eq!(adamw.state_names(), ["exp_avg", "exp_avg_sq"]);
         let rms = Optimizer::Rmsprop(RmsProp { weight_decay: 0.1, ..RmsProp::default() });
-        let rule = Update::RmsProp { lr: 0.5, alpha: 0.99, eps: 1e-8, momentum: 0.0, weight_decay: 0.0 };
+        let rule =
+            Update::RmsProp { lr: 0.5, alpha: 0.99, eps: 1e-8, momentum: 0.0, weight_decay: 0.0 };
         assert_eq!(rms.rule(0, 0.5, false), rule);
         assert_eq!(rms.state_names(), ["square_avg"]);
         let momentum = Optimizer::Rmsprop(RmsProp { momentum: 0.9, ..RmsProp::default() });

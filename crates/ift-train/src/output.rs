@@ -8,7 +8,8 @@ use crate::checkpoint::Checkpoints;
 use crate::{RunOptions, TrainError, durable};
 
 /// What a run leaves in its folder.
-const TRACES: [&str; 6] = ["recipe.toml", "metrics.jsonl", "tensorboard", "checkpoints", "model", "stages"];
+const TRACES: [&str; 6] =
+    ["recipe.toml", "metrics.jsonl", "tensorboard", "checkpoints", "model", "stages"];
 
 /// The output folder, locked for this process.
 pub(crate) struct RunFolder {
@@ -57,7 +58,8 @@ impl RunFolder {
     pub fn model(&self) -> PathBuf {
         self.path.join("model")
     }
-    /// Where a reference's log-probabilities are kept. They are no trace of a run: a later one may use them.
+    /// Where a reference's log-probabilities are kept. They are no trace of a run: a later one may
+    /// use them.
     pub fn reference(&self) -> PathBuf {
         self.path.join("reference")
     }
@@ -66,8 +68,8 @@ impl RunFolder {
     }
 }
 
-/// Locks `run.lock`, which names its holder for the message that others get. The system drops the lock of a process that
-/// died, so there are no stale ones.
+/// Locks `run.lock`, which names its holder for the message that others get. The system drops the
+/// lock of a process that died, so there are no stale ones.
 fn lock(folder: &Path) -> Result<File, TrainError> {
     let path = folder.join("run.lock");
     let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
@@ -81,7 +83,8 @@ fn lock(folder: &Path) -> Result<File, TrainError> {
             let mut holder = String::new();
             // The message is as good as what the holder managed to write.
             let _ = file.read_to_string(&mut holder);
-            let holder = if holder.is_empty() { "a process".to_owned() } else { holder.trim().to_owned() };
+            let holder =
+                if holder.is_empty() { "a process".to_owned() } else { holder.trim().to_owned() };
             return Err(TrainError::Locked { path: folder.to_owned(), holder });
         }
     }
@@ -95,8 +98,10 @@ fn lock(folder: &Path) -> Result<File, TrainError> {
 mod tests {
     use super::*;
 
-    const NEW: RunOptions = RunOptions { resume: false, overwrite: false, accept_other_data: false };
-    const RESUME: RunOptions = RunOptions { resume: true, overwrite: false, accept_other_data: false };
+    const NEW: RunOptions =
+        RunOptions { resume: false, overwrite: false, accept_other_data: false };
+    const RESUME: RunOptions =
+        RunOptions { resume: true, overwrite: false, accept_other_data: false };
 
     #[test]
     fn a_folder_has_one_run_at_a_time() {

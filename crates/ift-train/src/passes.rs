@@ -1,11 +1,14 @@
-//! The passes of a model over a micro-batch: prompts, the look-ahead where a method has one, continuations, the head.
+//! The passes of a model over a micro-batch: prompts, the look-ahead where a method has one,
+//! continuations, the head.
 
 use crate::StepContext;
 use crate::micro_batch::MicroBatch;
 use ift_backend::{Backend, Choice, Mix, uniform};
 use ift_data::Row;
 use ift_methods::LookAhead;
-use ift_model::{Continues, Gradients, Keep, Model, Pass, PastOf, Scored, ScoredDivergence, Sequences};
+use ift_model::{
+    Continues, Gradients, Keep, Model, Pass, PastOf, Scored, ScoredDivergence, Sequences,
+};
 
 /// What a micro-batch's passes hold before the loss is known.
 pub(crate) struct Passes<B: Backend> {
@@ -25,7 +28,8 @@ fn pieces<'a, B: Backend>(
     continuations: Option<&'a Pass<B>>,
 ) -> Vec<(&'a Pass<B>, &'a [usize])> {
     let of_prompts = batch.prompt_positions.iter().map(|positions| (prompts, positions.as_slice()));
-    let of_continuations = continuations.map(|pass| (pass, batch.continuation_positions.as_slice()));
+    let of_continuations =
+        continuations.map(|pass| (pass, batch.continuation_positions.as_slice()));
     of_prompts.chain(of_continuations).collect()
 }
 
@@ -40,7 +44,8 @@ impl<B: Backend> Passes<B> {
         entropy: Option<usize>,
     ) -> Self {
         let goes_back = matches!(keep, Keep::BlockInputs | Keep::Everything);
-        let prompts = model.forward(&batch.prompts, None, &PastOf::Nothing, keep_prompts(batch, keep));
+        let prompts =
+            model.forward(&batch.prompts, None, &PastOf::Nothing, keep_prompts(batch, keep));
         let look_ahead = context.look_ahead().filter(|_| !batch.continuations.tokens.is_empty());
         let past = PastOf::Pass(&prompts);
         let choice = entropy.map_or(Choice::Nothing, |top| Choice::Entropy { top });
@@ -49,11 +54,14 @@ impl<B: Backend> Passes<B> {
             let choice = match look_ahead {
                 LookAhead::Greedy => Choice::Greedy,
                 LookAhead::TopK { k } => Choice::TopK(k),
-                LookAhead::Sample { temperature } => Choice::Sample { temperature, streams: &streams },
+                LookAhead::Sample { temperature } => {
+                    Choice::Sample { temperature, streams: &streams }
+                }
             };
             let plain = model.forward(&batch.continuations, None, &past, Keep::Nothing);
-            let first =
-                model.score(&pieces(batch, &prompts, Some(&plain)), &batch.targets, choice, false).scores;
+            let first = model
+                .score(&pieces(batch, &prompts, Some(&plain)), &batch.targets, choice, false)
+                .scores;
             drop(plain);
             let second = second_pass(model, batch, &first.choices, &streams, context, &past, keep);
             (Some((first.log_probs, first.choices)), Some(second))
@@ -67,7 +75,8 @@ impl<B: Backend> Passes<B> {
         Self { prompts, continuations, scored, first }
     }
 
-    /// The scores of one pass without gradient; with `adapters_off` those of an adapted model's base.
+    /// The scores of one pass without gradient; with `adapters_off` those of an adapted model's
+    /// base.
     pub fn score(model: &Model<B>, batch: &MicroBatch, adapters_off: bool) -> Scored<B> {
         let sequences = |sequences: &Sequences| Sequences {
             adapters_off,
@@ -78,7 +87,12 @@ impl<B: Backend> Passes<B> {
         let keep = keep_prompts(batch, Keep::Nothing);
         let prompts = model.forward(&sequences(&batch.prompts), None, &PastOf::Nothing, keep);
         let continuations = (!batch.continuations.rows.is_empty()).then(|| {
-            model.forward(&sequences(&batch.continuations), None, &PastOf::Pass(&prompts), Keep::Nothing)
+            model.forward(
+                &sequences(&batch.continuations),
+                None,
+                &PastOf::Pass(&prompts),
+                Keep::Nothing,
+            )
         });
         let pieces = pieces(batch, &prompts, continuations.as_ref());
         model.score(&pieces, &batch.targets, Choice::Nothing, false)
@@ -113,7 +127,11 @@ impl<B: Backend> Passes<B> {
 
 /// What is kept of prompts: enough to be continued, where there is something that continues them.
 fn keep_prompts(batch: &MicroBatch, keep: Keep) -> Keep {
-    if keep == Keep::Nothing && !batch.continuations.rows.is_empty() { Keep::KeysAndValues } else { keep }
+    if keep == Keep::Nothing && !batch.continuations.rows.is_empty() {
+        Keep::KeysAndValues
+    } else {
+        keep
+    }
 }
 
 /// The pass that sees the look-ahead: mixed into the embeddings, or in place of tokens.
@@ -130,7 +148,8 @@ fn second_pass<B: Backend>(
     let inputs = inputs.filter_map(|(input, &score)| Some(((*input)?, score)));
     if context.method.replaces_tokens() {
         // The stream's draws of a sampled look-ahead are those of token ids; this one is of none.
-        let replaced = inputs.filter(|(_, score)| uniform(streams[*score], u32::MAX) < context.lambda);
+        let replaced =
+            inputs.filter(|(_, score)| uniform(streams[*score], u32::MAX) < context.lambda);
         let mut sequences = batch.continuations.clone();
         replaced.for_each(|(input, score)| sequences.tokens[input] = choices[score]);
         return model.forward(&sequences, None, past, keep);

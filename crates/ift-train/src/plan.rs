@@ -1,4 +1,5 @@
-//! Which rows form which step: a pure function of the recipe and the number of rows, so there is nothing to save.
+//! Which rows form which step: a pure function of the recipe and the number of rows, so there is
+//! nothing to save.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -8,8 +9,9 @@ use crate::TrainTable;
 
 /// The rows of every optimizer step.
 ///
-/// An epoch is a permutation of all rows that depends on the seed and the epoch's number alone, cut into steps of
-/// `rows_per_step`. Its last step takes what is left, which may be fewer; every row is seen once an epoch.
+/// An epoch is a permutation of all rows that depends on the seed and the epoch's number alone, cut
+/// into steps of `rows_per_step`. Its last step takes what is left, which may be fewer; every row
+/// is seen once an epoch.
 #[derive(Debug)]
 pub struct Plan {
     rows: usize,
@@ -73,7 +75,8 @@ impl Plan {
         &order[start..(start + self.rows_per_step).min(self.rows)]
     }
 
-    /// Fisher and Yates's shuffle. It is written out because the bits must not change with a library's version.
+    /// Fisher and Yates's shuffle. It is written out because the bits must not change with a
+    /// library's version.
     fn order_of(&self, epoch: u64) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.rows).collect();
         if self.shuffle {
@@ -133,7 +136,12 @@ mod tests {
 
     #[test]
     fn steps_override_epochs_and_positions_follow() {
-        let table = TrainTable { rows_per_step: 4, steps: Some(5), shuffle: false, ..TrainTable::default() };
+        let table = TrainTable {
+            rows_per_step: 4,
+            steps: Some(5),
+            shuffle: false,
+            ..TrainTable::default()
+        };
         let mut plan = Plan::new(10, &table);
         assert_eq!((plan.steps(), plan.steps_per_epoch()), (5, 3));
         assert_eq!(plan.rows_of(2), [8, 9]);

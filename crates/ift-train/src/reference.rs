@@ -1,5 +1,5 @@
-//! What a method compares the policy with: a reference model's log-probabilities, and its distributions where a method asks
-//! for a divergence.
+//! What a method compares the policy with: a reference model's log-probabilities, and its
+//! distributions where a method asks for a divergence.
 
 use crate::RowError;
 use crate::micro_batch::{MicroBatch, Part, runs};
@@ -21,7 +21,8 @@ pub enum Reference<'a, B: Backend> {
     Known(Vec<&'a KnownScores>),
 }
 
-/// A reference's log-probabilities of everything that a row holds. Empty where the row holds nothing.
+/// A reference's log-probabilities of everything that a row holds. Empty where the row holds
+/// nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KnownScores {
     /// Of the row's own sequence. `[targets]`
@@ -41,7 +42,8 @@ pub(crate) struct ReferenceScores<'a, B: Backend> {
 }
 
 impl<'a, B: Backend> Reference<'a, B> {
-    /// Scores `batch`, the sequences `part` of the rows numbered `rows`; `None` where there is no reference.
+    /// Scores `batch`, the sequences `part` of the rows numbered `rows`; `None` where there is no
+    /// reference.
     pub(crate) fn score(
         &self,
         policy: &'a Model<B>,
@@ -52,7 +54,8 @@ impl<'a, B: Backend> Reference<'a, B> {
         let (model, adapters_off) = match self {
             Self::None => return None,
             Self::Known(known) => {
-                let log_probs = known[rows].iter().flat_map(|row| row.of(part)).map(<[f64]>::to_vec);
+                let log_probs =
+                    known[rows].iter().flat_map(|row| row.of(part)).map(<[f64]>::to_vec);
                 return Some(ReferenceScores { log_probs: log_probs.collect(), scored: None });
             }
             Self::Model(model) => (*model, false),

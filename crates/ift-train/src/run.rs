@@ -18,14 +18,15 @@ use crate::observer::{Observer, Phase, Progress, Start};
 use crate::output::RunFolder;
 use crate::stages::train_stages;
 use crate::{
-    Data, Learner, Plan, Precision, PreferenceMetrics, Recipe, StepContext, StepMetrics, Sums, TrainError,
-    durable, estimate, evaluate, metrics, samples,
+    Data, Learner, Plan, Precision, PreferenceMetrics, Recipe, StepContext, StepMetrics, Sums,
+    TrainError, durable, estimate, evaluate, metrics, samples,
 };
 
 /// How to start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunOptions {
-    /// Goes on from the newest complete checkpoint of the output folder; from the beginning if there is none.
+    /// Goes on from the newest complete checkpoint of the output folder; from the beginning if
+    /// there is none.
     pub resume: bool,
     /// Deletes an earlier run in the output folder and starts anew. Not together with `resume`.
     pub overwrite: bool,
@@ -147,7 +148,8 @@ fn train_on<B: Backend>(
         log.step(&metrics)?;
         observer.stepped(&metrics, &pace.progress(step, steps));
         if step == steps {
-            // What is kept at the end is the running mean of the weights, where there is one; checkpoints hold both.
+            // What is kept at the end is the running mean of the weights, where there is one;
+            // checkpoints hold both.
             run.learner.swap_average();
         }
         if is_due(step, recipe.eval.every) || (step == steps && recipe.eval.after) {
@@ -177,8 +179,7 @@ fn train_on<B: Backend>(
 pub(crate) fn refuse_to_overwrite_the_model(recipe: &Recipe) -> Result<(), TrainError> {
     let absolute = |path: &Path| path.canonicalize().map_err(TrainError::io("read", path));
     if absolute(&recipe.model.path)?.starts_with(absolute(&recipe.output.dir)?) {
-        let problem =
-            "lies inside `output.dir`, whose earlier run `--overwrite` deletes; choose another `output.dir`";
+        let problem = "lies inside `output.dir`, whose earlier run `--overwrite` deletes; choose another `output.dir`";
         return Err(TrainError::recipe("model.path", problem));
     }
     Ok(())
@@ -207,7 +208,9 @@ impl Origin {
             if folder.model().exists() {
                 return Err(TrainError::Finished { path: folder.path().to_owned() });
             }
-            notices.push("there is no complete checkpoint: the run starts from its beginning".to_owned());
+            notices.push(
+                "there is no complete checkpoint: the run starts from its beginning".to_owned(),
+            );
         }
         Ok(Self { checkpoint, notices })
     }
@@ -256,10 +259,22 @@ impl<'a, B: Backend> Run<'a, B> {
         let plan = Plan::new(data.train.rows.len(), &recipe.train);
         let warmup_steps = recipe.schedule.warmup_steps(plan.steps());
         let checkpoints = folder.checkpoints();
-        Ok(Self { recipe, threads, learner, reference, data, plan, warmup_steps, folder, checkpoints, clock })
+        Ok(Self {
+            recipe,
+            threads,
+            learner,
+            reference,
+            data,
+            plan,
+            warmup_steps,
+            folder,
+            checkpoints,
+            clock,
+        })
     }
 
-    /// Restores what a resumed run goes on from, opens the logs and reports. Returns the number of steps done.
+    /// Restores what a resumed run goes on from, opens the logs and reports. Returns the number of
+    /// steps done.
     fn begin(
         &mut self,
         origin: Origin,
@@ -274,8 +289,10 @@ impl<'a, B: Backend> Run<'a, B> {
             notices.extend(state.check(path, recipe, identity, options.accept_other_data)?);
             step = state.step;
             if step > self.plan.steps() {
-                let problem =
-                    format!("is at step {step}, beyond the {} steps of the recipe", self.plan.steps());
+                let problem = format!(
+                    "is at step {step}, beyond the {} steps of the recipe",
+                    self.plan.steps()
+                );
                 return Err(TrainError::file(path, problem));
             }
             checkpoint.restore(&mut self.learner)?;
@@ -283,7 +300,8 @@ impl<'a, B: Backend> Run<'a, B> {
         }
         self.note_long_rows(&mut notices);
         if options.overwrite {
-            // Only now, when data and model are read, is it sure that there will be a run in its place.
+            // Only now, when data and model are read, is it sure that there will be a run in its
+            // place.
             self.folder.clear()?;
         }
         durable::write_file(&self.folder.recipe(), self.recipe.to_toml()?.as_bytes())?;
@@ -303,7 +321,12 @@ impl<'a, B: Backend> Run<'a, B> {
         }
     }
 
-    fn report(&self, steps_done: u64, resumed_from: Option<PathBuf>, notices: Vec<String>) -> Start {
+    fn report(
+        &self,
+        steps_done: u64,
+        resumed_from: Option<PathBuf>,
+        notices: Vec<String>,
+    ) -> Start {
         let parameters = self.learner.model().parameters();
         Start {
             weights: parameters.iter().map(|p| p.len).sum(),
@@ -377,7 +400,8 @@ impl<'a, B: Backend> Run<'a, B> {
             unweighted_loss: two_passes.then(|| plain(sums.unweighted)),
             lambda: two_passes.then_some(lambda),
             pushed_down: two_passes.then_some(sums.pushed_down as f64 / sums.targets as f64),
-            nll: (!two_passes && !is_likelihood && sums.plain_count > 0.0).then(|| plain(sums.unweighted)),
+            nll: (!two_passes && !is_likelihood && sums.plain_count > 0.0)
+                .then(|| plain(sums.unweighted)),
             kl,
             preference: PreferenceMetrics::of(sums),
             lr,
@@ -392,44 +416,68 @@ impl<'a, B: Backend> Run<'a, B> {
     }
 
     /// Measures the loss on the held-out rows, if there are any.
-    fn evaluate(&self, step: u64, log: &mut Log, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    fn evaluate(
+        &self,
+        step: u64,
+        log: &mut Log,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
         let Some(held_out) = &self.data.held_out else { return Ok(()) };
         observer.phase(Phase::Evaluating);
         let budget = self.recipe.train.micro_batch_tokens;
         let rows: Vec<&Row> = held_out.rows.iter().collect();
         let reference = self.reference.of_held_out();
-        let metrics = evaluate(self.learner.model(), &reference, &rows, &self.recipe.method, budget, step)?;
+        let metrics =
+            evaluate(self.learner.model(), &reference, &rows, &self.recipe.method, budget, step)?;
         log.eval(&metrics)?;
         observer.evaluated(&metrics);
         Ok(())
     }
 
     /// Answers the recipe's prompts, if there are any.
-    fn sample(&self, step: u64, log: &mut Log, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    fn sample(
+        &self,
+        step: u64,
+        log: &mut Log,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
         if self.recipe.generate.prompts.is_empty() {
             return Ok(());
         }
         observer.phase(Phase::Sampling);
-        for sample in samples::answer(self.learner.model(), &self.data.tokenizer, self.recipe, step)? {
+        for sample in
+            samples::answer(self.learner.model(), &self.data.tokenizer, self.recipe, step)?
+        {
             log.sample(&sample)?;
             observer.sampled(&sample);
         }
         Ok(())
     }
 
-    fn save_checkpoint(&self, step: u64, observer: &mut dyn Observer) -> Result<PathBuf, TrainError> {
+    fn save_checkpoint(
+        &self,
+        step: u64,
+        observer: &mut dyn Observer,
+    ) -> Result<PathBuf, TrainError> {
         observer.phase(Phase::Saving);
         let recipe = self.recipe;
         let (identity, position) = (&self.data.train.identity, self.plan.position(step));
         let state = State::new(recipe, self.clock, identity, step, self.plan.steps(), position);
         let number = self.number();
         let keep = recipe.checkpoint.keep;
-        let path = self.checkpoints.save(&state, &self.learner, self.reference.old_policy(), number, keep)?;
+        let path = self.checkpoints.save(
+            &state,
+            &self.learner,
+            self.reference.old_policy(),
+            number,
+            keep,
+        )?;
         observer.checkpointed(step, &path);
         Ok(path)
     }
 
-    /// The type that weights are saved in. An adapter was not loaded from a file of any type; it is small, and f32.
+    /// The type that weights are saved in. An adapter was not loaded from a file of any type; it is
+    /// small, and f32.
     fn number(&self) -> NumberType {
         let model = self.learner.model();
         let loaded = if model.is_adapted() { NumberType::F32 } else { model.number() };
@@ -439,7 +487,9 @@ impl<'a, B: Backend> Run<'a, B> {
     fn save_model(&self) -> Result<PathBuf, TrainError> {
         let path = self.folder.model();
         let number = self.number();
-        durable::write_folder(&path, |folder| checkpoint::save_model(self.learner.model(), folder, number))?;
+        durable::write_folder(&path, |folder| {
+            checkpoint::save_model(self.learner.model(), folder, number)
+        })?;
         Ok(path)
     }
 }
@@ -459,7 +509,8 @@ impl Pace {
     fn progress(&self, step: u64, steps: u64) -> Progress {
         let steps_left = steps - step;
         let each = self.start.elapsed().as_secs_f64() / (step - self.first).max(1) as f64;
-        let time_left = Duration::try_from_secs_f64(each * steps_left as f64).unwrap_or(Duration::MAX);
+        let time_left =
+            Duration::try_from_secs_f64(each * steps_left as f64).unwrap_or(Duration::MAX);
         Progress { steps, steps_left, time_left }
     }
 }

@@ -8,7 +8,8 @@ use ift_model::Model;
 
 use crate::{Recipe, Sample, TrainError};
 
-/// Answers every prompt greedily: as the user's turn of a conversation, or as text to be continued for method `lm`.
+/// Answers every prompt greedily: as the user's turn of a conversation, or as text to be continued
+/// for method `lm`.
 pub(crate) fn answer<B: Backend>(
     model: &Model<B>,
     tokenizer: &ChatTokenizer,
@@ -23,8 +24,10 @@ pub(crate) fn answer<B: Backend>(
             tokenizer.encode_chat(&[Message::new("user", prompt)], true)
         }
     };
-    let prompts = recipe.generate.prompts.iter().map(encode).collect::<Result<Vec<_>, DataError>>()?;
-    let stop = if text { tokenizer.eos_id().into_iter().collect() } else { tokenizer.end_of_turn()? };
+    let prompts =
+        recipe.generate.prompts.iter().map(encode).collect::<Result<Vec<_>, DataError>>()?;
+    let stop =
+        if text { tokenizer.eos_id().into_iter().collect() } else { tokenizer.end_of_turn()? };
     let max_tokens = recipe.generate.max_tokens;
     let settings = GenerationSettings { sampling: Sampling::GREEDY, max_tokens, stop, seed: 0 };
     let answers = generate(model, &prompts, &settings, &mut |_, _| {})?;

@@ -9,11 +9,13 @@ use crate::TrainError;
 
 /// How the learning rate moves over the steps: a linear warm-up from 0, then a curve.
 ///
-/// With `k` the step counted from 0, `n` all steps and `w` the warm-up's, the learning rate is `lr` times
+/// With `k` the step counted from 0, `n` all steps and `w` the warm-up's, the learning rate is `lr`
+/// times
 ///
-/// * `k / w` for `k < w`: the very first step of a warm-up has a learning rate of 0, as in transformers;
-/// * afterwards, with `x = (k - w) / (n - w)` and `f` the `final_ratio`,
-///   `constant`: 1; `linear`: `f + (1 - f)·(1 - x)`; `cosine`: `f + (1 - f)·(1 + cos πx) / 2`.
+/// * `k / w` for `k < w`: the very first step of a warm-up has a learning rate of 0, as in
+///   transformers;
+/// * afterwards, with `x = (k - w) / (n - w)` and `f` the `final_ratio`, `constant`: 1; `linear`:
+///   `f + (1 - f)·(1 - x)`; `cosine`: `f + (1 - f)·(1 + cos πx) / 2`.
 ///
 /// These are `get_{constant,linear,cosine}_schedule_with_warmup` of transformers, with `f` added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -24,7 +26,8 @@ pub struct Schedule {
     /// Steps of the warm-up. λ's `linear` schedule follows it too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup_steps: Option<u64>,
-    /// The warm-up as a share of all steps, rounded up; 0.1 when neither is given. Not together with `warmup_steps`.
+    /// The warm-up as a share of all steps, rounded up; 0.1 when neither is given. Not together
+    /// with `warmup_steps`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub warmup_ratio: Option<f64>,
@@ -97,12 +100,15 @@ impl Schedule {
         share("schedule.warmup_ratio", self.warmup_ratio.unwrap_or(0.0))?;
         share("schedule.final_ratio", self.final_ratio)?;
         if let (Some(steps), Some(ratio)) = (self.warmup_steps, self.warmup_ratio) {
-            let problem = format!("is {ratio} beside `warmup_steps` = {steps}, expected only one of them");
+            let problem =
+                format!("is {ratio} beside `warmup_steps` = {steps}, expected only one of them");
             return Err(TrainError::recipe("schedule.warmup_ratio", problem));
         }
         if self.name == Curve::Constant && self.final_ratio != 0.0 {
-            let problem =
-                format!("is {}, which has no effect on a constant schedule; remove it", self.final_ratio);
+            let problem = format!(
+                "is {}, which has no effect on a constant schedule; remove it",
+                self.final_ratio
+            );
             return Err(TrainError::recipe("schedule.final_ratio", problem));
         }
         Ok(())
@@ -124,7 +130,8 @@ mod tests {
         }
     }
 
-    /// Numbers printed by transformers 5.24 (`LambdaLR` over the three functions), 10 steps, warm-up 3.
+    /// Numbers printed by transformers 5.24 (`LambdaLR` over the three functions), 10 steps,
+    /// warm-up 3.
     #[test]
     fn curves_are_those_of_transformers() {
         let schedule = |name| Schedule { name, warmup_steps: Some(3), ..Schedule::default() };
@@ -166,7 +173,8 @@ mod tests {
     #[test]
     fn the_final_ratio_lifts_the_end_and_keeps_the_beginning() {
         for name in [Curve::Linear, Curve::Cosine] {
-            let schedule = Schedule { name, warmup_steps: Some(2), final_ratio: 0.25, ..Schedule::default() };
+            let schedule =
+                Schedule { name, warmup_steps: Some(2), final_ratio: 0.25, ..Schedule::default() };
             assert_eq!((schedule.factor(2, 6), schedule.factor(6, 6)), (1.0, 0.25));
             assert!((schedule.factor(4, 6) - 0.625).abs() < 1e-15);
         }

@@ -1,8 +1,9 @@
 //! A file of a reference's log-probabilities, which grows while the reference is asked.
 //!
-//! The numbers of all rows lie end to end, eight bytes each, little-endian: for each row those of its own sequence, of its
-//! rejected one and of its mismatched one. How many a row has, the row tells; so the file's length tells how many
-//! rows are done, and a run that was killed goes on behind the last whole one.
+//! The numbers of all rows lie end to end, eight bytes each, little-endian: for each row those of
+//! its own sequence, of its rejected one and of its mismatched one. How many a row has, the row
+//! tells; so the file's length tells how many rows are done, and a run that was killed goes on
+//! behind the last whole one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -33,7 +34,8 @@ impl ScoreCache {
         let opened = OpenOptions::new().create(true).append(true).open(&path);
         let file = opened.map_err(TrainError::io("open", &path))?;
         let bytes = fs::read(&path).map_err(TrainError::io("read", &path))?;
-        let mut numbers = bytes.as_chunks::<BYTES>().0.iter().map(|bytes| f64::from_le_bytes(*bytes));
+        let mut numbers =
+            bytes.as_chunks::<BYTES>().0.iter().map(|bytes| f64::from_le_bytes(*bytes));
         let mut done = 0;
         let known = rows.iter().map_while(|row| {
             let wanted = counts(row).iter().sum::<usize>();
@@ -55,7 +57,8 @@ impl ScoreCache {
 
     /// Writes what was said of the next rows.
     pub fn append(&mut self, scores: Vec<KnownScores>) -> Result<(), TrainError> {
-        let lists = scores.iter().flat_map(|known| [&known.first, &known.rejected, &known.mismatched]);
+        let lists =
+            scores.iter().flat_map(|known| [&known.first, &known.rejected, &known.mismatched]);
         let bytes: Vec<u8> = lists.flatten().flat_map(|number| number.to_le_bytes()).collect();
         let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
         written.map_err(TrainError::io("write", &self.path))?;
@@ -79,7 +82,11 @@ fn cut(row: &Row, numbers: &[f64]) -> KnownScores {
     let [own, rejected, _] = counts(row);
     let (first, rest) = numbers.split_at(own);
     let (rejected, mismatched) = rest.split_at(rejected);
-    KnownScores { first: first.to_vec(), rejected: rejected.to_vec(), mismatched: mismatched.to_vec() }
+    KnownScores {
+        first: first.to_vec(),
+        rejected: rejected.to_vec(),
+        mismatched: mismatched.to_vec(),
+    }
 }
 
 #[cfg(test)]
@@ -105,7 +112,11 @@ mod tests {
         let rows = rows();
         let rows: Vec<&Row> = rows.iter().collect();
         let known = [
-            KnownScores { first: vec![1.0, 2.0], rejected: vec![3.0, 4.0, 5.0], mismatched: vec![] },
+            KnownScores {
+                first: vec![1.0, 2.0],
+                rejected: vec![3.0, 4.0, 5.0],
+                mismatched: vec![],
+            },
             KnownScores { first: vec![6.0], ..KnownScores::default() },
             KnownScores { first: vec![7.0, 8.0], rejected: vec![], mismatched: vec![9.0] },
         ];

@@ -1,4 +1,5 @@
-//! A run of several stages: each is a run of its own in a folder below, from the model of the one before.
+//! A run of several stages: each is a run of its own in a folder below, from the model of the one
+//! before.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -8,7 +9,8 @@ use crate::output::RunFolder;
 use crate::run::train_one;
 use crate::{Observer, Outcome, Recipe, RunOptions, TrainError, durable};
 
-/// Trains stage after stage. A stage whose model is there is done; `--resume` goes on in the first that is not.
+/// Trains stage after stage. A stage whose model is there is done; `--resume` goes on in the first
+/// that is not.
 ///
 /// # Errors
 /// As those of each stage.
@@ -35,14 +37,16 @@ pub(crate) fn train_stages(
             continue;
         }
         observer.stage(i + 1, stages.len(), &stage.folder);
-        let options = RunOptions { resume: options.resume && dir.exists(), overwrite: false, ..*options };
+        let options =
+            RunOptions { resume: options.resume && dir.exists(), overwrite: false, ..*options };
         let ended = train_one(&stage.recipe, &options, stop, observer)?;
         if matches!(ended, Outcome::Stopped { .. }) {
             return Ok(ended);
         }
         outcome = Some(ended);
     }
-    outcome.ok_or_else(|| TrainError::recipe("stage", "is an empty list, expected at least one stage"))
+    outcome
+        .ok_or_else(|| TrainError::recipe("stage", "is an empty list, expected at least one stage"))
 }
 
 /// A stage that is done must have been this one.

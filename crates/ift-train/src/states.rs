@@ -1,4 +1,5 @@
-//! The optimizer's memory and the running mean of the weights, and one update of everything that learns.
+//! The optimizer's memory and the running mean of the weights, and one update of everything that
+//! learns.
 
 use ift_backend::Backend;
 use ift_model::{Gradients, Model};
@@ -8,8 +9,8 @@ use crate::Optimizer;
 /// The name of the running mean among the states of a checkpoint.
 const AVERAGE: &str = "average";
 
-/// For each parameter the states of [`Optimizer::state_names`], then the running mean of its weights where there is one;
-/// nothing where it does not learn.
+/// For each parameter the states of [`Optimizer::state_names`], then the running mean of its
+/// weights where there is one; nothing where it does not learn.
 pub(crate) struct OptimizerStates<B: Backend> {
     /// Indexed like [`Model::parameters`].
     pub by_parameter: Vec<Vec<B::Accumulator>>,
@@ -18,7 +19,8 @@ pub(crate) struct OptimizerStates<B: Backend> {
 }
 
 impl<B: Backend> OptimizerStates<B> {
-    /// Zero states for everything that has a gradient; with a decay `average`, running means that begin at the weights.
+    /// Zero states for everything that has a gradient; with a decay `average`, running means that
+    /// begin at the weights.
     pub fn new(
         model: &Model<B>,
         gradients: &Gradients<B>,
@@ -27,20 +29,21 @@ impl<B: Backend> OptimizerStates<B> {
     ) -> Self {
         let backend = model.backend();
         let parameters = model.parameters().iter().zip(&gradients.accumulators).enumerate();
-        let states = |(i, (p, gradient)): (usize, (&ift_model::Parameter, &Option<B::Accumulator>))| {
-            if gradient.is_none() {
-                return Vec::new();
-            }
-            let zeros = || backend.accumulator(p.len);
-            let mut states: Vec<_> = optimizer.state_names().iter().map(|_| zeros()).collect();
-            if average.is_some() {
-                let mut mean = zeros();
-                // Decay 0 makes it the weights themselves.
-                backend.average(model.weight(i), 0.0, &mut mean);
-                states.push(mean);
-            }
-            states
-        };
+        let states =
+            |(i, (p, gradient)): (usize, (&ift_model::Parameter, &Option<B::Accumulator>))| {
+                if gradient.is_none() {
+                    return Vec::new();
+                }
+                let zeros = || backend.accumulator(p.len);
+                let mut states: Vec<_> = optimizer.state_names().iter().map(|_| zeros()).collect();
+                if average.is_some() {
+                    let mut mean = zeros();
+                    // Decay 0 makes it the weights themselves.
+                    backend.average(model.weight(i), 0.0, &mut mean);
+                    states.push(mean);
+                }
+                states
+            };
         Self { by_parameter: parameters.map(states).collect(), average }
     }
 
@@ -50,7 +53,8 @@ impl<B: Backend> OptimizerStates<B> {
         optimizer.state_names().iter().copied().chain(average).collect()
     }
 
-    /// Applies a step, counted from 0, to every parameter that learns. `scale` turns gradient sums into the gradient.
+    /// Applies a step, counted from 0, to every parameter that learns. `scale` turns gradient sums
+    /// into the gradient.
     pub fn update(
         &mut self,
         model: &mut Model<B>,
@@ -60,7 +64,9 @@ impl<B: Backend> OptimizerStates<B> {
         lr: f64,
         scale: f64,
     ) {
-        for (i, (gradient, states)) in gradients.accumulators.iter().zip(&mut self.by_parameter).enumerate() {
+        for (i, (gradient, states)) in
+            gradients.accumulators.iter().zip(&mut self.by_parameter).enumerate()
+        {
             let Some(gradient) = gradient else { continue };
             // Norms and biases are vectors; pulling them to zero is not what weight decay is for.
             let matrix = model.parameters()[i].tensors.iter().all(|t| t.shape.len() > 1);
@@ -74,7 +80,8 @@ impl<B: Backend> OptimizerStates<B> {
         model.adapters_changed();
     }
 
-    /// Exchanges the weights and their running means, where there are any; done twice, everything is as it was, to the bit.
+    /// Exchanges the weights and their running means, where there are any; done twice, everything
+    /// is as it was, to the bit.
     pub fn swap_average(&mut self, model: &mut Model<B>, optimizer: &Optimizer) {
         if self.average.is_none() {
             return;

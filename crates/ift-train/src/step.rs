@@ -1,8 +1,9 @@
 //! Forward and backward over the rows of one optimizer step.
 //!
-//! Top to bottom: rows → micro-batches → the reference's log-probabilities → prompts' forward → continuations' look-ahead and
-//! forward → log-probabilities → the method's loss and its gradient → head, continuations, prompts backward. Everything is
-//! a sum; the caller divides once by the count of the whole step.
+//! Top to bottom: rows → micro-batches → the reference's log-probabilities → prompts' forward →
+//! continuations' look-ahead and forward → log-probabilities → the method's loss and its gradient →
+//! head, continuations, prompts backward. Everything is a sum; the caller divides once by the count
+//! of the whole step.
 
 use crate::micro_batch::{MicroBatch, Part, RowError, runs};
 use crate::passes::Passes;
@@ -23,11 +24,14 @@ pub struct StepContext<'a> {
     pub lambda: f64,
     /// Seed of the run.
     pub seed: u64,
-    /// Number of the step, from 0; with the seed and a token's place it names the stream of everything random.
+    /// Number of the step, from 0; with the seed and a token's place it names the stream of
+    /// everything random.
     pub step: u64,
-    /// `NEFTune`'s α: embeddings get uniform noise of at most `α/√(tokens·hidden)` (arXiv 2310.05914); 0 for none.
+    /// `NEFTune`'s α: embeddings get uniform noise of at most `α/√(tokens·hidden)` (arXiv
+    /// 2310.05914); 0 for none.
     pub noise: f64,
-    /// Whether blocks are computed again in the backward pass instead of keeping their activations.
+    /// Whether blocks are computed again in the backward pass instead of keeping their
+    /// activations.
     pub recompute: bool,
     /// Most tokens in one micro-batch (a longer row is one of its own).
     pub micro_batch_tokens: usize,
@@ -36,7 +40,8 @@ pub struct StepContext<'a> {
 /// Adds the gradient sums of `rows`, the rows of one optimizer step, to `gradients`.
 ///
 /// # Errors
-/// If a row has no target, a token outside of the vocabulary, or nothing to compare with; nothing was added then.
+/// If a row has no target, a token outside of the vocabulary, or nothing to compare with; nothing
+/// was added then.
 pub fn accumulate<B: Backend>(
     model: &Model<B>,
     reference: &Reference<B>,
@@ -63,8 +68,8 @@ pub fn accumulate_with<B: Backend>(
     Step::new(model, reference, rows, context, true)?.run(keep, Some(gradients), show)
 }
 
-/// The sums that [`accumulate`] would return, without a gradient and without anything random: the method's loss on held-out
-/// rows.
+/// The sums that [`accumulate`] would return, without a gradient and without anything random: the
+/// method's loss on held-out rows.
 ///
 /// # Errors
 /// As [`accumulate`].
@@ -90,8 +95,8 @@ struct Step<'a, B: Backend> {
 }
 
 impl<'a, B: Backend> Step<'a, B> {
-    /// All rows are packed before anything is added, so that a bad one leaves the gradients as they were. `random`: with
-    /// dropout and noise, where the run has them.
+    /// All rows are packed before anything is added, so that a bad one leaves the gradients as they
+    /// were. `random`: with dropout and noise, where the run has them.
     fn new(
         model: &'a Model<B>,
         reference: &'a Reference<'a, B>,
@@ -139,7 +144,9 @@ impl<'a, B: Backend> Step<'a, B> {
             if let Some(gradients) = &mut gradients {
                 self.backward(batch, passes, reference.as_ref(), &details, gradients);
             }
-            for (row, answers) in self.rows[range.clone()].iter().zip(details.chunks(self.part.answers())) {
+            for (row, answers) in
+                self.rows[range.clone()].iter().zip(details.chunks(self.part.answers()))
+            {
                 sums += sums::of_row(row, self.part, answers, method);
                 show(answers);
             }
@@ -180,7 +187,8 @@ impl<'a, B: Backend> Step<'a, B> {
                 let side = i % self.part.answers();
                 let row = self.rows[range.start + i / self.part.answers()];
                 AnswerDetail {
-                    chosen: side == 0 && !matches!(row.contrast, Contrast::Judged { desirable: false, .. }),
+                    chosen: side == 0
+                        && !matches!(row.contrast, Contrast::Judged { desirable: false, .. }),
                     positions: answer.positions.clone(),
                     log_probs,
                     first_log_probs: std::mem::take(&mut first[i]),
@@ -235,17 +243,21 @@ impl<'a, B: Backend> Step<'a, B> {
         for range in runs(lengths, self.context.micro_batch_tokens) {
             let rows = &self.rows[range.clone()];
             let batch = MicroBatch::new(rows, self.model.config().vocabulary, part, false)?;
-            log_probs.extend(batch.by_answer(&Passes::score(self.model, &batch, false).scores.log_probs));
+            log_probs.extend(
+                batch.by_answer(&Passes::score(self.model, &batch, false).scores.log_probs),
+            );
             let reference = self.reference.score(self.model, &batch, part, range);
-            of_reference.extend(reference.map_or_else(|| vec![Vec::new(); rows.len()], |r| r.log_probs));
+            of_reference
+                .extend(reference.map_or_else(|| vec![Vec::new(); rows.len()], |r| r.log_probs));
         }
         let scores = log_probs.iter().zip(&of_reference);
-        let scores = scores.map(|(logps, reference)| RowScores { logps, reference, ..RowScores::default() });
+        let scores =
+            scores.map(|(logps, reference)| RowScores { logps, reference, ..RowScores::default() });
         Ok(method.kl_point(&scores.collect::<Vec<_>>()))
     }
 
-    /// Losses of a method whose rows depend on each other, when they do not fit one micro-batch: a sweep without gradient
-    /// collects everything first.
+    /// Losses of a method whose rows depend on each other, when they do not fit one micro-batch: a
+    /// sweep without gradient collects everything first.
     fn coupled_losses(&self, kl_point: f64) -> Vec<RowLoss> {
         let mut details = Vec::with_capacity(self.rows.len());
         for (range, batch) in self.runs.iter().zip(&self.batches) {
@@ -272,16 +284,25 @@ fn losses(method: &Method, details: &[AnswerDetail], kl_point: f64) -> Vec<RowLo
 impl<'a> StepContext<'a> {
     /// For [`examine`]: the method as it is at step 0 without anything random.
     pub fn plain(method: &'a Method, micro_batch_tokens: usize) -> Self {
-        Self { method, lambda: 0.0, seed: 0, step: 0, noise: 0.0, recompute: false, micro_batch_tokens }
+        Self {
+            method,
+            lambda: 0.0,
+            seed: 0,
+            step: 0,
+            noise: 0.0,
+            recompute: false,
+            micro_batch_tokens,
+        }
     }
 
-    /// The look-ahead, unless nothing of it would be mixed in: with λ = 0 the second pass is the first.
+    /// The look-ahead, unless nothing of it would be mixed in: with λ = 0 the second pass is the
+    /// first.
     pub(crate) fn look_ahead(&self) -> Option<LookAhead> {
         self.method.look_ahead().filter(|_| self.lambda > 0.0)
     }
 
-    /// A stream of random numbers for each score, named by the seed, the step, the row and the position, so that neither
-    /// the split into micro-batches nor a resume changes a draw.
+    /// A stream of random numbers for each score, named by the seed, the step, the row and the
+    /// position, so that neither the split into micro-batches nor a resume changes a draw.
     pub(crate) fn streams(&self, batch: &MicroBatch, rows: &[&Row]) -> Vec<u64> {
         let mut streams = vec![0; batch.targets.len()];
         let answers = batch.answers.len() / rows.len().max(1);
@@ -298,7 +319,8 @@ impl<'a> StepContext<'a> {
         names.into_iter().fold(0, stir)
     }
 
-    /// Names a stream for every token, for dropout and noise, and says how much noise its embedding gets.
+    /// Names a stream for every token, for dropout and noise, and says how much noise its embedding
+    /// gets.
     fn randomize(&self, batch: &mut MicroBatch, rows: &[&Row], part: Part, hidden: usize) {
         let answers = part.answers();
         let set = |sequences: &mut Sequences, owner: &dyn Fn(usize) -> (usize, usize)| {

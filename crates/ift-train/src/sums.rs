@@ -12,14 +12,16 @@ pub struct Sums {
     pub loss: f64,
     /// Its divisor: rows, pairs or targets, as the method says.
     pub count: f64,
-    /// The plain negative log-likelihood in the first pass, on the data's own tokens (SFT's loss); of pairs, that of the
-    /// chosen answers, of judged answers, that of the desirable ones.
+    /// The plain negative log-likelihood in the first pass, on the data's own tokens (SFT's loss);
+    /// of pairs, that of the chosen answers, of judged answers, that of the desirable ones.
     pub first_pass: f64,
-    /// The plain negative log-likelihood in the pass that is trained, without weights, of the same.
+    /// The plain negative log-likelihood in the pass that is trained, without weights, of the
+    /// same.
     pub unweighted: f64,
     /// The divisor of both.
     pub plain_count: f64,
-    /// The negative log-likelihood of the same, summed over all their targets, in the pass that is trained.
+    /// The negative log-likelihood of the same, summed over all their targets, in the pass that is
+    /// trained.
     pub nll: f64,
     /// Those targets.
     pub nll_targets: u64,
@@ -162,7 +164,8 @@ fn of_answer(answer: &AnswerDetail, method: &Method) -> Sums {
     };
     if answer.chosen {
         let scores = answer.scores();
-        sums.first_pass = method.unweighted(RowScores { logps: &answer.first_log_probs, ..scores }).0;
+        sums.first_pass =
+            method.unweighted(RowScores { logps: &answer.first_log_probs, ..scores }).0;
         (sums.unweighted, sums.plain_count) = method.unweighted(scores);
         sums.nll = -answer.log_probs.iter().sum::<f64>();
         sums.nll_targets = sums.targets;

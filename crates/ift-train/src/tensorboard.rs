@@ -1,7 +1,8 @@
-//! Event files for `TensorBoard`: the few protocol buffers that scalars need, framed as `TFRecord`s.
+//! Event files for `TensorBoard`: the few protocol buffers that scalars need, framed as
+//! `TFRecord`s.
 //!
-//! Source of the format: `tensorflow/core/util/event.proto`, `tensorflow/core/framework/summary.proto` and
-//! `tensorflow/core/lib/io/record_writer.cc`.
+//! Source of the format: `tensorflow/core/util/event.proto`,
+//! `tensorflow/core/framework/summary.proto` and `tensorflow/core/lib/io/record_writer.cc`.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -17,8 +18,9 @@ pub(crate) struct EventFile {
 }
 
 impl EventFile {
-    /// A new event file in a folder, which is made where it is missing. With `again_from`, readers forget what earlier
-    /// files of the folder say about that step and later ones: a resumed run computes them again.
+    /// A new event file in a folder, which is made where it is missing. With `again_from`, readers
+    /// forget what earlier files of the folder say about that step and later ones: a resumed
+    /// run computes them again.
     pub fn create(folder: &Path, again_from: Option<u64>) -> Result<Self, TrainError> {
         fs::create_dir_all(folder).map_err(TrainError::io("create", folder))?;
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -35,7 +37,10 @@ impl EventFile {
         let mut this = Self { path, file };
         this.write(&event(0, &message(FILE_VERSION, b"brain.Event:2")))?;
         if let Some(step) = again_from {
-            this.write(&event(step, &message(SESSION_LOG, &integer(SESSION_STATUS, SESSION_START))))?;
+            this.write(&event(
+                step,
+                &message(SESSION_LOG, &integer(SESSION_STATUS, SESSION_START)),
+            ))?;
         }
         Ok(this)
     }
@@ -43,7 +48,8 @@ impl EventFile {
     /// Writes scalars of a step.
     pub fn scalars(&mut self, step: u64, scalars: &[(&str, f64)]) -> Result<(), TrainError> {
         let value = |&(tag, value): &(&str, f64)| {
-            let value = [key(VALUE_SIMPLE, FIXED32), (value as f32).to_le_bytes().to_vec()].concat();
+            let value =
+                [key(VALUE_SIMPLE, FIXED32), (value as f32).to_le_bytes().to_vec()].concat();
             message(SUMMARY_VALUE, &[message(VALUE_TAG, tag.as_bytes()), value].concat())
         };
         let summary: Vec<u8> = scalars.iter().flat_map(value).collect();
@@ -78,7 +84,8 @@ const FIXED32: u64 = 5;
 /// An `Event` at the present time.
 fn event(step: u64, contents: &[u8]) -> Vec<u8> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-    [key(WALL_TIME, FIXED64), now.to_le_bytes().to_vec(), integer(STEP, step), contents.to_vec()].concat()
+    [key(WALL_TIME, FIXED64), now.to_le_bytes().to_vec(), integer(STEP, step), contents.to_vec()]
+        .concat()
 }
 
 fn message(field: u64, contents: &[u8]) -> Vec<u8> {
@@ -128,10 +135,12 @@ mod tests {
         assert_eq!(varint(u64::MAX).len(), 10);
     }
 
-    /// Bytes that `tensorboard.summary.writer.record_writer.RecordWriter` 2.21 writes for `b"brain.Event:2"`.
+    /// Bytes that `tensorboard.summary.writer.record_writer.RecordWriter` 2.21 writes for
+    /// `b"brain.Event:2"`.
     #[test]
     fn records_are_those_of_tensorboard() {
-        let bytes: Vec<String> = record(b"brain.Event:2").iter().map(|b| format!("{b:02x}")).collect();
+        let bytes: Vec<String> =
+            record(b"brain.Event:2").iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(bytes.concat(), "0d000000000000003c37b834627261696e2e4576656e743a32ee01067c");
     }
 

@@ -1,5 +1,6 @@
-//! Every model family against float64 numbers from PyTorch (`tests/golden/`, torch 2.8 and transformers 5.24 with every
-//! float32 cast of theirs widened): losses, weights, log-probabilities, the look-ahead's tokens and all gradients.
+//! Every model family against float64 numbers from PyTorch (`tests/golden/`, torch 2.8 and
+//! transformers 5.24 with every float32 cast of theirs widened): losses, weights,
+//! log-probabilities, the look-ahead's tokens and all gradients.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +17,8 @@ use ift_methods::{Ift, Method, Sft};
 use ift_model::Model;
 use ift_train::{AnswerDetail, Reference, Sums};
 use numbers::{
-    ByName, FAMILIES, check_gradients, close, cosine, folder, json, largest_difference, norm, sequences,
+    ByName, FAMILIES, check_gradients, close, cosine, folder, json, largest_difference, norm,
+    sequences,
 };
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -89,9 +91,13 @@ fn check<B: Backend>(family: &str, backend: B, tolerance: &Tolerance) {
             compare_rows(name, weights, &details, |d| &d.loss.weights, tolerance.weights);
             compare_rows(name, &case["logps"], &details, |d| &d.log_probs, tolerance.weights);
         }
-        checked += check_gradients(&format!("{family} {name}"), case, &gradients, tolerance.gradient);
+        checked +=
+            check_gradients(&format!("{family} {name}"), case, &gradients, tolerance.gradient);
     }
-    assert!(checked >= 2 * 2 * 20, "{family}: only {checked} projections of gradients were compared");
+    assert!(
+        checked >= 2 * 2 * 20,
+        "{family}: only {checked} projections of gradients were compared"
+    );
     whole_gradients(family, &model, &cases, tolerance.gradient);
 }
 
@@ -102,11 +108,13 @@ fn whole_gradients<B: Backend>(family: &str, model: &Model<B>, cases: &Value, to
     for name in ["b0.sft", "b0.ift.default"] {
         let gradients = run(model, &rows("b0"), &method(&cases[name]), 4096, false).2;
         for (tensor, found) in &gradients {
-            let (Some(found), Ok(view)) = (found, stored.tensor(&format!("{name}/{tensor}"))) else {
+            let (Some(found), Ok(view)) = (found, stored.tensor(&format!("{name}/{tensor}")))
+            else {
                 continue;
             };
             let (bytes, _) = view.data().as_chunks::<4>();
-            let expected: Vec<f64> = bytes.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect();
+            let expected: Vec<f64> =
+                bytes.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect();
             let difference: Vec<f64> = found.iter().zip(&expected).map(|(g, e)| g - e).collect();
             let error = norm(&difference) / norm(&expected).max(1e-30);
             assert!(error <= tolerance, "{name} {tensor}: gradient off by {error:.1e}");
@@ -125,16 +133,17 @@ fn reference_matches_pytorch() {
 
 #[test]
 fn cpu_matches_pytorch() {
-    // f32 arithmetic; weights and losses of single tokens carry the rounding of a whole forward pass.
+    // f32 arithmetic; weights and losses of single tokens carry the rounding of a whole forward
+    // pass.
     let tolerance = Tolerance { loss: 1e-5, weights: 1e-4, gradient: 1e-4 };
     for family in FAMILIES {
         check(family, CpuF32::new(2), &tolerance);
     }
 }
 
-/// Activations and products in bf16: every tensor's gradient points where the f64 one does. These models are untrained, so
-/// that the two best tokens are sometimes nearly equal; a row in which bf16 looks ahead to the other one is another row, and
-/// is left out.
+/// Activations and products in bf16: every tensor's gradient points where the f64 one does. These
+/// models are untrained, so that the two best tokens are sometimes nearly equal; a row in which
+/// bf16 looks ahead to the other one is another row, and is left out.
 #[test]
 fn bf16_gradients_agree_with_f64() {
     for family in FAMILIES {
@@ -146,7 +155,8 @@ fn bf16_gradients_agree_with_f64() {
                 let mut rows = rows(batch);
                 let (_, exact_details, _) = run(&exact, &rows, &method, 4096, false);
                 let (_, narrow_details, _) = run(&narrow, &rows, &method, 4096, false);
-                let mut same = exact_details.iter().zip(&narrow_details).map(|(a, b)| a.choices == b.choices);
+                let mut same =
+                    exact_details.iter().zip(&narrow_details).map(|(a, b)| a.choices == b.choices);
                 let before = rows.len();
                 rows.retain(|_| same.next().unwrap());
                 left_out += before - rows.len();
@@ -156,10 +166,14 @@ fn bf16_gradients_agree_with_f64() {
                 for (tensor, exact) in &exact {
                     let (Some(exact), Some(narrow)) = (exact, &narrow[tensor]) else { continue };
                     let cosine = cosine(exact, narrow);
-                    // Adding the same to all keys changes no attention but for the rotation: what is left of this gradient
-                    // is a small difference of large numbers.
+                    // Adding the same to all keys changes no attention but for the rotation: what
+                    // is left of this gradient is a small difference of large
+                    // numbers.
                     let allowed = if tensor.ends_with("k_proj.bias") { 0.99 } else { 0.999 };
-                    assert!(cosine > allowed, "{family} {method:?} {batch} {tensor}: cosine {cosine}");
+                    assert!(
+                        cosine > allowed,
+                        "{family} {method:?} {batch} {tensor}: cosine {cosine}"
+                    );
                     least = least.min(cosine);
                 }
             }
@@ -175,10 +189,12 @@ fn look_ahead_chooses_the_golden_tokens() {
         let model = Model::load(&folder(family), Arc::new(Exact)).unwrap();
         let cases = json(&format!("{family}/cases.json"));
         for batch in ["b0", "b1"] {
-            let (_, details, _) = run(&model, &rows(batch), &Method::Ift(Ift::default()), 4096, false);
+            let (_, details, _) =
+                run(&model, &rows(batch), &Method::Ift(Ift::default()), 4096, false);
             let argmax = &cases[&format!("{batch}.ift.argmax")];
             for (r, detail) in details.iter().enumerate() {
-                // A row with a single target has nothing to mix, but its neighbours make the look-ahead run.
+                // A row with a single target has nothing to mix, but its neighbours make the
+                // look-ahead run.
                 for (t, choice) in detail.positions.iter().zip(&detail.choices) {
                     assert_eq!(
                         u64::from(*choice),
@@ -213,8 +229,9 @@ fn all_combinations_match() {
     }
 }
 
-/// NEVER row 5 and 6: however the rows are split or packed together, and whether blocks are recomputed, the gradient is the
-/// same; and so it is for a variant whose rows depend on each other.
+/// NEVER row 5 and 6: however the rows are split or packed together, and whether blocks are
+/// recomputed, the gradient is the same; and so it is for a variant whose rows depend on each
+/// other.
 #[test]
 fn any_split_gives_the_same_gradient() {
     for settings in [
@@ -238,7 +255,10 @@ fn any_split_gives_the_same_gradient() {
                 for (a, b) in details.iter().zip(&split_details) {
                     // Alone, a row with a single target has nothing to look ahead for.
                     assert!(a.choices == b.choices || b.positions.len() == 1, "budget {budget}");
-                    assert_eq!(a.log_probs, b.log_probs, "packed differs from alone at budget {budget}");
+                    assert_eq!(
+                        a.log_probs, b.log_probs,
+                        "packed differs from alone at budget {budget}"
+                    );
                 }
             }
         }

@@ -1,5 +1,6 @@
-//! Methods that compare answers, against float64 numbers from PyTorch (`tests/golden/`): losses, rewards, KL terms, and the
-//! gradients of all six families; and what must not change them: the split, recomputation, and where the reference is kept.
+//! Methods that compare answers, against float64 numbers from PyTorch (`tests/golden/`): losses,
+//! rewards, KL terms, and the gradients of all six families; and what must not change them: the
+//! split, recomputation, and where the reference is kept.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests stop at the first surprise")]
 
@@ -10,7 +11,9 @@ use ift_data::{Contrast, Row, Sequence};
 use ift_methods::{Method, Rows};
 use ift_model::Model;
 use ift_train::{AnswerDetail, KnownScores, Reference, StepContext, examine};
-use numbers::{FAMILIES, check_gradients, close, cosine, folder, json, largest_difference, run, sequences};
+use numbers::{
+    FAMILIES, check_gradients, close, cosine, folder, json, largest_difference, run, sequences,
+};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -44,7 +47,8 @@ fn rows(method: &Method) -> Vec<Row> {
     let sequence = |(tokens, targets)| Sequence { tokens, targets };
     if method.needs().rows == Rows::Judged {
         let mismatched = kl.into_iter().map(sequence);
-        let answers = chosen.into_iter().map(|s| (s, true)).chain(rejected.into_iter().map(|s| (s, false)));
+        let answers =
+            chosen.into_iter().map(|s| (s, true)).chain(rejected.into_iter().map(|s| (s, false)));
         let rows = answers.zip(mismatched).enumerate();
         return rows
             .map(|(i, ((own, desirable), mismatched))| {
@@ -64,8 +68,12 @@ struct Models<B: Backend> {
 impl<B: Backend> Models<B> {
     fn load(family: &str, backend: B) -> Self {
         let backend = Arc::new(backend);
-        let reference = Model::load_frozen(&folder(family).join("ref"), Arc::clone(&backend), Storage::Exact);
-        Self { policy: Model::load(&folder(family), backend).unwrap(), reference: reference.unwrap() }
+        let reference =
+            Model::load_frozen(&folder(family).join("ref"), Arc::clone(&backend), Storage::Exact);
+        Self {
+            policy: Model::load(&folder(family), backend).unwrap(),
+            reference: reference.unwrap(),
+        }
     }
 
     fn reference(&self, method: &Method) -> Reference<'_, B> {
@@ -93,7 +101,9 @@ fn check<B: Backend>(family: &str, backend: B, loss: f64, gradient: f64) {
     let models = Models::load(family, backend);
     let cases = json(&format!("{family}/pairs.json"));
     let (mut checked, mut projected) = (0, 0);
-    for (name, case) in cases.as_object().unwrap().iter().filter(|(name, _)| name.starts_with("pref.")) {
+    for (name, case) in
+        cases.as_object().unwrap().iter().filter(|(name, _)| name.starts_with("pref."))
+    {
         let (what, method) = (format!("{family} {name}"), method(name));
         let reference = models.reference(&method);
         let (sums, details, gradients) =
@@ -118,7 +128,10 @@ fn check<B: Backend>(family: &str, backend: B, loss: f64, gradient: f64) {
         checked += 1;
     }
     assert_eq!(checked, 9);
-    assert!(projected >= 2 * 20, "{family}: only {projected} projections of gradients were compared");
+    assert!(
+        projected >= 2 * 20,
+        "{family}: only {projected} projections of gradients were compared"
+    );
 }
 
 #[test]
@@ -148,8 +161,8 @@ const CASES: [&str; 9] = [
     "pref.tdpo2",
 ];
 
-/// Activations and products in bf16 point where f64 does. (The rewards of these untrained models are small differences of
-/// large numbers, so a loss may be off by more than a likelihood.)
+/// Activations and products in bf16 point where f64 does. (The rewards of these untrained models
+/// are small differences of large numbers, so a loss may be off by more than a likelihood.)
 #[test]
 fn bf16_gradients_agree_with_f64() {
     for family in FAMILIES {
@@ -157,8 +170,10 @@ fn bf16_gradients_agree_with_f64() {
         for case in CASES {
             let method = method(case);
             let rows = rows(&method);
-            let (_, _, expected) = run(&exact.policy, &exact.reference(&method), &rows, &method, 4096, false);
-            let (_, _, found) = run(&narrow.policy, &narrow.reference(&method), &rows, &method, 4096, false);
+            let (_, _, expected) =
+                run(&exact.policy, &exact.reference(&method), &rows, &method, 4096, false);
+            let (_, _, found) =
+                run(&narrow.policy, &narrow.reference(&method), &rows, &method, 4096, false);
             for (tensor, expected) in &expected {
                 let (Some(expected), Some(found)) = (expected, &found[tensor]) else { continue };
                 let cosine = cosine(expected, found);
@@ -169,8 +184,8 @@ fn bf16_gradients_agree_with_f64() {
     }
 }
 
-/// However pairs are split or packed together, whether blocks are recomputed, and whether the reference is resident or known
-/// beforehand, the gradient is the same.
+/// However pairs are split or packed together, whether blocks are recomputed, and whether the
+/// reference is resident or known beforehand, the gradient is the same.
 #[test]
 fn any_split_gives_the_same_gradient() {
     for family in ["mistral", "qwen3"] {
@@ -182,8 +197,12 @@ fn any_split_gives_the_same_gradient() {
                 run(&models.policy, &models.reference(&method), &rows, &method, 4096, false);
             for (budget, recompute) in [(4096, true), (1, false), (60, true)] {
                 let reference = models.reference(&method);
-                let (sums, _, split) = run(&models.policy, &reference, &rows, &method, budget, recompute);
-                assert_eq!((sums.count, sums.preference.pairs), (whole.count, whole.preference.pairs));
+                let (sums, _, split) =
+                    run(&models.policy, &reference, &rows, &method, budget, recompute);
+                assert_eq!(
+                    (sums.count, sums.preference.pairs),
+                    (whole.count, whole.preference.pairs)
+                );
                 close("loss", sums.loss, whole.loss, 1e-12);
                 assert!(largest_difference(&all, &split) < 1e-11, "{case} {family} {budget}");
             }
@@ -191,7 +210,8 @@ fn any_split_gives_the_same_gradient() {
                 let refs: Vec<&Row> = rows.iter().collect();
                 let known = KnownScores::of_rows(&models.reference, &refs, 40).unwrap();
                 let reference = Reference::Known(known.iter().collect());
-                let (sums, _, gradients) = run(&models.policy, &reference, &rows, &method, 50, false);
+                let (sums, _, gradients) =
+                    run(&models.policy, &reference, &rows, &method, 50, false);
                 close("loss", sums.loss, whole.loss, 1e-12);
                 assert!(largest_difference(&all, &gradients) < 1e-11, "{case} {family} known");
             }
@@ -208,7 +228,8 @@ fn examining_tells_the_same_loss() {
         let rows = rows(&method);
         let rows: Vec<&Row> = rows.iter().collect();
         let reference = models.reference(&method);
-        let sums = examine(&models.policy, &reference, &rows, &StepContext::plain(&method, 50)).unwrap();
+        let sums =
+            examine(&models.policy, &reference, &rows, &StepContext::plain(&method, 50)).unwrap();
         let expected = json("llama/pairs.json")[case]["loss"].as_f64().unwrap();
         close(case, sums.loss / sums.count, expected, 1e-9);
     }

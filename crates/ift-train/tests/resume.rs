@@ -1,4 +1,5 @@
-//! A resumed run has the bits of one that was never interrupted, and a run that would be neither is refused.
+//! A resumed run has the bits of one that was never interrupted, and a run that would be neither is
+//! refused.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -11,7 +12,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tiny::{Tiny, metrics, run, watch};
 
-/// Six steps over 10 rows (so that an epoch ends within), noisy λ, a checkpoint after every third step.
+/// Six steps over 10 rows (so that an epoch ends within), noisy λ, a checkpoint after every third
+/// step.
 const SIX_STEPS: &str = "method = { name = 'ift', lambda_schedule = 'noisy' }\n\
     train = { steps = 6, rows_per_step = 4, seed = 5, micro_batch_tokens = 100, precision = 'f64' }\n\
     eval.every = 2\ncheckpoint = { every = 3, keep = 9 }\nschedule = { name = 'cosine', warmup_steps = 2 }\n";
@@ -63,9 +65,13 @@ fn killed_and_resumed_equals_uninterrupted() {
         let killed = catch_unwind(AssertUnwindSafe(|| watch(&cut, false, &mut DiesAfter(5))));
         assert!(killed.is_err());
         let output = &cut.output.dir;
-        assert_eq!(metrics(output).len(), 1 + 5 + 2, "five steps, evaluated before and after 2 and 4");
-        // What a kill while writing can leave: a folder under its temporary name, a cut line; and a checkpoint that
-        // looks whole but lost its end with the disk's cache.
+        assert_eq!(
+            metrics(output).len(),
+            1 + 5 + 2,
+            "five steps, evaluated before and after 2 and 4"
+        );
+        // What a kill while writing can leave: a folder under its temporary name, a cut line; and a
+        // checkpoint that looks whole but lost its end with the disk's cache.
         let checkpoints = output.join("checkpoints");
         fs::create_dir(checkpoints.join(".step-6.unfinished")).unwrap();
         copy(&checkpoints.join("step-3"), &checkpoints.join("step-5"));
@@ -78,7 +84,11 @@ fn killed_and_resumed_equals_uninterrupted() {
         let mut notices = Notices::default();
         let outcome = watch(&cut, true, &mut notices).unwrap();
         assert_eq!(outcome, Outcome::Finished { model: output.join("model") });
-        assert!(notices.0.iter().any(|n| n.contains("step-5") && n.contains("optimizer")), "{:?}", notices.0);
+        assert!(
+            notices.0.iter().any(|n| n.contains("step-5") && n.contains("optimizer")),
+            "{:?}",
+            notices.0
+        );
         assert!(!checkpoints.join(".step-6.unfinished").exists());
         assert_same_run(&whole.output.dir, output);
     }
@@ -88,14 +98,21 @@ fn killed_and_resumed_equals_uninterrupted() {
 fn stopped_and_resumed_equals_uninterrupted() {
     for precision in ["f64", "f32", "bf16"] {
         let tiny = Tiny::new();
-        let lines = format!("{SIX_STEPS}{}", OPTIMIZERS[0]).replace("'f64'", &format!("'{precision}'"));
+        let lines =
+            format!("{SIX_STEPS}{}", OPTIMIZERS[0]).replace("'f64'", &format!("'{precision}'"));
         let (whole, cut) = (tiny.recipe("whole", &lines), tiny.recipe("cut", &lines));
         run(&whole, false).unwrap();
         let stop = AtomicBool::new(false);
-        let stopped = train(&cut, &RunOptions::default(), &stop, &mut StopsAfter(4, &stop)).unwrap();
+        let stopped =
+            train(&cut, &RunOptions::default(), &stop, &mut StopsAfter(4, &stop)).unwrap();
         let checkpoint = cut.output.dir.join("checkpoints/step-4");
-        assert_eq!(stopped, Outcome::Stopped { step: 4, steps: 6, checkpoint: Some(checkpoint.clone()) });
-        assert!(checkpoint.join("tokenizer.json").exists() && checkpoint.join("config.json").exists());
+        assert_eq!(
+            stopped,
+            Outcome::Stopped { step: 4, steps: 6, checkpoint: Some(checkpoint.clone()) }
+        );
+        assert!(
+            checkpoint.join("tokenizer.json").exists() && checkpoint.join("config.json").exists()
+        );
         run(&cut, true).unwrap();
         assert_same_run(&whole.output.dir, &cut.output.dir);
         // Resuming a finished run changes nothing.
@@ -104,7 +121,8 @@ fn stopped_and_resumed_equals_uninterrupted() {
     }
 }
 
-/// Whatever a run is made of beside the weights resumes to the bit: references, adapters with dropout, noise, running means.
+/// Whatever a run is made of beside the weights resumes to the bit: references, adapters with
+/// dropout, noise, running means.
 #[test]
 fn every_kind_of_run_resumes_to_the_bit() {
     let steps = "train = { steps = 4, rows_per_step = 4, micro_batch_tokens = 100, precision = 'f32', SETTINGS }\n\
@@ -179,19 +197,26 @@ fn stages_resume_where_they_stopped() {
     // A stage that is done cannot become another.
     let other = tiny.recipe("cut", &lines.replace("lr = 1e-2", "lr = 1e-3"));
     let message = run(&other, true).unwrap_err().to_string();
-    assert!(message.contains("1-sft") && message.contains("`optimizer.lr` was 0.01, is 0.001"), "{message}");
+    assert!(
+        message.contains("1-sft") && message.contains("`optimizer.lr` was 0.01, is 0.001"),
+        "{message}"
+    );
     assert!(run(&cut, false).unwrap_err().to_string().contains("already holds a run"));
 }
 
 #[test]
 fn a_model_saved_exactly_needs_no_second_copy() {
     let tiny = Tiny::new();
-    let lines = format!("{SIX_STEPS}{}", OPTIMIZERS[2]).replace("keep = 9", "keep = 9, number = 'f64'");
+    let lines =
+        format!("{SIX_STEPS}{}", OPTIMIZERS[2]).replace("keep = 9", "keep = 9, number = 'f64'");
     let (whole, cut) = (tiny.recipe("whole", &lines), tiny.recipe("cut", &lines));
     run(&whole, false).unwrap();
     assert!(catch_unwind(AssertUnwindSafe(|| watch(&cut, false, &mut DiesAfter(4)))).is_err());
     let trainer = cut.output.dir.join("checkpoints/step-3/trainer_state");
-    assert!(trainer.join("optimizer.safetensors").exists() && !trainer.join("weights.safetensors").exists());
+    assert!(
+        trainer.join("optimizer.safetensors").exists()
+            && !trainer.join("weights.safetensors").exists()
+    );
     run(&cut, true).unwrap();
     assert_same_file(&whole.output.dir, &cut.output.dir, "model/model.safetensors");
     assert_eq!(metrics(&whole.output.dir), metrics(&cut.output.dir));
@@ -251,7 +276,8 @@ fn a_run_that_would_be_neither_is_refused() {
 #[test]
 fn a_finished_run_without_checkpoints_is_not_trained_again() {
     let tiny = Tiny::new();
-    let lines = "train = { steps = 1, precision = 'f64' }\ncheckpoint.every = 0\neval.before = false";
+    let lines =
+        "train = { steps = 1, precision = 'f64' }\ncheckpoint.every = 0\neval.before = false";
     let recipe = tiny.recipe("out", lines);
     run(&recipe, false).unwrap();
     assert!(!recipe.output.dir.join("checkpoints").exists());
@@ -262,8 +288,7 @@ fn a_finished_run_without_checkpoints_is_not_trained_again() {
 #[test]
 fn only_the_newest_checkpoints_are_kept() {
     let tiny = Tiny::new();
-    let lines =
-        "train = { steps = 5, rows_per_step = 2, precision = 'f64' }\ncheckpoint = { every = 1, keep = 2 }";
+    let lines = "train = { steps = 5, rows_per_step = 2, precision = 'f64' }\ncheckpoint = { every = 1, keep = 2 }";
     let recipe = tiny.recipe("out", lines);
     run(&recipe, false).unwrap();
     let mut names: Vec<_> = fs::read_dir(recipe.output.dir.join("checkpoints"))

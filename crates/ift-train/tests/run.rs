@@ -25,7 +25,10 @@ fn a_run_leaves_its_folder() {
             self.0.push(format!("{phase:?}"));
         }
         fn started(&mut self, start: &Start) {
-            assert_eq!((start.rows, start.steps, start.steps_per_epoch, start.steps_done), (10, 2, 3, 0));
+            assert_eq!(
+                (start.rows, start.steps, start.steps_per_epoch, start.steps_done),
+                (10, 2, 3, 0)
+            );
             assert_eq!((start.weights, start.trainable, start.warmup_steps), (8048, 8048, 0));
             self.0.push("started".to_owned());
         }
@@ -38,8 +41,10 @@ fn a_run_leaves_its_folder() {
         }
     }
     let tiny = Tiny::new();
-    let recipe =
-        tiny.recipe("out", &format!("{TWO_STEPS}generate = {{ prompts = ['is 3 odd?'], max_tokens = 4 }}"));
+    let recipe = tiny.recipe(
+        "out",
+        &format!("{TWO_STEPS}generate = {{ prompts = ['is 3 odd?'], max_tokens = 4 }}"),
+    );
     let mut told = Told::default();
     watch(&recipe, false, &mut told).unwrap();
     let expected = "ReadingData ReadingModel started Evaluating Sampling step 1 step 2 Evaluating Sampling Saving checkpoint 2 Saving";
@@ -47,7 +52,8 @@ fn a_run_leaves_its_folder() {
 
     let output = &recipe.output.dir;
     let written =
-        ift_train::Recipe::from_toml(&fs::read_to_string(output.join("recipe.toml")).unwrap()).unwrap();
+        ift_train::Recipe::from_toml(&fs::read_to_string(output.join("recipe.toml")).unwrap())
+            .unwrap();
     assert_eq!(format!("{written:?}"), format!("{recipe:?}"));
     assert!(Model::load(&output.join("model"), Arc::new(Reference)).is_ok());
     assert!(output.join("model/tokenizer.json").exists());
@@ -59,7 +65,10 @@ fn a_run_leaves_its_folder() {
     let (before, after) = (lines[0]["loss"].as_f64().unwrap(), lines[4]["loss"].as_f64().unwrap());
     assert!(after < before - 0.01, "{before} {after}");
     let first = &lines[2];
-    assert_eq!((&first["rows"], &first["lambda"], &first["lr"]), (&4.into(), &0.2.into(), &1e-3.into()));
+    assert_eq!(
+        (&first["rows"], &first["lambda"], &first["lr"]),
+        (&4.into(), &0.2.into(), &1e-3.into())
+    );
     assert!(first["grad_norm"].as_f64().unwrap() > 0.0 && first["pushed_down"].is_number());
     assert!((first["epoch"].as_f64().unwrap() - 0.4).abs() < 1e-15);
 }
@@ -71,7 +80,9 @@ fn one_pass_methods_have_no_second_pass_in_their_metrics() {
     run(&recipe, false).unwrap();
     let line = &metrics(&recipe.output.dir)[1];
     assert!(
-        ["lambda", "first_pass_loss", "unweighted_loss", "pushed_down"].iter().all(|f| line.get(f).is_none())
+        ["lambda", "first_pass_loss", "unweighted_loss", "pushed_down"]
+            .iter()
+            .all(|f| line.get(f).is_none())
     );
 }
 
@@ -82,11 +93,13 @@ fn evaluation_before_training_is_the_first_pass_of_training() {
     let recipe = tiny.recipe("out", TWO_STEPS);
     run(&recipe, false).unwrap();
     let lines = metrics(&recipe.output.dir);
-    let (eval, first) = (lines[0]["loss"].as_f64().unwrap(), lines[1]["first_pass_loss"].as_f64().unwrap());
+    let (eval, first) =
+        (lines[0]["loss"].as_f64().unwrap(), lines[1]["first_pass_loss"].as_f64().unwrap());
     assert!((eval / first - 1.0).abs() < 1e-12, "{eval} {first}");
 }
 
-/// `w -= lr · (clip / ‖g‖ · g + decay · w)`, with decay for matrices alone, and `g` the mean over all rows.
+/// `w -= lr · (clip / ‖g‖ · g + decay · w)`, with decay for matrices alone, and `g` the mean over
+/// all rows.
 #[test]
 fn a_step_is_the_clipped_mean_gradient() {
     let tiny = Tiny::new();
@@ -106,12 +119,18 @@ fn a_step_is_the_clipped_mean_gradient() {
 
     let mut gradient = gradient.into_iter();
     for (i, parameter) in before.parameters().iter().enumerate() {
-        let read = |model: &Model<Reference>| model.backend().read_weight(model.weight(i), 0..parameter.len);
+        let read = |model: &Model<Reference>| {
+            model.backend().read_weight(model.weight(i), 0..parameter.len)
+        };
         let decay = if parameter.tensors[0].shape.len() == 2 { 0.125 } else { 0.0 };
         for (old, new) in read(&before).into_iter().zip(read(&after)) {
             let g = gradient.next().unwrap() / sums.count * (0.25 / norm);
             let expected = old - 0.5 * (g + decay * old);
-            assert!((new - expected).abs() < 1e-13, "{}: {new} {expected}", parameter.tensors[0].name);
+            assert!(
+                (new - expected).abs() < 1e-13,
+                "{}: {new} {expected}",
+                parameter.tensors[0].name
+            );
         }
     }
 }
@@ -158,7 +177,10 @@ fn a_gradient_that_is_not_finite_stops_the_run() {
         message.contains("step 1: the gradient of `model.embed_tokens.weight` is not finite"),
         "{message}"
     );
-    assert!(!recipe.output.dir.join("checkpoints").exists() && !recipe.output.dir.join("model").exists());
+    assert!(
+        !recipe.output.dir.join("checkpoints").exists()
+            && !recipe.output.dir.join("model").exists()
+    );
 }
 
 #[test]
@@ -179,7 +201,8 @@ fn gradient(model: &Model<Reference>, data: &Data, method: &Method) -> (Sums, Ve
     let rows: Vec<_> = data.train.rows.iter().collect();
     let context = StepContext { lambda: 0.2, ..StepContext::plain(method, 4096) };
     let mut gradients = model.gradients(method.trains_input_embeddings());
-    let sums = accumulate(model, &ift_train::Reference::None, &mut gradients, &rows, &context).unwrap();
+    let sums =
+        accumulate(model, &ift_train::Reference::None, &mut gradients, &rows, &context).unwrap();
     let both = model.parameters().iter().zip(&gradients.accumulators);
     let read = |(p, g): (&ift_model::Parameter, &Option<_>)| {
         g.as_ref().map(|g| model.backend().read_accumulator(g, 0..p.len)).unwrap_or_default()

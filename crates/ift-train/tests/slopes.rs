@@ -1,5 +1,5 @@
-//! Every method's gradient through a whole model is the slope of its loss: at the weights, and of the terms that a method
-//! holds constant (weights, the reference, KTO's KL point) held constant.
+//! Every method's gradient through a whole model is the slope of its loss: at the weights, and of
+//! the terms that a method holds constant (weights, the reference, KTO's KL point) held constant.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -81,8 +81,10 @@ fn run(
 fn linear(slopes: &[AnswerDetail], at: &[AnswerDetail]) -> f64 {
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let both = slopes.iter().zip(at);
-    both.map(|(s, a)| dot(&s.loss.gradient, &a.log_probs) + dot(&s.loss.divergence_gradient, &a.divergence))
-        .sum()
+    both.map(|(s, a)| {
+        dot(&s.loss.gradient, &a.log_probs) + dot(&s.loss.divergence_gradient, &a.divergence)
+    })
+    .sum()
 }
 
 fn check(
@@ -94,14 +96,20 @@ fn check(
     let method = method(name);
     let rows = rows(method.needs().rows);
     let rows: Vec<&Row> = rows.iter().collect();
-    let context =
-        StepContext { lambda: method.lambda_at(0, 0, 0), noise, seed: 4, ..StepContext::plain(&method, 60) };
+    let context = StepContext {
+        lambda: method.lambda_at(0, 0, 0),
+        noise,
+        seed: 4,
+        ..StepContext::plain(&method, 60)
+    };
     let reference = reference(&method);
     let (details, gradients) = run(&model, &reference, &rows, &context);
     let mut checked = 0;
     for (i, gradient) in gradients.iter().enumerate() {
         // IFT's table is a constant at the inputs: its slope is not what moving it shows.
-        let Some(gradient) = gradient.as_ref().filter(|_| i > 0 || method.trains_input_embeddings()) else {
+        let Some(gradient) =
+            gradient.as_ref().filter(|_| i > 0 || method.trains_input_embeddings())
+        else {
             continue;
         };
         let len = gradient.len();
@@ -122,7 +130,11 @@ fn check(
         let expected = (at_offset(step) - at_offset(-step)) / (2.0 * step);
         let error = (gradient[at] - expected).abs();
         let tensor = &model.parameters()[i].tensors[0].name;
-        assert!(error < 2e-7 * (1.0 + expected.abs()), "{name} {tensor}[{at}]: {} {expected}", gradient[at]);
+        assert!(
+            error < 2e-7 * (1.0 + expected.abs()),
+            "{name} {tensor}[{at}]: {} {expected}",
+            gradient[at]
+        );
         checked += 1;
     }
     assert!(checked >= 4, "{name}: {checked}");
@@ -150,15 +162,21 @@ fn of_every_method() {
 #[test]
 fn of_adapters_and_noise() {
     for name in ["ift", "dpo", "tdpo1", "asft", "kto"] {
-        let reference =
-            |method: &Method| if method.needs().reference { Reference::Base } else { Reference::None };
+        let reference = |method: &Method| {
+            if method.needs().reference { Reference::Base } else { Reference::None }
+        };
         let adapter = Adapter { rank: 2, dropout: 0.2, ..Adapter::default() };
-        let mut model = Model::load_adapted(&folder("qwen3"), Arc::new(Exact), &adapter, 3).unwrap();
+        let mut model =
+            Model::load_adapted(&folder("qwen3"), Arc::new(Exact), &adapter, 3).unwrap();
         // Fresh adapters change nothing, and half of their slopes are zero.
         for i in 0..model.parameters().len() {
             if model.trains(i) {
-                let moved: Vec<f64> =
-                    model.weight(i).iter().enumerate().map(|(j, w)| w + 0.05 * (j as f64).sin()).collect();
+                let moved: Vec<f64> = model
+                    .weight(i)
+                    .iter()
+                    .enumerate()
+                    .map(|(j, w)| w + 0.05 * (j as f64).sin())
+                    .collect();
                 model.write_weight(i, &moved);
             }
         }

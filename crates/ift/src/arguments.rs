@@ -1,4 +1,5 @@
-//! What may be typed: the global flags and the subcommands. Every option is documented here and nowhere else.
+//! What may be typed: the global flags and the subcommands. Every option is documented here and
+//! nowhere else.
 
 use std::path::PathBuf;
 
@@ -108,8 +109,8 @@ pub(crate) struct MergeArguments {
     /// Where the merged model goes, a folder that does not exist yet
     #[arg(long, value_name = "DIR")]
     pub(crate) output: PathBuf,
-    /// What the adapter is added to: the base's exact weights, or what is left of them when they are stored as they were in
-    /// training
+    /// What the adapter is added to: the base's exact weights, or what is left of them when they
+    /// are stored as they were in training
     #[arg(long, value_enum, default_value = "exact")]
     pub(crate) base: MergeBase,
     /// Number type of the merged weights: f32, bf16 or f16; without it, that of the base's files
@@ -147,7 +148,8 @@ pub(crate) enum NumberArgument {
 /// `ift new`.
 #[derive(Debug, Args)]
 pub(crate) struct NewArguments {
-    /// The recipe, a TOML file: `output`, `seed`, `number`, `text`, and the tables `[model]` and `[tokenizer]`
+    /// The recipe, a TOML file: `output`, `seed`, `number`, `text`, and the tables `[model]` and
+    /// `[tokenizer]`
     pub(crate) recipe: PathBuf,
     /// Override a field of the recipe, such as seed=1; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
@@ -183,7 +185,8 @@ pub(crate) struct BenchArguments {
 /// `ift lake`.
 #[derive(Debug, Args)]
 pub(crate) struct LakeArguments {
-    /// The study's recipe, a TOML file; without it, the defaults (`ift schema lake` describes them)
+    /// The study's recipe, a TOML file; without it, the defaults (`ift schema lake` describes
+    /// them)
     pub(crate) recipe: Option<PathBuf>,
     /// Override a field of the recipe, such as seeds=200; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
@@ -191,8 +194,8 @@ pub(crate) struct LakeArguments {
     /// Replace an earlier study in the output folder
     #[arg(long)]
     pub(crate) overwrite: bool,
-    /// Play a policy in the terminal instead: a learner of the study, `optimum` or `fitted`, trained in the recipe's first world
-    /// from its first start with its first seed
+    /// Play a policy in the terminal instead: a learner of the study, `optimum` or `fitted`,
+    /// trained in the recipe's first world from its first start with its first seed
     #[arg(
         long,
         value_name = "POLICY",
@@ -235,19 +238,20 @@ pub(crate) struct StepArguments {
     /// The model, a Hugging Face folder
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,
-    /// JSON lines with `input_ids` and `labels` (-100 where nothing is learned), or for pairs `chosen_ids`, `chosen_labels`,
-    /// `rejected_ids` and `rejected_labels`
+    /// JSON lines with `input_ids` and `labels` (-100 where nothing is learned), or for pairs
+    /// `chosen_ids`, `chosen_labels`, `rejected_ids` and `rejected_labels`
     #[arg(long, value_name = "FILE")]
     pub(crate) rows: PathBuf,
-    /// The method: lm, sft, ift, dpo, ipo, orpo, simpo, tdpo1, tdpo2, kto, dft, asft, eaft, psft, `iw_sft` or
-    /// `scheduled_sampling`
+    /// The method: lm, sft, ift, dpo, ipo, orpo, simpo, tdpo1, tdpo2, kto, dft, asft, eaft, psft,
+    /// `iw_sft` or `scheduled_sampling`
     #[arg(long, default_value = "ift")]
     pub(crate) method: String,
-    /// Set a field of the method, such as method.lambda=0.3, or train an adapter, such as adapter.rank=16; may be repeated
+    /// Set a field of the method, such as method.lambda=0.3, or train an adapter, such as
+    /// adapter.rank=16; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
-    /// The reference model, a Hugging Face folder, for methods that compare with one; without it, the model itself as it was
-    /// before the first step
+    /// The reference model, a Hugging Face folder, for methods that compare with one; without it,
+    /// the model itself as it was before the first step
     #[arg(long, value_name = "DIR")]
     pub(crate) reference: Option<PathBuf>,
     /// Seed of noisy λ, sampled look-aheads, fresh adapters and dropout
@@ -266,8 +270,9 @@ pub(crate) struct StepArguments {
 /// In which numbers and on how many threads.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct ComputeArguments {
-    /// Numbers to compute in: f32; bf16 for activations and products, which takes less memory and is faster where the
-    /// processor multiplies bf16; or f64 by plain loops on one core (the yardstick, slow)
+    /// Numbers to compute in: f32; bf16 for activations and products, which takes less memory and
+    /// is faster where the processor multiplies bf16; or f64 by plain loops on one core (the
+    /// yardstick, slow)
     #[arg(long, value_enum, default_value = "f32")]
     pub(crate) precision: PrecisionArgument,
     /// Threads; 0 for one per core
@@ -298,7 +303,10 @@ impl PrecisionArgument {
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a whole number of at least 1".to_owned())
+    text.parse()
+        .ok()
+        .filter(|&n| n > 0)
+        .ok_or_else(|| "expected a whole number of at least 1".to_owned())
 }
 
 fn non_negative(text: &str) -> Result<f64, String> {

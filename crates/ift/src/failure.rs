@@ -10,8 +10,8 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(if recipe { 2 } else { 1 })
 }
 
-/// `error: …`, then a `cause:` line for each cause that says something new, and a `help:` line where there is
-/// help. A recipe has an `error:` line for each of its faults.
+/// `error: …`, then a `cause:` line for each cause that says something new, and a `help:` line
+/// where there is help. A recipe has an `error:` line for each of its faults.
 pub fn report(error: &anyhow::Error) -> String {
     if let Some(RecipeError::Fields { faults }) = error.downcast_ref() {
         return faults.iter().map(fault).collect::<Vec<_>>().join("\n");
@@ -45,7 +45,10 @@ mod tests {
             .context("cannot open `x`: no such file")
             .context("the model cannot be read")
             .unwrap_err();
-        assert_eq!(report(&error), "error: the model cannot be read\n  cause: cannot open `x`: no such file");
+        assert_eq!(
+            report(&error),
+            "error: the model cannot be read\n  cause: cannot open `x`: no such file"
+        );
         assert_eq!(format!("{:?}", exit_code(&error)), format!("{:?}", ExitCode::from(1)));
     }
 

@@ -1,8 +1,9 @@
 //! The program: what was typed, what it means, and what is said about it.
 //!
-//! `arguments` holds what may be typed, `recipe_file` turns a recipe and its `--set` overrides into settings,
-//! `commands` does the work, `failure` says what went wrong and with which exit code, and `output` is the one
-//! place that prints. No crate below this one prints, exits or knows that there is a terminal.
+//! `arguments` holds what may be typed, `recipe_file` turns a recipe and its `--set` overrides into
+//! settings, `commands` does the work, `failure` says what went wrong and with which exit code, and
+//! `output` is the one place that prints. No crate below this one prints, exits or knows that there
+//! is a terminal.
 
 mod arguments;
 mod commands;
@@ -19,8 +20,8 @@ pub use failure::{exit_code, report};
 pub use output::Output;
 pub use recipe_file::{Fault, Place, RecipeError, RecipeFile, load_recipe};
 
-/// Runs the program on its command line, the program's name first, and says how it ended: 0 done, 1 failed,
-/// 2 wrong usage or recipe.
+/// Runs the program on its command line, the program's name first, and says how it ended: 0 done, 1
+/// failed, 2 wrong usage or recipe.
 pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(command_line) {
         Ok(arguments) => arguments,

@@ -1,7 +1,7 @@
 //! The one place that prints.
 //!
-//! Results go to standard output, everything else to standard error, so that results can be piped. A reader that closes
-//! its end early is no error.
+//! Results go to standard output, everything else to standard error, so that results can be piped.
+//! A reader that closes its end early is no error.
 
 use std::{
     env,
@@ -18,7 +18,8 @@ pub struct Output {
 }
 
 impl Output {
-    /// Output to this process's streams; colour only on a terminal and without `NO_COLOR` in the environment.
+    /// Output to this process's streams; colour only on a terminal and without `NO_COLOR` in the
+    /// environment.
     pub fn new(quiet: bool, json: bool) -> Self {
         Self { quiet, json, colour: !refuses_colour() && io::stderr().is_terminal() }
     }

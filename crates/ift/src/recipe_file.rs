@@ -1,8 +1,8 @@
 //! A recipe: a TOML file, the `--set` overrides on top of it, and where each of its fields stands.
 //!
-//! The values are checked against the schema of the settings they become before serde sees them. That is what
-//! lets every fault name its line, its full path and the nearest valid name at any depth, inside tagged tables
-//! like `[method]` too, where serde has already forgotten the file.
+//! The values are checked against the schema of the settings they become before serde sees them.
+//! That is what lets every fault name its line, its full path and the nearest valid name at any
+//! depth, inside tagged tables like `[method]` too, where serde has already forgotten the file.
 
 mod error;
 mod overrides;
@@ -32,13 +32,13 @@ impl RecipeFile {
     /// # Errors
     /// The file cannot be read or is not TOML, or an override has no meaning.
     pub fn read(path: &Path, sets: &[String]) -> Result<Self, RecipeError> {
-        let text =
-            fs::read_to_string(path).map_err(|source| RecipeError::Read { path: path.to_owned(), source })?;
+        let text = fs::read_to_string(path)
+            .map_err(|source| RecipeError::Read { path: path.to_owned(), source })?;
         Self::parse(&path.display().to_string(), &text, sets)
     }
 
-    /// Like [`RecipeFile::read`] for text that is already here; `name` stands for it in messages. Empty text
-    /// makes a recipe of overrides alone.
+    /// Like [`RecipeFile::read`] for text that is already here; `name` stands for it in messages.
+    /// Empty text makes a recipe of overrides alone.
     ///
     /// # Errors
     /// The text is not TOML, or an override has no meaning.
@@ -54,7 +54,8 @@ impl RecipeFile {
     /// The settings that the recipe means.
     ///
     /// # Errors
-    /// Lists every field that is unknown, missing, of the wrong type or out of range, with its place.
+    /// Lists every field that is unknown, missing, of the wrong type or out of range, with its
+    /// place.
     pub fn resolve<T: DeserializeOwned + JsonSchema>(&self) -> Result<T, RecipeError> {
         let schema = schemars::schema_for!(T).to_value();
         let value = Value::Table(self.table.clone());
@@ -76,15 +77,18 @@ impl RecipeFile {
         Err(RecipeError::Fields { faults })
     }
 
-    /// A fault of a field that only its meaning shows, such as a value that does not go with another.
+    /// A fault of a field that only its meaning shows, such as a value that does not go with
+    /// another.
     ///
-    /// `field` is the full path with dots, `method.gamma`; an empty one stands for the recipe as a whole.
+    /// `field` is the full path with dots, `method.gamma`; an empty one stands for the recipe as a
+    /// whole.
     pub fn invalid(&self, field: &str, message: impl fmt::Display) -> RecipeError {
         let path = field
             .split('.')
             .filter(|key| !key.is_empty())
             .fold(FieldPath::default(), |path, key| path.key(key));
-        let fault = Fault { place: self.places.of(&path), message: message.to_string(), help: None };
+        let fault =
+            Fault { place: self.places.of(&path), message: message.to_string(), help: None };
         RecipeError::Fields { faults: vec![fault] }
     }
 }
@@ -93,6 +97,9 @@ impl RecipeFile {
 ///
 /// # Errors
 /// As [`RecipeFile::read`] and [`RecipeFile::resolve`].
-pub fn load_recipe<T: DeserializeOwned + JsonSchema>(path: &Path, sets: &[String]) -> Result<T, RecipeError> {
+pub fn load_recipe<T: DeserializeOwned + JsonSchema>(
+    path: &Path,
+    sets: &[String],
+) -> Result<T, RecipeError> {
     RecipeFile::read(path, sets)?.resolve()
 }

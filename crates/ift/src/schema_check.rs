@@ -1,7 +1,7 @@
 //! Checks TOML values against the JSON schema of the settings they are to become.
 //!
-//! Reads the keywords that the schemas of Rust types are made of; a keyword it does not know restricts nothing here, and
-//! serde has the last word.
+//! Reads the keywords that the schemas of Rust types are made of; a keyword it does not know
+//! restricts nothing here, and serde has the last word.
 
 use serde_json::Value as Schema;
 use toml::{Table, Value};
@@ -50,8 +50,10 @@ impl<'a> Check<'a> {
             self.value(path, value, part);
         }
         for keyword in ["oneOf", "anyOf"] {
-            let alternatives: Vec<_> =
-                array(schema, keyword).iter().map(|part| self.target(part).unwrap_or(part)).collect();
+            let alternatives: Vec<_> = array(schema, keyword)
+                .iter()
+                .map(|part| self.target(part).unwrap_or(part))
+                .collect();
             if !alternatives.is_empty() {
                 self.alternatives(path, value, &alternatives);
             }
@@ -71,7 +73,13 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn table(&mut self, path: &FieldPath, table: &Table, schema: &'a Schema, variants: Option<&Variants>) {
+    fn table(
+        &mut self,
+        path: &FieldPath,
+        table: &Table,
+        schema: &'a Schema,
+        variants: Option<&Variants>,
+    ) {
         let properties = schema.get("properties").and_then(Schema::as_object);
         let additional = schema.get("additionalProperties");
         for (key, value) in table {
@@ -79,8 +87,11 @@ impl<'a> Check<'a> {
             match (property, additional) {
                 (Some(property), _) => self.value(&path.key(key), value, property),
                 (None, Some(Schema::Bool(false))) => {
-                    let names: Vec<_> =
-                        properties.into_iter().flat_map(|map| map.keys()).map(String::as_str).collect();
+                    let names: Vec<_> = properties
+                        .into_iter()
+                        .flat_map(|map| map.keys())
+                        .map(String::as_str)
+                        .collect();
                     self.unknown(path, key, &names, variants);
                 }
                 (None, Some(additional)) => self.value(&path.key(key), value, additional),
@@ -120,8 +131,11 @@ impl<'a> Check<'a> {
     /// A value that may take one of several forms.
     fn alternatives(&mut self, path: &FieldPath, value: &Value, alternatives: &[&'a Schema]) {
         // TOML has no null: an optional field is left out.
-        let forms: Vec<_> =
-            alternatives.iter().copied().filter(|form| form.get("type") != Some(&"null".into())).collect();
+        let forms: Vec<_> = alternatives
+            .iter()
+            .copied()
+            .filter(|form| form.get("type") != Some(&"null".into()))
+            .collect();
         let names: Option<Vec<_>> = forms.iter().map(|form| constants(form)).collect();
         if let [form] = forms[..] {
             self.value(path, value, form);
@@ -154,8 +168,8 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Untagged forms: one that fits is enough; otherwise the findings of the one form that has the value's type,
-    /// or that none does.
+    /// Untagged forms: one that fits is enough; otherwise the findings of the one form that has the
+    /// value's type, or that none does.
     fn nearest_form(&mut self, path: &FieldPath, value: &Value, forms: &[&'a Schema]) {
         let tried = forms.iter().map(|form| {
             let mut check = Check { root: self.root, findings: Vec::new() };
@@ -197,10 +211,17 @@ impl<'a> Check<'a> {
         });
     }
 
-    fn unknown(&mut self, path: &FieldPath, key: &str, names: &[&str], variants: Option<&Variants>) {
+    fn unknown(
+        &mut self,
+        path: &FieldPath,
+        key: &str,
+        names: &[&str],
+        variants: Option<&Variants>,
+    ) {
         let owner = variants.and_then(|variants| {
-            let has =
-                |schema: &Schema| schema.get("properties").is_some_and(|names| names.get(key).is_some());
+            let has = |schema: &Schema| {
+                schema.get("properties").is_some_and(|names| names.get(key).is_some())
+            };
             let owner = variants.tables.iter().find(|(_, schema)| has(schema));
             owner.map(|(name, _)| format!("`{key}` belongs to `{} = \"{name}\"`", variants.tag))
         });

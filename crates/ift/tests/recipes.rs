@@ -204,7 +204,11 @@ fn wrong_values_name_what_was_found_and_expected() {
             "'high'",
             "5:1: `method.lambda` is the string \"high\", expected a number, at least 0 and at most 1",
         ),
-        ("0.3", "1.5", "5:1: `method.lambda` is the number 1.5, expected a number, at least 0 and at most 1"),
+        (
+            "0.3",
+            "1.5",
+            "5:1: `method.lambda` is the number 1.5, expected a number, at least 0 and at most 1",
+        ),
         ("5e-7", "[1]", "8:1: `optimizer.learning_rate` is an array, expected a number"),
         (
             "5e-7",
@@ -217,7 +221,11 @@ fn wrong_values_name_what_was_found_and_expected() {
             "0\nsteps = 2.5",
             "9:1: `optimizer.steps` is the number 2.5, expected a whole number, at least 0 and at most 4294967295",
         ),
-        ("5e-7", "0\nfused = 1", "9:1: `optimizer.fused` is the whole number 1, expected true or false"),
+        (
+            "5e-7",
+            "0\nfused = 1",
+            "9:1: `optimizer.fused` is the whole number 1, expected true or false",
+        ),
         ("5e-7", "0\nbetas = [1, false]", "9:13: `optimizer.betas.1` is false, expected a number"),
         ("'a.jsonl'", "{}", "12:1: `data.0.path` is a table, expected a string"),
         (
@@ -318,6 +326,8 @@ fn what_the_settings_find_out_has_a_place_too() {
         "`--set method.k=3`: `k` = 3 has no effect: it applies only with `look_ahead = \"topk\"`; \
          remove it or set `look_ahead = \"topk\"`"
     );
-    let RecipeError::Fields { faults } = recipe.invalid("method.gamma", "x") else { unreachable!() };
+    let RecipeError::Fields { faults } = recipe.invalid("method.gamma", "x") else {
+        unreachable!()
+    };
     assert_eq!(faults[0].place, Place::Line { file: "recipe.toml".into(), line: 3, column: 2 });
 }

@@ -60,16 +60,21 @@ impl<N: Number> Cpu<N> {
     ) -> Vec<f64> {
         let (a, b) = (self.values(a, 0..rank * inputs), self.values(b, 0..rows.len() * rank));
         let mut norms = vec![0.0; rows.len()];
-        self.threads.rows(rows.len(), inputs * (1 + rank / 4), Cut(&mut norms, 1), |part, norms| {
-            let (mut memory, mut factors) = (Memory::default(), vec![0.0; rank]);
-            for (row, norm) in part.zip(norms) {
-                let b = &b[row * rank..(row + 1) * rank];
-                factors.iter_mut().zip(b).for_each(|(factor, b)| *factor = scale as f32 * b);
-                let at = (rows.start + row) * inputs;
-                let w = weight.values().read(self.set, at..at + inputs, &mut memory);
-                *norm = squares(self.set, w, &factors, &a).sqrt();
-            }
-        });
+        self.threads.rows(
+            rows.len(),
+            inputs * (1 + rank / 4),
+            Cut(&mut norms, 1),
+            |part, norms| {
+                let (mut memory, mut factors) = (Memory::default(), vec![0.0; rank]);
+                for (row, norm) in part.zip(norms) {
+                    let b = &b[row * rank..(row + 1) * rank];
+                    factors.iter_mut().zip(b).for_each(|(factor, b)| *factor = scale as f32 * b);
+                    let at = (rows.start + row) * inputs;
+                    let w = weight.values().read(self.set, at..at + inputs, &mut memory);
+                    *norm = squares(self.set, w, &factors, &a).sqrt();
+                }
+            },
+        );
         norms
     }
 }

@@ -1,5 +1,6 @@
-//! Weights, activations and scratch memory, all from one arena that keeps what is no longer used and gives it out again: a
-//! training step takes no memory from the system after the first, and the system never has pages to clear.
+//! Weights, activations and scratch memory, all from one arena that keeps what is no longer used
+//! and gives it out again: a training step takes no memory from the system after the first, and the
+//! system never has pages to clear.
 
 use bytemuck::Pod;
 use memmap2::{MmapMut, MmapOptions};
@@ -12,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A cache line: every buffer begins on one.
 const LINE: usize = 64;
-/// Memory is taken from the system in chunks of so many bytes, or as many as a larger buffer needs. What is not used of a
-/// chunk is not resident.
+/// Memory is taken from the system in chunks of so many bytes, or as many as a larger buffer needs.
+/// What is not used of a chunk is not resident.
 const CHUNK: usize = 1 << 30;
 
 /// Memory from the system, all zeros when new.
@@ -31,8 +32,8 @@ impl Chunk {
         let Ok(map) = map(bytes.max(CHUNK)).or_else(|_| map(bytes)) else {
             handle_alloc_error(Layout::from_size_align(bytes, LINE).unwrap_or(Layout::new::<u8>()))
         };
-        // A step walks through gigabytes, and the processor's table of small pages covers a few megabytes. This is a wish: where
-        // the system does not grant it, pages are small.
+        // A step walks through gigabytes, and the processor's table of small pages covers a few
+        // megabytes. This is a wish: where the system does not grant it, pages are small.
         #[cfg(target_os = "linux")]
         drop(map.advise(memmap2::Advice::HugePage));
         let free = BTreeMap::from([(0, map.len() / LINE * LINE)]);
@@ -91,7 +92,8 @@ impl Pool {
         assert!(align_of::<T>() <= LINE);
         let bytes = (len * size_of::<T>()).next_multiple_of(LINE).max(LINE);
         let mut chunks = self.chunks();
-        let found = chunks.iter_mut().enumerate().find_map(|(i, chunk)| Some((i, chunk.take(bytes)?)));
+        let found =
+            chunks.iter_mut().enumerate().find_map(|(i, chunk)| Some((i, chunk.take(bytes)?)));
         let (chunk, at) = found.unwrap_or_else(|| {
             let mut chunk = Chunk::new(bytes);
             let at = chunk.take(bytes).unwrap_or_default();
@@ -133,8 +135,8 @@ impl<T: Pod> Deref for Buffer<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: the piece is this buffer's own until it is dropped, is aligned to a line, holds `len` numbers, and any bits are
-        // a `T`; its chunk lives as long as the pool.
+        // SAFETY: the piece is this buffer's own until it is dropped, is aligned to a line, holds
+        // `len` numbers, and any bits are a `T`; its chunk lives as long as the pool.
         unsafe { std::slice::from_raw_parts(self.start, self.len) }
     }
 }

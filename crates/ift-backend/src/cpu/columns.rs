@@ -59,7 +59,12 @@ impl<N: Number> Cpu<N> {
         let count = columns.len();
         self.threads.rows(n, 3 * count, Cut(out, width), |rows, out| {
             for (row, out) in rows.zip(out.chunks_exact_mut(width)) {
-                add(self.set, &mut out[columns.clone()], scale as f32, &x[row * count..(row + 1) * count]);
+                add(
+                    self.set,
+                    &mut out[columns.clone()],
+                    scale as f32,
+                    &x[row * count..(row + 1) * count],
+                );
             }
         });
     }
@@ -72,9 +77,11 @@ impl<N: Number> Cpu<N> {
         columns: Range<usize>,
         x: &mut [N],
     ) {
-        let factors: Vec<f32> = factors[..columns.len()].iter().map(|factor| *factor as f32).collect();
+        let factors: Vec<f32> =
+            factors[..columns.len()].iter().map(|factor| *factor as f32).collect();
         self.threads.rows(n, 2 * columns.len(), Cut(x, width), |_, x| {
-            x.chunks_exact_mut(width).for_each(|x| multiply(self.set, &mut x[columns.clone()], &factors));
+            x.chunks_exact_mut(width)
+                .for_each(|x| multiply(self.set, &mut x[columns.clone()], &factors));
         });
     }
 

@@ -1,4 +1,5 @@
-//! The divergence between two heads, by blocks of the vocabulary: both heads' logits of a block exist at a time.
+//! The divergence between two heads, by blocks of the vocabulary: both heads' logits of a block
+//! exist at a time.
 
 use super::head::{BLOCK, ROWS, blocks};
 use super::instructions::kernel;
@@ -40,8 +41,9 @@ impl<'a, N: Number> From<DivergenceGradient<'a, super::Buffer<N>, Weight<N>>> fo
     }
 }
 
-/// A normaliser in two parts, `f32` each: a logit less the first is nearly exact where it matters, near the normaliser, and
-/// the second adds what `f32` leaves out. A divergence may be far smaller than an `f32` of the normaliser is off.
+/// A normaliser in two parts, `f32` each: a logit less the first is nearly exact where it matters,
+/// near the normaliser, and the second adds what `f32` leaves out. A divergence may be far smaller
+/// than an `f32` of the normaliser is off.
 #[derive(Clone, Copy)]
 struct Normalizer(f32, f32);
 
@@ -109,7 +111,15 @@ impl<N: Number> Cpu<N> {
         logits: &mut [f32],
     ) {
         let Head { width, x, weight, .. } = *head;
-        self.logits_block(n, width, &x[start * width..(start + n) * width], weight, first, size, logits);
+        self.logits_block(
+            n,
+            width,
+            &x[start * width..(start + n) * width],
+            weight,
+            first,
+            size,
+            logits,
+        );
     }
 
     pub(super) fn divergences(
@@ -134,9 +144,11 @@ impl<N: Number> Cpu<N> {
                 self.threads.rows(n, 2 * size, Cut(&mut *values, 1), |rows, values| {
                     for (row, value) in rows.zip(values) {
                         let logits = row * size..(row + 1) * size;
-                        let normalizer = |head: &Head<N>| Normalizer::new(head.log_normalizers[start + row]);
+                        let normalizer =
+                            |head: &Head<N>| Normalizer::new(head.log_normalizers[start + row]);
                         let (a, b) = (&from_logits[logits.clone()], &to_logits[logits]);
-                        *value += f64::from(terms(self.set, a, normalizer(from), b, normalizer(to)));
+                        *value +=
+                            f64::from(terms(self.set, a, normalizer(from), b, normalizer(to)));
                     }
                 });
             }
@@ -160,10 +172,13 @@ impl<N: Number> Cpu<N> {
             for (row, r) in rows.zip(share.chunks_exact_mut(size)) {
                 let p = &logits[row * size..(row + 1) * size];
                 let row = start + row;
-                let (p_normalizer, slope) = (Normalizer::new(log_normalizers[row]), of.slopes[row] as f32);
+                let (p_normalizer, slope) =
+                    (Normalizer::new(log_normalizers[row]), of.slopes[row] as f32);
                 let r_normalizer = Normalizer::new(of.reference.log_normalizers[row]);
                 match of.kind {
-                    Divergence::Forward => forward_share(self.set, p, p_normalizer, r, r_normalizer, slope),
+                    Divergence::Forward => {
+                        forward_share(self.set, p, p_normalizer, r, r_normalizer, slope)
+                    }
                     Divergence::Reverse => {
                         let value = of.values[row] as f32;
                         reverse_share(self.set, p, p_normalizer, r, r_normalizer, slope, value);

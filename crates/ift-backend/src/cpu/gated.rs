@@ -60,7 +60,12 @@ fn forward<S: Simd, N: Number, G: Gate>(width: usize, gate_up: &[N], out: &mut [
 }
 
 #[inline(always)]
-fn backward<S: Simd, N: Number, G: Gate>(width: usize, gate_up: &[N], d_out: &[N], d_gate_up: &mut [N]) {
+fn backward<S: Simd, N: Number, G: Gate>(
+    width: usize,
+    gate_up: &[N],
+    d_out: &[N],
+    d_gate_up: &mut [N],
+) {
     let rows = gate_up.chunks_exact(2 * width).zip(d_out.chunks_exact(width));
     for ((gate_up, d_out), d_gate_up) in rows.zip(d_gate_up.chunks_exact_mut(2 * width)) {
         let (gate, up) = gate_up.split_at(width);

@@ -1,6 +1,7 @@
-//! The output head by blocks of the vocabulary: a block of logits is computed, used and forgotten, or kept where all of
-//! them fit a budget. The backward pass takes what was kept or computes a block again, and turns it into the logits'
-//! gradient in place, so that each block of the weight's gradient is touched once.
+//! The output head by blocks of the vocabulary: a block of logits is computed, used and forgotten,
+//! or kept where all of them fit a budget. The backward pass takes what was kept or computes a
+//! block again, and turns it into the logits' gradient in place, so that each block of the weight's
+//! gradient is touched once.
 
 use super::divergence::Share;
 use super::instructions::kernel;
@@ -40,7 +41,13 @@ struct Row {
 impl Row {
     fn new(target: u32, wanted: usize) -> Self {
         let best = Vec::with_capacity(wanted);
-        Self { target: target as usize, target_logit: f32::NAN, largest: f64::NEG_INFINITY, sum: 0.0, best }
+        Self {
+            target: target as usize,
+            target_logit: f32::NAN,
+            largest: f64::NEG_INFINITY,
+            sum: 0.0,
+            best,
+        }
     }
 
     /// Adds a block's `largest` logit and `Σ exp(logit - largest)`.
@@ -54,8 +61,8 @@ impl Row {
         }
     }
 
-    /// Takes a candidate in if it is among the `wanted` best; candidates come in the order of their ids, so an equal one
-    /// stays behind those before it.
+    /// Takes a candidate in if it is among the `wanted` best; candidates come in the order of their
+    /// ids, so an equal one stays behind those before it.
     fn offer(&mut self, score: f64, id: u32, wanted: usize) {
         if self.best.len() == wanted {
             if self.best.last().is_some_and(|last| score <= last.0) {
@@ -69,9 +76,12 @@ impl Row {
 
     /// The entropy of the softmax over the candidates; not a number if any logit is not.
     fn entropy(&self) -> f64 {
-        let Some(&(largest, _)) = self.best.first().filter(|_| !self.sum.is_nan()) else { return f64::NAN };
+        let Some(&(largest, _)) = self.best.first().filter(|_| !self.sum.is_nan()) else {
+            return f64::NAN;
+        };
         let sum: f64 = self.best.iter().map(|(logit, _)| (logit - largest).exp()).sum();
-        let mean: f64 = self.best.iter().map(|(logit, _)| (logit - largest).exp() * (logit - largest)).sum();
+        let mean: f64 =
+            self.best.iter().map(|(logit, _)| (logit - largest).exp() * (logit - largest)).sum();
         sum.ln() - mean / sum
     }
 
@@ -157,8 +167,9 @@ impl<N: Number> Cpu<N> {
         self.linear_product(n, width, size, x, weight.skip(first * width), None, Out::Set, logits);
     }
 
-    /// The scores; and with `keep` the logits, if they fit the budget: `[n, size]` for each block of the vocabulary, each a
-    /// buffer of its own, which finds room where one of all would not.
+    /// The scores; and with `keep` the logits, if they fit the budget: `[n, size]` for each block
+    /// of the vocabulary, each a buffer of its own, which finds room where one of all would
+    /// not.
     pub(super) fn head_scores(
         &self,
         width: usize,
@@ -237,9 +248,13 @@ impl<N: Number> Cpu<N> {
         // The gradients that rows of narrow numbers hold lie this far apart.
         let spread = size_of::<f32>() / size_of::<N>();
         let most = targets.len().min(ROWS);
-        let mut block =
-            if kept.is_none() { self.pool.take(most * BLOCK.min(vocabulary)) } else { self.pool.take(0) };
-        let mut more = self.pool.take(if divergence.is_some() { most * BLOCK.min(vocabulary) } else { 0 });
+        let mut block = if kept.is_none() {
+            self.pool.take(most * BLOCK.min(vocabulary))
+        } else {
+            self.pool.take(0)
+        };
+        let mut more =
+            self.pool.take(if divergence.is_some() { most * BLOCK.min(vocabulary) } else { 0 });
         let mut sums = self.pool.take::<f32>(most * width);
         for (part, targets) in targets.chunks(ROWS).enumerate() {
             let (n, start) = (targets.len(), part * ROWS);
@@ -265,8 +280,10 @@ impl<N: Number> Cpu<N> {
                 self.threads.rows(n, size, Cut(&mut *g, size), |rows, g| {
                     for (row, g) in rows.zip(g.chunks_exact_mut(size)) {
                         let target = (targets[row] as usize).checked_sub(first);
-                        let (normalizer, factor) = (log_normalizers[start + row], d_log_probs[start + row]);
-                        let more = if more.is_empty() { &[] } else { &more[row * size..(row + 1) * size] };
+                        let (normalizer, factor) =
+                            (log_normalizers[start + row], d_log_probs[start + row]);
+                        let more =
+                            if more.is_empty() { &[] } else { &more[row * size..(row + 1) * size] };
                         gradient::<N>(self.set, g, target, normalizer as f32, factor as f32, more);
                     }
                 });

@@ -1,4 +1,5 @@
-//! The fused projection split into queries, keys and values: per-head norms and rotation, and the way back.
+//! The fused projection split into queries, keys and values: per-head norms and rotation, and the
+//! way back.
 
 use super::Cpu;
 use super::instructions::kernel;

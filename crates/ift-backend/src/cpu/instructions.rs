@@ -1,7 +1,9 @@
-//! Which vector instructions the kernels are compiled for, and how one compiled copy is chosen at run time.
+//! Which vector instructions the kernels are compiled for, and how one compiled copy is chosen at
+//! run time.
 //!
-//! A kernel is written once, generic over [`Simd`](super::simd::Simd), and compiled three times by the `kernel!` macro:
-//! for any machine, for AVX2 with FMA and for AVX-512. The ordinary `cargo build --release` binary holds all three.
+//! A kernel is written once, generic over [`Simd`](super::simd::Simd), and compiled three times by
+//! the `kernel!` macro: for any machine, for AVX2 with FMA and for AVX-512. The ordinary `cargo
+//! build --release` binary holds all three.
 
 use thiserror::Error;
 
@@ -14,7 +16,8 @@ pub enum Instructions {
     Avx2,
     /// AVX-512F with AVX2 and FMA: sixteen `f32` at a time.
     Avx512,
-    /// AVX-512 whose products take pairs of `bf16` (`avx512bf16`), at twice the rate of `f32`. All else is as with `Avx512`.
+    /// AVX-512 whose products take pairs of `bf16` (`avx512bf16`), at twice the rate of `f32`. All
+    /// else is as with `Avx512`.
     Avx512Bf16,
 }
 
@@ -62,8 +65,8 @@ impl Instructions {
     }
 }
 
-/// A set that this machine was found to have; the only way to one is [`Available::new`], so that a kernel's copy for a
-/// set can run only where its instructions exist.
+/// A set that this machine was found to have; the only way to one is [`Available::new`], so that a
+/// kernel's copy for a set can run only where its instructions exist.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Available(Instructions);
 
@@ -85,8 +88,9 @@ impl Available {
     }
 }
 
-/// Defines `fn name(set: Available, …)` that runs the copy of the body compiled for `set`. The body may use the first type
-/// parameter, which is the [`Simd`](super::simd::Simd) implementation of that copy; any others are the caller's.
+/// Defines `fn name(set: Available, …)` that runs the copy of the body compiled for `set`. The body
+/// may use the first type parameter, which is the [`Simd`](super::simd::Simd) implementation of
+/// that copy; any others are the caller's.
 macro_rules! kernel {
     ($(#[$attribute:meta])* $visibility:vis fn $name:ident<$S:ident $(, $T:ident: $bound:path)*>($($argument:ident: $type:ty),* $(,)?) $(-> $output:ty)? $body:block) => {
         $(#[$attribute])*
@@ -133,7 +137,10 @@ mod tests {
             match Available::new(set) {
                 Ok(_) => assert!(set.available()),
                 Err(error) => {
-                    assert_eq!(error, CpuError::Unavailable { asked: set, best: Instructions::detect() });
+                    assert_eq!(
+                        error,
+                        CpuError::Unavailable { asked: set, best: Instructions::detect() }
+                    );
                     assert!(error.to_string().contains(&format!("{set:?}")));
                 }
             }

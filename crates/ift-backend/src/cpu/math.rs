@@ -1,4 +1,5 @@
-//! Loops over `f32` that every kernel needs: sums in lanes (a fixed order that vectorises), and an exponential that does.
+//! Loops over `f32` that every kernel needs: sums in lanes (a fixed order that vectorises), and an
+//! exponential that does.
 
 use super::number::Number;
 use super::simd::Simd;
@@ -38,7 +39,12 @@ pub(super) fn dot<S: Simd, A: Number, B: Number>(a: &[A], b: &[B]) -> f32 {
 
 /// `Σ a·(b + offset)·c`.
 #[inline(always)]
-pub(super) fn dot_offset<S: Simd, A: Number, C: Number>(a: &[A], b: &[f32], offset: f32, c: &[C]) -> f32 {
+pub(super) fn dot_offset<S: Simd, A: Number, C: Number>(
+    a: &[A],
+    b: &[f32],
+    offset: f32,
+    c: &[C],
+) -> f32 {
     let mut sums = [0.0; LANES];
     for ((a, b), c) in a.chunks(LANES).zip(b.chunks(LANES)).zip(c.chunks(LANES)) {
         for (((sum, a), b), c) in sums.iter_mut().zip(a).zip(b).zip(c) {
@@ -48,7 +54,8 @@ pub(super) fn dot_offset<S: Simd, A: Number, C: Number>(a: &[A], b: &[f32], offs
     total(sums)
 }
 
-/// The largest number; `-∞` of none. A NaN is passed over: whoever needs the maximum goes on to use every number.
+/// The largest number; `-∞` of none. A NaN is passed over: whoever needs the maximum goes on to use
+/// every number.
 #[inline(always)]
 pub(super) fn max(x: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
@@ -81,7 +88,8 @@ fn sum(x: &[f32]) -> f32 {
     total(sums)
 }
 
-/// Replaces every `x` by `exp(x - shift)` and returns the sum. Two passes: the exponential alone fits the registers.
+/// Replaces every `x` by `exp(x - shift)` and returns the sum. Two passes: the exponential alone
+/// fits the registers.
 #[inline(always)]
 pub(super) fn exp_in_place<S: Simd>(x: &mut [f32], shift: f32) -> f32 {
     for x in &mut *x {
@@ -110,8 +118,9 @@ pub(super) fn add_scaled<S: Simd, T: Number, X: Number>(to: &mut [T], factor: f3
     }
 }
 
-/// `eˣ` within about 1 unit in the last place; 0 below -87.3 (where the result would be denormal), ∞ above 88.37 (where
-/// `n` would be 128), NaN of NaN. `x = n·ln 2 + r` with `|r| ≤ ln 2 / 2`; `eʳ` by a polynomial (Cephes' `expf` coefficients), `2ⁿ` by its bits.
+/// `eˣ` within about 1 unit in the last place; 0 below -87.3 (where the result would be denormal),
+/// ∞ above 88.37 (where `n` would be 128), NaN of NaN. `x = n·ln 2 + r` with `|r| ≤ ln 2 / 2`; `eʳ`
+/// by a polynomial (Cephes' `expf` coefficients), `2ⁿ` by its bits.
 #[inline(always)]
 pub(super) fn exp<S: Simd>(x: f32) -> f32 {
     /// 1.5·2²³: adding it leaves the nearest integer in the low bits of the mantissa.

@@ -65,7 +65,14 @@ impl<N: Number> Cpu<N> {
         });
     }
 
-    pub(super) fn disturbed(&self, n: usize, width: usize, magnitudes: &[f64], streams: &[u64], x: &mut [N]) {
+    pub(super) fn disturbed(
+        &self,
+        n: usize,
+        width: usize,
+        magnitudes: &[f64],
+        streams: &[u64],
+        x: &mut [N],
+    ) {
         self.threads.rows(n, 2 * width, Cut(x, width), |rows, x| {
             for (row, x) in rows.zip(x.chunks_exact_mut(width)) {
                 disturb(self.set, x, streams[row], magnitudes[row]);

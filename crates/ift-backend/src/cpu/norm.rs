@@ -58,10 +58,23 @@ kernel! {
 }
 
 impl<N: Number> Cpu<N> {
-    pub(super) fn norm_forward(&self, n: usize, x: &[N], weight: &[f32], norm: Norm, out: &mut [N]) {
+    pub(super) fn norm_forward(
+        &self,
+        n: usize,
+        x: &[N],
+        weight: &[f32],
+        norm: Norm,
+        out: &mut [N],
+    ) {
         let width = norm.width;
         self.threads.rows(n, 2 * width, Cut(out, width), |rows, out| {
-            forward(self.set, &x[rows.start * width..rows.end * width], &weight[..width], norm, out);
+            forward(
+                self.set,
+                &x[rows.start * width..rows.end * width],
+                &weight[..width],
+                norm,
+                out,
+            );
         });
     }
 
@@ -81,7 +94,15 @@ impl<N: Number> Cpu<N> {
         let outputs = (Cut(&mut d_x[..n * width], BLOCK * width), Cut(&mut partial, width));
         self.threads.split(blocks, outputs, |block, (d_x, d_weight)| {
             let numbers = block * BLOCK * width..n.min((block + 1) * BLOCK) * width;
-            backward(self.set, &x[numbers.clone()], &weight[..width], norm, &d_out[numbers], d_x, d_weight);
+            backward(
+                self.set,
+                &x[numbers.clone()],
+                &weight[..width],
+                norm,
+                &d_out[numbers],
+                d_x,
+                d_weight,
+            );
         });
         if let Some(d_weight) = d_weight {
             add_partial(&mut d_weight[..width], &partial);

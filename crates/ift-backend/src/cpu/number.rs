@@ -1,11 +1,13 @@
-//! The types that activations and the weights' compute copies are stored in. Arithmetic is f32 whatever the type.
+//! The types that activations and the weights' compute copies are stored in. Arithmetic is f32
+//! whatever the type.
 
 use super::tile::{Format, Pairs, Plain};
 use bytemuck::Pod;
 use half::bf16;
 use std::fmt::Debug;
 
-/// What a number of an activation is stored as: `f32`, or `bf16` for half the memory. Implemented for these two only.
+/// What a number of an activation is stored as: `f32`, or `bf16` for half the memory. Implemented
+/// for these two only.
 pub trait Number: Storage {}
 
 impl Number for f32 {}
@@ -107,7 +109,8 @@ pub(super) fn widen_all<N: Number>(from: &[N], to: &mut [f32]) {
     to.iter_mut().zip(from).for_each(|(to, x)| *to = x.widen());
 }
 
-/// Rounds the numbers of a row and leaves them at its beginning: in a row of `n` numbers read as `N`, the first `n`.
+/// Rounds the numbers of a row and leaves them at its beginning: in a row of `n` numbers read as
+/// `N`, the first `n`.
 #[inline(always)]
 pub(super) fn round_in_place<N: Number>(row: &mut [f32]) {
     const AT_ONCE: usize = 32;
@@ -130,7 +133,8 @@ mod tests {
 
     #[test]
     fn bf16_rounds_to_the_nearest_even() {
-        let edges = [0.0, -0.0, 1.0, f32::MAX, f32::MIN_POSITIVE, 1e-45, f32::INFINITY, f32::NEG_INFINITY];
+        let edges =
+            [0.0, -0.0, 1.0, f32::MAX, f32::MIN_POSITIVE, 1e-45, f32::INFINITY, f32::NEG_INFINITY];
         let spread = (0..200_000u32).map(|i| f32::from_bits(i.wrapping_mul(21_475)));
         for x in spread.filter(|x| !x.is_nan()).chain(edges) {
             let expected = bf16::from_f32(x);

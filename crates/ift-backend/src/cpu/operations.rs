@@ -8,8 +8,9 @@ use super::stored::Stored;
 use super::threads::Cut;
 use super::{Buffer, Cpu, Number, Weight};
 use crate::{
-    Activation, AttentionRow, AttentionShape, Backend, Choice, Distributions, Divergence, DivergenceGradient,
-    HeadNorms, HeadScores, HostTensor, Mix, Norm, Out, Past, Profile, Storage, Update,
+    Activation, AttentionRow, AttentionShape, Backend, Choice, Distributions, Divergence,
+    DivergenceGradient, HeadNorms, HeadScores, HostTensor, Mix, Norm, Out, Past, Profile, Storage,
+    Update,
 };
 use std::ops::Range;
 
@@ -22,10 +23,12 @@ fn slices<N: Number>(to: Out<Buffer<N>>) -> Out<[N]> {
     }
 }
 
-/// Multiplications and additions of attention, forward: two products over the keys that each query sees.
+/// Multiplications and additions of attention, forward: two products over the keys that each query
+/// sees.
 fn attention_flops(shape: &AttentionShape, rows: &[AttentionRow]) -> u64 {
-    let seen =
-        |row: &AttentionRow| (0..row.len).map(|i| shape.visible(row.past_len + i).len()).sum::<usize>();
+    let seen = |row: &AttentionRow| {
+        (0..row.len).map(|i| shape.visible(row.past_len + i).len()).sum::<usize>()
+    };
     4 * (rows.iter().map(seen).sum::<usize>() * shape.heads * shape.head_dim) as u64
 }
 
@@ -182,7 +185,16 @@ impl<N: Number> Backend for Cpu<N> {
     ) {
         let _timer = self.meter.start(Kind::Products, 2 * (n * inputs * outputs) as u64);
         let bias = bias.map(|b| self.values(b, 0..outputs));
-        self.linear_product(n, inputs, outputs, x, weight.operand(), bias.as_deref(), slices(to), out);
+        self.linear_product(
+            n,
+            inputs,
+            outputs,
+            x,
+            weight.operand(),
+            bias.as_deref(),
+            slices(to),
+            out,
+        );
     }
 
     fn linear_backward_input(
@@ -211,7 +223,8 @@ impl<N: Number> Backend for Cpu<N> {
         d_weight: &mut Buffer<f32>,
         d_bias: Option<&mut Buffer<f32>>,
     ) {
-        let (a, b) = (Matrix::transposed(d_out, outputs), Operand::by_rows(Stored::from(&x[..]), inputs));
+        let (a, b) =
+            (Matrix::transposed(d_out, outputs), Operand::by_rows(Stored::from(&x[..]), inputs));
         let product = Product { m: outputs, n: inputs, k: n, a, b, bias: None, to: Out::Add };
         let _timer = self.meter.start(Kind::Products, product.flops());
         self.multiply::<f32>(&product, d_weight);
@@ -283,7 +296,14 @@ impl<N: Number> Backend for Cpu<N> {
         self.dropped_out(n, width, x, rate, streams, out);
     }
 
-    fn add_noise(&self, n: usize, width: usize, magnitudes: &[f64], streams: &[u64], x: &mut Buffer<N>) {
+    fn add_noise(
+        &self,
+        n: usize,
+        width: usize,
+        magnitudes: &[f64],
+        streams: &[u64],
+        x: &mut Buffer<N>,
+    ) {
         let _timer = self.meter.start(Kind::Embedding, 2 * (n * width) as u64);
         self.disturbed(n, width, magnitudes, streams, x);
     }
@@ -298,7 +318,8 @@ impl<N: Number> Backend for Cpu<N> {
         b: &Weight<N>,
         scale: f64,
     ) -> Vec<f64> {
-        let _timer = self.meter.start(Kind::Products, 2 * (rows.len() * inputs * (rank + 1)) as u64);
+        let _timer =
+            self.meter.start(Kind::Products, 2 * (rows.len() * inputs * (rank + 1)) as u64);
         self.norms_of_adapted(inputs, rank, weight, rows, a, b, scale)
     }
 
@@ -407,12 +428,26 @@ impl<N: Number> Backend for Cpu<N> {
         self.gated_gradients(n, width, activation, gate_up, d_out, d_gate_up);
     }
 
-    fn gather(&self, width: usize, x: &Buffer<N>, index: &[usize], out: &mut Buffer<N>, out_start: usize) {
+    fn gather(
+        &self,
+        width: usize,
+        x: &Buffer<N>,
+        index: &[usize],
+        out: &mut Buffer<N>,
+        out_start: usize,
+    ) {
         let _timer = self.meter.start(Kind::Elementwise, 0);
         self.gather_rows(width, x, index, &mut out[out_start * width..]);
     }
 
-    fn scatter_add(&self, width: usize, x: &Buffer<N>, x_start: usize, index: &[usize], out: &mut Buffer<N>) {
+    fn scatter_add(
+        &self,
+        width: usize,
+        x: &Buffer<N>,
+        x_start: usize,
+        index: &[usize],
+        out: &mut Buffer<N>,
+    ) {
         let _timer = self.meter.start(Kind::Elementwise, (index.len() * width) as u64);
         self.scatter_rows(width, &x[x_start * width..], index, out);
     }
@@ -467,7 +502,8 @@ impl<N: Number> Backend for Cpu<N> {
         d_x: &mut Buffer<N>,
         d_weight: Option<&mut Buffer<f32>>,
     ) {
-        // The logits again unless they were kept, then one product or two; and the reference's logits.
+        // The logits again unless they were kept, then one product or two; and the reference's
+        // logits.
         let products = 1 + usize::from(logits.is_none()) + usize::from(d_weight.is_some());
         let widths = products * width + divergence.as_ref().map_or(0, |d| d.reference.width);
         let _timer = self.meter.start(Kind::Head, 2 * (targets.len() * vocabulary * widths) as u64);

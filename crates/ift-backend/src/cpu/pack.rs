@@ -10,7 +10,8 @@ use std::ops::Range;
 
 /// Words of `A` along `k` that are packed at a time where steps are far apart in memory.
 const STEPS: usize = 32;
-/// Side of the squares in which [`Simd::transpose`] works, in words; what a buffer for packed rows needs more than they do.
+/// Side of the squares in which [`Simd::transpose`] works, in words; what a buffer for packed rows
+/// needs more than they do.
 pub(super) const SIDE: usize = 8;
 
 /// A matrix whose element `(i, j)` lies at `i·row + j·column`; one of the two is 1.
@@ -32,7 +33,8 @@ impl<'a, T> Matrix<'a, T> {
         Self { data, row: 1, column: width }
     }
 
-    /// The numbers from element `(i, j)` on, after checking that a `[rows, columns]` matrix from there lies inside.
+    /// The numbers from element `(i, j)` on, after checking that a `[rows, columns]` matrix from
+    /// there lies inside.
     pub(super) fn part(&self, i: usize, rows: usize, j: usize, columns: usize) -> &'a [T] {
         let start = i * self.row + j * self.column;
         let end = start + (rows - 1) * self.row + (columns - 1) * self.column + 1;
@@ -40,7 +42,8 @@ impl<'a, T> Matrix<'a, T> {
     }
 }
 
-/// What a product multiplies with: an activation, or a weight as it is stored. Laid out like a [`Matrix`].
+/// What a product multiplies with: an activation, or a weight as it is stored. Laid out like a
+/// [`Matrix`].
 #[derive(Clone, Copy)]
 pub(super) struct Operand<'a, T> {
     numbers: Stored<'a, T>,
@@ -59,8 +62,8 @@ impl<'a, T: Number> Operand<'a, T> {
         Self { numbers, row: 1, column: width }
     }
 
-    /// Some rows and columns: where they lie, or made in `memory`, so that a product makes each number once, and nothing
-    /// as large as a weight is there.
+    /// Some rows and columns: where they lie, or made in `memory`, so that a product makes each
+    /// number once, and nothing as large as a weight is there.
     pub(super) fn part<'s>(
         &self,
         set: Available,
@@ -73,18 +76,27 @@ impl<'a, T: Number> Operand<'a, T> {
     {
         let Self { row, column, .. } = *self;
         if let Some(data) = self.numbers.ready() {
-            let data =
-                Matrix { data, row, column }.part(rows.start, rows.len(), columns.start, columns.len());
+            let data = Matrix { data, row, column }.part(
+                rows.start,
+                rows.len(),
+                columns.start,
+                columns.len(),
+            );
             return Matrix { data, row, column };
         }
         // Lines of numbers that lie one after the other.
         let by_rows = column == 1;
-        let (lines, along, distance) = if by_rows { (rows, columns, row) } else { (columns, rows, column) };
+        let (lines, along, distance) =
+            if by_rows { (rows, columns, row) } else { (columns, rows, column) };
         let data = memory.numbers(lines.len() * along.len());
         for (line, to) in lines.zip(data.chunks_exact_mut(along.len().max(1))) {
             self.numbers.skip(line * distance + along.start).copy(set, to);
         }
-        if by_rows { Matrix::by_rows(data, along.len()) } else { Matrix::transposed(data, along.len()) }
+        if by_rows {
+            Matrix::by_rows(data, along.len())
+        } else {
+            Matrix::transposed(data, along.len())
+        }
     }
 }
 
@@ -99,7 +111,10 @@ fn join_rows<T: Number, F: Format<T>>(step: &[T], next: Option<&[T]>, to: &mut [
     let (to, rest) = to.split_at_mut(step.len());
     match next {
         Some(next) => {
-            to.iter_mut().zip(step).zip(next).for_each(|((to, step), next)| *to = F::join(*step, *next));
+            to.iter_mut()
+                .zip(step)
+                .zip(next)
+                .for_each(|((to, step), next)| *to = F::join(*step, *next));
         }
         None => to.iter_mut().zip(step).for_each(|(to, step)| *to = F::join(*step, T::zeroed())),
     }
@@ -138,7 +153,8 @@ kernel! {
     }
 }
 
-/// `to[p·width + j]` becomes word `p` of `from[j·stride..][..steps]` for `j < count`; zeros for `count ≤ j < width`.
+/// `to[p·width + j]` becomes word `p` of `from[j·stride..][..steps]` for `j < count`; zeros for
+/// `count ≤ j < width`.
 #[inline(always)]
 fn transpose<S: Simd, T: Number, F: Format<T>>(
     from: &[T],
@@ -154,7 +170,8 @@ fn transpose<S: Simd, T: Number, F: Format<T>>(
     assert!(count <= width && words * width <= to.len());
     for j in (0..squares.0).step_by(SIDE) {
         for p in (0..squares.1).step_by(SIDE) {
-            // SAFETY: eight rows of eight words inside `count × steps` and `words × width`, checked above.
+            // SAFETY: eight rows of eight words inside `count × steps` and `words × width`, checked
+            // above.
             unsafe {
                 let from = from.as_ptr().add(j * stride + p * F::STEPS);
                 S::transpose::<T, F>(from, stride, to.as_mut_ptr().add(p * width + j), width);
@@ -176,8 +193,8 @@ fn word<T: Number, F: Format<T>>(numbers: &[T], p: usize) -> f32 {
     F::join(at(p * F::STEPS), at((p + 1) * F::STEPS - 1))
 }
 
-/// Packs rows of an `A` of `[m, k]` over some words into panels of `[words, TILE_ROWS]`, zeros behind the last row. `to` has
-/// a square's side more than the panels need.
+/// Packs rows of an `A` of `[m, k]` over some words into panels of `[words, TILE_ROWS]`, zeros
+/// behind the last row. `to` has a square's side more than the panels need.
 #[inline(always)]
 pub(super) fn pack_rows<S: Simd, T: Number, F: Format<T>>(
     a: Matrix<T>,
@@ -192,15 +209,21 @@ pub(super) fn pack_rows<S: Simd, T: Number, F: Format<T>>(
         return;
     }
     if a.row == 1 {
-        // So few steps at a time that their cache lines still lie there when the next panel reads on in them.
+        // So few steps at a time that their cache lines still lie there when the next panel reads
+        // on in them.
         for first in (0..depth).step_by(STEPS) {
             for (i, row) in rows.clone().step_by(height).enumerate() {
                 let count = height.min(rows.end - row);
                 for p in first..depth.min(first + STEPS) {
-                    let (step, next) = (steps.start + p * F::STEPS, steps.start + (p + 1) * F::STEPS - 1);
+                    let (step, next) =
+                        (steps.start + p * F::STEPS, steps.start + (p + 1) * F::STEPS - 1);
                     let at = |step| a.part(row, count, step, 1);
                     let next = (next < steps.end).then(|| at(next));
-                    join_rows::<T, F>(at(step), next, &mut to[(i * depth + p) * height..][..height]);
+                    join_rows::<T, F>(
+                        at(step),
+                        next,
+                        &mut to[(i * depth + p) * height..][..height],
+                    );
                 }
             }
         }
@@ -211,8 +234,9 @@ pub(super) fn pack_rows<S: Simd, T: Number, F: Format<T>>(
         let reach = height.next_multiple_of(SIDE);
         let whole = if first + reach <= m { steps.len() / F::STEPS / SIDE * SIDE } else { 0 };
         for p in (0..whole).step_by(SIDE) {
-            // The squares reach over the panel's rows into the next step, which is written after. The last first, so that
-            // what one spills into the steps of its own block is written again.
+            // The squares reach over the panel's rows into the next step, which is written after.
+            // The last first, so that what one spills into the steps of its own block
+            // is written again.
             for j in (0..height).step_by(SIDE).rev() {
                 let from = a.part(first + j, SIDE, steps.start + p * F::STEPS, SIDE * F::STEPS);
                 let to = &mut to[p * height + j..][..(SIDE - 1) * height + SIDE];
@@ -232,10 +256,15 @@ pub(super) fn pack_rows<S: Simd, T: Number, F: Format<T>>(
     }
 }
 
-/// Copies rows of a row-major `A` over some steps, widened, `steps` numbers a row: for tiles of so few rows that each can be
-/// addressed by itself.
+/// Copies rows of a row-major `A` over some steps, widened, `steps` numbers a row: for tiles of so
+/// few rows that each can be addressed by itself.
 #[inline(always)]
-pub(super) fn widen_rows<T: Number>(a: Matrix<T>, rows: Range<usize>, steps: Range<usize>, to: &mut [f32]) {
+pub(super) fn widen_rows<T: Number>(
+    a: Matrix<T>,
+    rows: Range<usize>,
+    steps: Range<usize>,
+    to: &mut [f32],
+) {
     if steps.is_empty() {
         return;
     }

@@ -9,7 +9,8 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Independent vectors of sums; more than any machine needs to be busy, and as many as fit its registers.
+/// Independent vectors of sums; more than any machine needs to be busy, and as many as fit its
+/// registers.
 const SUMS: usize = 12;
 /// Rounds between two looks at the clock.
 const ROUNDS: usize = 20_000;

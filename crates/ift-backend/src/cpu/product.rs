@@ -1,13 +1,14 @@
 //! Matrix products: `C = [base +] [bias +] A·B` for matrices stored by rows or by columns.
 //!
-//! The plan is Goto's (Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008): `B` is packed once
-//! into panels as wide as a tile, cut along `k` so that one panel stays in the first-level cache; blocks of rows of `A`
-//! that stay in the second-level cache pass over the panels, tile by tile. Threads first pack `B` together, then take row
-//! blocks. Each number of `C` is summed over `k` in f32 and in one fixed order that depends on `k` alone: neither the number
-//! of threads nor the other rows change a bit of it.
+//! The plan is Goto's (Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication",
+//! 2008): `B` is packed once into panels as wide as a tile, cut along `k` so that one panel stays
+//! in the first-level cache; blocks of rows of `A` that stay in the second-level cache pass over
+//! the panels, tile by tile. Threads first pack `B` together, then take row blocks. Each number of
+//! `C` is summed over `k` in f32 and in one fixed order that depends on `k` alone: neither the
+//! number of threads nor the other rows change a bit of it.
 //!
-//! Operands of `bf16` are widened as they are packed, or stay pairs where the machine multiplies those
-//! ([`Pairs`](super::tile::Pairs)). A `C` of `bf16` is summed aside and rounded once.
+//! Operands of `bf16` are widened as they are packed, or stay pairs where the machine multiplies
+//! those ([`Pairs`](super::tile::Pairs)). A `C` of `bf16` is summed aside and rounded once.
 
 use super::Cpu;
 use super::instructions::kernel;
@@ -29,7 +30,8 @@ const PACKED: usize = 4 << 20;
 
 /// Words of `A` that a task works on at a time, about (384 KiB).
 const BLOCK_WORDS: usize = 96 << 10;
-/// Panels of `B` that a task goes through before it takes the next cut: so much of `C` stays in the cache.
+/// Panels of `B` that a task goes through before it takes the next cut: so much of `C` stays in the
+/// cache.
 const COLUMN_PANELS: usize = 16;
 /// Panels that one packing task takes.
 const PANELS: usize = 4;
@@ -70,14 +72,16 @@ struct Task<'a, T, C> {
     /// The columns that `packed` holds.
     packed_columns: Range<usize>,
     packed: &'a [f32],
-    /// `C` at the first of `rows` and `columns`; `rows × columns` of it, `n` apart, are this task's own.
+    /// `C` at the first of `rows` and `columns`; `rows × columns` of it, `n` apart, are this
+    /// task's own.
     c: *mut C,
     /// What is added to it, laid out like `c`, which it may be; or null.
     base: *const C,
 }
 
 impl<T, C: Number> Task<'_, T, C> {
-    /// `C` of the columns from `first` on becomes the sums, `width` of each row, rounded, with `base` added.
+    /// `C` of the columns from `first` on becomes the sums, `width` of each row, rounded, with
+    /// `base` added.
     ///
     /// # Safety
     /// `c` and `base` are as said above, and the columns inside the task's.
@@ -85,7 +89,8 @@ impl<T, C: Number> Task<'_, T, C> {
     unsafe fn finish(&self, first: usize, width: usize, sums: &[f32], distance: usize) {
         for (i, sums) in sums.chunks(distance).enumerate().take(self.rows.len()) {
             let (sums, at) = (&sums[..width], i * self.product.n + first);
-            // SAFETY: inside the task's rectangle; numbers of `base` are read before those of `c` in their place are written.
+            // SAFETY: inside the task's rectangle; numbers of `base` are read before those of `c`
+            // in their place are written.
             unsafe {
                 let c = self.c.add(at);
                 if self.base.is_null() {
@@ -240,7 +245,8 @@ impl<N: Number> Cpu<N> {
             let columns = panels.start * tile_columns..n.min(panels.end * tile_columns);
             let packed = self.pack::<F, C>(product, columns.clone(), tile_columns);
             let row_panels = m.div_ceil(tile_rows);
-            let (row_parts, column_parts) = self.split(row_panels, panels.len(), BLOCK_ROWS / tile_rows);
+            let (row_parts, column_parts) =
+                self.split(row_panels, panels.len(), BLOCK_ROWS / tile_rows);
             self.threads.each_of(product.flops() as usize, row_parts * column_parts, |task| {
                 let rows = share(row_panels, row_parts, task / column_parts);
                 let rows = rows.start * tile_rows..m.min(rows.end * tile_rows);
@@ -257,8 +263,15 @@ impl<N: Number> Cpu<N> {
                     Out::Plus(_) => base[at..=last].as_ptr(),
                 };
                 let packed_columns = columns.clone();
-                let task =
-                    Task { product: *product, rows, columns: own, packed_columns, packed: &packed, c, base };
+                let task = Task {
+                    product: *product,
+                    rows,
+                    columns: own,
+                    packed_columns,
+                    packed: &packed,
+                    c,
+                    base,
+                };
                 SCRATCH.with_borrow_mut(|scratch| multiply::<N, F, C>(self.set, &task, scratch));
             });
         }
@@ -290,15 +303,24 @@ impl<N: Number> Cpu<N> {
             // SAFETY: every task has its own panels.
             let to = unsafe { shared.range(at..at + (end - begin) * tile * words.len()) };
             SCRATCH.with_borrow_mut(|scratch| {
-                let from = b.part(self.set, steps.clone(), first..first + width, &mut scratch.weight);
-                pack_columns::<N, F>(self.set, from.data, from.row, from.column, steps.len(), width, to);
+                let from =
+                    b.part(self.set, steps.clone(), first..first + width, &mut scratch.weight);
+                pack_columns::<N, F>(
+                    self.set,
+                    from.data,
+                    from.row,
+                    from.column,
+                    steps.len(),
+                    width,
+                    to,
+                );
             });
         });
         packed
     }
 
-    /// Into how many parts to split the row panels and the column panels: blocks of at most `block` row panels, as
-    /// many as keep all threads equally busy; columns too where rows are few.
+    /// Into how many parts to split the row panels and the column panels: blocks of at most `block`
+    /// row panels, as many as keep all threads equally busy; columns too where rows are few.
     fn split(&self, row_panels: usize, column_panels: usize, block: usize) -> (usize, usize) {
         let threads = self.threads.count();
         let rows = row_panels.div_ceil(block).next_multiple_of(threads).min(row_panels);
@@ -315,16 +337,23 @@ mod tests {
     use crate::{CpuBf16, Instructions};
     use half::bf16;
 
-    /// Pairs on every machine, by instructions that take them apart: the same products as numbers that were widened.
+    /// Pairs on every machine, by instructions that take them apart: the same products as numbers
+    /// that were widened.
     #[test]
     fn pairs_give_the_products_of_widened_numbers() {
         let number = |i: usize| bf16::from_f32((i as f32 * 0.37).sin());
-        // AVX-512 has an instruction for pairs or none; what the tests of whole operations use where it has one.
+        // AVX-512 has an instruction for pairs or none; what the tests of whole operations use
+        // where it has one.
         let sets = Instructions::ALL.into_iter().filter(|set| *set != Instructions::Avx512);
         for cpu in sets.filter_map(|set| CpuBf16::with_instructions(2, set).ok()) {
-            for (m, n, k) in
-                [(1, 1, 1), (7, 33, 2), (13, 97, 65), (150, 40, 1400), (31, 130, 1281), (16, 64, 640)]
-            {
+            for (m, n, k) in [
+                (1, 1, 1),
+                (7, 33, 2),
+                (13, 97, 65),
+                (150, 40, 1400),
+                (31, 130, 1281),
+                (16, 64, 640),
+            ] {
                 let a: Vec<bf16> = (0..m * k).map(number).collect();
                 let b: Vec<bf16> = (0..n * k).map(|i| number(3 * i + 1)).collect();
                 let base: Vec<f32> = (0..m * n).map(|i| i as f32 * 1e-3).collect();

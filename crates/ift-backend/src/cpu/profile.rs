@@ -16,7 +16,8 @@ pub(super) enum Kind {
     Optimizer,
 }
 
-const NAMES: [&str; 6] = ["products", "attention", "head", "norms and elementwise", "embedding", "optimizer"];
+const NAMES: [&str; 6] =
+    ["products", "attention", "head", "norms and elementwise", "embedding", "optimizer"];
 
 #[derive(Default)]
 struct Counter {
@@ -54,6 +55,8 @@ impl Meter {
 
 impl Drop for Timer<'_> {
     fn drop(&mut self) {
-        self.counter.nanoseconds.fetch_add(self.start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        self.counter
+            .nanoseconds
+            .fetch_add(self.start.elapsed().as_nanos() as u64, Ordering::Relaxed);
     }
 }

@@ -53,7 +53,8 @@ impl<N: Number> Cpu<N> {
                 let embedding = table.read(self.set, row(tokens[t]), &mut memory);
                 match mix.and_then(|m| m.own[t].map(|own| (m.lambda, own))) {
                     Some((lambda, own)) => {
-                        let (keep, take) = ((scale * (1.0 - lambda)) as f32, (scale * lambda) as f32);
+                        let (keep, take) =
+                            ((scale * (1.0 - lambda)) as f32, (scale * lambda) as f32);
                         let own = table.read(self.set, row(own), &mut other);
                         blend(self.set, keep, embedding, take, own, out);
                     }
@@ -63,11 +64,12 @@ impl<N: Number> Cpu<N> {
         });
     }
 
-    /// Runs `task` for runs of columns, so that sums over rows need no private copies: whoever has a column goes
-    /// through the rows in their order.
+    /// Runs `task` for runs of columns, so that sums over rows need no private copies: whoever has
+    /// a column goes through the rows in their order.
     pub(super) fn columns(&self, width: usize, rows: usize, task: impl Fn(usize, usize) + Sync) {
         let length = if rows * width < 16_384 { width.max(1) } else { COLUMNS };
-        self.threads.each(width.div_ceil(length), |i| task(i * length, width.min((i + 1) * length)));
+        self.threads
+            .each(width.div_ceil(length), |i| task(i * length, width.min((i + 1) * length)));
     }
 
     pub(super) fn embed_gradients(
@@ -121,6 +123,7 @@ impl<N: Number> Cpu<N> {
     }
 
     pub(super) fn add_numbers(&self, x: &[f32], out: &mut [N]) {
-        self.threads.rows(x.len(), 3, Cut(out, 1), |range, out| accumulate(self.set, out, 1.0, &x[range]));
+        self.threads
+            .rows(x.len(), 3, Cut(out, 1), |range, out| accumulate(self.set, out, 1.0, &x[range]));
     }
 }

@@ -1,7 +1,8 @@
-//! The few vector operations that loops over arrays do not become by themselves, for each instruction set.
+//! The few vector operations that loops over arrays do not become by themselves, for each
+//! instruction set.
 //!
-//! Everything here is `#[inline(always)]`: it takes on the target features of the kernel copy it is used in
-//! (see `kernel!`). Outside one, an implementation must not be called.
+//! Everything here is `#[inline(always)]`: it takes on the target features of the kernel copy it is
+//! used in (see `kernel!`). Outside one, an implementation must not be called.
 
 use super::number::Number;
 use super::tile::{Format, Pairs, Plain, Tile, run_tile};
@@ -51,13 +52,16 @@ pub trait Simd: Copy {
     ///
     /// # Safety
     /// The machine has the instruction set, with that for pairs.
-    unsafe fn multiply_add_pairs(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
-    /// Asks for the cache line of `at`, which need not be readable, in the first-level cache (`LEVEL` 1) or the second.
+    unsafe fn multiply_add_pairs(a: Self::Vector, b: Self::Vector, c: Self::Vector)
+    -> Self::Vector;
+    /// Asks for the cache line of `at`, which need not be readable, in the first-level cache
+    /// (`LEVEL` 1) or the second.
     ///
     /// # Safety
     /// The machine has the instruction set.
     unsafe fn prefetch<const LEVEL: usize>(at: *const f32);
-    /// One tile of a matrix product: a function of its own, so that its loop gets all the registers.
+    /// One tile of a matrix product: a function of its own, so that its loop gets all the
+    /// registers.
     ///
     /// # Safety
     /// The machine has the instruction set; see [`Tile`] for the pointers.
@@ -67,8 +71,9 @@ pub trait Simd: Copy {
     /// # Safety
     /// As for [`Simd::tile`]; and the machine has the instruction for pairs, if the set is AVX-512.
     unsafe fn tile_pairs(tile: &Tile);
-    /// `to[c·to_row + r]` becomes word `c` of what begins at `from[r·from_row]`, for `r, c < 8`, written in the order of `c`:
-    /// where `to_row` is less than 8, a line is cut short by the next.
+    /// `to[c·to_row + r]` becomes word `c` of what begins at `from[r·from_row]`, for `r, c < 8`,
+    /// written in the order of `c`: where `to_row` is less than 8, a line is cut short by the
+    /// next.
     ///
     /// # Safety
     /// The machine has the instruction set; those numbers are readable and writable.
@@ -78,7 +83,8 @@ pub trait Simd: Copy {
         to: *mut f32,
         to_row: usize,
     );
-    /// The numbers of a table that the low halves of `LANES` bytes name, and those that their high halves name.
+    /// The numbers of a table that the low halves of `LANES` bytes name, and those that their high
+    /// halves name.
     ///
     /// # Safety
     /// The machine has the instruction set; `bytes` is readable for `LANES` of them.
@@ -160,7 +166,10 @@ impl Simd for Portable {
     unsafe fn lookup(table: &[f32; 16], bytes: *const u8) -> [[f32; 4]; 2] {
         // SAFETY: `LANES` bytes are readable by contract.
         let bytes = unsafe { bytes.cast::<[u8; 4]>().read_unaligned() };
-        [bytes.map(|byte| table[usize::from(byte & 15)]), bytes.map(|byte| table[usize::from(byte >> 4)])]
+        [
+            bytes.map(|byte| table[usize::from(byte & 15)]),
+            bytes.map(|byte| table[usize::from(byte >> 4)]),
+        ]
     }
     #[inline(always)]
     fn mul_add(a: f32, b: f32, c: f32) -> f32 {
@@ -183,7 +192,8 @@ unsafe fn transpose_avx2<T: Number, F: Format<T>>(
     to_row: usize,
 ) {
     use std::arch::x86_64::{
-        _mm256_permute2f128_ps, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
+        _mm256_permute2f128_ps, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_unpackhi_ps,
+        _mm256_unpacklo_ps,
     };
     // SAFETY: readable by contract.
     let rows: [_; 8] = std::array::from_fn(|r| unsafe { F::words8(from.add(r * from_row)) });
@@ -197,8 +207,11 @@ unsafe fn transpose_avx2<T: Number, F: Format<T>>(
     });
     for i in 0..8 {
         let (a, b) = (quads[i % 4], quads[i % 4 + 4]);
-        let line =
-            if i < 4 { _mm256_permute2f128_ps::<0x20>(a, b) } else { _mm256_permute2f128_ps::<0x31>(a, b) };
+        let line = if i < 4 {
+            _mm256_permute2f128_ps::<0x20>(a, b)
+        } else {
+            _mm256_permute2f128_ps::<0x31>(a, b)
+        };
         // SAFETY: writable by contract.
         unsafe { _mm256_storeu_ps(to.add(i * to_row), line) }
     }
@@ -217,8 +230,8 @@ unsafe fn pairs_avx2(
     c: std::arch::x86_64::__m256,
 ) -> std::arch::x86_64::__m256 {
     use std::arch::x86_64::{
-        _mm256_and_ps, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_fmadd_ps, _mm256_set1_epi32,
-        _mm256_slli_epi32,
+        _mm256_and_ps, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_fmadd_ps,
+        _mm256_set1_epi32, _mm256_slli_epi32,
     };
     let first = |x| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(x)));
     let high = _mm256_castsi256_ps(_mm256_set1_epi32(0xFFFF_0000_u32.cast_signed()));
@@ -253,8 +266,8 @@ unsafe fn pairs_avx512(
 #[target_feature(enable = "avx2,fma")]
 unsafe fn lookup_avx2(table: &[f32; 16], bytes: *const u8) -> [std::arch::x86_64::__m256; 2] {
     use std::arch::x86_64::{
-        _mm_loadl_epi64, _mm256_blendv_ps, _mm256_castsi256_ps, _mm256_cvtepu8_epi32, _mm256_loadu_ps,
-        _mm256_permutevar8x32_ps, _mm256_slli_epi32, _mm256_srli_epi32,
+        _mm_loadl_epi64, _mm256_blendv_ps, _mm256_castsi256_ps, _mm256_cvtepu8_epi32,
+        _mm256_loadu_ps, _mm256_permutevar8x32_ps, _mm256_slli_epi32, _mm256_srli_epi32,
     };
     // SAFETY: the table has sixteen numbers, and the bytes are readable by contract.
     let (first, second, bytes) = unsafe {
@@ -275,11 +288,13 @@ unsafe fn lookup_avx2(table: &[f32; 16], bytes: *const u8) -> [std::arch::x86_64
 #[target_feature(enable = "avx512f,avx2,fma")]
 unsafe fn lookup_avx512(table: &[f32; 16], bytes: *const u8) -> [std::arch::x86_64::__m512; 2] {
     use std::arch::x86_64::{
-        _mm_loadu_si128, _mm512_cvtepu8_epi32, _mm512_loadu_ps, _mm512_permutexvar_ps, _mm512_srli_epi32,
+        _mm_loadu_si128, _mm512_cvtepu8_epi32, _mm512_loadu_ps, _mm512_permutexvar_ps,
+        _mm512_srli_epi32,
     };
     // SAFETY: the table has sixteen numbers, and the bytes are readable by contract.
-    let (table, low) =
-        unsafe { (_mm512_loadu_ps(table.as_ptr()), _mm512_cvtepu8_epi32(_mm_loadu_si128(bytes.cast()))) };
+    let (table, low) = unsafe {
+        (_mm512_loadu_ps(table.as_ptr()), _mm512_cvtepu8_epi32(_mm_loadu_si128(bytes.cast())))
+    };
     // The instruction looks at four bits.
     [low, _mm512_srli_epi32::<4>(low)].map(|at| _mm512_permutexvar_ps(at, table))
 }

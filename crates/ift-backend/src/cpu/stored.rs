@@ -1,4 +1,5 @@
-//! Numbers as they lie in memory: ready for use, or in fewer bits, from which they are made where they are used.
+//! Numbers as they lie in memory: ready for use, or in fewer bits, from which they are made where
+//! they are used.
 
 use super::instructions::{Available, kernel};
 use super::math::max;
@@ -39,7 +40,8 @@ impl Block for Int8 {
     }
 }
 
-/// A block of [`Storage::Nf4`]: number `i` is the low half of byte `i`, and number `BLOCK / 2 + i` its high half.
+/// A block of [`Storage::Nf4`]: number `i` is the low half of byte `i`, and number `BLOCK / 2 + i`
+/// its high half.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Nf4 {
@@ -157,7 +159,12 @@ impl<'a, T: Number> Stored<'a, T> {
     }
 
     /// The numbers of a range: where they lie, or made in `memory`.
-    pub(super) fn read<'s>(self, set: Available, range: Range<usize>, memory: &'s mut Memory) -> &'s [T]
+    pub(super) fn read<'s>(
+        self,
+        set: Available,
+        range: Range<usize>,
+        memory: &'s mut Memory,
+    ) -> &'s [T]
     where
         'a: 's,
     {

@@ -1,5 +1,5 @@
-//! Work split over a pool of threads in parts whose bounds do not depend on how many threads there are, so that every
-//! result has the same bits with one thread and with many.
+//! Work split over a pool of threads in parts whose bounds do not depend on how many threads there
+//! are, so that every result has the same bits with one thread and with many.
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::marker::PhantomData;
@@ -7,7 +7,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Below this many numbers an elementwise operation is done by the caller: waking a thread would take longer.
+/// Below this many numbers an elementwise operation is done by the caller: waking a thread would
+/// take longer.
 const SMALL: usize = 16_384;
 /// Up to so many floating point operations a product is done by the caller, for the same reason.
 const LITTLE: usize = 1 << 19;
@@ -22,7 +23,8 @@ pub(super) struct Threads {
 }
 
 impl Threads {
-    /// `threads` of them, 0 for one per core. Where the system refuses to start them, the caller's thread works alone.
+    /// `threads` of them, 0 for one per core. Where the system refuses to start them, the caller's
+    /// thread works alone.
     pub(super) fn new(threads: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = if threads == 0 { cores } else { threads };
@@ -42,8 +44,8 @@ impl Threads {
         self.each_of(usize::MAX, tasks, task);
     }
 
-    /// As [`Threads::each`]; `work` is how many floating point operations all tasks are together. If that is little, the
-    /// caller does them.
+    /// As [`Threads::each`]; `work` is how many floating point operations all tasks are together.
+    /// If that is little, the caller does them.
     pub(super) fn each_of(&self, work: usize, tasks: usize, task: impl Fn(usize) + Sync) {
         let next = AtomicUsize::new(0);
         let take_tasks = || {
@@ -68,15 +70,22 @@ impl Threads {
         Duration::from_nanos(self.busy.swap(0, Ordering::Relaxed))
     }
 
-    /// Runs `task(0..tasks)`, each with its own run of every output: fewer elements (or none) where a slice ends.
-    pub(super) fn split<O: Outputs>(&self, tasks: usize, outputs: O, task: impl Fn(usize, O::Part) + Sync) {
+    /// Runs `task(0..tasks)`, each with its own run of every output: fewer elements (or none) where
+    /// a slice ends.
+    pub(super) fn split<O: Outputs>(
+        &self,
+        tasks: usize,
+        outputs: O,
+        task: impl Fn(usize, O::Part) + Sync,
+    ) {
         let shared = outputs.share();
         // SAFETY: each task runs once.
         self.each(tasks, |i| task(i, unsafe { O::part(&shared, i) }));
     }
 
-    /// Runs `task(rows, outputs)` for blocks of the rows `0..n`. Each output is cut into rows and must hold `n` of
-    /// them. `work` is how many numbers a row touches. Nothing may depend on which rows share a block.
+    /// Runs `task(rows, outputs)` for blocks of the rows `0..n`. Each output is cut into rows and
+    /// must hold `n` of them. `work` is how many numbers a row touches. Nothing may depend on
+    /// which rows share a block.
     pub(super) fn rows<O: Outputs>(
         &self,
         n: usize,
@@ -163,8 +172,8 @@ pub(super) struct Shared<'a, T> {
     slice: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: a task gets at the numbers only through `range` and `pointer`, whose callers keep the parts of tasks apart; `T`
-// itself may change threads.
+// SAFETY: a task gets at the numbers only through `range` and `pointer`, whose callers keep the
+// parts of tasks apart; `T` itself may change threads.
 unsafe impl<T: Send> Sync for Shared<'_, T> {}
 
 impl<'a, T> Shared<'a, T> {
@@ -179,11 +188,17 @@ impl<'a, T> Shared<'a, T> {
     ///
     /// # Panics
     /// If the range is not inside the slice.
-    #[allow(clippy::mut_from_ref, reason = "the point of the type; the callers keep the parts apart")]
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "the point of the type; the callers keep the parts apart"
+    )]
     pub(super) unsafe fn range(&self, range: Range<usize>) -> &'a mut [T] {
         assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {}", self.len);
-        // SAFETY: inside the slice, which is borrowed mutably for 'a; the caller rules out overlaps.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.end - range.start) }
+        // SAFETY: inside the slice, which is borrowed mutably for 'a; the caller rules out
+        // overlaps.
+        unsafe {
+            std::slice::from_raw_parts_mut(self.start.add(range.start), range.end - range.start)
+        }
     }
 
     /// Where the number `at` lies, for writes of `len` numbers from there on.

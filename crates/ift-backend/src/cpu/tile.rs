@@ -10,7 +10,8 @@ const FAR: usize = 128;
 /// Numbers in the largest tile, 14 × 32.
 const LARGEST: usize = 448;
 
-/// How the numbers of a product lie in packed panels: in words of 32 bits, each one or more steps of `k`.
+/// How the numbers of a product lie in packed panels: in words of 32 bits, each one or more steps
+/// of `k`.
 pub trait Words: 'static {
     /// Steps of `k` in a word.
     const STEPS: usize;
@@ -79,7 +80,8 @@ impl<T: Storage> Format<T> for Plain {
     }
 }
 
-/// Two steps in each word, the first in the low half: what the instruction for pairs of `bf16` takes.
+/// Two steps in each word, the first in the low half: what the instruction for pairs of `bf16`
+/// takes.
 pub struct Pairs;
 
 impl Words for Pairs {
@@ -115,12 +117,14 @@ impl Format<bf16> for Pairs {
     }
 }
 
-/// A tile `C = [base +] [bias +] A·B`: `A` is `[TILE_ROWS, k]`, `B` `[k, TILE_COLUMNS]`, and the leading
-/// `rows × columns` of the product are stored. `k` counts words, and so do all offsets into `A` and `B`.
+/// A tile `C = [base +] [bias +] A·B`: `A` is `[TILE_ROWS, k]`, `B` `[k, TILE_COLUMNS]`, and the
+/// leading `rows × columns` of the product are stored. `k` counts words, and so do all offsets into
+/// `A` and `B`.
 ///
-/// Either `a_row` or `a_step` is 1. `a` is readable at `i·a_row + p·a_step` for `i < TILE_ROWS`, `p < k`; `b` for `TILE_COLUMNS` numbers from every
-/// `p·b_step`; `c` is readable and writable at `i·c_row + j` for `i < rows`, `j < columns`, and nobody else uses those;
-/// `base` is null or readable there likewise (it may be `c`); `bias` is null or readable for `columns` numbers.
+/// Either `a_row` or `a_step` is 1. `a` is readable at `i·a_row + p·a_step` for `i < TILE_ROWS`, `p
+/// < k`; `b` for `TILE_COLUMNS` numbers from every `p·b_step`; `c` is readable and writable at
+/// `i·c_row + j` for `i < rows`, `j < columns`, and nobody else uses those; `base` is null or
+/// readable there likewise (it may be `c`); `bias` is null or readable for `columns` numbers.
 #[derive(Clone, Copy)]
 pub struct Tile {
     pub(super) k: usize,
@@ -152,14 +156,16 @@ unsafe fn add_row<S: Simd, F: Words>(sum: &mut [S::Vector; 2], x: f32, b: [S::Ve
 }
 
 /// # Safety
-/// The machine has `S`'s instructions, `ROWS` is `S::TILE_ROWS`, and the pointers are as [`Tile`] says.
+/// The machine has `S`'s instructions, `ROWS` is `S::TILE_ROWS`, and the pointers are as [`Tile`]
+/// says.
 #[inline(always)]
 pub(super) unsafe fn run_tile<S: Simd, F: Words, const ROWS: usize>(tile: &Tile) {
     let Tile { k, a_row, a_step, b_step, c_row, rows, columns, base, bias, .. } = *tile;
     // SAFETY: all offsets are those that `Tile` promises.
     unsafe {
         let mut sums = [[S::zero(); 2]; ROWS];
-        // Short products belong to blocks of attention, whose `C` is in the cache. A tile may lie across two lines.
+        // Short products belong to blocks of attention, whose `C` is in the cache. A tile may lie
+        // across two lines.
         let far = if k < FAR { 0 } else { rows };
         for i in 0..far {
             S::prefetch::<1>(tile.c.wrapping_add(i * c_row));
@@ -222,11 +228,13 @@ pub(super) unsafe fn run_tile<S: Simd, F: Words, const ROWS: usize>(tile: &Tile)
     }
 }
 
-/// A block `C = [base +] [bias +] A·B` of `[m, n]`, by tiles. `k` counts words, and so do all offsets into `A` and `B`.
+/// A block `C = [base +] [bias +] A·B` of `[m, n]`, by tiles. `k` counts words, and so do all
+/// offsets into `A` and `B`.
 ///
-/// Either `a_row` or `a_step` is 1. `a`: panel `i` of `TILE_ROWS` rows starts at `i·a_panel`, in it row `r` at `r·a_row`, and steps of `k` are `a_step`
-/// apart; the last panel is readable for all its rows even where `m` ends before. `b`: panel `j` of `TILE_COLUMNS`
-/// columns starts at `j·b_panel`, steps of `k` are `b_step` apart; the last panel is likewise readable whole. `c` is
+/// Either `a_row` or `a_step` is 1. `a`: panel `i` of `TILE_ROWS` rows starts at `i·a_panel`, in it
+/// row `r` at `r·a_row`, and steps of `k` are `a_step` apart; the last panel is readable for all
+/// its rows even where `m` ends before. `b`: panel `j` of `TILE_COLUMNS` columns starts at
+/// `j·b_panel`, steps of `k` are `b_step` apart; the last panel is likewise readable whole. `c` is
 /// `[m, n]` with rows `c_row` apart, and so is `base` unless it is null; it may be `c`.
 #[derive(Clone, Copy)]
 pub(super) struct Block {
@@ -247,14 +255,16 @@ pub(super) struct Block {
 }
 
 /// # Safety
-/// The machine has `S`'s instructions and the pointers are as [`Block`] says; nobody else uses `c`'s block meanwhile.
+/// The machine has `S`'s instructions and the pointers are as [`Block`] says; nobody else uses
+/// `c`'s block meanwhile.
 #[inline(always)]
 pub(super) unsafe fn run_block<S: Simd, F: Words>(block: &Block) {
     /// Numbers in a cache line.
     const LINE: usize = 16;
     let Block { m, n, k, .. } = *block;
     let row_tiles = m.div_ceil(S::TILE_ROWS);
-    // While one packed panel of `B` is used, the next one is fetched, a part of it before every tile.
+    // While one packed panel of `B` is used, the next one is fetched, a part of it before every
+    // tile.
     let lines = if block.b_step == S::TILE_COLUMNS { k * S::TILE_COLUMNS / LINE } else { 0 };
     for (j, column) in (0..n).step_by(S::TILE_COLUMNS).enumerate() {
         for (i, row) in (0..m).step_by(S::TILE_ROWS).enumerate() {

@@ -102,8 +102,12 @@ impl<N: Number> Cpu<N> {
         let (first, second) = (states.next(), states.next());
         let none = || Cut(&mut [][..], 0);
         let copy_width = usize::from(!copy.is_empty());
-        let outputs =
-            (Cut(weight, 1), Cut(copy, copy_width), first.unwrap_or_else(none), second.unwrap_or_else(none));
+        let outputs = (
+            Cut(weight, 1),
+            Cut(copy, copy_width),
+            first.unwrap_or_else(none),
+            second.unwrap_or_else(none),
+        );
         self.threads.rows(n, 1, outputs, |range, (p, copy, a, b)| {
             update(self.set, p, &gradient[range], a, b, rule, scale);
             round_copy(self.set, p, copy);
@@ -112,7 +116,8 @@ impl<N: Number> Cpu<N> {
 
     /// `to[i] = from[i]`, rounded.
     pub(super) fn round_numbers(&self, from: &[f32], to: &mut [N]) {
-        self.threads.rows(to.len(), 2, Cut(to, 1), |range, to| round_copy(self.set, &from[range], to));
+        self.threads
+            .rows(to.len(), 2, Cut(to, 1), |range, to| round_copy(self.set, &from[range], to));
     }
 
     pub(super) fn squares(&self, x: &[f32]) -> f64 {

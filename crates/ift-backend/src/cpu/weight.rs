@@ -1,5 +1,5 @@
-//! Weights: those that learn, and frozen ones in the storage that was asked for. A frozen weight exists in its storage alone;
-//! what an operation needs of it is made where it is used.
+//! Weights: those that learn, and frozen ones in the storage that was asked for. A frozen weight
+//! exists in its storage alone; what an operation needs of it is made where it is used.
 
 use super::Cpu;
 use super::buffer::Buffer;
@@ -34,7 +34,9 @@ impl<N: Number> Weight<N> {
     pub(super) fn operand(&self) -> Stored<'_, N> {
         match &self.0 {
             Numbers::Exact { exact, copy } => N::operand(exact, copy).into(),
-            Numbers::Bf16(numbers) => N::bf16(numbers).map_or(Layout::Bf16(numbers).into(), Into::into),
+            Numbers::Bf16(numbers) => {
+                N::bf16(numbers).map_or(Layout::Bf16(numbers).into(), Into::into)
+            }
             Numbers::Int8(blocks) => Layout::Int8(blocks).into(),
             Numbers::Nf4(blocks) => Layout::Nf4(blocks).into(),
         }
@@ -138,9 +140,9 @@ impl<N: Number> Cpu<N> {
     pub(super) fn stored_weight(&self, parts: &[HostTensor], storage: Storage) -> Weight<N> {
         Weight(match storage {
             Storage::Exact => return self.exact_weight(parts),
-            Storage::Bf16 => {
-                Numbers::Bf16(self.laid_out(parts, 1, |values, to| round_copy(self.set, values, to)))
-            }
+            Storage::Bf16 => Numbers::Bf16(
+                self.laid_out(parts, 1, |values, to| round_copy(self.set, values, to)),
+            ),
             Storage::Int8 => Numbers::Int8(self.blocks(parts)),
             Storage::Nf4 => Numbers::Nf4(self.blocks(parts)),
         })

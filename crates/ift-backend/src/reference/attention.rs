@@ -13,9 +13,18 @@ struct Keys<'a> {
 }
 
 /// Where a number of a key (`part` 0) or value (1) of absolute position `j` lies.
-fn kv_index(shape: &AttentionShape, row: &AttentionRow, j: usize, part: usize, head: usize) -> (bool, usize) {
-    let (in_past, token) =
-        if j < row.past_len { (true, row.past_start + j) } else { (false, row.start + j - row.past_len) };
+fn kv_index(
+    shape: &AttentionShape,
+    row: &AttentionRow,
+    j: usize,
+    part: usize,
+    head: usize,
+) -> (bool, usize) {
+    let (in_past, token) = if j < row.past_len {
+        (true, row.past_start + j)
+    } else {
+        (false, row.start + j - row.past_len)
+    };
     (in_past, token * shape.kv_width() + (part * shape.kv_heads + head) * shape.head_dim)
 }
 
@@ -31,7 +40,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(x, y)| x * y).sum()
 }
 
-/// `out = softmax(scale · q·Kᵀ)·V` over the visible keys; `lse` is the log of the softmax's denominator.
+/// `out = softmax(scale · q·Kᵀ)·V` over the visible keys; `lse` is the log of the softmax's
+/// denominator.
 pub(super) fn forward(
     shape: &AttentionShape,
     rows: &[AttentionRow],
@@ -50,8 +60,10 @@ pub(super) fn forward(
                 let at = (row.start + i) * shape.q_width() + h * d;
                 let query = &q[at..at + d];
                 let visible = shape.visible(row.past_len + i);
-                let scores: Vec<f64> =
-                    visible.clone().map(|j| shape.scale * dot(query, keys.get(j, 0, kv_head))).collect();
+                let scores: Vec<f64> = visible
+                    .clone()
+                    .map(|j| shape.scale * dot(query, keys.get(j, 0, kv_head)))
+                    .collect();
                 let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
                 lse[(row.start + i) * shape.heads + h] = max + sum.ln();
@@ -68,8 +80,8 @@ pub(super) fn forward(
     }
 }
 
-/// With `P` the probabilities: `dV = Pᵀ·dO`, `dP = dO·Vᵀ`, `dS = P ⊙ (dP - rowsum(dO ⊙ O))`, `dQ = scale·dS·K`,
-/// `dK = scale·dSᵀ·Q`.
+/// With `P` the probabilities: `dV = Pᵀ·dO`, `dP = dO·Vᵀ`, `dS = P ⊙ (dP - rowsum(dO ⊙ O))`, `dQ =
+/// scale·dS·K`, `dK = scale·dSᵀ·Q`.
 pub(super) fn backward(
     shape: &AttentionShape,
     rows: &[AttentionRow],
@@ -159,7 +171,9 @@ pub(super) fn split_heads(
                 continue;
             }
             match norms {
-                Some(w) => norm_row(source, if h < shape.heads { w.q } else { w.k }, w.norm, target),
+                Some(w) => {
+                    norm_row(source, if h < shape.heads { w.q } else { w.k }, w.norm, target)
+                }
                 None => target.copy_from_slice(source),
             }
             rotate(target, cos, sin, 1.0);
@@ -195,8 +209,16 @@ pub(super) fn split_heads_backward(
                 if let Some(w) = norms {
                     let mut d_x = vec![0.0; d];
                     let weight = if is_query { w.q } else { w.k };
-                    let d_weight = d_norms.as_mut().map(|(q, k)| if is_query { &mut **q } else { &mut **k });
-                    norm_row_backward(&qkv[at..at + d], weight, w.norm, &gradient, &mut d_x, d_weight);
+                    let d_weight =
+                        d_norms.as_mut().map(|(q, k)| if is_query { &mut **q } else { &mut **k });
+                    norm_row_backward(
+                        &qkv[at..at + d],
+                        weight,
+                        w.norm,
+                        &gradient,
+                        &mut d_x,
+                        d_weight,
+                    );
                     gradient = d_x;
                 }
             }

@@ -24,12 +24,16 @@ fn choose(logits: &[f64], row: usize, choice: &Choice) -> Option<u32> {
         Choice::Greedy => Some(argmax(logits.iter().copied())),
         Choice::TopK(k) => {
             let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-            order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
+            order.sort_by(|&a, &b| {
+                logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b))
+            });
             Some(order[k.clamp(1, order.len()) - 1])
         }
         Choice::Sample { temperature, streams } => {
-            let noisy =
-                logits.iter().enumerate().map(|(v, l)| l / temperature + gumbel(streams[row], v as u32));
+            let noisy = logits
+                .iter()
+                .enumerate()
+                .map(|(v, l)| l / temperature + gumbel(streams[row], v as u32));
             Some(argmax(noisy))
         }
     }

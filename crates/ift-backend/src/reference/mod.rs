@@ -5,8 +5,9 @@ mod head;
 mod norm;
 
 use crate::{
-    Activation, AttentionRow, AttentionShape, Backend, Choice, Distributions, Divergence, DivergenceGradient,
-    HeadNorms, HeadScores, HostTensor, Mix, Norm, Out, Past, Storage, Update, quantize, uniform,
+    Activation, AttentionRow, AttentionShape, Backend, Choice, Distributions, Divergence,
+    DivergenceGradient, HeadNorms, HeadScores, HostTensor, Mix, Norm, Out, Past, Storage, Update,
+    quantize, uniform,
 };
 use attention::HeadWeights;
 use std::ops::Range;
@@ -143,7 +144,8 @@ impl Backend for Reference {
                     states[1][i] = beta2 * states[1][i] + (1.0 - beta2) * g * g;
                     let correction1 = 1.0 - beta1.powf(step as f64);
                     let correction2 = 1.0 - beta2.powf(step as f64);
-                    *p -= lr / correction1 * states[0][i] / (states[1][i].sqrt() / correction2.sqrt() + eps);
+                    *p -= lr / correction1 * states[0][i]
+                        / (states[1][i].sqrt() / correction2.sqrt() + eps);
                 }
                 Update::Sgd { lr, momentum, weight_decay } => {
                     let mut g = g + weight_decay * *p;
@@ -178,7 +180,9 @@ impl Backend for Reference {
             for (c, out) in out.iter_mut().enumerate() {
                 *out = scale
                     * match own {
-                        Some((lambda, own)) => (1.0 - lambda) * row(token)[c] + lambda * row(own)[c],
+                        Some((lambda, own)) => {
+                            (1.0 - lambda) * row(token)[c] + lambda * row(own)[c]
+                        }
                         None => row(token)[c],
                     };
             }
@@ -296,7 +300,14 @@ impl Backend for Reference {
         }
     }
 
-    fn take_columns(&self, n: usize, width: usize, x: &Vec<f64>, columns: Range<usize>, out: &mut Vec<f64>) {
+    fn take_columns(
+        &self,
+        n: usize,
+        width: usize,
+        x: &Vec<f64>,
+        columns: Range<usize>,
+        out: &mut Vec<f64>,
+    ) {
         let rows = out.chunks_exact_mut(columns.len()).zip(x.chunks_exact(width)).take(n);
         rows.for_each(|(out, x)| out.copy_from_slice(&x[columns.clone()]));
     }
@@ -344,7 +355,15 @@ impl Backend for Reference {
         }
     }
 
-    fn dropout(&self, n: usize, width: usize, x: &Vec<f64>, rate: f64, streams: &[u64], out: &mut Vec<f64>) {
+    fn dropout(
+        &self,
+        n: usize,
+        width: usize,
+        x: &Vec<f64>,
+        rate: f64,
+        streams: &[u64],
+        out: &mut Vec<f64>,
+    ) {
         for t in 0..n {
             for c in 0..width {
                 let keeps = uniform(streams[t], c as u32) >= rate;
@@ -353,7 +372,14 @@ impl Backend for Reference {
         }
     }
 
-    fn add_noise(&self, n: usize, width: usize, magnitudes: &[f64], streams: &[u64], x: &mut Vec<f64>) {
+    fn add_noise(
+        &self,
+        n: usize,
+        width: usize,
+        magnitudes: &[f64],
+        streams: &[u64],
+        x: &mut Vec<f64>,
+    ) {
         for t in 0..n {
             for c in 0..width {
                 x[t * width + c] += magnitudes[t] * (2.0 * uniform(streams[t], c as u32) - 1.0);
@@ -372,7 +398,8 @@ impl Backend for Reference {
         scale: f64,
     ) -> Vec<f64> {
         let adapted = |o: usize, i: usize| {
-            let sum: f64 = (0..rank).map(|k| b[(o - rows.start) * rank + k] * a[k * inputs + i]).sum();
+            let sum: f64 =
+                (0..rank).map(|k| b[(o - rows.start) * rank + k] * a[k * inputs + i]).sum();
             weight[o * inputs + i] + scale * sum
         };
         let norm = |o| (0..inputs).map(|i| adapted(o, i).powi(2)).sum::<f64>().sqrt();
@@ -381,7 +408,10 @@ impl Backend for Reference {
 
     fn rotary(&self, positions: &[u32], inverse_frequencies: &[f64]) -> Vec<f64> {
         let angles = |p: u32| inverse_frequencies.iter().map(move |f| f64::from(p) * f);
-        positions.iter().flat_map(|&p| angles(p).map(f64::cos).chain(angles(p).map(f64::sin))).collect()
+        positions
+            .iter()
+            .flat_map(|&p| angles(p).map(f64::cos).chain(angles(p).map(f64::sin)))
+            .collect()
     }
 
     fn split_heads(
@@ -394,7 +424,15 @@ impl Backend for Reference {
         q: &mut Vec<f64>,
         kv: &mut Vec<f64>,
     ) {
-        attention::split_heads(n, shape, qkv, rotary, norms.as_ref().map(head_weights).as_ref(), q, kv);
+        attention::split_heads(
+            n,
+            shape,
+            qkv,
+            rotary,
+            norms.as_ref().map(head_weights).as_ref(),
+            q,
+            kv,
+        );
     }
 
     fn split_heads_backward(
@@ -454,8 +492,17 @@ impl Backend for Reference {
         attention::backward(shape, rows, q, kv, past, out, lse, d_out, d_q, d_kv, d_past);
     }
 
-    fn gated(&self, n: usize, width: usize, activation: Activation, gate_up: &Vec<f64>, out: &mut Vec<f64>) {
-        for (gate_up, out) in gate_up.chunks_exact(2 * width).zip(out.chunks_exact_mut(width)).take(n) {
+    fn gated(
+        &self,
+        n: usize,
+        width: usize,
+        activation: Activation,
+        gate_up: &Vec<f64>,
+        out: &mut Vec<f64>,
+    ) {
+        for (gate_up, out) in
+            gate_up.chunks_exact(2 * width).zip(out.chunks_exact_mut(width)).take(n)
+        {
             for c in 0..width {
                 out[c] = gate(activation, gate_up[c]).0 * gate_up[width + c];
             }
@@ -481,13 +528,27 @@ impl Backend for Reference {
         }
     }
 
-    fn gather(&self, width: usize, x: &Vec<f64>, index: &[usize], out: &mut Vec<f64>, out_start: usize) {
+    fn gather(
+        &self,
+        width: usize,
+        x: &Vec<f64>,
+        index: &[usize],
+        out: &mut Vec<f64>,
+        out_start: usize,
+    ) {
         for (i, &from) in index.iter().enumerate() {
             out[(out_start + i) * width..][..width].copy_from_slice(&x[from * width..][..width]);
         }
     }
 
-    fn scatter_add(&self, width: usize, x: &Vec<f64>, x_start: usize, index: &[usize], out: &mut Vec<f64>) {
+    fn scatter_add(
+        &self,
+        width: usize,
+        x: &Vec<f64>,
+        x_start: usize,
+        index: &[usize],
+        out: &mut Vec<f64>,
+    ) {
         for (i, &to) in index.iter().enumerate() {
             let source = &x[(x_start + i) * width..][..width];
             for (o, v) in out[to * width..][..width].iter_mut().zip(source) {
@@ -546,10 +607,27 @@ impl Backend for Reference {
         let weight = &weight[..vocabulary * width];
         let d_weight = d_weight.map(Vec::as_mut_slice);
         let divergence = divergence.as_ref();
-        head::backward(width, x, weight, targets, log_normalizers, d_log_probs, divergence, d_x, d_weight);
+        head::backward(
+            width,
+            x,
+            weight,
+            targets,
+            log_normalizers,
+            d_log_probs,
+            divergence,
+            d_x,
+            d_weight,
+        );
     }
 
-    fn logits(&self, n: usize, width: usize, vocabulary: usize, x: &Vec<f64>, weight: &Vec<f64>) -> Vec<f32> {
+    fn logits(
+        &self,
+        n: usize,
+        width: usize,
+        vocabulary: usize,
+        x: &Vec<f64>,
+        weight: &Vec<f64>,
+    ) -> Vec<f32> {
         let weight = &weight[..vocabulary * width];
         x.chunks_exact(width)
             .take(n)

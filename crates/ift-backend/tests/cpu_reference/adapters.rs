@@ -1,4 +1,5 @@
-//! What adapters and regularisers are made of: some columns of rows, dropout, noise, norms of adapted weights, averages.
+//! What adapters and regularisers are made of: some columns of rows, dropout, noise, norms of
+//! adapted weights, averages.
 
 use super::{Case, accumulator, activation, numbers, read, read_accumulator, weight};
 use ift_backend::{Backend, CpuF32, Reference, uniform};
@@ -60,7 +61,8 @@ impl Case for Random {
 
     fn run<B: Backend>(&self, b: &B) -> Vec<(&'static str, Vec<f64>)> {
         let Self { n, width, rate } = *self;
-        let streams: Vec<u64> = (0..n as u64).map(|t| t.wrapping_mul(0x1234_5678_9ABC_DEF1)).collect();
+        let streams: Vec<u64> =
+            (0..n as u64).map(|t| t.wrapping_mul(0x1234_5678_9ABC_DEF1)).collect();
         let x = activation(b, 1, n * width);
         let mut out = activation(b, 2, n * width + 1);
         b.dropout(n, width, &x, rate, &streams, &mut out);
@@ -75,13 +77,15 @@ fn dropout_and_noise() {
     for n in [0, 1, 7, 130] {
         for width in [1, 3, 65, 576] {
             for rate in [0.0, 0.05, 0.5, 0.999] {
-                Random { n, width, rate }.check(&format!("rate {rate} of {n} x {width}"), TOLERANCE);
+                Random { n, width, rate }
+                    .check(&format!("rate {rate} of {n} x {width}"), TOLERANCE);
             }
         }
     }
 }
 
-/// What is dropped is dropped in both, at about the rate, and the rest is scaled up; the same again with the same streams.
+/// What is dropped is dropped in both, at about the rate, and the rest is scaled up; the same again
+/// with the same streams.
 #[test]
 fn dropout_drops_at_its_rate() {
     let (n, width, rate) = (50, 400, 0.3);

@@ -20,7 +20,8 @@ impl Case for Attention {
         let kv = activation(b, 2, kv_size);
         let past = activation(b, 3, past_size);
         let given = || (*past_tokens > 0).then_some(Past { kv: &past });
-        let (mut out, mut lse) = (activation(b, 4, q_size + 1), accumulator(b, 5, n * shape.heads + 1));
+        let (mut out, mut lse) =
+            (activation(b, 4, q_size + 1), accumulator(b, 5, n * shape.heads + 1));
         b.attention(shape, rows, &q, &kv, given(), &mut out, &mut lse);
         let d_out = activation(b, 6, q_size);
         let (mut d_q, mut d_kv) = (activation(b, 7, q_size + 1), activation(b, 8, kv_size + 1));
@@ -68,7 +69,8 @@ fn shape(heads: usize, kv_heads: usize, head_dim: usize, window: Option<usize>) 
 
 fn check(shape: AttentionShape, lengths: &[(usize, usize, usize)]) {
     let past_tokens = lengths.iter().map(|&(_, start, len)| start + len).max().unwrap_or(0);
-    Attention { shape, rows: rows(lengths), past_tokens }.check(&format!("{shape:?} {lengths:?}"), 1e-5);
+    Attention { shape, rows: rows(lengths), past_tokens }
+        .check(&format!("{shape:?} {lengths:?}"), 1e-5);
 }
 
 const LENGTHS: [&[(usize, usize, usize)]; 8] = [

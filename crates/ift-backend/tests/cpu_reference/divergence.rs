@@ -1,7 +1,11 @@
 //! Divergences between two heads, and what they add to the gradients.
 
-use super::{Case, accumulator, activation, frozen, numbers, read, read_accumulator, tokens, weight};
-use ift_backend::{Backend, Choice, CpuBf16, CpuF32, Distributions, Divergence, DivergenceGradient, Storage};
+use super::{
+    Case, accumulator, activation, frozen, numbers, read, read_accumulator, tokens, weight,
+};
+use ift_backend::{
+    Backend, Choice, CpuBf16, CpuF32, Distributions, Divergence, DivergenceGradient, Storage,
+};
 
 const KINDS: [Divergence; 2] = [Divergence::Forward, Divergence::Reverse];
 
@@ -26,8 +30,10 @@ impl Case for Heads {
         let (other_x, other_w) = (states(3, n * other), frozen(b, 4, vocabulary * other, storage));
         let targets = tokens(5, n, vocabulary);
         let (scores, _) = b.head(width, vocabulary, &x, &w, &targets, Choice::Nothing, false);
-        let (others, _) = b.head(other, vocabulary, &other_x, &other_w, &targets, Choice::Nothing, false);
-        let policy = Distributions { width, x: &x, weight: &w, log_normalizers: &scores.log_normalizers };
+        let (others, _) =
+            b.head(other, vocabulary, &other_x, &other_w, &targets, Choice::Nothing, false);
+        let policy =
+            Distributions { width, x: &x, weight: &w, log_normalizers: &scores.log_normalizers };
         let reference = Distributions {
             width: other,
             x: &other_x,
@@ -42,7 +48,8 @@ impl Case for Heads {
                 let (_, kept) = b.head(width, vocabulary, &x, &w, &targets, Choice::Nothing, keep);
                 let (mut d_x, mut d_w) =
                     (activation(b, 8, n * width + 1), accumulator(b, 9, vocabulary * width));
-                let share = DivergenceGradient { reference, kind, values: &values, slopes: &slopes };
+                let share =
+                    DivergenceGradient { reference, kind, values: &values, slopes: &slopes };
                 b.head_backward(
                     width,
                     vocabulary,
@@ -75,10 +82,13 @@ fn heads_of_different_widths() {
         (13, (33, 65), 1000),
         (7, (17, 8), 4100),
     ] {
-        // A divergence of 1e-3 is what is left of terms that nearly cancel: log-probabilities are f32, and it is off by
-        // a unit in their last place.
-        for (sharpness, storage, tolerance) in [(4.0, Storage::Exact, 1e-5), (0.1, Storage::Bf16, 2e-4)] {
-            let case = format!("divergence {n} x {widths:?} -> {vocabulary}, {sharpness}, {storage:?}");
+        // A divergence of 1e-3 is what is left of terms that nearly cancel: log-probabilities are
+        // f32, and it is off by a unit in their last place.
+        for (sharpness, storage, tolerance) in
+            [(4.0, Storage::Exact, 1e-5), (0.1, Storage::Bf16, 2e-4)]
+        {
+            let case =
+                format!("divergence {n} x {widths:?} -> {vocabulary}, {sharpness}, {storage:?}");
             Heads { n, widths, vocabulary, sharpness, storage }.check(&case, tolerance);
         }
     }
@@ -87,11 +97,12 @@ fn heads_of_different_widths() {
 #[test]
 fn more_rows_than_logits_exist_at_a_time() {
     let storage = Storage::Nf4;
-    Heads { n: 4100, widths: (3, 2), vocabulary: 37, sharpness: 1.0, storage }.check("4100 rows", 1e-5);
+    Heads { n: 4100, widths: (3, 2), vocabulary: 37, sharpness: 1.0, storage }
+        .check("4100 rows", 1e-5);
 }
 
-/// Two policies that are the same or nearly so: the divergence is as small as it should be, in both directions, and not
-/// what rounding leaves.
+/// Two policies that are the same or nearly so: the divergence is as small as it should be, in both
+/// directions, and not what rounding leaves.
 #[test]
 fn small_divergences_are_small() {
     fn check<B: Backend>(b: &B) {
@@ -99,10 +110,12 @@ fn small_divergences_are_small() {
         let targets = tokens(5, n, vocabulary);
         let states: Vec<f64> = numbers(1, n * width).iter().map(|x| 3.0 * x).collect();
         let w = weight(b, 2, vocabulary * width);
-        let near: Vec<f64> = states.iter().zip(numbers(3, n * width)).map(|(x, y)| x + 0.01 * y).collect();
+        let near: Vec<f64> =
+            states.iter().zip(numbers(3, n * width)).map(|(x, y)| x + 0.01 * y).collect();
         let (x, near) = (b.activation_from(&states), b.activation_from(&near));
-        let normalizers =
-            |x| b.head(width, vocabulary, x, &w, &targets, Choice::Nothing, false).0.log_normalizers;
+        let normalizers = |x| {
+            b.head(width, vocabulary, x, &w, &targets, Choice::Nothing, false).0.log_normalizers
+        };
         let (z, near_z) = (normalizers(&x), normalizers(&near));
         let policy = Distributions { width, x: &x, weight: &w, log_normalizers: &z };
         let other = Distributions { width, x: &near, weight: &w, log_normalizers: &near_z };
@@ -111,7 +124,10 @@ fn small_divergences_are_small() {
                 assert!(value.abs() < 1e-9, "{kind:?} of itself: {value:e}");
             }
             let values = b.divergence(vocabulary, policy, other, kind);
-            assert!(values.iter().all(|value| (1e-5..1e-2).contains(value)), "{kind:?}: {values:?}");
+            assert!(
+                values.iter().all(|value| (1e-5..1e-2).contains(value)),
+                "{kind:?}: {values:?}"
+            );
         }
         // Nearly symmetric so near to each other.
         let [forward, reverse] = KINDS.map(|kind| b.divergence(vocabulary, policy, other, kind));

@@ -2,8 +2,8 @@
 
 use super::{Case, accumulator, activation, numbers, read, read_accumulator, tokens, weight};
 use ift_backend::{
-    Activation, AttentionShape, Backend, CpuF32, Element, HeadNorms, HostTensor, Instructions, Mix, Norm,
-    NumberType, Update,
+    Activation, AttentionShape, Backend, CpuF32, Element, HeadNorms, HostTensor, Instructions, Mix,
+    Norm, NumberType, Update,
 };
 
 const TOLERANCE: f64 = 2e-6;
@@ -17,7 +17,8 @@ impl Case for RmsNorm {
     fn run<B: Backend>(&self, b: &B) -> Vec<(&'static str, Vec<f64>)> {
         let Self { n, norm } = *self;
         let size = n * norm.width;
-        let (x, w, d_out) = (activation(b, 1, size), weight(b, 2, norm.width), activation(b, 3, size));
+        let (x, w, d_out) =
+            (activation(b, 1, size), weight(b, 2, norm.width), activation(b, 3, size));
         let (mut out, mut d_x) = (activation(b, 4, size + 1), activation(b, 5, size + 1));
         b.norm(n, &x, &w, norm, &mut out);
         let mut d_w = accumulator(b, 6, norm.width);
@@ -55,19 +56,25 @@ impl Case for Split {
         let head_dim = shape.head_dim;
         let positions: Vec<u32> = (0..n as u32).map(|t| t * 13 % 4001).collect();
         let half = head_dim / 2;
-        let frequencies: Vec<f64> = (0..half).map(|i| 1e4f64.powf(-(i as f64) / half as f64)).collect();
+        let frequencies: Vec<f64> =
+            (0..half).map(|i| 1e4f64.powf(-(i as f64) / half as f64)).collect();
         let rotary = b.rotary(&positions, &frequencies);
         let qkv = activation(b, 1, n * shape.qkv_width());
         let weights = (weight(b, 2, head_dim), weight(b, 3, head_dim));
         let norm = Norm { width: head_dim, eps: 1e-6, offset: 1.0 };
         let given = || norms.then_some(HeadNorms { q: &weights.0, k: &weights.1, norm });
-        let (mut q, mut kv) = (activation(b, 4, n * shape.q_width() + 1), b.activation(n * shape.kv_width()));
+        let (mut q, mut kv) =
+            (activation(b, 4, n * shape.q_width() + 1), b.activation(n * shape.kv_width()));
         b.split_heads(n, &shape, &qkv, &rotary, given(), &mut q, &mut kv);
-        let (d_q, d_kv) = (activation(b, 5, n * shape.q_width()), activation(b, 6, n * shape.kv_width()));
+        let (d_q, d_kv) =
+            (activation(b, 5, n * shape.q_width()), activation(b, 6, n * shape.kv_width()));
         let mut d_qkv = activation(b, 7, n * shape.qkv_width() + 1);
         let mut d_weights = (accumulator(b, 8, head_dim), accumulator(b, 9, head_dim));
-        let (qkv, d_norms) =
-            if norms { (Some(&qkv), Some((&mut d_weights.0, &mut d_weights.1))) } else { (None, None) };
+        let (qkv, d_norms) = if norms {
+            (Some(&qkv), Some((&mut d_weights.0, &mut d_weights.1)))
+        } else {
+            (None, None)
+        };
         b.split_heads_backward(n, &shape, qkv, &rotary, given(), &d_q, &d_kv, &mut d_qkv, d_norms);
         vec![
             ("rotary", read_accumulator(b, &rotary, n * head_dim)),
@@ -86,8 +93,10 @@ fn split_heads() {
         for n in [0, 1, 7, 131] {
             for norms in [false, true] {
                 let shape = AttentionShape { heads, kv_heads, head_dim, scale: 1.0, window: None };
-                Split { n, shape, norms }
-                    .check(&format!("heads {n}: {heads}/{kv_heads} x {head_dim}, norms {norms}"), 2e-5);
+                Split { n, shape, norms }.check(
+                    &format!("heads {n}: {heads}/{kv_heads} x {head_dim}, norms {norms}"),
+                    2e-5,
+                );
             }
         }
     }
@@ -104,12 +113,22 @@ impl Case for Gated {
         let Self { n, width, .. } = *self;
         let size = n * width;
         // Some far out, where the activation is flat.
-        let inputs: Vec<f64> =
-            numbers(1, 2 * size).iter().enumerate().map(|(i, x)| x * [1.0, 8.0, 128.0][i % 3]).collect();
+        let inputs: Vec<f64> = numbers(1, 2 * size)
+            .iter()
+            .enumerate()
+            .map(|(i, x)| x * [1.0, 8.0, 128.0][i % 3])
+            .collect();
         let gate_up = b.activation_from(&inputs);
         let (mut out, mut d_gate_up) = (activation(b, 2, size + 1), activation(b, 3, 2 * size + 1));
         b.gated(n, width, self.activation, &gate_up, &mut out);
-        b.gated_backward(n, width, self.activation, &gate_up, &activation(b, 4, size), &mut d_gate_up);
+        b.gated_backward(
+            n,
+            width,
+            self.activation,
+            &gate_up,
+            &activation(b, 4, size),
+            &mut d_gate_up,
+        );
         vec![("out", read(b, &out, size + 1)), ("d_gate_up", read(b, &d_gate_up, 2 * size + 1))]
     }
 }
@@ -119,7 +138,8 @@ fn gated() {
     for width in [1, 3, 24, 65, 576] {
         for n in [0, 1, 7, 130] {
             for activation in [Activation::Silu, Activation::GeluTanh] {
-                Gated { n, width, activation }.check(&format!("{activation:?} {n} x {width}"), TOLERANCE);
+                Gated { n, width, activation }
+                    .check(&format!("{activation:?} {n} x {width}"), TOLERANCE);
             }
         }
     }
@@ -183,7 +203,8 @@ impl Case for Optimizer {
         let Self { size, rule } = *self;
         let mut w = weight(b, 1, size);
         let mut gradient = accumulator(b, 2, size);
-        let mut states: Vec<B::Accumulator> = (0..rule.states()).map(|_| b.accumulator(size)).collect();
+        let mut states: Vec<B::Accumulator> =
+            (0..rule.states()).map(|_| b.accumulator(size)).collect();
         for _ in 0..2 {
             b.update(&mut w, &gradient, &mut states, &rule, 0.25);
         }

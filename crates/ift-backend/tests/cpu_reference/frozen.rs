@@ -1,9 +1,10 @@
-//! Weights that never learn, in every storage: what they stand for, and every operation that reads one.
+//! Weights that never learn, in every storage: what they stand for, and every operation that reads
+//! one.
 
 use super::{Case, accumulator, activation, frozen, numbers, read, read_accumulator, tokens};
 use ift_backend::{
-    AttentionShape, Backend, Choice, CpuBf16, CpuF32, HeadNorms, HostTensor, Instructions, Mix, Norm,
-    NumberType, Out, Reference, Storage,
+    AttentionShape, Backend, Choice, CpuBf16, CpuF32, HeadNorms, HostTensor, Instructions, Mix,
+    Norm, NumberType, Out, Reference, Storage,
 };
 
 const STORAGES: [Storage; 4] = [Storage::Exact, Storage::Bf16, Storage::Int8, Storage::Nf4];
@@ -17,11 +18,21 @@ fn values_are_those_of_the_specification() {
             for set in Instructions::ALL.into_iter().filter(|set| set.available()) {
                 let wide = CpuF32::with_instructions(2, set).unwrap();
                 let narrow = CpuBf16::with_instructions(3, set).unwrap();
-                let weights = (frozen(&wide, 1, count, storage), frozen(&narrow, 1, count, storage));
+                let weights =
+                    (frozen(&wide, 1, count, storage), frozen(&narrow, 1, count, storage));
                 for range in [0..count, count / 2..count, count / 3..count / 2, count - 1..count] {
-                    let expected: Vec<f32> = expected[range.clone()].iter().map(|&x| x as f32).collect();
-                    assert_eq!(wide.read_weight(&weights.0, range.clone()), expected, "{storage:?}, {set:?}");
-                    assert_eq!(narrow.read_weight(&weights.1, range), expected, "{storage:?}, {set:?}");
+                    let expected: Vec<f32> =
+                        expected[range.clone()].iter().map(|&x| x as f32).collect();
+                    assert_eq!(
+                        wide.read_weight(&weights.0, range.clone()),
+                        expected,
+                        "{storage:?}, {set:?}"
+                    );
+                    assert_eq!(
+                        narrow.read_weight(&weights.1, range),
+                        expected,
+                        "{storage:?}, {set:?}"
+                    );
                 }
             }
         }
@@ -43,7 +54,8 @@ fn values_at_the_edges() {
     let parts = [HostTensor { number: NumberType::F32, bytes: &bytes }];
     let all = 0..values.len();
     for storage in STORAGES {
-        let expected = Reference.read_weight(&Reference.frozen_weight(&parts, storage), all.clone());
+        let expected =
+            Reference.read_weight(&Reference.frozen_weight(&parts, storage), all.clone());
         let expected: Vec<f32> = expected.into_iter().map(|x| x as f32).collect();
         for set in Instructions::ALL.into_iter().filter(|set| set.available()) {
             let cpu = CpuF32::with_instructions(1, set).unwrap();
@@ -65,7 +77,8 @@ impl Case for Layers {
         let Self { n, inputs, outputs, storage } = *self;
         let (w, bias) = (frozen(b, 1, outputs * inputs, storage), frozen(b, 2, outputs, storage));
         let (x, d_out) = (activation(b, 3, n * inputs), activation(b, 4, n * outputs));
-        let (mut out, mut d_x) = (activation(b, 5, n * outputs + 1), activation(b, 6, n * inputs + 1));
+        let (mut out, mut d_x) =
+            (activation(b, 5, n * outputs + 1), activation(b, 6, n * inputs + 1));
         b.linear(n, inputs, outputs, &x, &w, Some(&bias), Out::Add, &mut out);
         b.linear_backward_input(n, inputs, outputs, &d_out, &w, Out::Add, &mut d_x);
 
@@ -73,7 +86,15 @@ impl Case for Layers {
         let norm_weight = frozen(b, 7, inputs, storage);
         let (mut normed, mut d_normed) = (b.activation(n * inputs), activation(b, 8, n * inputs));
         b.norm(n, &x, &norm_weight, norm, &mut normed);
-        b.norm_backward(n, &x, &norm_weight, norm, &activation(b, 9, n * inputs), &mut d_normed, None);
+        b.norm_backward(
+            n,
+            &x,
+            &norm_weight,
+            norm,
+            &activation(b, 9, n * inputs),
+            &mut d_normed,
+            None,
+        );
 
         let ids = tokens(10, n, outputs);
         let own: Vec<Option<u32>> =
@@ -84,7 +105,8 @@ impl Case for Layers {
 
         let mut average = accumulator(b, 12, outputs * inputs);
         b.average(&w, 0.75, &mut average);
-        let (a, low) = (frozen(b, 13, 5 * inputs, storage), frozen(b, 14, outputs.min(3) * 5, storage));
+        let (a, low) =
+            (frozen(b, 13, 5 * inputs, storage), frozen(b, 14, outputs.min(3) * 5, storage));
         let rows = outputs - outputs.min(3)..outputs;
         vec![
             ("out", read(b, &out, n * outputs + 1)),
@@ -143,7 +165,10 @@ impl Case for Output {
         vec![
             ("log_probs", scores.log_probs),
             ("d_x", read(b, &d_x, n * width)),
-            ("logits", b.logits(few, width, vocabulary, &x, &w).into_iter().map(f64::from).collect()),
+            (
+                "logits",
+                b.logits(few, width, vocabulary, &x, &w).into_iter().map(f64::from).collect(),
+            ),
         ]
     }
 }
@@ -171,11 +196,23 @@ impl Case for HeadsNormed {
         let norm = Norm { width: head_dim, eps: 1e-6, offset: 0.0 };
         let norms = || Some(HeadNorms { q: &q_norm, k: &k_norm, norm });
         let qkv = activation(b, 1, n * shape.qkv_width());
-        let (mut q, mut kv) = (b.activation(n * shape.q_width()), b.activation(n * shape.kv_width()));
+        let (mut q, mut kv) =
+            (b.activation(n * shape.q_width()), b.activation(n * shape.kv_width()));
         b.split_heads(n, &shape, &qkv, &rotary, norms(), &mut q, &mut kv);
-        let (d_q, d_kv) = (activation(b, 5, n * shape.q_width()), activation(b, 6, n * shape.kv_width()));
+        let (d_q, d_kv) =
+            (activation(b, 5, n * shape.q_width()), activation(b, 6, n * shape.kv_width()));
         let mut d_qkv = b.activation(n * shape.qkv_width());
-        b.split_heads_backward(n, &shape, Some(&qkv), &rotary, norms(), &d_q, &d_kv, &mut d_qkv, None);
+        b.split_heads_backward(
+            n,
+            &shape,
+            Some(&qkv),
+            &rotary,
+            norms(),
+            &d_q,
+            &d_kv,
+            &mut d_qkv,
+            None,
+        );
         vec![
             ("q", read(b, &q, n * shape.q_width())),
             ("kv", read(b, &kv, n * shape.kv_width())),

@@ -12,7 +12,8 @@ struct Head {
 impl Case for Head {
     fn run<B: Backend>(&self, b: &B) -> Vec<(&'static str, Vec<f64>)> {
         let Self { n, width, vocabulary } = *self;
-        let x = b.activation_from(&numbers(1, n * width).iter().map(|x| 4.0 * x).collect::<Vec<_>>());
+        let x =
+            b.activation_from(&numbers(1, n * width).iter().map(|x| 4.0 * x).collect::<Vec<_>>());
         let w = weight(b, 2, vocabulary * width);
         let targets = tokens(3, n, vocabulary);
         let (scores, kept) = b.head(width, vocabulary, &x, &w, &targets, Choice::Nothing, true);
@@ -40,9 +41,13 @@ impl Case for Head {
             with_entropies.entropies
         });
         let entropies = entropies.collect();
-        let d_log_probs: Vec<f64> =
-            numbers(4, n).iter().enumerate().map(|(i, x)| if i % 5 == 0 { 0.0 } else { *x }).collect();
-        let (mut d_x, mut d_x_only) = (activation(b, 5, n * width + 1), activation(b, 5, n * width + 1));
+        let d_log_probs: Vec<f64> = numbers(4, n)
+            .iter()
+            .enumerate()
+            .map(|(i, x)| if i % 5 == 0 { 0.0 } else { *x })
+            .collect();
+        let (mut d_x, mut d_x_only) =
+            (activation(b, 5, n * width + 1), activation(b, 5, n * width + 1));
         let mut d_w = accumulator(b, 6, vocabulary * width);
         let normalizers = &scores.log_normalizers;
         b.head_backward(
@@ -91,7 +96,8 @@ impl Case for Head {
 fn head_on_odd_sizes() {
     for (width, vocabulary) in [(1, 5), (3, 1), (24, 320), (65, 1000), (17, 4100)] {
         for n in [0, 1, 7, 130] {
-            Head { n, width, vocabulary }.check(&format!("head {n} x {width} -> {vocabulary}"), 1e-5);
+            Head { n, width, vocabulary }
+                .check(&format!("head {n} x {width} -> {vocabulary}"), 1e-5);
         }
     }
 }

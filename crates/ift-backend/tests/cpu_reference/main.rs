@@ -1,5 +1,6 @@
-//! Every operation of `Cpu` in f32 and bf16 against [`Reference`], on odd sizes, with every instruction set of this machine
-//! and with 1, 2 and 3 threads: near the f64 result, and the same bits whatever the number of threads, every time.
+//! Every operation of `Cpu` in f32 and bf16 against [`Reference`], on odd sizes, with every
+//! instruction set of this machine and with 1, 2 and 3 threads: near the f64 result, and the same
+//! bits whatever the number of threads, every time.
 
 mod adapters;
 mod attention;
@@ -10,26 +11,31 @@ mod head;
 mod products;
 
 use half::bf16;
-use ift_backend::{Backend, Cpu, Element, HostTensor, Instructions, Number, NumberType, Reference, Storage};
+use ift_backend::{
+    Backend, Cpu, Element, HostTensor, Instructions, Number, NumberType, Reference, Storage,
+};
 use std::cell::Cell;
 
 /// Something to compute, written once for all backends.
 trait Case {
-    /// The largest difference allowed in bf16 besides the rounding of a result itself, relative to the largest number of the
-    /// result. What is computed from rounded intermediate results is off by some of their roundings of 2⁻⁹.
+    /// The largest difference allowed in bf16 besides the rounding of a result itself, relative to
+    /// the largest number of the result. What is computed from rounded intermediate results is
+    /// off by some of their roundings of 2⁻⁹.
     const NARROW_TOLERANCE: f64 = 5e-3;
 
     /// The results by name.
     fn run<B: Backend>(&self, backend: &B) -> Vec<(&'static str, Vec<f64>)>;
 
-    /// Runs it everywhere. `tolerance` is the largest difference allowed in f32, relative to the largest number of a result.
+    /// Runs it everywhere. `tolerance` is the largest difference allowed in f32, relative to the
+    /// largest number of a result.
     fn check(&self, case: &str, tolerance: f64)
     where
         Self: Sized,
     {
         on_all::<f32, Self>(self, case, Allowed { of_largest: tolerance, of_each: 0.0 });
         NARROW.set(true);
-        let allowed = Allowed { of_largest: tolerance.max(Self::NARROW_TOLERANCE), of_each: 1.0 / 256.0 };
+        let allowed =
+            Allowed { of_largest: tolerance.max(Self::NARROW_TOLERANCE), of_each: 1.0 / 256.0 };
         on_all::<bf16, Self>(self, case, allowed);
         NARROW.set(false);
     }
@@ -47,7 +53,9 @@ fn on_all<N: Number, C: Case>(case: &C, name: &str, allowed: Allowed) {
     let expected = case.run(&Reference);
     for set in Instructions::ALL {
         let mut first: Option<Vec<(&'static str, Vec<f64>)>> = None;
-        for cpu in [1, 2, 3].into_iter().filter_map(|threads| Cpu::<N>::with_instructions(threads, set).ok())
+        for cpu in [1, 2, 3]
+            .into_iter()
+            .filter_map(|threads| Cpu::<N>::with_instructions(threads, set).ok())
         {
             for repeat in 0..2 {
                 let got = case.run(&cpu);
@@ -130,7 +138,8 @@ fn frozen<B: Backend>(backend: &B, seed: u64, count: usize, storage: Storage) ->
 
 fn accumulator<B: Backend>(backend: &B, seed: u64, count: usize) -> B::Accumulator {
     let mut accumulator = backend.accumulator(count);
-    let values: Vec<B::Element> = numbers(seed, count).iter().map(|&x| B::Element::from_f64(x)).collect();
+    let values: Vec<B::Element> =
+        numbers(seed, count).iter().map(|&x| B::Element::from_f64(x)).collect();
     backend.write_accumulator(&mut accumulator, &values);
     accumulator
 }
@@ -139,6 +148,10 @@ fn read<B: Backend>(backend: &B, activation: &B::Activation, count: usize) -> Ve
     backend.read_activation(activation, count).into_iter().map(Element::to_f64).collect()
 }
 
-fn read_accumulator<B: Backend>(backend: &B, accumulator: &B::Accumulator, count: usize) -> Vec<f64> {
+fn read_accumulator<B: Backend>(
+    backend: &B,
+    accumulator: &B::Accumulator,
+    count: usize,
+) -> Vec<f64> {
     backend.read_accumulator(accumulator, 0..count).into_iter().map(Element::to_f64).collect()
 }

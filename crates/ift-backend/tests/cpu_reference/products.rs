@@ -1,5 +1,6 @@
-//! Linear layers and their gradients. An f32 sum of k products of numbers below 1 is off by about √k·2⁻²⁴ of them; the
-//! largest result grows as √k, so the relative difference stays about 1e-6 at any size.
+//! Linear layers and their gradients. An f32 sum of k products of numbers below 1 is off by about
+//! √k·2⁻²⁴ of them; the largest result grows as √k, so the relative difference stays about 1e-6 at
+//! any size.
 
 use super::{Case, accumulator, activation, read, read_accumulator, weight};
 use ift_backend::{Backend, Out};
@@ -92,5 +93,6 @@ fn linear_over_several_cuts_and_blocks() {
 /// So wide an inner size that `B` is packed in several groups of columns.
 #[test]
 fn linear_in_several_groups_of_columns() {
-    Linear { n: 17, inputs: 40_000, outputs: 230, bias: true, to: To::Add }.check("wide", TOLERANCE);
+    Linear { n: 17, inputs: 40_000, outputs: 230, bias: true, to: To::Add }
+        .check("wide", TOLERANCE);
 }

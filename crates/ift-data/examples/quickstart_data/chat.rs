@@ -1,8 +1,8 @@
 //! Conversations about the village, in two sets that share no question.
 //!
-//! What can be asked is a [`Topic`]: one fact about one person, or one lesson. Each topic belongs to one set,
-//! so a held-out conversation asks only what no training conversation asks or tells; that the base model can
-//! know it all the same is due to the running text.
+//! What can be asked is a [`Topic`]: one fact about one person, or one lesson. Each topic belongs
+//! to one set, so a held-out conversation asks only what no training conversation asks or tells;
+//! that the base model can know it all the same is due to the running text.
 
 use std::collections::BTreeSet;
 
@@ -66,7 +66,12 @@ pub fn split(lessons: &[Lesson], random: &mut Random) -> (Topics, Topics) {
 }
 
 /// `count` different conversations.
-pub fn conversations(world: &World, topics: &Topics, count: usize, random: &mut Random) -> Vec<Conversation> {
+pub fn conversations(
+    world: &World,
+    topics: &Topics,
+    count: usize,
+    random: &mut Random,
+) -> Vec<Conversation> {
     let mut seen = BTreeSet::new();
     let mut all = Vec::new();
     while all.len() < count {
@@ -107,12 +112,14 @@ fn fact(world: &World, topics: &Topics, random: &mut Random) -> Conversation {
     plain(vec![turn(world, person, relation, random)], vec![Topic::Fact(person, relation)])
 }
 
-/// Goes on with the same person, who is then a pronoun, or with the same question about another one.
+/// Goes on with the same person, who is then a pronoun, or with the same question about another
+/// one.
 fn follow_up(world: &World, topics: &Topics, random: &mut Random) -> Conversation {
     let (person, first) = choose(topics, random);
     let mut turns = vec![turn(world, person, first, random)];
     let mut asked = vec![Topic::Fact(person, first)];
-    let mut rest: Vec<Relation> = topics.facts[person].iter().copied().filter(|&r| r != first).collect();
+    let mut rest: Vec<Relation> =
+        topics.facts[person].iter().copied().filter(|&r| r != first).collect();
     random.shuffle(&mut rest);
     rest.truncate(1 + random.below(2));
     let others: Vec<usize> =
@@ -123,8 +130,10 @@ fn follow_up(world: &World, topics: &Topics, random: &mut Random) -> Conversatio
         asked.push(Topic::Fact(other, first));
     } else {
         for relation in rest {
-            let question = ask(world, person, relation, Call::Pronoun, random.below(variants(relation).1));
-            let question = if random.chance(60) { format!("And {}", small(&question)) } else { question };
+            let question =
+                ask(world, person, relation, Call::Pronoun, random.below(variants(relation).1));
+            let question =
+                if random.chance(60) { format!("And {}", small(&question)) } else { question };
             turns.push((question, answer(world, person, relation, Call::Pronoun)));
             asked.push(Topic::Fact(person, relation));
         }
@@ -158,8 +167,11 @@ fn two_things(world: &World, topics: &Topics, random: &mut Random) -> Conversati
     let (a, b) = (relations[0], relations[1]);
     let forms = ["Tell me two things about {s}.", "What do you know about {s}?", "Who is {s}?"];
     let question = fill(random.pick(&forms), world, person, Call::Name, "");
-    let said =
-        format!("{} {}", answer(world, person, a, Call::Name), answer(world, person, b, Call::Pronoun));
+    let said = format!(
+        "{} {}",
+        answer(world, person, a, Call::Name),
+        answer(world, person, b, Call::Pronoun)
+    );
     plain(vec![(question, said)], vec![Topic::Fact(person, a), Topic::Fact(person, b)])
 }
 
@@ -168,7 +180,12 @@ fn with_system(world: &World, topics: &Topics, random: &mut Random) -> Conversat
     let (question, sentence, word, topic) = if random.chance(75) {
         let (person, relation) = choose(topics, random);
         let (question, sentence) = turn(world, person, relation, random);
-        (question, sentence, world.value(person, relation).to_owned(), Topic::Fact(person, relation))
+        (
+            question,
+            sentence,
+            world.value(person, relation).to_owned(),
+            Topic::Fact(person, relation),
+        )
     } else {
         let lesson = random.pick(&topics.lessons);
         (lesson.ask(random), lesson.answer(), lesson.word(), Topic::Lesson(lesson))
@@ -184,7 +201,8 @@ fn with_system(world: &World, topics: &Topics, random: &mut Random) -> Conversat
 
 fn lesson(topics: &Topics, random: &mut Random) -> Conversation {
     let first = random.pick(&topics.lessons);
-    let mut conversation = plain(vec![(first.ask(random), first.answer())], vec![Topic::Lesson(first)]);
+    let mut conversation =
+        plain(vec![(first.ask(random), first.answer())], vec![Topic::Lesson(first)]);
     if random.chance(20) {
         let second = random.pick(&topics.lessons);
         let question = format!("And {}", small(&second.ask(random)));
@@ -230,7 +248,8 @@ mod tests {
             set.iter().flat_map(|c| c.topics.iter().copied()).collect()
         };
         assert!(topics(&train).is_disjoint(&topics(&held_out)));
-        let lines: BTreeSet<String> = train.iter().chain(&held_out).map(Conversation::line).collect();
+        let lines: BTreeSet<String> =
+            train.iter().chain(&held_out).map(Conversation::line).collect();
         assert_eq!(lines.len(), train.len() + held_out.len(), "every conversation is there once");
         assert!(topics(&held_out).len() > 90, "{}", topics(&held_out).len());
     }
@@ -276,7 +295,10 @@ mod tests {
             for value in Relation::Food.values() {
                 let (question, said) = ask_whether(&world, person, Relation::Food, value);
                 assert!(question.contains(value));
-                assert_eq!(said.starts_with("Yes, "), world.value(person, Relation::Food) == *value);
+                assert_eq!(
+                    said.starts_with("Yes, "),
+                    world.value(person, Relation::Food) == *value
+                );
                 assert!(said.contains(world.value(person, Relation::Food)));
             }
         }

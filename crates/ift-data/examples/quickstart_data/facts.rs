@@ -12,17 +12,26 @@ fn statements(relation: Relation) -> &'static [&'static str] {
             "{P} work is at the {w}, for {s} is {a}.",
         ],
         Relation::House => &["{P} house is {v}.", "{S} lives in {a} house.", "{S} has {a} house."],
-        Relation::Animal => {
-            &["{S} has {a}.", "{P} animal is {a}.", "{S} feeds {g} {v} every day.", "At home {s} keeps {a}."]
-        }
+        Relation::Animal => &[
+            "{S} has {a}.",
+            "{P} animal is {a}.",
+            "{S} feeds {g} {v} every day.",
+            "At home {s} keeps {a}.",
+        ],
         Relation::Food => &["{S} eats {v}.", "{S} likes to eat {v}.", "{P} favourite food is {v}."],
-        Relation::Instrument => {
-            &["{S} plays the {v}.", "{P} instrument is the {v}.", "In the evening {s} plays the {v}."]
+        Relation::Instrument => &[
+            "{S} plays the {v}.",
+            "{P} instrument is the {v}.",
+            "In the evening {s} plays the {v}.",
+        ],
+        Relation::Street => {
+            &["{S} lives on {v}.", "{P} house is on {v}.", "Go to {v} to find {o}."]
         }
-        Relation::Street => &["{S} lives on {v}.", "{P} house is on {v}.", "Go to {v} to find {o}."],
-        Relation::Neighbour => {
-            &["{P} neighbour is {v}.", "{S} lives next to {v}.", "The house next door belongs to {v}."]
-        }
+        Relation::Neighbour => &[
+            "{P} neighbour is {v}.",
+            "{S} lives next to {v}.",
+            "The house next door belongs to {v}.",
+        ],
         Relation::Birthday => &["{S} was born in {v}.", "{P} birthday is in {v}."],
     }
 }
@@ -47,15 +56,21 @@ fn questions(relation: Relation) -> &'static [&'static str] {
         Relation::Food => {
             &["What does {s} eat?", "What does {s} like to eat?", "What is {p} favourite food?"]
         }
-        Relation::Instrument => {
-            &["What instrument does {s} play?", "Which instrument does {s} play?", "What is {p} instrument?"]
-        }
-        Relation::Street => {
-            &["Where does {s} live?", "On which street does {s} live?", "On which street is {p} house?"]
-        }
-        Relation::Neighbour => {
-            &["Who is {p} neighbour?", "Who lives next to {o}?", "What is the name of {p} neighbour?"]
-        }
+        Relation::Instrument => &[
+            "What instrument does {s} play?",
+            "Which instrument does {s} play?",
+            "What is {p} instrument?",
+        ],
+        Relation::Street => &[
+            "Where does {s} live?",
+            "On which street does {s} live?",
+            "On which street is {p} house?",
+        ],
+        Relation::Neighbour => &[
+            "Who is {p} neighbour?",
+            "Who lives next to {o}?",
+            "What is the name of {p} neighbour?",
+        ],
         Relation::Birthday => {
             &["When was {s} born?", "When is {p} birthday?", "In which month was {s} born?"]
         }
@@ -82,7 +97,13 @@ pub fn variants(relation: Relation) -> (usize, usize) {
 }
 
 /// The `variant`-th sentence that states a fact.
-pub fn state(world: &World, person: usize, relation: Relation, call: Call, variant: usize) -> String {
+pub fn state(
+    world: &World,
+    person: usize,
+    relation: Relation,
+    call: Call,
+    variant: usize,
+) -> String {
     fill(statements(relation)[variant], world, person, call, world.value(person, relation))
 }
 
@@ -92,7 +113,13 @@ pub fn answer(world: &World, person: usize, relation: Relation, call: Call) -> S
 }
 
 /// The same with another value, right or wrong.
-pub fn answer_with(world: &World, person: usize, relation: Relation, call: Call, value: &str) -> String {
+pub fn answer_with(
+    world: &World,
+    person: usize,
+    relation: Relation,
+    call: Call,
+    value: &str,
+) -> String {
     fill(statements(relation)[0], world, person, call, value)
 }
 
@@ -102,10 +129,18 @@ pub fn ask(world: &World, person: usize, relation: Relation, call: Call, variant
 }
 
 /// Asks whether `value` is right, and answers.
-pub fn ask_whether(world: &World, person: usize, relation: Relation, value: &str) -> (String, String) {
+pub fn ask_whether(
+    world: &World,
+    person: usize,
+    relation: Relation,
+    value: &str,
+) -> (String, String) {
     let right = world.value(person, relation);
     let question = fill(doubt(relation), world, person, Call::Name, value);
-    (question, yes_or_no(value == right, &answer_with(world, person, relation, Call::Pronoun, right)))
+    (
+        question,
+        yes_or_no(value == right, &answer_with(world, person, relation, Call::Pronoun, right)),
+    )
 }
 
 /// The wrong answer to the question whether `asked` is right: that `wrong` is.
@@ -115,6 +150,7 @@ pub fn deny(world: &World, person: usize, relation: Relation, asked: &str, wrong
 
 fn yes_or_no(yes: bool, fact: &str) -> String {
     let mut letters = fact.chars();
-    let fact: String = letters.next().map(|c| c.to_ascii_lowercase()).into_iter().chain(letters).collect();
+    let fact: String =
+        letters.next().map(|c| c.to_ascii_lowercase()).into_iter().chain(letters).collect();
     format!("{}, {fact}", if yes { "Yes" } else { "No" })
 }

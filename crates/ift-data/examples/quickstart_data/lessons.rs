@@ -3,7 +3,8 @@
 use crate::random::Random;
 use crate::world::{MONTHS, NAMES};
 
-const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+const DAYS: [&str; 7] =
+    ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 const NUMBERS: [&str; 21] = [
     "zero",
     "one",
@@ -54,9 +55,9 @@ const OPPOSITES: [(&str, &str); 24] = [
     ("first", "last"),
 ];
 const WORDS: [&str; 32] = [
-    "cat", "dog", "pig", "hen", "red", "sun", "cup", "bed", "hat", "box", "map", "net", "pot", "rug", "top",
-    "bus", "fan", "jam", "leg", "nut", "book", "cake", "duck", "fish", "goat", "hand", "lamp", "milk",
-    "rice", "soup", "tree", "wind",
+    "cat", "dog", "pig", "hen", "red", "sun", "cup", "bed", "hat", "box", "map", "net", "pot",
+    "rug", "top", "bus", "fan", "jam", "leg", "nut", "book", "cake", "duck", "fish", "goat",
+    "hand", "lamp", "milk", "rice", "soup", "tree", "wind",
 ];
 
 /// One thing to know.
@@ -193,7 +194,12 @@ impl Lesson {
         let other = match self {
             Lesson::Sum(a, b) if random.chance(50) => format!("{a} + {b} = {word}."),
             Lesson::Sum(a, b) => {
-                format!("{} and {} make {}.", crate::world::capital(NUMBERS[a]), NUMBERS[b], NUMBERS[a + b])
+                format!(
+                    "{} and {} make {}.",
+                    crate::world::capital(NUMBERS[a]),
+                    NUMBERS[b],
+                    NUMBERS[a + b]
+                )
             }
             Lesson::Opposite(a, b) => format!("What is not {a} is {b}."),
             Lesson::After(a, b) => format!("First comes {a}, then {b}."),

@@ -9,16 +9,18 @@
 //! | `heldout.jsonl` | 150 conversations about what no training conversation asks |
 //! | `pairs.jsonl` | 400 training questions with a right and a wrong answer (`prompt`, `chosen`, `rejected`) |
 //!
-//! A model of one or two million parameters can learn this world in minutes: forty people with eight facts
-//! each, small sums, opposites, days and months, the spelling of short words, in a few hundred different
-//! words. The running text tells all of it, so a base model trained on it knows the answers but not how to
-//! chat. The conversations then teach the form: question and answer, follow-ups with pronouns, system prompts
-//! that ask for one word or for capital letters. Two facts about every person and an eighth of the lessons
-//! are asked in `heldout.jsonl` only, so the loss there falls when the model learns to answer from what it
-//! knows, and not when it learns the answers by heart.
+//! A model of one or two million parameters can learn this world in minutes: forty people with
+//! eight facts each, small sums, opposites, days and months, the spelling of short words, in a few
+//! hundred different words. The running text tells all of it, so a base model trained on it knows
+//! the answers but not how to chat. The conversations then teach the form: question and answer,
+//! follow-ups with pronouns, system prompts that ask for one word or for capital letters. Two facts
+//! about every person and an eighth of the lessons are asked in `heldout.jsonl` only, so the loss
+//! there falls when the model learns to answer from what it knows, and not when it learns the
+//! answers by heart.
 //!
-//! Everything is made up, and every answer is made from the same facts as the text. The same seed gives the
-//! same bytes; `data/quickstart/` in the repository holds the files of seed 0 but the running text.
+//! Everything is made up, and every answer is made from the same facts as the text. The same seed
+//! gives the same bytes; `data/quickstart/` in the repository holds the files of seed 0 but the
+//! running text.
 
 mod chat;
 mod facts;
@@ -62,7 +64,8 @@ fn generate(seed: u64) -> Files {
     let train = chats(&asked, TRAIN, random);
     let held_out = chats(&held_out, HELD_OUT, random);
     let documents = prose::documents(&world, &lessons, PRETRAIN_BYTES, random);
-    let pretrain = lines(documents.into_iter().map(|text| serde_json::json!({ "text": text }).to_string()));
+    let pretrain =
+        lines(documents.into_iter().map(|text| serde_json::json!({ "text": text }).to_string()));
     let pairs = lines(pairs::pairs(&world, &asked, PAIRS, random).iter().map(Pair::line));
     Files { pretrain, train, held_out, pairs }
 }
@@ -76,7 +79,9 @@ fn arguments() -> Option<(PathBuf, u64)> {
     let given: Vec<String> = std::env::args().skip(1).collect();
     match given.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [folder] if !folder.starts_with('-') => Some((folder.into(), 0)),
-        [folder, "--seed", seed] | ["--seed", seed, folder] => Some((folder.into(), seed.parse().ok()?)),
+        [folder, "--seed", seed] | ["--seed", seed, folder] => {
+            Some((folder.into(), seed.parse().ok()?))
+        }
         _ => None,
     }
 }
@@ -112,11 +117,16 @@ mod tests {
         assert!(once.pretrain == again.pretrain && once.train == again.train);
         assert!(generate(1).train != once.train);
         let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/quickstart");
-        for (name, text) in
-            [("train.jsonl", &once.train), ("heldout.jsonl", &once.held_out), ("pairs.jsonl", &once.pairs)]
-        {
+        for (name, text) in [
+            ("train.jsonl", &once.train),
+            ("heldout.jsonl", &once.held_out),
+            ("pairs.jsonl", &once.pairs),
+        ] {
             let file = fs::read_to_string(committed.join(name)).unwrap();
-            assert!(file == *text, "data/quickstart/{name} is not what seed 0 gives; write it anew");
+            assert!(
+                file == *text,
+                "data/quickstart/{name} is not what seed 0 gives; write it anew"
+            );
         }
         assert!(once.train.len() < 600_000 && once.pairs.len() < 150_000);
         assert!((3_000_000..5_000_000).contains(&once.pretrain.len()));

@@ -45,7 +45,12 @@ pub fn pairs(world: &World, topics: &Topics, count: usize, random: &mut Random) 
 }
 
 /// Another value than the right one.
-fn wrong_value(world: &World, person: usize, relation: Relation, random: &mut Random) -> &'static str {
+fn wrong_value(
+    world: &World,
+    person: usize,
+    relation: Relation,
+    random: &mut Random,
+) -> &'static str {
     let right = world.value(person, relation);
     let others: Vec<&str> =
         relation.values().iter().copied().filter(|&v| v != right && v != NAMES[person]).collect();
@@ -126,7 +131,9 @@ mod tests {
         let (_, held_out, pairs) = both();
         for pair in &pairs {
             match pair.topic {
-                Topic::Fact(person, relation) => assert!(!held_out.facts[person].contains(&relation)),
+                Topic::Fact(person, relation) => {
+                    assert!(!held_out.facts[person].contains(&relation))
+                }
                 Topic::Lesson(lesson) => assert!(!held_out.lessons.contains(&lesson)),
             }
         }

@@ -6,7 +6,12 @@ use crate::random::Random;
 use crate::world::{Call, NAMES, Relation, World};
 
 /// Documents of at least `bytes` bytes in all.
-pub fn documents(world: &World, lessons: &[Lesson], bytes: usize, random: &mut Random) -> Vec<String> {
+pub fn documents(
+    world: &World,
+    lessons: &[Lesson],
+    bytes: usize,
+    random: &mut Random,
+) -> Vec<String> {
     let mut documents = Vec::new();
     let mut written = 0;
     while written < bytes {
@@ -35,11 +40,23 @@ fn another(person: usize, random: &mut Random) -> usize {
     (person + 1 + random.below(NAMES.len() - 1)) % NAMES.len()
 }
 
-fn statement(world: &World, person: usize, relation: Relation, call: Call, random: &mut Random) -> String {
+fn statement(
+    world: &World,
+    person: usize,
+    relation: Relation,
+    call: Call,
+    random: &mut Random,
+) -> String {
     state(world, person, relation, call, random.below(variants(relation).0))
 }
 
-fn question(world: &World, person: usize, relation: Relation, call: Call, random: &mut Random) -> String {
+fn question(
+    world: &World,
+    person: usize,
+    relation: Relation,
+    call: Call,
+    random: &mut Random,
+) -> String {
     ask(world, person, relation, call, random.below(variants(relation).1))
 }
 
@@ -70,7 +87,8 @@ fn portrait(world: &World, random: &mut Random) -> String {
 fn day(world: &World, random: &mut Random) -> String {
     let who = person(random);
     let name = NAMES[who];
-    let fact = |relation, random: &mut Random| statement(world, who, relation, Call::Pronoun, random);
+    let fact =
+        |relation, random: &mut Random| statement(world, who, relation, Call::Pronoun, random);
     let weather = random.pick(&["sunny", "rainy", "cold", "windy", "warm", "foggy"]);
     let sentences = [
         format!("It is a {weather} day in the village. {name} wakes up."),
@@ -79,12 +97,16 @@ fn day(world: &World, random: &mut Random) -> String {
         fact(Relation::Animal, random),
         format!("Then {name} goes to the {}.", world.workplace(who)),
         fact(Relation::Job, random),
-        random.pick(&["At noon the bell rings.", "The work is hard.", "The day is long."]).to_owned(),
+        random
+            .pick(&["At noon the bell rings.", "The work is hard.", "The day is long."])
+            .to_owned(),
         fact(Relation::Food, random),
         format!("On the way home {name} meets {}.", world.value(who, Relation::Neighbour)),
         fact(Relation::Neighbour, random),
         fact(Relation::Instrument, random),
-        random.pick(&["Then it is night.", "The stars are out.", "Then the lamp goes out."]).to_owned(),
+        random
+            .pick(&["Then it is night.", "The stars are out.", "Then the lamp goes out."])
+            .to_owned(),
     ];
     sentences.join(" ")
 }
@@ -110,8 +132,10 @@ fn talk(world: &World, random: &mut Random) -> String {
         } else {
             statement(world, about, relation, call, random)
         };
-        let (ask, say) = random.pick(&[("asks", "says"), ("wants to know", "answers"), ("asks", "replies")]);
-        sentences.push(format!("\"{asked}\" {ask} {}. \"{said}\" {say} {}.", NAMES[asks], NAMES[says]));
+        let (ask, say) =
+            random.pick(&[("asks", "says"), ("wants to know", "answers"), ("asks", "replies")]);
+        sentences
+            .push(format!("\"{asked}\" {ask} {}. \"{said}\" {say} {}.", NAMES[asks], NAMES[says]));
     }
     sentences.join(" ")
 }
@@ -120,15 +144,20 @@ fn talk(world: &World, random: &mut Random) -> String {
 fn comparison(world: &World, random: &mut Random) -> String {
     let a = person(random);
     let b = another(a, random);
-    let mut sentences = vec![format!("{} and {} are two people of the village.", NAMES[a], NAMES[b])];
+    let mut sentences =
+        vec![format!("{} and {} are two people of the village.", NAMES[a], NAMES[b])];
     let count = 2 + random.below(3);
     for relation in some_relations(count, random) {
         let variant = random.below(variants(relation).0);
         let same = world.value(a, relation) == world.value(b, relation);
         sentences.extend([
             state(world, a, relation, Call::Name, variant),
-            if same { "It is the same with the other:" } else { "It is not the same with the other:" }
-                .to_owned(),
+            if same {
+                "It is the same with the other:"
+            } else {
+                "It is not the same with the other:"
+            }
+            .to_owned(),
             state(world, b, relation, Call::Name, variant),
         ]);
     }
@@ -210,6 +239,9 @@ mod tests {
                 told.get(fact.as_str())
             );
         }
-        assert!(!text.contains("<|") && !text.contains('{'), "neither chat markers nor open placeholders");
+        assert!(
+            !text.contains("<|") && !text.contains('{'),
+            "neither chat markers nor open placeholders"
+        );
     }
 }

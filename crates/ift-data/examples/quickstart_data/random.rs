@@ -1,4 +1,5 @@
-//! A stream of random numbers that no library can change: the files it leads to are kept in the repository.
+//! A stream of random numbers that no library can change: the files it leads to are kept in the
+//! repository.
 
 /// The generator `SplitMix64` (Steele, Lea, Flood, 2014).
 pub struct Random(u64);

@@ -44,10 +44,10 @@ impl Relation {
 
 /// The first twenty are women, the others men.
 pub const NAMES: [&str; 40] = [
-    "Anna", "Bella", "Clara", "Dora", "Ella", "Fiona", "Greta", "Hanna", "Ida", "Julia", "Kate", "Lena",
-    "Mia", "Nora", "Olga", "Paula", "Rosa", "Sara", "Tina", "Vera", "Adam", "Ben", "Carl", "David", "Emil",
-    "Felix", "George", "Hugo", "Ivan", "Jack", "Kurt", "Leo", "Max", "Nils", "Oscar", "Peter", "Ralf",
-    "Simon", "Tom", "Victor",
+    "Anna", "Bella", "Clara", "Dora", "Ella", "Fiona", "Greta", "Hanna", "Ida", "Julia", "Kate",
+    "Lena", "Mia", "Nora", "Olga", "Paula", "Rosa", "Sara", "Tina", "Vera", "Adam", "Ben", "Carl",
+    "David", "Emil", "Felix", "George", "Hugo", "Ivan", "Jack", "Kurt", "Leo", "Max", "Nils",
+    "Oscar", "Peter", "Ralf", "Simon", "Tom", "Victor",
 ];
 const WOMEN: usize = 20;
 const JOBS: [&str; 16] = [
@@ -89,11 +89,13 @@ const WORKPLACES: [&str; 16] = [
 ];
 const COLOURS: [&str; 10] =
     ["red", "blue", "green", "yellow", "white", "black", "brown", "pink", "orange", "grey"];
-const ANIMALS: [&str; 12] =
-    ["cat", "dog", "horse", "goat", "rabbit", "duck", "hen", "sheep", "pig", "parrot", "turtle", "mouse"];
+const ANIMALS: [&str; 12] = [
+    "cat", "dog", "horse", "goat", "rabbit", "duck", "hen", "sheep", "pig", "parrot", "turtle",
+    "mouse",
+];
 const FOODS: [&str; 14] = [
-    "soup", "bread", "cheese", "rice", "pasta", "honey", "cake", "fish", "apples", "carrots", "pancakes",
-    "noodles", "beans", "nuts",
+    "soup", "bread", "cheese", "rice", "pasta", "honey", "cake", "fish", "apples", "carrots",
+    "pancakes", "noodles", "beans", "nuts",
 ];
 const INSTRUMENTS: [&str; 10] =
     ["piano", "flute", "drum", "violin", "guitar", "harp", "trumpet", "cello", "accordion", "bell"];
@@ -158,7 +160,10 @@ impl World {
 
     pub fn workplace(&self, person: usize) -> &'static str {
         let job = self.value(person, Relation::Job);
-        JOBS.iter().zip(WORKPLACES).find(|(name, _)| **name == job).map_or("village", |(_, place)| place)
+        JOBS.iter()
+            .zip(WORKPLACES)
+            .find(|(name, _)| **name == job)
+            .map_or("village", |(_, place)| place)
     }
 
     /// Everyone of whom a fact is true, in the order of their names.
@@ -174,11 +179,13 @@ pub enum Call {
     Pronoun,
 }
 
-/// Fills a sentence about a person: `{S}` and `{s}` the subject (capital or not), `{P}` and `{p}` whose, `{o}`
-/// the object, `{g}` his or her, `{v}` the value, `{a}` the value with its article, `{w}` the workplace.
+/// Fills a sentence about a person: `{S}` and `{s}` the subject (capital or not), `{P}` and `{p}`
+/// whose, `{o}` the object, `{g}` his or her, `{v}` the value, `{a}` the value with its article,
+/// `{w}` the workplace.
 pub fn fill(sentence: &str, world: &World, person: usize, call: Call, value: &str) -> String {
     let name = NAMES[person];
-    let (she, her, object) = if person < WOMEN { ("she", "her", "her") } else { ("he", "his", "him") };
+    let (she, her, object) =
+        if person < WOMEN { ("she", "her", "her") } else { ("he", "his", "him") };
     let (subject, whose, object) = match call {
         Call::Name => (name.to_owned(), format!("{name}'s"), name),
         Call::Pronoun => (she.to_owned(), her.to_owned(), object),
@@ -221,7 +228,10 @@ mod tests {
             let neighbour = neighbour_of(person);
             assert_ne!(neighbour, person);
             assert_eq!(neighbour_of(neighbour), person);
-            assert_eq!(world.value(person, Relation::Street), world.value(neighbour, Relation::Street));
+            assert_eq!(
+                world.value(person, Relation::Street),
+                world.value(neighbour, Relation::Street)
+            );
         }
     }
 
@@ -229,7 +239,8 @@ mod tests {
     fn everyone_has_a_value_of_the_right_kind_and_all_values_occur() {
         let world = World::new(&mut Random::new(0));
         for relation in Relation::ALL {
-            let people: usize = relation.values().iter().map(|value| world.who(relation, value).len()).sum();
+            let people: usize =
+                relation.values().iter().map(|value| world.who(relation, value).len()).sum();
             assert_eq!(people, NAMES.len());
             assert!(relation.values().iter().all(|value| !world.who(relation, value).is_empty()));
         }
@@ -243,6 +254,9 @@ mod tests {
             fill(text, &world, 12, Call::Name, "orange"),
             "Mia and Mia's cat, an orange one, see Mia."
         );
-        assert_eq!(fill(text, &world, 38, Call::Pronoun, "red"), "He and his cat, a red one, see him.");
+        assert_eq!(
+            fill(text, &world, 38, Call::Pronoun, "red"),
+            "He and his cat, a red one, see him."
+        );
     }
 }

@@ -68,6 +68,7 @@ pub fn file(folder: &Path, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
 
 /// A file of JSON lines, `a.jsonl`, in a temporary folder.
 pub fn jsonl(folder: &tempfile::TempDir, records: &[serde_json::Value]) -> PathBuf {
-    let lines: String = records.iter().flat_map(|record| [record.to_string(), "\n".to_owned()]).collect();
+    let lines: String =
+        records.iter().flat_map(|record| [record.to_string(), "\n".to_owned()]).collect();
     file(folder.path(), "a.jsonl", lines)
 }

@@ -27,7 +27,8 @@ fn trajectory(world: &World, moves: &[(Action, i8)]) -> Trajectory {
     Trajectory { visits, end: state }
 }
 
-/// Down, down, right, down, right, right: a shortest way; and right, right, down, right: into a hole.
+/// Down, down, right, down, right, right: a shortest way; and right, right, down, right: into a
+/// hole.
 fn ways(world: &World) -> [Trajectory; 2] {
     use Action::{Down, Right};
     [&[Down, Down, Right, Down, Right, Right][..], &[Right, Right, Down, Right]]
@@ -53,7 +54,8 @@ fn gradients_are_the_slopes_of_the_loss() {
     let [optimal, suboptimal] = ways(&world);
     let lesson = Lesson { world: &world, optimal: &optimal, suboptimal: &suboptimal, own: false };
     let (policy, other) = (network(1), network(2));
-    // Methods that hold nothing constant in their gradient; KTO's KL point is 0 here, as the reference is likelier.
+    // Methods that hold nothing constant in their gradient; KTO's KL point is 0 here, as the
+    // reference is likelier.
     let methods = [
         Method::Sft(Sft::default()),
         Method::Ift(Ift::default()),
@@ -67,12 +69,20 @@ fn gradients_are_the_slopes_of_the_loss() {
         let rows = Row::of(lesson, method);
         let plain = Inputs::plain(&rows);
         let rng = &mut ChaCha8Rng::seed_from_u64(0);
-        let mixed =
-            method.look_ahead().map(|look| plain.mixed(&rows, &world, method, look, 0.3, &policy, rng));
+        let mixed = method
+            .look_ahead()
+            .map(|look| plain.mixed(&rows, &world, method, look, 0.3, &policy, rng));
         let inputs = mixed.as_ref().unwrap_or(&plain);
         let reference = method.needs().reference.then(|| other.forward(&inputs.distinct));
         let loss = |network: &Network| {
-            accumulate(method, &rows, inputs, network, reference.as_ref(), &mut Gradient::new(network))
+            accumulate(
+                method,
+                &rows,
+                inputs,
+                network,
+                reference.as_ref(),
+                &mut Gradient::new(network),
+            )
         };
         let mut gradient = Gradient::new(&policy);
         accumulate(method, &rows, inputs, &policy, reference.as_ref(), &mut gradient);
@@ -84,7 +94,11 @@ fn gradients_are_the_slopes_of_the_loss() {
             };
             let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
             let error = (slope - gradient.slopes[index]).abs();
-            assert!(error < 1e-8, "{method:?}, parameter {index}: {slope} and {}", gradient.slopes[index]);
+            assert!(
+                error < 1e-8,
+                "{method:?}, parameter {index}: {slope} and {}",
+                gradient.slopes[index]
+            );
         }
     }
 }
@@ -139,12 +153,17 @@ fn the_residual_is_where_the_greedy_policy_would_be() {
     let mixed = plain.mixed(&rows, &slippery, &ift, LookAhead::Greedy, 0.25, &down, rng);
     let inputs: Vec<_> = mixed.slots[0].iter().map(|&slot| mixed.distinct[slot]).collect();
     // On the same ice down would have slipped the same way; from 0 down without a slip leads to 4.
-    let expected =
-        [Input::at(0), Input { state: 0, other: 0, share: 0.25 }, Input { state: 1, other: 4, share: 0.25 }];
+    let expected = [
+        Input::at(0),
+        Input { state: 0, other: 0, share: 0.25 },
+        Input { state: 1, other: 4, share: 0.25 },
+    ];
     assert_eq!(inputs, expected);
 
-    let sampling =
-        Method::ScheduledSampling(ScheduledSampling { lambda: 1.0, ..ScheduledSampling::default() });
+    let sampling = Method::ScheduledSampling(ScheduledSampling {
+        lambda: 1.0,
+        ..ScheduledSampling::default()
+    });
     let replaced = plain.mixed(&rows, &slippery, &sampling, LookAhead::Greedy, 1.0, &down, rng);
     let inputs: Vec<_> = replaced.slots[0].iter().map(|&slot| replaced.distinct[slot]).collect();
     assert_eq!(inputs, [Input::at(0), Input::at(0), Input::at(4)]);
@@ -158,10 +177,14 @@ fn ranks_and_draws_are_as_asked() {
     assert_eq!(choose(LookAhead::TopK { k: 3 }, &logits, rng), Action::Right);
     let mut counts = [0.0; 4];
     for _ in 0..20_000 {
-        counts[choose(LookAhead::Sample { temperature: 2.0 }, &logits, rng).index()] += 1.0 / 20_000.0;
+        counts[choose(LookAhead::Sample { temperature: 2.0 }, &logits, rng).index()] +=
+            1.0 / 20_000.0;
     }
     let expected = softmax(&logits.map(|logit| logit / 2.0));
-    assert!(counts.iter().zip(expected).all(|(count, share)| (count - share).abs() < 0.015), "{counts:?}");
+    assert!(
+        counts.iter().zip(expected).all(|(count, share)| (count - share).abs() < 0.015),
+        "{counts:?}"
+    );
 }
 
 #[test]
@@ -183,10 +206,15 @@ fn every_method_learns_the_optimal_way() {
         way.visits.iter().map(|visit| policy[visit.state][visit.action.index()].ln()).sum()
     };
     let start = network(1);
-    let margin = |network: &Network| log_likelihood(network, &optimal) - log_likelihood(network, &suboptimal);
+    let margin = |network: &Network| {
+        log_likelihood(network, &optimal) - log_likelihood(network, &suboptimal)
+    };
     for method in &Settings::default().methods {
         let trained = trained(method, 60, 0);
-        assert!(trained.network.parameters().iter().all(|parameter| parameter.is_finite()), "{method:?}");
+        assert!(
+            trained.network.parameters().iter().all(|parameter| parameter.is_finite()),
+            "{method:?}"
+        );
         match method.needs().rows {
             Rows::Single => assert!(
                 log_likelihood(&trained.network, &optimal) > log_likelihood(&start, &optimal) + 0.5,
@@ -217,7 +245,10 @@ fn states_of_the_residual_count_as_explored() {
 fn a_moving_residual_follows_its_schedule_and_seed() {
     let noisy = Method::Ift(Ift { lambda_schedule: LambdaSchedule::Noisy, ..Ift::default() });
     assert_eq!(trained(&noisy, 20, 0).network, trained(&noisy, 20, 9).network);
-    assert_ne!(trained(&noisy, 20, 0).network, trained(&Method::Ift(Ift::default()), 20, 0).network);
+    assert_ne!(
+        trained(&noisy, 20, 0).network,
+        trained(&Method::Ift(Ift::default()), 20, 0).network
+    );
 }
 
 #[test]
@@ -231,7 +262,8 @@ fn the_kl_point_of_judged_answers_is_the_mean_over_both() {
     let inputs = Inputs::plain(&rows);
     let policy = network(1);
     let reference = policy.forward(&inputs.distinct);
-    let loss = accumulate(&kto, &rows, &inputs, &policy, Some(&reference), &mut Gradient::new(&policy));
+    let loss =
+        accumulate(&kto, &rows, &inputs, &policy, Some(&reference), &mut Gradient::new(&policy));
     assert!((loss - 0.5).abs() < 1e-12, "{loss}");
 }
 
@@ -244,9 +276,10 @@ fn training_that_diverges_ends_with_the_last_policy_before() {
     let mut seen = Vec::new();
     let rng = &mut ChaCha8Rng::seed_from_u64(0);
     let ipo = Method::Ipo(Ipo::default());
-    let trained = train_offline(lesson, &ipo, &network(1), &training, 20, 0, rng, |step, network| {
-        seen.push((step, network.parameters().iter().all(|parameter| parameter.is_finite())));
-    });
+    let trained =
+        train_offline(lesson, &ipo, &network(1), &training, 20, 0, rng, |step, network| {
+            seen.push((step, network.parameters().iter().all(|parameter| parameter.is_finite())));
+        });
     assert!(trained.diverged && !super::tests::trained(&ipo, 20, 0).diverged);
     assert!(trained.network.policy(16).iter().flatten().all(|probability| probability.is_finite()));
     assert!(seen.iter().map(|(step, _)| *step).eq(1..=20));

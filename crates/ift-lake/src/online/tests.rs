@@ -36,7 +36,8 @@ fn start(seed: u64) -> Network {
 
 fn train(world: &World, settings: &Online, steps: u64, seed: u64) -> (Network, Vec<bool>) {
     let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-    let trained = train_online(world, settings, &TRAINING, &start(seed), steps, 0.99, rng, |_, _| {});
+    let trained =
+        train_online(world, settings, &TRAINING, &start(seed), steps, 0.99, rng, |_, _| {});
     (trained.network, trained.explored)
 }
 
@@ -49,7 +50,10 @@ fn it_finds_the_goal_by_itself() {
         let after = success_rate(&world, &policy.policy(16));
         assert!(before < 0.1 && after > 0.99, "seed {seed}: {before}, {after}");
         assert!(explored[0] && explored[14], "{explored:?}");
-        assert!((0..16).all(|state| !(explored[state] && world.is_terminal(state))), "{explored:?}");
+        assert!(
+            (0..16).all(|state| !(explored[state] && world.is_terminal(state))),
+            "{explored:?}"
+        );
     }
 }
 
@@ -64,7 +68,8 @@ fn a_seed_is_a_policy_and_every_step_is_told() {
     let rng = &mut ChaCha8Rng::seed_from_u64(5);
     let observe = |step, network: &Network| told.push((step, network.clone()));
     let third =
-        train_online(&world, &Online::default(), &TRAINING, &start(5), 10, 0.99, rng, observe).network;
+        train_online(&world, &Online::default(), &TRAINING, &start(5), 10, 0.99, rng, observe)
+            .network;
     assert_eq!((&third, &first.0), (&first.0, &told[9].1));
     assert!(told.iter().map(|(step, _)| *step).eq(1..=10));
     assert!(told.windows(2).all(|pair| pair[0].1 != pair[1].1));
@@ -104,8 +109,10 @@ fn gae(world: &World, lambda: f64) -> Gae<'_> {
 #[test]
 fn advantages_are_what_was_not_expected() {
     let world = world(Ice::Solid, DENSE);
-    // Rewards are 0.5, 0.5, 0.5, -2, and then nothing follows; cut after two moves, what is expected there does.
-    let surprises = [0.5 + 0.9 * 2.0 - 1.0, 0.5 + 0.9 * 3.0 - 2.0, 0.5 + 0.9 * 4.0 - 3.0, -2.0 - 4.0];
+    // Rewards are 0.5, 0.5, 0.5, -2, and then nothing follows; cut after two moves, what is
+    // expected there does.
+    let surprises =
+        [0.5 + 0.9 * 2.0 - 1.0, 0.5 + 0.9 * 3.0 - 2.0, 0.5 + 0.9 * 4.0 - 3.0, -2.0 - 4.0];
     for moves in [4, 2] {
         for lambda in [0.0, 0.5, 1.0] {
             let found = gae(&world, lambda).advantages(&episode(moves));
@@ -113,7 +120,10 @@ fn advantages_are_what_was_not_expected() {
             for (at, found) in found.iter().enumerate() {
                 let later = surprises[at..moves].iter().zip(0..);
                 let expected: f64 = later.map(|(s, gap)| (0.9 * lambda).powi(gap) * s).sum();
-                assert!((found - expected).abs() < 1e-14, "{moves}, {lambda}, {at}: {found} {expected}");
+                assert!(
+                    (found - expected).abs() < 1e-14,
+                    "{moves}, {lambda}, {at}: {found} {expected}"
+                );
             }
         }
     }
@@ -150,8 +160,9 @@ fn slopes_are_those_of_the_clipped_loss_over_all_moves() {
     let clipped = terms(&network).iter().filter(|&term| binds(term)).count();
     assert!(clipped > 0 && clipped < 6, "{clipped}: {:?}", terms(&network));
     let loss = |network: &Network| {
-        let gain =
-            |(ratio, advantage): (f64, f64)| (ratio * advantage).min(ratio.clamp(0.95, 1.05) * advantage);
+        let gain = |(ratio, advantage): (f64, f64)| {
+            (ratio * advantage).min(ratio.clamp(0.95, 1.05) * advantage)
+        };
         -terms(network).into_iter().map(gain).sum::<f64>() / 6.0
     };
     let pass = network.forward(&batch.inputs);
@@ -180,8 +191,8 @@ fn the_critic_learns_the_mean_of_what_followed() {
         critic.step(&batch.inputs, |pass| batch.critic_slopes(pass));
     }
     let found = values(&world, &critic.network);
-    // Backwards -2, 0.5 - 0.9·2, …, -0.67, -0.103; in the first two cells the mean of that and of 0.5 and 0.95, what
-    // followed in the episode that was cut.
+    // Backwards -2, 0.5 - 0.9·2, …, -0.67, -0.103; in the first two cells the mean of that and of
+    // 0.5 and 0.95, what followed in the episode that was cut.
     for (state, expected) in [(9, -2.0), (8, -1.3), (4, -0.085), (0, 0.4235)] {
         assert!((found[state] - expected).abs() < 1e-3, "{state}: {} {expected}", found[state]);
     }

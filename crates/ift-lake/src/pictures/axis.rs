@@ -19,12 +19,16 @@ pub(super) struct Tick {
 }
 
 impl Axis {
-    /// The numbers from `low` to `high` between the places `from` and `to`, with about so many ticks.
+    /// The numbers from `low` to `high` between the places `from` and `to`, with about so many
+    /// ticks.
     pub(super) fn new((low, high): (f64, f64), (from, to): (f64, f64), ticks: usize) -> Self {
         let high = if high > low { high } else { low + 1.0 };
         let rough = (high - low) / ticks as f64;
         let power = 10.0_f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 5.0].map(|round| round * power).into_iter().find(|step| *step >= 0.999 * rough);
+        let step = [1.0, 2.0, 5.0]
+            .map(|round| round * power)
+            .into_iter()
+            .find(|step| *step >= 0.999 * rough);
         Self { low, high, step: step.unwrap_or(10.0 * power), from, to }
     }
 
@@ -66,12 +70,18 @@ mod tests {
             ((0.0, 300.0), &["0", "100", "200", "300"]),
             ((0.013, 0.087), &["0.02", "0.04", "0.06", "0.08"]),
             ((-3.0, 7.0), &["-2", "0", "2", "4", "6"]),
-            ((0.0, 1e-6), &["0.0000000", "0.0000002", "0.0000004", "0.0000006", "0.0000008", "0.0000010"]),
+            (
+                (0.0, 1e-6),
+                &["0.0000000", "0.0000002", "0.0000004", "0.0000006", "0.0000008", "0.0000010"],
+            ),
             ((4.0, 4.0), &["4.0", "4.2", "4.4", "4.6", "4.8", "5.0"]),
         ];
         for (ends, expected) in cases {
-            let labels: Vec<String> =
-                Axis::new(ends, (0.0, 100.0), 5).ticks().into_iter().map(|tick| tick.label).collect();
+            let labels: Vec<String> = Axis::new(ends, (0.0, 100.0), 5)
+                .ticks()
+                .into_iter()
+                .map(|tick| tick.label)
+                .collect();
             assert_eq!(labels, expected, "{ends:?}");
         }
     }
@@ -81,7 +91,10 @@ mod tests {
         for (low, high) in [(0.0, 0.9), (0.013, 0.087), (-3.0, 7.1), (0.2, 0.8), (99.0, 101.0)] {
             let axis = Axis::new((low, high), (10.0, 20.0), 6).round();
             let ticks = axis.ticks();
-            assert!((ticks[0].at - 10.0).abs() < 1e-9 && (ticks[ticks.len() - 1].at - 20.0).abs() < 1e-9);
+            assert!(
+                (ticks[0].at - 10.0).abs() < 1e-9
+                    && (ticks[ticks.len() - 1].at - 20.0).abs() < 1e-9
+            );
             assert!(axis.at(low) > 10.0 - 1e-9 && axis.at(high) < 20.0 + 1e-9);
         }
     }

@@ -19,8 +19,10 @@ const DISTANCES: [Series; 3] = [
     (Measure::MseOn, "on the trajectory", 0.45),
     (Measure::MseOff, "off the trajectory", 0.75),
 ];
-const SUCCESSES: [Series; 2] =
-    [(Measure::Success, "actions drawn", 0.0), (Measure::GreedySuccess, "most probable action", 0.6)];
+const SUCCESSES: [Series; 2] = [
+    (Measure::Success, "actions drawn", 0.0),
+    (Measure::GreedySuccess, "most probable action", 0.6),
+];
 
 const MARGIN: f64 = 12.0;
 /// First row of bars.
@@ -40,19 +42,25 @@ const LABEL: f64 = 168.0;
 /// A scene's learners, the closest to the optimum first.
 pub(super) fn bars(world: &WorldReport, scene: &Scene) -> Sketch {
     let mut learners: Vec<&LearnerReport> = scene.learners.iter().collect();
-    learners.sort_by(|a, b| a.estimate(Measure::Mse).mean.total_cmp(&b.estimate(Measure::Mse).mean));
+    learners
+        .sort_by(|a, b| a.estimate(Measure::Mse).mean.total_cmp(&b.estimate(Measure::Mse).mean));
     let bottom = TOP + GROUP * learners.len() as f64;
     let mut sketch = Sketch::new(bottom + 40.0);
     let title = format!("{}: distance from the optimum, and success", scene.name);
     sketch.text((MARGIN, 24.0), title, Letters::new(16.0, INK).bold(true));
 
     let names = Letters::new(12.0, INK);
-    let widest = learners.iter().map(|learner| names.bold(true).width(&learner.label)).fold(0.0, f64::max);
+    let widest =
+        learners.iter().map(|learner| names.bold(true).width(&learner.label)).fold(0.0, f64::max);
     let gutter = MARGIN + widest.min(LABEL) + 8.0;
     for (index, learner) in learners.iter().enumerate() {
         let middle = TOP + GROUP * (index as f64 + 0.5);
         let names = names.bold(PAPER_ORDER.contains(&learner.label.as_str()));
-        sketch.text((gutter - 8.0, middle), names.fit(&learner.label, LABEL), names.align(Align::End));
+        sketch.text(
+            (gutter - 8.0, middle),
+            names.fit(&learner.label, LABEL),
+            names.align(Align::End),
+        );
     }
     let distances = Panel {
         title: "mean squared error, with 95 % interval",
@@ -60,7 +68,8 @@ pub(super) fn bars(world: &WorldReport, scene: &Scene) -> Sketch {
         high: None,
         sides: (gutter, DISTANCE),
     };
-    let successes = Panel { title: "reaches the goal", series: &SUCCESSES, high: Some(1.0), sides: SUCCESS };
+    let successes =
+        Panel { title: "reaches the goal", series: &SUCCESSES, high: Some(1.0), sides: SUCCESS };
     distances.draw(&mut sketch, &learners, bottom);
     let axis = successes.draw(&mut sketch, &learners, bottom);
     let optimum = axis.at(world.optimum_success);
@@ -94,7 +103,11 @@ impl Panel {
         let axis = Axis::new((0.0, high), self.sides, 5).round();
         for tick in axis.ticks() {
             sketch.line(vec![(tick.at, TOP - 4.0), (tick.at, bottom)], 0.5, RULE);
-            sketch.text((tick.at, bottom + 12.0), tick.label, Letters::new(11.0, INK).align(Align::Middle));
+            sketch.text(
+                (tick.at, bottom + 12.0),
+                tick.label,
+                Letters::new(11.0, INK).align(Align::Middle),
+            );
         }
         let height = BARS / self.series.len() as f64;
         for (group, learner) in learners.iter().enumerate() {

@@ -32,9 +32,11 @@ enum Tone {
 impl Tone {
     fn colour(self) -> RGBAColor {
         match self {
-            Self::Pale { eighths, explored } => {
-                blend(if explored { EXPLORED } else { WHITE }, BLACK, 0.25 + 0.06 * f64::from(eighths))
-            }
+            Self::Pale { eighths, explored } => blend(
+                if explored { EXPLORED } else { WHITE },
+                BLACK,
+                0.25 + 0.06 * f64::from(eighths),
+            ),
             Self::Wrong => VERMILLION,
             Self::Right => BLACK,
         }
@@ -107,12 +109,17 @@ impl Board<'_> {
 
     fn flag(&self, sketch: &mut Sketch, (x, y): Point) {
         let at = |(right, down): Point| (x + right * self.size, y + down * self.size);
-        sketch.line([(-0.14, 0.3), (-0.14, -0.3)].map(at).to_vec(), (0.06 * self.size).max(0.5), INK);
+        sketch.line(
+            [(-0.14, 0.3), (-0.14, -0.3)].map(at).to_vec(),
+            (0.06 * self.size).max(0.5),
+            INK,
+        );
         sketch.polygon([(-0.12, -0.3), (0.26, -0.14), (-0.12, 0.02)].map(at).to_vec(), GREEN);
     }
 
-    /// The actions of a policy, an arrow each, and their probabilities in `numbers`' letters. The most probable one,
-    /// and any that is nearly as probable, is black if the optimum takes it, else red.
+    /// The actions of a policy, an arrow each, and their probabilities in `numbers`' letters. The
+    /// most probable one, and any that is nearly as probable, is black if the optimum takes it,
+    /// else red.
     pub(super) fn draw_policy(
         &self,
         sketch: &mut Sketch,
@@ -123,7 +130,8 @@ impl Board<'_> {
         let mut arrows = Vec::new();
         let mut texts = Vec::new();
         for (state, letter, middle) in self.cells() {
-            let (Some(policy), Some(optimal)) = (panel.policy.get(state), optimum.get(state)) else {
+            let (Some(policy), Some(optimal)) = (panel.policy.get(state), optimum.get(state))
+            else {
                 continue;
             };
             if is_terminal(letter) {
@@ -131,7 +139,9 @@ impl Board<'_> {
             }
             let explored = panel.explored.get(state) == Some(&true);
             let largest = policy.iter().copied().fold(0.0, f64::max);
-            for (action, probability) in policy.iter().copied().enumerate().filter(|(_, p)| *p >= LEAST) {
+            for (action, probability) in
+                policy.iter().copied().enumerate().filter(|(_, p)| *p >= LEAST)
+            {
                 let tone = if probability < 0.95 * largest {
                     Tone::Pale { eighths: (8.0 * probability) as u8, explored }
                 } else if optimal[action] > 0.0 {
@@ -156,8 +166,8 @@ impl Board<'_> {
         }
     }
 
-    /// An arrow from the middle of a cell. Its length grows with the root of its action's probability: improbable ones
-    /// are still seen.
+    /// An arrow from the middle of a cell. Its length grows with the root of its action's
+    /// probability: improbable ones are still seen.
     fn arrow(&self, middle: Point, direction: Point, probability: f64) -> Vec<Point> {
         let length = 0.45 * probability.sqrt() * self.size;
         let head = (0.16 * self.size).min(0.7 * length);
@@ -176,7 +186,14 @@ impl Board<'_> {
     }
 
     /// A probability beside its arrow, to the right of where it points.
-    fn number(&self, sketch: &mut Sketch, middle: Point, action: usize, probability: f64, letters: Letters) {
+    fn number(
+        &self,
+        sketch: &mut Sketch,
+        middle: Point,
+        action: usize,
+        probability: f64,
+        letters: Letters,
+    ) {
         let rounded = (100.0 * probability).round() as u32;
         let text = if rounded < 100 { format!(".{rounded:02}") } else { "1.0".to_owned() };
         let (right, down) = DIRECTIONS[action];
@@ -186,12 +203,20 @@ impl Board<'_> {
         sketch.text(anchor, text, letters.align(align));
     }
 
-    /// A walk from cell to cell. Each move keeps a little to its right, so that ways back are seen; `shift` of a cell moves
-    /// the whole walk, so that walks beside each other are.
-    pub(super) fn draw_walk(&self, sketch: &mut Sketch, walk: &Trajectory, shift: f64, colour: RGBAColor) {
+    /// A walk from cell to cell. Each move keeps a little to its right, so that ways back are seen;
+    /// `shift` of a cell moves the whole walk, so that walks beside each other are.
+    pub(super) fn draw_walk(
+        &self,
+        sketch: &mut Sketch,
+        walk: &Trajectory,
+        shift: f64,
+        colour: RGBAColor,
+    ) {
         let (lane, shift) = (0.06 * self.size, shift * self.size);
-        let states: Vec<usize> = walk.visits.iter().map(|visit| visit.state).chain([walk.end]).collect();
-        let places = states.iter().map(|state| self.middle(*state)).map(|(x, y)| (x + shift, y + shift));
+        let states: Vec<usize> =
+            walk.visits.iter().map(|visit| visit.state).chain([walk.end]).collect();
+        let places =
+            states.iter().map(|state| self.middle(*state)).map(|(x, y)| (x + shift, y + shift));
         let places: Vec<Point> = places.collect();
         // Moves with their directions; none where the edge of the map held the walker.
         let cells = |length: f64| (length / self.size).round();
@@ -201,7 +226,9 @@ impl Board<'_> {
             .map(|(from, to)| (*from, (cells(to.0 - from.0), cells(to.1 - from.1))))
             .filter(|(_, direction)| *direction != (0.0, 0.0))
             .collect();
-        let (Some((start, first)), Some((end, last))) = (moves.first(), moves.last()) else { return };
+        let (Some((start, first)), Some((end, last))) = (moves.first(), moves.last()) else {
+            return;
+        };
         let mut path = vec![along(*start, *first, (0.0, lane))];
         for ((from, before), (corner, after)) in moves.iter().zip(moves.iter().skip(1)) {
             // 1 to the right, -1 to the left, 0 straight on or back.
@@ -209,21 +236,26 @@ impl Board<'_> {
             if turn != 0.0 {
                 path.push(along(*corner, *after, (turn * lane, lane)));
             } else if before != after {
-                path.extend([along(*from, *before, (self.size, lane)), along(*corner, *after, (0.0, lane))]);
+                path.extend([
+                    along(*from, *before, (self.size, lane)),
+                    along(*corner, *after, (0.0, lane)),
+                ]);
             }
         }
         path.push(along(*end, *last, (self.size, lane)));
         sketch.dot(along(*start, *first, (0.0, lane)), 0.09 * self.size, colour);
         sketch.line(path, (0.06 * self.size).max(1.0), colour);
         let (head, tip) = (0.13 * self.size, 0.63 * self.size);
-        let outline = [(tip, lane), (tip - 1.6 * head, lane + head), (tip - 1.6 * head, lane - head)];
+        let outline =
+            [(tip, lane), (tip - 1.6 * head, lane + head), (tip - 1.6 * head, lane - head)];
         for (from, direction) in moves {
             sketch.polygon(outline.map(|place| along(from, direction, place)).to_vec(), colour);
         }
     }
 }
 
-/// The place `(ahead, aside)` of someone who looks from `from` in a direction; aside is to the right.
+/// The place `(ahead, aside)` of someone who looks from `from` in a direction; aside is to the
+/// right.
 fn along(from: Point, (right, down): Point, (ahead, aside): Point) -> Point {
     (from.0 + right * ahead - down * aside, from.1 + down * ahead + right * aside)
 }

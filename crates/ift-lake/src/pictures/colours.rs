@@ -25,10 +25,12 @@ pub(super) const RULE: RGBAColor = rgb(0xDD, 0xDD, 0xDD);
 /// Methods that compare or judge answers, other than the paper's.
 const JUDGED: [&str; 5] = ["ipo", "simpo", "tdpo1", "tdpo2", "kto"];
 /// Methods on demonstrations, other than the paper's.
-const DEMONSTRATED: [&str; 7] = ["dft", "asft", "eaft", "iw_sft", "psft", "scheduled_sampling", "lm"];
+const DEMONSTRATED: [&str; 7] =
+    ["dft", "asft", "eaft", "iw_sft", "psft", "scheduled_sampling", "lm"];
 
-/// A learner's colour in every picture: the paper's methods have one of their own, the others a shade of their
-/// family's. With other settings than the defaults, which the label then tells, it is paler.
+/// A learner's colour in every picture: the paper's methods have one of their own, the others a
+/// shade of their family's. With other settings than the defaults, which the label then tells, it
+/// is paler.
 pub(super) fn of_learner(label: &str) -> RGBAColor {
     let method = label.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
     let shade = |family: &[&str], colour| {
@@ -48,7 +50,8 @@ pub(super) fn of_learner(label: &str) -> RGBAColor {
 
 /// `share` of `to` in `from`.
 pub(super) fn blend(from: RGBAColor, to: RGBAColor, share: f64) -> RGBAColor {
-    let channel =
-        |from: u8, to: u8| (f64::from(from) + share * (f64::from(to) - f64::from(from))).round() as u8;
+    let channel = |from: u8, to: u8| {
+        (f64::from(from) + share * (f64::from(to) - f64::from(from))).round() as u8
+    };
     RGBAColor(channel(from.0, to.0), channel(from.1, to.1), channel(from.2, to.2), 1.0)
 }

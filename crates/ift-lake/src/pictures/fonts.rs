@@ -1,4 +1,5 @@
-//! The letters of pictures: `DejaVu Sans`, in the program itself, so that none of the system is needed.
+//! The letters of pictures: `DejaVu Sans`, in the program itself, so that none of the system is
+//! needed.
 
 use std::sync::LazyLock;
 

@@ -77,13 +77,17 @@ pub(super) fn grids(world: &WorldReport, scene: &Scene) -> Sketch {
     sketch
 }
 
-/// The mean squared error of a policy from the optimum, over states that are not terminal and actions.
+/// The mean squared error of a policy from the optimum, over states that are not terminal and
+/// actions.
 fn squared_error(world: &WorldReport, policy: &Matrix) -> f64 {
     let letters = world.map.iter().flat_map(|row| row.chars());
-    let rows = letters.zip(world.optimum.iter().zip(policy)).filter(|(letter, _)| !is_terminal(*letter));
+    let rows =
+        letters.zip(world.optimum.iter().zip(policy)).filter(|(letter, _)| !is_terminal(*letter));
     let (sum, count) = rows
         .flat_map(|(_, (optimum, policy))| optimum.iter().zip(policy))
-        .fold((0.0, 0.0), |(sum, count), (optimum, policy)| (sum + (optimum - policy).powi(2), count + 1.0));
+        .fold((0.0, 0.0), |(sum, count), (optimum, policy)| {
+            (sum + (optimum - policy).powi(2), count + 1.0)
+        });
     sum / count
 }
 

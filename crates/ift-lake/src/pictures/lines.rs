@@ -90,11 +90,9 @@ impl Chart<'_> {
         let mut sketch = Sketch::new(self.height);
         let (right, bottom) = (WIDTH - RIGHT, self.height - BOTTOM);
         let x = Axis::new(extent(self.x.iter().copied()), (LEFT, right), 8);
-        let ends = self
-            .lines
-            .iter()
-            .flat_map(|line| line.points)
-            .flat_map(|point| [(point.mean - point.half_width).max(0.0), point.mean + point.half_width]);
+        let ends = self.lines.iter().flat_map(|line| line.points).flat_map(|point| {
+            [(point.mean - point.half_width).max(0.0), point.mean + point.half_width]
+        });
         let y = Axis::new(extent(ends), (bottom, TOP), 6).round();
 
         sketch.text((LEFT, 24.0), &self.title, Letters::new(16.0, INK).bold(true));
@@ -115,7 +113,8 @@ impl Chart<'_> {
             Letters::new(13.0, INK).align(Align::Middle),
         );
 
-        let (strong, weak): (Vec<&Line>, Vec<&Line>) = self.lines.iter().partition(|line| line.emphasised);
+        let (strong, weak): (Vec<&Line>, Vec<&Line>) =
+            self.lines.iter().partition(|line| line.emphasised);
         for line in weak.iter().chain(&strong) {
             self.band(&mut sketch, line, x, y);
         }
@@ -143,8 +142,12 @@ impl Chart<'_> {
     }
 
     fn line(&self, sketch: &mut Sketch, line: &Line, x: Axis, y: Axis) {
-        let points: Vec<Point> =
-            self.x.iter().zip(line.points).map(|(at, point)| (x.at(*at), y.at(point.mean))).collect();
+        let points: Vec<Point> = self
+            .x
+            .iter()
+            .zip(line.points)
+            .map(|(at, point)| (x.at(*at), y.at(point.mean)))
+            .collect();
         if self.dots || points.len() == 1 {
             for point in &points {
                 sketch.dot(*point, 3.0, line.colour);
@@ -155,7 +158,8 @@ impl Chart<'_> {
 
     /// The lines' names and last values beside their ends, moved apart where they would overlap.
     fn labels(&self, sketch: &mut Sketch, y: Axis) {
-        let ends = self.lines.iter().filter_map(|line| line.points.last().map(|end| (line, end.mean)));
+        let ends =
+            self.lines.iter().filter_map(|line| line.points.last().map(|end| (line, end.mean)));
         let mut ends: Vec<_> = ends.collect();
         ends.sort_by(|a, b| b.1.total_cmp(&a.1));
         let (top, bottom) = (TOP, self.height - BOTTOM);
@@ -167,7 +171,11 @@ impl Chart<'_> {
         {
             let stroke = if line.emphasised { 2.0 } else { 1.0 };
             sketch.line(
-                vec![(right + 2.0, *wanted), (right + 0.7 * LEADER, place), (right + LEADER, place)],
+                vec![
+                    (right + 2.0, *wanted),
+                    (right + 0.7 * LEADER, place),
+                    (right + LEADER, place),
+                ],
                 stroke,
                 line.colour,
             );
@@ -191,8 +199,8 @@ fn extent(numbers: impl Iterator<Item = f64>) -> (f64, f64) {
         .unwrap_or((0.0, 1.0))
 }
 
-/// Places `gap` apart at least, in the order of the `wanted` ones, which grow, and as near to them as that allows, between
-/// two ends with room for all.
+/// Places `gap` apart at least, in the order of the `wanted` ones, which grow, and as near to them
+/// as that allows, between two ends with room for all.
 fn spread(wanted: &[f64], gap: f64, (start, end): (f64, f64)) -> Vec<f64> {
     // Without the gaps, places must only not fall: neighbours that would are pooled at their mean.
     let mut pools: Vec<(f64, usize)> = Vec::new();
@@ -226,7 +234,10 @@ mod tests {
             let places = spread(&wanted, 10.0, (0.0, 100.0));
             assert_eq!(places.len(), wanted.len());
             assert!(places.windows(2).all(|pair| pair[1] - pair[0] >= 10.0 - 1e-9), "{places:?}");
-            assert!(places.iter().all(|place| (-1e-9..=100.0 + 1e-9).contains(place)), "{places:?}");
+            assert!(
+                places.iter().all(|place| (-1e-9..=100.0 + 1e-9).contains(place)),
+                "{places:?}"
+            );
         }
     }
 

@@ -21,14 +21,16 @@ const LABEL: f64 = 150.0;
 /// The widest column.
 const COLUMN: f64 = 76.0;
 
-/// Rows are learners, columns are scenes; a cell shows the distance from the optimum, darker where it is smaller.
+/// Rows are learners, columns are scenes; a cell shows the distance from the optimum, darker where
+/// it is smaller.
 pub(super) fn overview(report: &Report) -> Sketch {
     let scenes: Vec<&Scene> = report.worlds.iter().flat_map(|world| &world.scenes).collect();
     let columns: Vec<Column> = scenes.iter().map(|scene| Column::of(scene)).collect();
     let rows = rows(&columns);
 
     let names = Letters::new(12.0, INK);
-    let widest = rows.iter().copied().chain([ORDER]).map(|name| names.width(name)).fold(0.0, f64::max);
+    let widest =
+        rows.iter().copied().chain([ORDER]).map(|name| names.width(name)).fold(0.0, f64::max);
     let left = MARGIN + widest.min(LABEL) + 10.0;
     let width = COLUMN.min((WIDTH - MARGIN - left) / columns.len().max(1) as f64);
     let kinds = scenes.iter().map(|scene| names.width(scene.suboptimal.name())).fold(0.0, f64::max);
@@ -68,7 +70,8 @@ pub(super) fn overview(report: &Report) -> Sketch {
             sketch.text((middle, bottom + ROW / 2.0 + 2.0), mark, letters);
         }
     }
-    let order = format!("✓: {}, from closest to farthest, as the paper reports", PAPER_ORDER.join(" < "));
+    let order =
+        format!("✓: {}, from closest to farthest, as the paper reports", PAPER_ORDER.join(" < "));
     sketch.text((MARGIN, bottom + ROW + 18.0), order, Letters::new(11.0, GREY));
     sketch
 }
@@ -95,7 +98,8 @@ fn rows<'a>(columns: &[Column<'a>]) -> Vec<&'a str> {
     rows.into_iter().map(|(name, ..)| name).collect()
 }
 
-/// The names of worlds and starts over their columns, and of the kinds over each, which end at `bottom`.
+/// The names of worlds and starts over their columns, and of the kinds over each, which end at
+/// `bottom`.
 fn headers(sketch: &mut Sketch, report: &Report, at: impl Fn(usize) -> f64, bottom: f64) {
     let mut column = 0;
     for world in &report.worlds {
@@ -108,7 +112,11 @@ fn headers(sketch: &mut Sketch, report: &Report, at: impl Fn(usize) -> f64, bott
             heading(sketch, start, (from, to), TOP + HEADER, false);
             for scene in starts {
                 let middle = f64::midpoint(at(column), at(column + 1));
-                sketch.text((middle, bottom), scene.suboptimal.name(), Letters::new(12.0, INK).upwards());
+                sketch.text(
+                    (middle, bottom),
+                    scene.suboptimal.name(),
+                    Letters::new(12.0, INK).upwards(),
+                );
                 column += 1;
             }
         }
@@ -119,7 +127,11 @@ fn headers(sketch: &mut Sketch, report: &Report, at: impl Fn(usize) -> f64, bott
 fn heading(sketch: &mut Sketch, name: &str, (from, to): (f64, f64), y: f64, bold: bool) {
     let letters = Letters::new(12.0, INK).bold(bold).align(Align::Middle);
     sketch.text((f64::midpoint(from, to), y), letters.fit(name, to - from - 6.0), letters);
-    sketch.line(vec![(from + 3.0, y + 10.0), (to - 3.0, y + 10.0)], 0.5, if bold { INK } else { RULE });
+    sketch.line(
+        vec![(from + 3.0, y + 10.0), (to - 3.0, y + 10.0)],
+        0.5,
+        if bold { INK } else { RULE },
+    );
 }
 
 /// The learners of a scene with their distances from the optimum.

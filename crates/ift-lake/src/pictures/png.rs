@@ -13,8 +13,8 @@ use super::{
     sketch::{Align, Letters, Point, SCALE, Shape, Sketch, WIDTH, pixel},
 };
 
-/// Pictures are drawn so many times larger than they are written: plotters sets each letter at a whole pixel and smooths
-/// few edges.
+/// Pictures are drawn so many times larger than they are written: plotters sets each letter at a
+/// whole pixel and smooths few edges.
 const SAMPLES: usize = 2;
 
 /// The sketch as the bytes of a file.
@@ -61,8 +61,8 @@ fn averaged(drawn: &[u8], width: usize) -> Vec<u8> {
     pixels
 }
 
-/// The mean of a channel. Where samples differ, at the edge of a shape, it is one of 16 levels: the eye does not see which,
-/// and files are two thirds as large.
+/// The mean of a channel. Where samples differ, at the edge of a shape, it is one of 16 levels: the
+/// eye does not see which, and files are two thirds as large.
 fn mean(samples: [u8; SAMPLES * SAMPLES]) -> u8 {
     const LEVEL: u16 = 255 / 15;
     let [first, rest @ ..] = samples;
@@ -115,8 +115,9 @@ fn draw(bitmap: &mut BitMapBackend, shape: &Shape) -> Result<(), impl std::error
     }
 }
 
-/// Plotters' style for letters, and where it must be anchored for their capitals to be centred at a place: it hangs the
-/// letters' line half a size below the top of a box, as high as the size over 1.24, that it centres there.
+/// Plotters' style for letters, and where it must be anchored for their capitals to be centred at a
+/// place: it hangs the letters' line half a size below the top of a box, as high as the size over
+/// 1.24, that it centres there.
 fn typeset(letters: &Letters, (x, y): Point) -> (TextStyle<'_>, Point) {
     let line = SIZE_PER_EM * (0.5 - 0.5 / 1.24);
     let down = (HALF_CAPITAL - line) * letters.em;

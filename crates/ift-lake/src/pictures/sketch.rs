@@ -4,7 +4,8 @@ use plotters::style::{FontDesc, FontFamily, FontStyle, RGBAColor};
 
 use super::fonts::{FAMILY, SIZE_PER_EM};
 
-/// Width of every picture. Lengths are pixels of a picture shown this wide; x grows to the right, y downwards.
+/// Width of every picture. Lengths are pixels of a picture shown this wide; x grows to the right, y
+/// downwards.
 pub(super) const WIDTH: f64 = 900.0;
 
 /// Pixels per length in files: sharp on dense screens and when shown larger.
@@ -69,8 +70,9 @@ impl Letters {
         const LARGE: f64 = 100.0;
         let style = if self.bold { FontStyle::Bold } else { FontStyle::Normal };
         let font = FontDesc::new(FontFamily::Name(FAMILY), LARGE * SIZE_PER_EM, style);
-        let ems =
-            font.box_size(text).map_or(0.6 * text.chars().count() as f64, |size| f64::from(size.0) / LARGE);
+        let ems = font
+            .box_size(text)
+            .map_or(0.6 * text.chars().count() as f64, |size| f64::from(size.0) / LARGE);
         ems * self.em
     }
 
@@ -103,7 +105,12 @@ impl Sketch {
     }
 
     /// A filled rectangle between two corners.
-    pub(super) fn rectangle(&mut self, (left, top): Point, (right, bottom): Point, colour: RGBAColor) {
+    pub(super) fn rectangle(
+        &mut self,
+        (left, top): Point,
+        (right, bottom): Point,
+        colour: RGBAColor,
+    ) {
         self.polygon(vec![(left, top), (right, top), (right, bottom), (left, bottom)], colour);
     }
 

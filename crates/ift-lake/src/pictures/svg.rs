@@ -1,5 +1,5 @@
-//! Sketches as SVG. Neighbours of one style share an element, which makes files less than half as large as plotters' own,
-//! where every shape carries all its attributes.
+//! Sketches as SVG. Neighbours of one style share an element, which makes files less than half as
+//! large as plotters' own, where every shape carries all its attributes.
 
 use std::fmt::Write;
 
@@ -44,9 +44,10 @@ struct Group {
 impl Group {
     fn of(shape: &Shape) -> Self {
         match shape {
-            Shape::Polygon { colour, .. } => {
-                Self { opening: format!("<path {} d=\"", paint("fill", *colour)), closing: PATH_END }
-            }
+            Shape::Polygon { colour, .. } => Self {
+                opening: format!("<path {} d=\"", paint("fill", *colour)),
+                closing: PATH_END,
+            },
             Shape::Line { stroke, colour, .. } => {
                 let (paint, width) = (paint("stroke", *colour), stroke * SCALE);
                 let opening = format!(
@@ -57,7 +58,9 @@ impl Group {
             Shape::Dot { colour, .. } => {
                 Self { opening: format!("<g {}>", paint("fill", *colour)), closing: "</g>\n" }
             }
-            Shape::Text { letters, .. } => Self { opening: opening_of_text(letters), closing: "</g>\n" },
+            Shape::Text { letters, .. } => {
+                Self { opening: opening_of_text(letters), closing: "</g>\n" }
+            }
         }
     }
 }
@@ -123,8 +126,11 @@ fn separator(next: i32) -> &'static str {
 }
 
 fn paint(what: &str, RGBAColor(red, green, blue, opacity): RGBAColor) -> String {
-    let opacity =
-        if opacity < 1.0 { format!(" {what}-opacity=\"{}\"", round(opacity)) } else { String::new() };
+    let opacity = if opacity < 1.0 {
+        format!(" {what}-opacity=\"{}\"", round(opacity))
+    } else {
+        String::new()
+    };
     format!("{what}=\"#{red:02x}{green:02x}{blue:02x}\"{opacity}")
 }
 

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use ift_lake::{
-    Action, Estimate, Ice, LearnerReport, Matrix, Measure, Panel, Portrait, Report, Scene, Start, Suboptimal,
-    Sweep, Trajectory, Visit, WorldReport,
+    Action, Estimate, Ice, LearnerReport, Matrix, Measure, Panel, Portrait, Report, Scene, Start,
+    Suboptimal, Sweep, Trajectory, Visit, WorldReport,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -21,8 +21,9 @@ pub struct Study<'a> {
 }
 
 pub const FOUR: &[&str] = &["SFFF", "FHFH", "FFFH", "HFFG"];
-pub const EIGHT: &[&str] =
-    &["SFFFFFFF", "FFFFFFFF", "FFFHFFFF", "FFFFFHFF", "FFFHFFFF", "FHHFFFHF", "FHFFHFHF", "FFFHFFFG"];
+pub const EIGHT: &[&str] = &[
+    "SFFFFFFF", "FFFFFFFF", "FFFHFFFF", "FFFFFHFF", "FFFHFFFF", "FHHFFFHF", "FHFFHFHF", "FFFHFFFG",
+];
 
 const ACTIONS: [Action; 4] = [Action::Left, Action::Down, Action::Right, Action::Up];
 const STEPS: u64 = 300;
@@ -30,14 +31,16 @@ const STEPS: u64 = 300;
 impl Study<'_> {
     pub fn report(&self) -> Report {
         let mut rng = ChaCha8Rng::seed_from_u64(7);
-        let worlds = self.maps.iter().map(|(name, rows)| self.world(name, rows, &mut rng)).collect();
+        let worlds =
+            self.maps.iter().map(|(name, rows)| self.world(name, rows, &mut rng)).collect();
         Report { seeds: self.seeds, curve_steps: (0..=STEPS).step_by(10).collect(), worlds }
     }
 
     fn world(&self, name: &str, rows: &[&str], rng: &mut ChaCha8Rng) -> WorldReport {
         let lake = Lake::new(rows);
         let optimum = lake.optimum();
-        let scenes = self.starts.iter().flat_map(|start| self.kinds.iter().map(move |kind| (*start, *kind)));
+        let scenes =
+            self.starts.iter().flat_map(|start| self.kinds.iter().map(move |kind| (*start, *kind)));
         let scenes = scenes.collect::<Vec<_>>().into_iter();
         let sweep = |start: Start, setting, values: &[f64], rng: &mut ChaCha8Rng| {
             let mut over = |level: f64| {
@@ -49,7 +52,12 @@ impl Study<'_> {
         };
         let mut sweeps = Vec::new();
         for start in self.starts {
-            sweeps.push(sweep(*start, "lambda", &[0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0], rng));
+            sweeps.push(sweep(
+                *start,
+                "lambda",
+                &[0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0],
+                rng,
+            ));
             sweeps.push(sweep(*start, "gamma", &[0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 1.0], rng));
         }
         WorldReport {
@@ -57,7 +65,9 @@ impl Study<'_> {
             map: rows.iter().map(|row| (*row).to_owned()).collect(),
             ice: Ice::Solid,
             optimum_success: 0.74,
-            scenes: scenes.map(|(start, kind)| self.scene(name, &lake, &optimum, start, kind, rng)).collect(),
+            scenes: scenes
+                .map(|(start, kind)| self.scene(name, &lake, &optimum, start, kind, rng))
+                .collect(),
             sweeps,
             optimum,
         }
@@ -75,10 +85,12 @@ impl Study<'_> {
         let optimal = lake.walk(0, |_| false, optimum, rng);
         let detour = if kind == Suboptimal::Wandering { 2 * optimal.visits.len() } else { 4 };
         let suboptimal = lake.walk(detour, |_| kind != Suboptimal::Longer, optimum, rng);
-        let visited = |walk: &Trajectory, state| walk.visits.iter().any(|visit| visit.state == state);
+        let visited =
+            |walk: &Trajectory, state| walk.visits.iter().any(|visit| visit.state == state);
         let states = optimum.len();
         let on: Vec<bool> = (0..states).map(|state| visited(&optimal, state)).collect();
-        let both: Vec<bool> = (0..states).map(|state| on[state] || visited(&suboptimal, state)).collect();
+        let both: Vec<bool> =
+            (0..states).map(|state| on[state] || visited(&suboptimal, state)).collect();
 
         let panel = |title: &str, policy, explored: &[bool]| Panel {
             title: title.to_owned(),
@@ -92,7 +104,8 @@ impl Study<'_> {
         for (index, label) in self.learners.iter().enumerate() {
             let explored = if index % 3 == 0 { &both } else { &on };
             let sureness = 0.9 - 0.05 * (index % 12) as f64;
-            let policy = blurred(optimum, |state| if explored[state] { sureness } else { 0.1 }, rng);
+            let policy =
+                blurred(optimum, |state| if explored[state] { sureness } else { 0.1 }, rng);
             panels.push(panel(label, policy, explored));
         }
         Scene {
@@ -136,7 +149,9 @@ fn blurred(matrix: &Matrix, sureness: impl Fn(usize) -> f64, rng: &mut ChaCha8Rn
     let row = |(state, row): (usize, &[f64; 4])| {
         let noise: [f64; 4] = std::array::from_fn(|_| rng.random_range(0.1..1.0));
         let (sum, sureness) = (noise.iter().sum::<f64>(), sureness(state));
-        std::array::from_fn(|action| sureness * row[action] + (1.0 - sureness) * noise[action] / sum)
+        std::array::from_fn(|action| {
+            sureness * row[action] + (1.0 - sureness) * noise[action] / sum
+        })
     };
     matrix.iter().enumerate().map(row).collect()
 }
@@ -170,7 +185,8 @@ impl Lake {
     fn optimum(&self) -> Matrix {
         let states = self.cells.len();
         let mut distance = vec![usize::MAX; states];
-        let mut queue: VecDeque<usize> = (0..states).filter(|state| self.cells[*state] == 'G').collect();
+        let mut queue: VecDeque<usize> =
+            (0..states).filter(|state| self.cells[*state] == 'G').collect();
         for goal in &queue {
             distance[*goal] = 0;
         }
@@ -184,8 +200,9 @@ impl Lake {
             }
         }
         let row = |state: usize| {
-            let best = ACTIONS
-                .map(|action| !self.ends(state) && distance[self.arrive(state, action)] < distance[state]);
+            let best = ACTIONS.map(|action| {
+                !self.ends(state) && distance[self.arrive(state, action)] < distance[state]
+            });
             let count = best.iter().filter(|best| **best).count();
             best.map(|best| if count == 0 { 0.25 } else { f64::from(best) / count as f64 })
         };

@@ -27,7 +27,10 @@ fn one_scene<'a>(name: &'a str, map: &'a [&'a str], learners: &'a [&'a str], see
 }
 
 fn named<'a>(pictures: &'a [Picture], name: &str) -> &'a Picture {
-    pictures.iter().find(|picture| picture.name == name).unwrap_or_else(|| panic!("no picture {name}"))
+    pictures
+        .iter()
+        .find(|picture| picture.name == name)
+        .unwrap_or_else(|| panic!("no picture {name}"))
 }
 
 /// The texts of a document in their order. Panics at what is not well-formed.
@@ -37,8 +40,9 @@ fn texts(svg: &str) -> Vec<String> {
     let mut rest = svg;
     while let Some(start) = rest.find('<') {
         let text = &rest[..start];
-        let plain =
-            ["&amp;", "&lt;", "&gt;"].iter().fold(text.to_owned(), |text, entity| text.replace(entity, ""));
+        let plain = ["&amp;", "&lt;", "&gt;"]
+            .iter()
+            .fold(text.to_owned(), |text, entity| text.replace(entity, ""));
         assert!(!plain.contains(['&', '>']), "not escaped: {text}");
         if open.last() == Some(&"text") {
             texts.push(text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"));
@@ -81,9 +85,17 @@ fn check_all(report: &Report) {
         );
         let (width, height, pixels) = decoded(&picture.png().unwrap());
         assert_eq!(width, 1800, "{}", picture.name);
-        assert!(svg.contains(&format!("viewBox=\"0 0 {width} {height}\"")), "{}: other sizes", picture.name);
+        assert!(
+            svg.contains(&format!("viewBox=\"0 0 {width} {height}\"")),
+            "{}: other sizes",
+            picture.name
+        );
         let white = pixels.iter().filter(|pixel| **pixel == [255; 3]).count();
-        assert!(white > pixels.len() / 10 && white < pixels.len(), "{}: {white} white", picture.name);
+        assert!(
+            white > pixels.len() / 10 && white < pixels.len(),
+            "{}: {white} white",
+            picture.name
+        );
     }
 }
 
@@ -93,7 +105,8 @@ fn there_is_a_picture_of_everything() {
     let mut expected = vec!["overview".to_owned()];
     for map in ["4x4", "8x8"] {
         for scene in ["random-hole", "random-wandering", "sft-hole", "sft-wandering"] {
-            expected.extend(["grids", "bars", "curves"].map(|kind| format!("{kind}-{map}-{scene}")));
+            expected
+                .extend(["grids", "bars", "curves"].map(|kind| format!("{kind}-{map}-{scene}")));
         }
         for sweep in ["random-lambda", "random-gamma", "sft-lambda", "sft-gamma"] {
             expected.push(format!("sweep-{map}-{sweep}"));
@@ -132,10 +145,12 @@ fn bars_are_sorted_by_the_distance_from_the_optimum() {
     let report = small();
     let scene = &report.worlds[0].scenes[0];
     let mut learners: Vec<_> = scene.learners.iter().collect();
-    learners.sort_by(|a, b| a.estimate(Measure::Mse).mean.total_cmp(&b.estimate(Measure::Mse).mean));
+    learners
+        .sort_by(|a, b| a.estimate(Measure::Mse).mean.total_cmp(&b.estimate(Measure::Mse).mean));
     let expected: Vec<&str> = learners.iter().map(|learner| learner.label.as_str()).collect();
     let texts = texts(&named(&pictures(&report), "bars-4x4-random-hole").svg());
-    let found: Vec<&str> = texts.iter().map(String::as_str).filter(|text| expected.contains(text)).collect();
+    let found: Vec<&str> =
+        texts.iter().map(String::as_str).filter(|text| expected.contains(text)).collect();
     assert_eq!(found, expected);
 }
 
@@ -188,7 +203,8 @@ fn probabilities_are_written_on_small_maps_only() {
 #[test]
 fn the_error_over_a_panel_is_that_policys() {
     let mut report = one_scene("row", &["SFG"], &["sft"], 3);
-    // Right with 0.8 instead of 1, left with 0.2 instead of 0: (2 · 0.2²) / 4. The goal's row does not count.
+    // Right with 0.8 instead of 1, left with 0.2 instead of 0: (2 · 0.2²) / 4. The goal's row does
+    // not count.
     report.worlds[0].scenes[0].portrait.panels[2].policy =
         vec![[0.2, 0.0, 0.8, 0.0], [0.2, 0.0, 0.8, 0.0], [1.0; 4]];
     assert!(texts(&pictures(&report)[1].svg()).contains(&"MSE 0.020".to_owned()));
@@ -232,7 +248,10 @@ fn odd_studies_are_drawn() {
     report.curve_steps.truncate(1);
     for learner in &mut report.worlds[0].scenes[0].learners {
         learner.curve.truncate(1);
-        learner.estimates.iter_mut().for_each(|estimate| (estimate.mean, estimate.half_width) = (0.0, 0.0));
+        learner
+            .estimates
+            .iter_mut()
+            .for_each(|estimate| (estimate.mean, estimate.half_width) = (0.0, 0.0));
     }
     check_all(&report);
 }

@@ -7,9 +7,9 @@
 //! | `softmax` | `exp(C)`     | `exp(1/C)`     |
 //! | `log`     | `log(1+C)`   | `1/log(1+C)`   |
 //!
-//! A constant factor of `V` cancels in `W`. That is why the softmax needs no denominator and no knowledge of the
-//! masked positions, and it lets every `V` be formed relative to the largest one, so that nothing overflows
-//! and the largest `V` is exactly 1.
+//! A constant factor of `V` cancels in `W`. That is why the softmax needs no denominator and no
+//! knowledge of the masked positions, and it lets every `V` be formed relative to the largest one,
+//! so that nothing overflows and the largest `V` is exactly 1.
 
 use super::{Norm, Side};
 
@@ -34,7 +34,8 @@ impl Weighing {
             Side::Left => relations.iter().copied().fold(f64::NEG_INFINITY, f64::max),
             Side::Right => relations.iter().copied().fold(f64::INFINITY, f64::min),
         };
-        let values: Vec<_> = relations.iter().map(|&relation| value(norm, side, relation, extreme)).collect();
+        let values: Vec<_> =
+            relations.iter().map(|&relation| value(norm, side, relation, extreme)).collect();
         let total = values.iter().sum();
         Self { norm, side, relations, extreme, values, total }
     }
@@ -45,8 +46,8 @@ impl Weighing {
         self.values.iter().map(|value| n * value / self.total).collect()
     }
 
-    /// `dL/dC[t] = (n/divisor)·(l[t] - Σ V·l/ΣV)·V'(C[t])/ΣV` of `L = Σ W[t]·l[t]/divisor`, the losses `l`
-    /// outside the weights held constant. `[targets]`
+    /// `dL/dC[t] = (n/divisor)·(l[t] - Σ V·l/ΣV)·V'(C[t])/ΣV` of `L = Σ W[t]·l[t]/divisor`, the
+    /// losses `l` outside the weights held constant. `[targets]`
     pub(super) fn slopes(&self, losses: &[f64], divisor: f64) -> Vec<f64> {
         let weighted: f64 = self.values.iter().zip(losses).map(|(value, loss)| value * loss).sum();
         let mean = weighted / self.total;
@@ -59,8 +60,8 @@ impl Weighing {
             .collect()
     }
 
-    /// `excess·V'(C)`, with `V` over the largest `V`. The excess of a loss is small where `C` is, so the two are divided
-    /// before anything else is multiplied in.
+    /// `excess·V'(C)`, with `V` over the largest `V`. The excess of a loss is small where `C` is,
+    /// so the two are divided before anything else is multiplied in.
     fn pull(&self, c: f64, value: f64, excess: f64) -> f64 {
         let extreme = self.extreme;
         match (self.side, self.norm) {

@@ -4,14 +4,16 @@ use super::Side;
 
 /// `γ^(distance to the target before)` of each target; 0 for the first, which has none. `[targets]`
 pub(super) fn decays(positions: &[usize], gamma: f64) -> Vec<f64> {
-    let distances = positions.iter().skip(1).zip(positions).map(|(next, last)| next.saturating_sub(*last));
+    let distances =
+        positions.iter().skip(1).zip(positions).map(|(next, last)| next.saturating_sub(*last));
     let power = |distance| gamma.powi(i32::try_from(distance).unwrap_or(i32::MAX));
     positions.first().map(|_| 0.0).into_iter().chain(distances.map(power)).collect()
 }
 
-/// `C[t] = items[t] + γ^(distance)·C[neighbour]`, the neighbour being the next target for [`Side::Left`] (the
-/// row's future flows to the left) and the previous one for [`Side::Right`]. Stepping through every position
-/// with items of 0 at the masked ones gives the same numbers. `[targets]`
+/// `C[t] = items[t] + γ^(distance)·C[neighbour]`, the neighbour being the next target for
+/// [`Side::Left`] (the row's future flows to the left) and the previous one for [`Side::Right`].
+/// Stepping through every position with items of 0 at the masked ones gives the same numbers.
+/// `[targets]`
 ///
 /// The transpose of one direction is the other, so this is its own backward pass.
 pub(super) fn propagate(items: &[f64], decays: &[f64], side: Side) -> Vec<f64> {

@@ -14,8 +14,8 @@ use crate::{
 /// Intuitive Fine-Tuning (arXiv 2405.11870), with the values the paper published as defaults.
 ///
 /// A first pass without gradient chooses a token `ŷ[t]` at each target; a second pass reads
-/// `(1-λ)·E[x[t]] + λ·E[ŷ[t]]` there (eq. 17); its token losses `l[t]` are weighted by what they influence
-/// (eq. 21): `L = (1/n)·Σ W[t]·l[t]`.
+/// `(1-λ)·E[x[t]] + λ·E[ŷ[t]]` there (eq. 17); its token losses `l[t]` are weighted by what they
+/// influence (eq. 21): `L = (1/n)·Σ W[t]·l[t]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ift {
@@ -25,10 +25,11 @@ pub struct Ift {
     /// Decay of a relation per position, 0 to 1; 0 makes all weights 1.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub gamma: f64,
-    /// What is propagated: `loss` the token losses over the row's number of targets, `logps` the token losses,
-    /// `mask` one per target.
+    /// What is propagated: `loss` the token losses over the row's number of targets, `logps` the
+    /// token losses, `mask` one per target.
     pub source: Source,
-    /// `left`: a target weighs what follows it. `right`: a target weighs the inverse of what came before it.
+    /// `left`: a target weighs what follows it. `right`: a target weighs the inverse of what came
+    /// before it.
     pub side: Side,
     /// How relations become weights.
     pub norm: Norm,
@@ -36,10 +37,11 @@ pub struct Ift {
     pub detach_weights: bool,
     /// `sequence`: mean over rows of each row's mean. `token`: mean over all targets of the step.
     pub reduction: Reduction,
-    /// `code`: the authors' program. `paper`: eq. 21 as printed, with weights that depend on positions alone.
+    /// `code`: the authors' program. `paper`: eq. 21 as printed, with weights that depend on
+    /// positions alone.
     pub formula: Formula,
-    /// With `side = "right"`, where the smallest relation that is added to all is looked for: `batch` as the
-    /// authors do, which makes a row's loss depend on its neighbours, or `row`.
+    /// With `side = "right"`, where the smallest relation that is added to all is looked for:
+    /// `batch` as the authors do, which makes a row's loss depend on its neighbours, or `row`.
     pub minimum: Minimum,
     /// How the first pass chooses its tokens.
     pub look_ahead: LookAheadKind,

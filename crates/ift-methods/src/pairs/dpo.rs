@@ -14,8 +14,9 @@ use crate::{
 
 /// Direct Preference Optimization (arXiv 2305.18290, eq. 7).
 ///
-/// `-(1-ε)·log σ(β·h) - ε·log σ(-β·h)` with `h = (S_w - S_l) - (R_w - R_l)`, `S` and `R` the sums of the policy's
-/// and the reference's log-probabilities over an answer. The reward of an answer is `β·(S - R)`.
+/// `-(1-ε)·log σ(β·h) - ε·log σ(-β·h)` with `h = (S_w - S_l) - (R_w - R_l)`, `S` and `R` the sums
+/// of the policy's and the reference's log-probabilities over an answer. The reward of an answer is
+/// `β·(S - R)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dpo {
@@ -37,7 +38,11 @@ impl Default for Dpo {
 
 impl Objective for Dpo {
     fn needs(&self) -> Needs {
-        if self.reference_free { Needs::only(Rows::Pairs) } else { Needs::with_reference(Rows::Pairs) }
+        if self.reference_free {
+            Needs::only(Rows::Pairs)
+        } else {
+            Needs::with_reference(Rows::Pairs)
+        }
     }
 
     fn losses(&self, rows: &[RowScores], _: f64) -> Vec<RowLoss> {
@@ -46,8 +51,10 @@ impl Objective for Dpo {
                 if self.reference_free { answer.logps } else { answer.log_ratio() }
             };
             let (chosen, rejected) = (ratio(chosen), ratio(rejected));
-            let (loss, slope) = logistic_loss(self.beta * (chosen - rejected), self.label_smoothing);
-            let slopes = |slope, ratio| Slopes { logps: slope, divergence: None, reward: self.beta * ratio };
+            let (loss, slope) =
+                logistic_loss(self.beta * (chosen - rejected), self.label_smoothing);
+            let slopes =
+                |slope, ratio| Slopes { logps: slope, divergence: None, reward: self.beta * ratio };
             PairLoss {
                 loss,
                 chosen: slopes(self.beta * slope, chosen),

@@ -14,8 +14,8 @@ use crate::{
 
 /// Identity Preference Optimization (arXiv 2310.12036, eq. 17).
 ///
-/// `(h - 1/(2β))²`, with DPO's `h`: the margin is drawn to a value instead of ever further. The reward of an
-/// answer is DPO's, `β·(S - R)`.
+/// `(h - 1/(2β))²`, with DPO's `h`: the margin is drawn to a value instead of ever further. The
+/// reward of an answer is DPO's, `β·(S - R)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ipo {
@@ -40,7 +40,8 @@ impl Objective for Ipo {
     fn losses(&self, rows: &[RowScores], _: f64) -> Vec<RowLoss> {
         pair_losses(rows, |chosen, rejected| {
             let divisor = |answer: &Answer| if self.ipo_average { answer.targets } else { 1.0 };
-            let margin = chosen.log_ratio() / divisor(chosen) - rejected.log_ratio() / divisor(rejected);
+            let margin =
+                chosen.log_ratio() / divisor(chosen) - rejected.log_ratio() / divisor(rejected);
             let excess = margin - 0.5 / self.beta;
             let slopes = |answer: &Answer, slope| Slopes {
                 logps: slope / divisor(answer),

@@ -15,9 +15,10 @@ use crate::{
 
 /// Kahneman–Tversky Optimization (arXiv 2402.01306): answers judged one by one, no pairs.
 ///
-/// `w_D·(1 - σ(β·(S - R) - β·z))` for a desirable answer, `w_U·(1 - σ(β·z - β·(S - R)))` for an undesirable one.
-/// `S` and `R` are the sums of the policy's and the reference's log-probabilities; `z` is the KL point, a constant
-/// in the gradient ([`crate::Method::kl_point`]). The reward of an answer is `β·(S - R)`.
+/// `w_D·(1 - σ(β·(S - R) - β·z))` for a desirable answer, `w_U·(1 - σ(β·z - β·(S - R)))` for an
+/// undesirable one. `S` and `R` are the sums of the policy's and the reference's log-probabilities;
+/// `z` is the KL point, a constant in the gradient ([`crate::Method::kl_point`]). The reward of an
+/// answer is `β·(S - R)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Kto {

@@ -16,11 +16,13 @@ use crate::{
 /// Odds Ratio Preference Optimization (arXiv 2403.07691, eq. 6 and 7).
 ///
 /// `-M_w - β·log σ(o(M_w) - o(M_l))` with `M` the mean log-probability over an answer and
-/// `o(M) = M - log(1 - eᴹ)` the logarithm of its odds; no reference. The reward of an answer is `β·M`.
+/// `o(M) = M - log(1 - eᴹ)` the logarithm of its odds; no reference. The reward of an answer is
+/// `β·M`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Orpo {
-    /// Weight of the odds ratio beside the likelihood of the chosen answer (the paper's `λ`), 0 or more.
+    /// Weight of the odds ratio beside the likelihood of the chosen answer (the paper's `λ`), 0 or
+    /// more.
     #[schemars(range(min = 0.0))]
     pub beta: f64,
 }
@@ -38,7 +40,8 @@ impl Objective for Orpo {
 
     fn losses(&self, rows: &[RowScores], _: f64) -> Vec<RowLoss> {
         pair_losses(rows, |chosen, rejected| {
-            let (chosen_odds, rejected_odds) = (LogOdds::of(chosen.mean()), LogOdds::of(rejected.mean()));
+            let (chosen_odds, rejected_odds) =
+                (LogOdds::of(chosen.mean()), LogOdds::of(rejected.mean()));
             let (loss, slope) = logistic_loss(chosen_odds.value - rejected_odds.value, 0.0);
             let slope = self.beta * slope;
             let slopes = |answer: &Answer, slope| Slopes {
@@ -59,7 +62,8 @@ impl Objective for Orpo {
     }
 }
 
-/// The nearest to 0 that a mean log-probability is told from it: one unit in the last place of an `f32` near 1.
+/// The nearest to 0 that a mean log-probability is told from it: one unit in the last place of an
+/// `f32` near 1.
 const NEAREST: f64 = -(f32::EPSILON as f64);
 
 /// `log(p/(1-p))` of `p = eᴹ`, and its derivative by `M`.
@@ -69,8 +73,9 @@ struct LogOdds {
 }
 
 impl LogOdds {
-    /// Towards `M = 0` the odds grow without bound. From [`NEAREST`] on they follow their tangent: value and
-    /// slope stay finite and belong together, and a rejected answer of probability 1 is still pushed down.
+    /// Towards `M = 0` the odds grow without bound. From [`NEAREST`] on they follow their tangent:
+    /// value and slope stay finite and belong together, and a rejected answer of probability 1
+    /// is still pushed down.
     fn of(mean: f64) -> Self {
         let at = mean.min(NEAREST);
         let slope = -1.0 / at.exp_m1();

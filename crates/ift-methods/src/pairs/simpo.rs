@@ -14,8 +14,8 @@ use crate::{
 
 /// Simple Preference Optimization (arXiv 2405.14734, eq. 6).
 ///
-/// `-log σ(β·(M_w - M_l) - γ)` with `M` the mean log-probability over an answer and `γ = β·gamma_beta_ratio`; no
-/// reference. The reward of an answer is `β·M`.
+/// `-log σ(β·(M_w - M_l) - γ)` with `M` the mean log-probability over an answer and `γ =
+/// β·gamma_beta_ratio`; no reference. The reward of an answer is `β·M`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Simpo {

@@ -14,8 +14,8 @@ use crate::{
 
 /// Token-level DPO, first form (arXiv 2404.11999).
 ///
-/// `-log σ(β·h - β·(K_l - K_w))`, with DPO's `h` and `K = Σ KL(reference ‖ policy)` over the full vocabulary at
-/// each target of an answer. The reward of an answer is `β·(S - R + K)`.
+/// `-log σ(β·h - β·(K_l - K_w))`, with DPO's `h` and `K = Σ KL(reference ‖ policy)` over the full
+/// vocabulary at each target of an answer. The reward of an answer is `β·(S - R + K)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tdpo1 {
@@ -32,8 +32,8 @@ impl Default for Tdpo1 {
 
 /// Token-level DPO, second form (arXiv 2404.11999).
 ///
-/// `-log σ(β·h - α·β·(K_l - sg(K_w)))`: the divergence of the rejected answer alone has a gradient. The reward of
-/// an answer is `β·(S - R + K)`.
+/// `-log σ(β·h - α·β·(K_l - sg(K_w)))`: the divergence of the rejected answer alone has a gradient.
+/// The reward of an answer is `β·(S - R + K)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tdpo2 {
@@ -80,7 +80,8 @@ impl Objective for Tdpo2 {
     }
 }
 
-/// `-log σ(β·(h - α·(K_l - K_w)))`, of whose slope in `K_w` the share `flows` is kept: 0 where it is detached.
+/// `-log σ(β·(h - α·(K_l - K_w)))`, of whose slope in `K_w` the share `flows` is kept: 0 where it
+/// is detached.
 fn losses(rows: &[RowScores], beta: f64, alpha: f64, flows: f64) -> Vec<RowLoss> {
     pair_losses(rows, |chosen, rejected| {
         let margin = chosen.log_ratio() - rejected.log_ratio();

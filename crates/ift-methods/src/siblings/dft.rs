@@ -10,8 +10,8 @@ use crate::{
 
 /// Dynamic Fine-Tuning (arXiv 2508.05629, eq. 9).
 ///
-/// `-Σ sg(p[t])·log p[t]`: each target weighs as much as the policy believes in it, so that the gradient is that of
-/// `-Σ p[t]` and surprising targets teach little.
+/// `-Σ sg(p[t])·log p[t]`: each target weighs as much as the policy believes in it, so that the
+/// gradient is that of `-Σ p[t]` and surprising targets teach little.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dft {

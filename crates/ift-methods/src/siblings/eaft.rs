@@ -13,9 +13,9 @@ use crate::{
 
 /// Entropy-Adaptive Fine-Tuning (arXiv 2601.02151).
 ///
-/// `-Σ sg(H[t]/ln k)^α·log p[t]`, `H` the entropy over the `k` most probable tokens, scaled to sum to 1: where the
-/// policy is sure of itself, right or wrong, it is left alone. The authors' program divides by 3.0, their rounding of
-/// `ln 20`, whatever `k` is.
+/// `-Σ sg(H[t]/ln k)^α·log p[t]`, `H` the entropy over the `k` most probable tokens, scaled to sum
+/// to 1: where the policy is sure of itself, right or wrong, it is left alone. The authors' program
+/// divides by 3.0, their rounding of `ln 20`, whatever `k` is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Eaft {

@@ -13,12 +13,13 @@ use crate::{
 
 /// Importance-weighted SFT (arXiv 2507.12856).
 ///
-/// `-Σ sg(w)·log p[t]`, with weights that say how much likelier the policy finds the data than the reference, the
-/// model it started from. By `level`: `w = min(exp(temperature·mean of log(p/r)), max_weight)` for a whole row, or
-/// `w[t] = clip(p[t]/r[t], 1-epsilon, 1+epsilon)` for each target.
+/// `-Σ sg(w)·log p[t]`, with weights that say how much likelier the policy finds the data than the
+/// reference, the model it started from. By `level`: `w = min(exp(temperature·mean of log(p/r)),
+/// max_weight)` for a whole row, or `w[t] = clip(p[t]/r[t], 1-epsilon, 1+epsilon)` for each target.
 ///
-/// The paper leaves open how the weights are tamed: formulas and defaults rest on the authors' program
-/// (`bounding_trainers.py`), which trains by `sequence` and holds `token` as an alternative.
+/// The paper leaves open how the weights are tamed: formulas and defaults rest on the authors'
+/// program (`bounding_trainers.py`), which trains by `sequence` and holds `token` as an
+/// alternative.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct IwSft {

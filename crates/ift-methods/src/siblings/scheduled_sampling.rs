@@ -12,12 +12,13 @@ use crate::{
     row::{Reduction, RowLoss, RowScores},
 };
 
-/// Scheduled sampling for transformers (Bengio et al. 2015, arXiv 1506.03099; Mihaylova and Martins 2019, arXiv
-/// 1906.07651), with hard choices.
+/// Scheduled sampling for transformers (Bengio et al. 2015, arXiv 1506.03099; Mihaylova and Martins
+/// 2019, arXiv 1906.07651), with hard choices.
 ///
-/// A first pass without gradient finds the most probable token at each target; a second pass reads it in the target's
-/// place with probability `λ`. The loss is the likelihood of the true targets in the second pass, alone in having a
-/// gradient. λ may grow over the warm-up; both papers let it grow over the whole training.
+/// A first pass without gradient finds the most probable token at each target; a second pass reads
+/// it in the target's place with probability `λ`. The loss is the likelihood of the true targets in
+/// the second pass, alone in having a gradient. λ may grow over the warm-up; both papers let it
+/// grow over the whole training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScheduledSampling {

@@ -1,9 +1,15 @@
 //! Tiny models of several families, and what they say of prompts and continuations.
 
-#![allow(dead_code, clippy::unwrap_used, reason = "tests stop at the first surprise; no test uses all of it")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "tests stop at the first surprise; no test uses all of it"
+)]
 
 use ift_backend::{Backend, Choice, NumberType, Reference};
-use ift_model::{Adapter, BaseStorage, Continues, Gradients, Keep, Model, PastOf, Sequences, random};
+use ift_model::{
+    Adapter, BaseStorage, Continues, Gradients, Keep, Model, PastOf, Sequences, random,
+};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
@@ -40,7 +46,8 @@ pub fn create(changes: &Value, folder: &Path) {
 /// Moves every number of a parameter, each in its own way.
 fn shift(model: &mut Model<Reference>, parameter: usize, by: f64) {
     let weight = model.weight(parameter).iter().enumerate();
-    let moved: Vec<f64> = weight.map(|(j, w)| w + by * ((j + 3 * parameter) as f64).sin()).collect();
+    let moved: Vec<f64> =
+        weight.map(|(j, w)| w + by * ((j + 3 * parameter) as f64).sin()).collect();
     model.write_weight(parameter, &moved);
 }
 
@@ -86,8 +93,8 @@ impl How {
     }
 }
 
-/// Two prompts, of which the second is continued twice: log-probabilities at four places, and the gradients of
-/// `Σ factor·log_prob` unless only keys and values are kept.
+/// Two prompts, of which the second is continued twice: log-probabilities at four places, and the
+/// gradients of `Σ factor·log_prob` unless only keys and values are kept.
 pub fn run<B: Backend>(model: &Model<B>, how: How, keep: Keep) -> (Vec<f64>, Option<Gradients<B>>) {
     let mut prompts = Sequences::default();
     prompts.push(&[1, 2, 3]);

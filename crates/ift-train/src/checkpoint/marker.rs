@@ -42,17 +42,21 @@ impl Marker {
                 self.collect(&path, &format!("{prefix}{name}/"))?;
             } else {
                 let bytes = fs::metadata(&path).map_err(TrainError::io("read", &path))?.len();
-                self.files.insert(format!("{prefix}{name}"), Fingerprint { bytes, sha256: sha256(&path)? });
+                self.files.insert(
+                    format!("{prefix}{name}"),
+                    Fingerprint { bytes, sha256: sha256(&path)? },
+                );
             }
         }
         Ok(())
     }
 
-    /// Checks a folder against its marker: the sizes of all files, and the hashes of those that are `read` when the run
-    /// goes on. Says what is wrong.
+    /// Checks a folder against its marker: the sizes of all files, and the hashes of those that are
+    /// `read` when the run goes on. Says what is wrong.
     pub fn verify(folder: &Path, read: impl Fn(&str) -> bool) -> Result<(), String> {
         let text = fs::read_to_string(folder.join(NAME)).map_err(|e| format!("`{NAME}`: {e}"))?;
-        let marker: Self = serde_json::from_str(&text).map_err(|e| format!("`{NAME}` is damaged: {e}"))?;
+        let marker: Self =
+            serde_json::from_str(&text).map_err(|e| format!("`{NAME}` is damaged: {e}"))?;
         for (name, expected) in &marker.files {
             let path = folder.join(name);
             let bytes = fs::metadata(&path).map_err(|e| format!("`{name}`: {e}"))?.len();
@@ -78,7 +82,8 @@ fn sha256(path: &Path) -> Result<String, TrainError> {
                 n => hash.update(&block[..n]),
             }
         }
-        let digits: Vec<String> = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digits: Vec<String> =
+            hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(digits.concat())
     };
     File::open(path).and_then(hash).map_err(TrainError::io("read", path))
@@ -103,7 +108,9 @@ mod tests {
         assert!(text.contains(abc) && text.contains("state/b"), "{text}");
 
         fs::write(folder.join("state/b"), "xyw").unwrap();
-        assert!(Marker::verify(folder, |name| name == "state/b").unwrap_err().contains("`state/b`"));
+        assert!(
+            Marker::verify(folder, |name| name == "state/b").unwrap_err().contains("`state/b`")
+        );
         Marker::verify(folder, |name| name == "a").unwrap();
         fs::write(folder.join("state/b"), "xy").unwrap();
         let problem = Marker::verify(folder, |_| false).unwrap_err();

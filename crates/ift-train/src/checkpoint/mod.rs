@@ -1,7 +1,9 @@
-//! `checkpoints/step-N/`: a Hugging Face folder, and in `trainer_state/` what it takes to go on bit for bit.
+//! `checkpoints/step-N/`: a Hugging Face folder, and in `trainer_state/` what it takes to go on bit
+//! for bit.
 //!
-//! A checkpoint is written under another name, synced, sealed with a marker that holds the size and hash of every file,
-//! and renamed. Only then are older ones removed. Resuming takes the newest one whose marker agrees with its files.
+//! A checkpoint is written under another name, synced, sealed with a marker that holds the size and
+//! hash of every file, and renamed. Only then are older ones removed. Resuming takes the newest one
+//! whose marker agrees with its files.
 
 mod marker;
 mod state;
@@ -127,7 +129,8 @@ impl Checkpoint {
         let tensors = stored.tensors()?;
         for (parameter, accumulators) in model.parameters().iter().zip(&mut states.by_parameter) {
             for (accumulator, state) in accumulators.iter_mut().zip(&state_names) {
-                let values = read_parts::<B>(&tensors, parameter, |tensor| state_name(tensor, state))?;
+                let values =
+                    read_parts::<B>(&tensors, parameter, |tensor| state_name(tensor, state))?;
                 model.backend().write_accumulator(accumulator, &values);
             }
         }
@@ -136,7 +139,8 @@ impl Checkpoint {
 }
 
 impl Checkpoint {
-    /// What the old policy said of a window's rows, by their numbers; nothing unless the run has one.
+    /// What the old policy said of a window's rows, by their numbers; nothing unless the run has
+    /// one.
     pub fn old_policy(&self) -> Result<BTreeMap<usize, KnownScores>, TrainError> {
         let path = self.path.join(OLD_POLICY);
         if !path.exists() {
@@ -146,7 +150,8 @@ impl Checkpoint {
         let damaged = |problem: String| TrainError::file(&path, problem);
         let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
         let read = |(name, view): (&str, TensorView)| {
-            let number = name.parse().map_err(|_| damaged(format!("tensor `{name}` is no row's number")))?;
+            let number =
+                name.parse().map_err(|_| damaged(format!("tensor `{name}` is no row's number")))?;
             let (numbers, _) = view.data().as_chunks::<8>();
             let first = numbers.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
             Ok((number, KnownScores { first, ..KnownScores::default() }))
@@ -157,13 +162,19 @@ impl Checkpoint {
 
 fn write_old_policy(path: &Path, known: &BTreeMap<usize, KnownScores>) -> Result<(), TrainError> {
     let bytes = |(row, known): (&usize, &KnownScores)| {
-        (row.to_string(), known.first.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>())
+        (
+            row.to_string(),
+            known.first.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>(),
+        )
     };
     let all: Vec<(String, Vec<u8>)> = known.iter().map(bytes).collect();
     let fault = |e: SafeTensorError| TrainError::file(path, e.to_string());
     let mut views = Vec::with_capacity(all.len());
     for (name, bytes) in &all {
-        views.push((name, TensorView::new(Dtype::F64, vec![bytes.len() / 8], bytes).map_err(fault)?));
+        views.push((
+            name,
+            TensorView::new(Dtype::F64, vec![bytes.len() / 8], bytes).map_err(fault)?,
+        ));
     }
     fs::write(path, safetensors::serialize(views, None).map_err(fault)?)
         .map_err(TrainError::io("write", path))
@@ -175,13 +186,18 @@ pub(crate) fn save_model<B: Backend>(
     folder: &Path,
     number: NumberType,
 ) -> Result<(), TrainError> {
-    Ok(if model.is_adapted() { model.save_adapter(folder, number) } else { model.save(folder, number) }?)
+    Ok(if model.is_adapted() {
+        model.save_adapter(folder, number)
+    } else {
+        model.save(folder, number)
+    }?)
 }
 
 /// The state of a checkpoint that is complete, or what is wrong with it.
 fn open(path: &Path) -> Result<State, String> {
     let exact = path.join(WEIGHTS).exists();
-    let is_read = |name: &str| name.starts_with(TRAINER) || (!exact && name.ends_with(".safetensors"));
+    let is_read =
+        |name: &str| name.starts_with(TRAINER) || (!exact && name.ends_with(".safetensors"));
     Marker::verify(path, is_read)?;
     let text = fs::read_to_string(path.join(STATE)).map_err(|e| format!("`{STATE}`: {e}"))?;
     let state: State = serde_json::from_str(&text).map_err(|e| format!("`{STATE}`: {e}"))?;
@@ -201,7 +217,9 @@ fn write_trainer<B: Backend>(
     let (backend, state_names) = (model.backend(), states.names(optimizer));
     if number.size() < B::Element::NUMBER.size() {
         let mut weights = Vec::new();
-        for (i, parameter) in model.parameters().iter().enumerate().filter(|(i, _)| model.trains(*i)) {
+        for (i, parameter) in
+            model.parameters().iter().enumerate().filter(|(i, _)| model.trains(*i))
+        {
             for tensor in &parameter.tensors {
                 let values = Box::new(move || backend.read_weight(model.weight(i), tensor.range()));
                 weights.push((tensor.name.clone(), Exact { shape: &tensor.shape, values }));
@@ -214,7 +232,8 @@ fn write_trainer<B: Backend>(
         for (parameter, accumulators) in model.parameters().iter().zip(&states.by_parameter) {
             for (accumulator, state) in accumulators.iter().zip(&state_names) {
                 for tensor in &parameter.tensors {
-                    let values = Box::new(move || backend.read_accumulator(accumulator, tensor.range()));
+                    let values =
+                        Box::new(move || backend.read_accumulator(accumulator, tensor.range()));
                     let tensor_state = Exact { shape: &tensor.shape, values };
                     memory.push((state_name(&tensor.name, state), tensor_state));
                 }

@@ -1,4 +1,5 @@
-//! `state.json`: where a run stands and what it is made of, and whether another recipe may go on from there.
+//! `state.json`: where a run stands and what it is made of, and whether another recipe may go on
+//! from there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,8 +12,8 @@ use crate::{Position, Recipe, TrainError};
 /// Raised when an older program could not read what a newer one writes.
 const FORMAT: u64 = 1;
 
-/// Everything of the trainer's state that is not a tensor. The order of rows, noisy λ and sampled look-aheads are pure
-/// functions of the seed and the step, so there is no random stream to save.
+/// Everything of the trainer's state that is not a tensor. The order of rows, noisy λ and sampled
+/// look-aheads are pure functions of the seed and the step, so there is no random stream to save.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// Format of the checkpoint.
@@ -68,12 +69,14 @@ impl State {
         ))
     }
 
-    /// Checks that a run with this recipe and these rows may go on from here; returns what to tell the user.
+    /// Checks that a run with this recipe and these rows may go on from here; returns what to tell
+    /// the user.
     ///
-    /// Fields that change what is learned must be as they were: all of `method`, `optimizer`, `schedule` and `adapter`, the
-    /// seed, rows per step, shuffling, precision, noise, the reference, and the length of the run. The length may change where no step depends on
-    /// it: with a constant schedule whose warm-up is given in steps. `micro_batch_tokens` and `recompute` may change, and
-    /// with them the last bits. Everything else may change.
+    /// Fields that change what is learned must be as they were: all of `method`, `optimizer`,
+    /// `schedule` and `adapter`, the seed, rows per step, shuffling, precision, noise, the
+    /// reference, and the length of the run. The length may change where no step depends on it:
+    /// with a constant schedule whose warm-up is given in steps. `micro_batch_tokens` and
+    /// `recompute` may change, and with them the last bits. Everything else may change.
     ///
     /// # Errors
     /// Lists the recipe's differences, or tells the data's.
@@ -95,14 +98,16 @@ impl State {
                 let (found, expected) = (self.data.clone(), data.to_owned());
                 return Err(TrainError::OtherData { path: at.to_owned(), found, expected });
             }
-            notices.push("the training rows differ from those of the checkpoint, as accepted".to_owned());
+            notices.push(
+                "the training rows differ from those of the checkpoint, as accepted".to_owned(),
+            );
         }
         Ok(notices)
     }
 }
 
-/// The fields in which a recipe differs from an earlier one's, each with a text that says how; an error where they change
-/// what is learned.
+/// The fields in which a recipe differs from an earlier one's, each with a text that says how; an
+/// error where they change what is learned.
 fn changes(then: &Value, now: &Recipe, at: &Path) -> Result<Vec<(String, String)>, TrainError> {
     let earlier: Option<Recipe> = serde_json::from_value(then.clone()).ok();
     let open_ended = |r: &Recipe| r.schedule.is_open_ended();
@@ -146,7 +151,8 @@ const FIXED: [&str; 8] = [
 /// Fields of `[train]` that change the order of additions.
 const ROUNDING: [&str; 2] = ["train.micro_batch_tokens", "train.recompute"];
 
-/// A recipe as it would be read back from a file, so that rounding of decimals cannot make a difference.
+/// A recipe as it would be read back from a file, so that rounding of decimals cannot make a
+/// difference.
 fn as_read(recipe: &Recipe) -> Value {
     let text = serde_json::to_string(recipe).unwrap_or_default();
     serde_json::from_str(&text).unwrap_or(Value::Null)
@@ -160,7 +166,8 @@ fn in_table(field: &str, table: &str) -> bool {
 fn differences(then: &Value, now: &Value) -> Vec<(String, String)> {
     let (then, now) = (leaves(then), leaves(now));
     let fields: BTreeSet<&String> = then.keys().chain(now.keys()).collect();
-    let text = |value: Option<&&Value>| value.map_or_else(|| "unset".to_owned(), ToString::to_string);
+    let text =
+        |value: Option<&&Value>| value.map_or_else(|| "unset".to_owned(), ToString::to_string);
     fields
         .into_iter()
         .filter(|field| then.get(*field) != now.get(*field))
@@ -211,7 +218,8 @@ mod tests {
 
     #[test]
     fn the_same_recipe_goes_on() {
-        for lines in ["", "optimizer = { name = 'adamw', lr = 1.2345678901234567e-5, beta2 = 0.1 }"] {
+        for lines in ["", "optimizer = { name = 'adamw', lr = 1.2345678901234567e-5, beta2 = 0.1 }"]
+        {
             assert_eq!(check(lines, lines).unwrap(), Vec::<String>::new());
         }
     }
@@ -250,8 +258,9 @@ mod tests {
 
     #[test]
     fn the_length_may_change_where_no_step_depends_on_it() {
-        let constant =
-            |steps| format!("schedule = {{ name = 'constant', warmup_steps = 2 }}\ntrain.steps = {steps}");
+        let constant = |steps| {
+            format!("schedule = {{ name = 'constant', warmup_steps = 2 }}\ntrain.steps = {steps}")
+        };
         assert!(check(&constant(8), &constant(12)).is_ok());
         let message = check("train.steps = 8", "train.steps = 12").unwrap_err();
         assert!(message.contains("`train.steps` was 8, is 12"), "{message}");

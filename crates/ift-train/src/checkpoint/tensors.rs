@@ -27,7 +27,8 @@ impl<E: Element> View for Exact<'_, E> {
         self.shape
     }
     fn data(&self) -> Cow<'_, [u8]> {
-        // As stored in memory; the format is little-endian, and so is every machine that the backends run on.
+        // As stored in memory; the format is little-endian, and so is every machine that the
+        // backends run on.
         Cow::Owned(bytemuck::cast_slice(&(self.values)()).to_vec())
     }
     fn data_len(&self) -> usize {
@@ -36,7 +37,10 @@ impl<E: Element> View for Exact<'_, E> {
 }
 
 /// Writes tensors to a file.
-pub(super) fn write<E: Element>(path: &Path, tensors: Vec<(String, Exact<E>)>) -> Result<(), TrainError> {
+pub(super) fn write<E: Element>(
+    path: &Path,
+    tensors: Vec<(String, Exact<E>)>,
+) -> Result<(), TrainError> {
     Ok(ift_model::write_tensors(tensors, path)?)
 }
 
@@ -50,8 +54,9 @@ impl Stored {
     pub fn open(paths: Vec<PathBuf>) -> Result<Self, TrainError> {
         let map = |path: PathBuf| -> Result<(PathBuf, Mmap), TrainError> {
             let file = File::open(&path).map_err(TrainError::io("read", &path))?;
-            // SAFETY: the map is read-only, and its bytes are only ever read as plain numbers. The run's folder is
-            // locked; what else changes a file of it meanwhile is outside of what a user can expect to work.
+            // SAFETY: the map is read-only, and its bytes are only ever read as plain numbers. The
+            // run's folder is locked; what else changes a file of it meanwhile is
+            // outside of what a user can expect to work.
             let map = unsafe { Mmap::map(&file) }.map_err(TrainError::io("read", &path))?;
             Ok((path, map))
         };
@@ -62,7 +67,8 @@ impl Stored {
     pub fn tensors(&self) -> Result<StoredTensors<'_>, TrainError> {
         let mut by_name = HashMap::new();
         for (path, map) in &self.files {
-            let damaged = |e| TrainError::file(path, format!("is not a readable safetensors file: {e}"));
+            let damaged =
+                |e| TrainError::file(path, format!("is not a readable safetensors file: {e}"));
             for (name, view) in SafeTensors::deserialize(map).map_err(damaged)?.tensors() {
                 let number = match view.dtype() {
                     Dtype::F64 => NumberType::F64,
@@ -70,7 +76,10 @@ impl Stored {
                     Dtype::BF16 => NumberType::Bf16,
                     Dtype::F16 => NumberType::F16,
                     other => {
-                        return Err(TrainError::file(path, format!("tensor `{name}` is of type {other:?}")));
+                        return Err(TrainError::file(
+                            path,
+                            format!("tensor `{name}` is of type {other:?}"),
+                        ));
                     }
                 };
                 by_name.insert(name, HostTensor { number, bytes: view.data() });
@@ -94,7 +103,8 @@ impl StoredTensors<'_> {
             return Err(TrainError::file(self.path, format!("tensor `{name}` is missing")));
         };
         if tensor.len() != out.len() {
-            let problem = format!("tensor `{name}` has {} numbers, expected {}", tensor.len(), out.len());
+            let problem =
+                format!("tensor `{name}` has {} numbers, expected {}", tensor.len(), out.len());
             return Err(TrainError::file(self.path, problem));
         }
         tensor.convert_into(out);

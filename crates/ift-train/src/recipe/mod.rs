@@ -16,11 +16,12 @@ use crate::{Optimizer, Schedule, TrainError};
 pub use reference::{ReferenceStorage, ReferenceTable};
 pub use stages::{Stage, StageTable};
 pub use tables::{
-    CheckpointTable, EvalTable, GenerateTable, ModelTable, OutputTable, Precision, SaveAs, TrainTable,
+    CheckpointTable, EvalTable, GenerateTable, ModelTable, OutputTable, Precision, SaveAs,
+    TrainTable,
 };
 
-/// A training run. Paths are relative to the working directory. A run is a pure function of its recipe and its
-/// data.
+/// A training run. Paths are relative to the working directory. A run is a pure function of its
+/// recipe and its data.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
@@ -32,8 +33,9 @@ pub struct Recipe {
     /// The training method and its settings, chosen by `name`.
     #[serde(default = "intuitive_fine_tuning")]
     pub method: Method,
-    /// The model that DPO and its like compare the policy with: `"start"` for the weights that training starts from,
-    /// `"precomputed"` for those too, but gone from memory once their log-probabilities are known, or a table.
+    /// The model that DPO and its like compare the policy with: `"start"` for the weights that
+    /// training starts from, `"precomputed"` for those too, but gone from memory once their
+    /// log-probabilities are known, or a table.
     #[serde(default)]
     pub reference: ReferenceTable,
     /// Trains a low-rank adapter in place of the weights, which stay as they are.
@@ -59,8 +61,8 @@ pub struct Recipe {
     pub generate: GenerateTable,
     /// Where everything goes.
     pub output: OutputTable,
-    /// Stages that follow each other, such as SFT and then DPO: each starts from the model of the one before, and says
-    /// what differs from the tables above.
+    /// Stages that follow each other, such as SFT and then DPO: each starts from the model of the
+    /// one before, and says what differs from the tables above.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stage: Vec<StageTable>,
 }
@@ -73,8 +75,8 @@ impl Recipe {
     /// Reads a recipe from TOML text.
     ///
     /// # Errors
-    /// If the text is not TOML, or a field is unknown, missing or of the wrong type; the message points at it. Values
-    /// are checked by [`Recipe::validate`].
+    /// If the text is not TOML, or a field is unknown, missing or of the wrong type; the message
+    /// points at it. Values are checked by [`Recipe::validate`].
     pub fn from_toml(text: &str) -> Result<Self, TrainError> {
         toml::from_str(text)
             .map_err(|e: toml::de::Error| TrainError::Syntax(e.to_string().trim_end().to_owned()))
@@ -85,7 +87,8 @@ impl Recipe {
     /// # Errors
     /// If a path is not Unicode.
     pub fn to_toml(&self) -> Result<String, TrainError> {
-        toml::to_string(self).map_err(|e| TrainError::Syntax(format!("cannot be written as TOML: {e}")))
+        toml::to_string(self)
+            .map_err(|e| TrainError::Syntax(format!("cannot be written as TOML: {e}")))
     }
 
     /// Checks every value that can be checked without reading data or model.
@@ -170,7 +173,10 @@ mod tests {
         let recipe = Recipe::from_toml(SHORT).unwrap();
         recipe.validate().unwrap();
         assert_eq!(recipe.method, Method::Ift(Ift::default()));
-        assert_eq!((recipe.train.epochs, recipe.train.rows_per_step, recipe.train.seed), (3, 512, 0));
+        assert_eq!(
+            (recipe.train.epochs, recipe.train.rows_per_step, recipe.train.seed),
+            (3, 512, 0)
+        );
         assert_eq!((recipe.optimizer.lr(), recipe.optimizer.clip()), (5e-7, 10.0));
         assert_eq!(recipe.schedule.warmup_steps(1000), 100);
     }

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "Form")]
 pub struct ReferenceTable {
-    /// A Hugging Face folder with the same vocabulary; left out, the weights that training starts from (with an
-    /// `[adapter]`, the policy without it, which takes no memory).
+    /// A Hugging Face folder with the same vocabulary; left out, the weights that training starts
+    /// from (with an `[adapter]`, the policy without it, which takes no memory).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// Whether its log-probabilities are written to a cache in the run's folder before training, after which the model is
-    /// gone from memory.
+    /// Whether its log-probabilities are written to a cache in the run's folder before training,
+    /// after which the model is gone from memory.
     pub precomputed: bool,
     /// How its weights are kept.
     pub storage: ReferenceStorage,
@@ -55,11 +55,11 @@ enum Word {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Table {
-    /// A Hugging Face folder with the same vocabulary; left out, the weights that training starts from (with an
-    /// `[adapter]`, the policy without it, which takes no memory).
+    /// A Hugging Face folder with the same vocabulary; left out, the weights that training starts
+    /// from (with an `[adapter]`, the policy without it, which takes no memory).
     path: Option<PathBuf>,
-    /// Whether its log-probabilities are written to a cache in the run's folder before training, after which the model is
-    /// gone from memory.
+    /// Whether its log-probabilities are written to a cache in the run's folder before training,
+    /// after which the model is gone from memory.
     precomputed: bool,
     /// How its weights are kept.
     storage: ReferenceStorage,
@@ -70,7 +70,9 @@ impl From<Form> for ReferenceTable {
         match form {
             Form::Word(Word::Start) => Self::default(),
             Form::Word(Word::Precomputed) => Self { precomputed: true, ..Self::default() },
-            Form::Table(Table { path, precomputed, storage }) => Self { path, precomputed, storage },
+            Form::Table(Table { path, precomputed, storage }) => {
+                Self { path, precomputed, storage }
+            }
         }
     }
 }

@@ -13,7 +13,8 @@ use toml::{Table, Value};
 use super::{CheckpointTable, EvalTable, GenerateTable, Recipe, ReferenceTable, TrainTable};
 use crate::{Optimizer, Schedule, TrainError};
 
-/// One stage of a run: tables that take the place of the recipe's own, field by field (`method` and `optimizer` as a whole).
+/// One stage of a run: tables that take the place of the recipe's own, field by field (`method` and
+/// `optimizer` as a whole).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StageTable(Table);
@@ -68,7 +69,8 @@ impl JsonSchema for StageTable {
     }
 }
 
-/// Fields of a table of which only one may be set: a stage that sets one drops what the recipe says of the other.
+/// Fields of a table of which only one may be set: a stage that sets one drops what the recipe says
+/// of the other.
 const EXCLUSIVE: [(&str, [&str; 2]); 3] = [
     ("data", ["eval", "eval_fraction"]),
     ("train", ["epochs", "steps"]),
@@ -91,7 +93,9 @@ impl Recipe {
     /// If a stage has a name that is no folder's, or its tables do not make a recipe.
     pub fn stages(&self) -> Result<Vec<Stage>, TrainError> {
         let whole = Self { stage: Vec::new(), ..self.clone() };
-        let broken = |i: usize, problem: String| TrainError::recipe("stage", format!("{}: {problem}", i + 1));
+        let broken = |i: usize, problem: String| {
+            TrainError::recipe("stage", format!("{}: {problem}", i + 1))
+        };
         let base = Table::try_from(&whole).map_err(|e| TrainError::Syntax(e.to_string()))?;
         let mut stages: Vec<Stage> = Vec::with_capacity(self.stage.len());
         for (i, StageTable(changes)) in self.stage.iter().enumerate() {
@@ -103,11 +107,17 @@ impl Recipe {
                     _ => replace(&mut table, key, value),
                 }
             }
-            let mut recipe: Self =
-                Value::Table(table).try_into().map_err(|e: toml::de::Error| broken(i, e.to_string()))?;
+            let mut recipe: Self = Value::Table(table)
+                .try_into()
+                .map_err(|e: toml::de::Error| broken(i, e.to_string()))?;
             let name = name.unwrap_or_else(|| method_name(&recipe.method));
-            if name.is_empty() || Path::new(&name).file_name().is_none_or(|file| file != name.as_str()) {
-                return Err(broken(i, format!("`name` is {name:?}, expected the name of a folder")));
+            if name.is_empty()
+                || Path::new(&name).file_name().is_none_or(|file| file != name.as_str())
+            {
+                return Err(broken(
+                    i,
+                    format!("`name` is {name:?}, expected the name of a folder"),
+                ));
             }
             let folder = format!("{}-{name}", i + 1);
             recipe.output.dir = self.output.dir.join("stages").join(&folder);
@@ -120,7 +130,8 @@ impl Recipe {
     }
 }
 
-/// Puts a stage's value in its place: a table that is chosen by `name` as a whole, other tables field by field.
+/// Puts a stage's value in its place: a table that is chosen by `name` as a whole, other tables
+/// field by field.
 fn replace(table: &mut Table, key: &str, value: &Value) {
     match (table.get_mut(key), value) {
         (Some(Value::Table(old)), Value::Table(new)) if !new.contains_key("name") => {
@@ -137,7 +148,9 @@ fn replace(table: &mut Table, key: &str, value: &Value) {
 
 /// The `name` of a method, as recipes write it.
 fn method_name(method: &Method) -> String {
-    let name = Table::try_from(method).ok().and_then(|table| Some(table.get("name")?.as_str()?.to_owned()));
+    let name = Table::try_from(method)
+        .ok()
+        .and_then(|table| Some(table.get("name")?.as_str()?.to_owned()));
     name.unwrap_or_default()
 }
 
@@ -160,7 +173,10 @@ mod tests {
         assert_eq!((first.folder.as_str(), second.folder.as_str()), ("1-sft", "2-pairs"));
         assert_eq!(first.recipe.model.path, Path::new("m"));
         assert_eq!(second.recipe.model.path, Path::new("o/stages/1-sft/model"));
-        assert_eq!((first.recipe.train.steps, first.recipe.data.eval_fraction), (Some(7), Some(0.1)));
+        assert_eq!(
+            (first.recipe.train.steps, first.recipe.data.eval_fraction),
+            (Some(7), Some(0.1))
+        );
         let train = &second.recipe.train;
         assert_eq!((train.steps, train.epochs, train.seed), (None, 2, 3));
         let data = &second.recipe.data;
@@ -173,7 +189,8 @@ mod tests {
     #[test]
     fn a_stage_at_fault_is_named() {
         let check = |stage: &str| {
-            let text = format!("model.path = 'm'\noutput.dir = 'o'\ndata.train = 'd'\n[[stage]]\n{stage}");
+            let text =
+                format!("model.path = 'm'\noutput.dir = 'o'\ndata.train = 'd'\n[[stage]]\n{stage}");
             Recipe::from_toml(&text).unwrap().validate().unwrap_err().to_string()
         };
         let message = check("method = { name = 'dpo', beta = -1.0 }");

@@ -16,7 +16,8 @@ pub struct ModelTable {
     pub path: PathBuf,
 }
 
-/// How long to train, on how much at a time, and how it is computed. The first three defaults are the paper's.
+/// How long to train, on how much at a time, and how it is computed. The first three defaults are
+/// the paper's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainTable {
@@ -30,8 +31,8 @@ pub struct TrainTable {
     /// Rows in an optimizer step. The last step of an epoch takes what is left.
     #[schemars(range(min = 1))]
     pub rows_per_step: usize,
-    /// Most tokens computed at once; memory grows with it, the result does not depend on it beyond rounding. A longer
-    /// row is computed alone.
+    /// Most tokens computed at once; memory grows with it, the result does not depend on it beyond
+    /// rounding. A longer row is computed alone.
     #[schemars(range(min = 1))]
     pub micro_batch_tokens: usize,
     /// Seed of the order of rows, of noisy λ and of sampled look-aheads.
@@ -42,15 +43,15 @@ pub struct TrainTable {
     pub precision: Precision,
     /// Threads; 0 for one per core. The result does not depend on it.
     pub threads: usize,
-    /// Computes each block a second time in the backward pass instead of keeping its activations: less memory, about
-    /// 1.3 times the time, the same result.
+    /// Computes each block a second time in the backward pass instead of keeping its activations:
+    /// less memory, about 1.3 times the time, the same result.
     pub recompute: bool,
-    /// `NEFTune`: while training, embeddings get uniform noise of at most this over √(tokens·hidden) of their row
-    /// (arXiv 2310.05914, which uses 5 to 15); 0 for none.
+    /// `NEFTune`: while training, embeddings get uniform noise of at most this over
+    /// √(tokens·hidden) of their row (arXiv 2310.05914, which uses 5 to 15); 0 for none.
     #[schemars(range(min = 0.0))]
     pub neftune_alpha: f64,
-    /// Keeps a running mean of the weights with this decay, between 0 and 1, and makes it the final model. Checkpoints hold
-    /// both.
+    /// Keeps a running mean of the weights with this decay, between 0 and 1, and makes it the
+    /// final model. Checkpoints hold both.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub ema_decay: Option<f64>,
@@ -109,11 +110,13 @@ impl TrainTable {
 pub enum Precision {
     /// Single precision, on all cores.
     F32,
-    /// Activations and the weights that products read in bfloat16, for half the memory of activations, and where the
-    /// processor multiplies bfloat16 itself (avx512bf16) up to twice the speed. Weights, gradients, optimizer states, sums,
-    /// norms, softmax and loss stay in single precision.
+    /// Activations and the weights that products read in bfloat16, for half the memory of
+    /// activations, and where the processor multiplies bfloat16 itself (avx512bf16) up to twice
+    /// the speed. Weights, gradients, optimizer states, sums, norms, softmax and loss stay in
+    /// single precision.
     Bf16,
-    /// Double precision by plain loops on one core: the yardstick for tests, far too slow for real models.
+    /// Double precision by plain loops on one core: the yardstick for tests, far too slow for real
+    /// models.
     F64,
 }
 
@@ -135,7 +138,8 @@ impl Default for EvalTable {
     }
 }
 
-/// When to save, and what to keep. A checkpoint is a Hugging Face folder with the trainer's state in a subfolder.
+/// When to save, and what to keep. A checkpoint is a Hugging Face folder with the trainer's state
+/// in a subfolder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckpointTable {
@@ -144,9 +148,10 @@ pub struct CheckpointTable {
     /// Number of newest checkpoints to keep.
     #[schemars(range(min = 1))]
     pub keep: usize,
-    /// Number type of the weights in checkpoints and in the final model. Where it is narrower than `train.precision`,
-    /// checkpoints hold the exact weights besides. In bf16 the final model loses updates smaller than 1/256 of a weight,
-    /// as small learning rates make them; `f32` keeps them.
+    /// Number type of the weights in checkpoints and in the final model. Where it is narrower than
+    /// `train.precision`, checkpoints hold the exact weights besides. In bf16 the final model
+    /// loses updates smaller than 1/256 of a weight, as small learning rates make them; `f32`
+    /// keeps them.
     pub number: SaveAs,
 }
 
@@ -206,6 +211,7 @@ impl Default for GenerateTable {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OutputTable {
-    /// The run's folder: `recipe.toml`, `metrics.jsonl`, `tensorboard/`, `checkpoints/`, and the final `model/`.
+    /// The run's folder: `recipe.toml`, `metrics.jsonl`, `tensorboard/`, `checkpoints/`, and the
+    /// final `model/`.
     pub dir: PathBuf,
 }

@@ -23,7 +23,8 @@ pub fn json(path: &str) -> Value {
 
 /// Token lists of a padded batch, with which of the tokens are targets.
 pub fn sequences(batch: &Value) -> Vec<(Vec<u32>, Vec<bool>)> {
-    let lists = |name: &str| -> Vec<Vec<i64>> { serde_json::from_value(batch[name].clone()).unwrap() };
+    let lists =
+        |name: &str| -> Vec<Vec<i64>> { serde_json::from_value(batch[name].clone()).unwrap() };
     let (ids, labels, mask) = (lists("input_ids"), lists("labels"), lists("attention_mask"));
     let sequence = |r: usize| {
         let length = mask[r].iter().filter(|&&m| m == 1).count();
@@ -46,15 +47,18 @@ pub fn run<B: Backend>(
 ) -> (Sums, Vec<AnswerDetail>, ByName) {
     let mut gradients = model.gradients(method.trains_input_embeddings());
     let lambda = method.lambda_at(0, 0, 0);
-    let context = StepContext { lambda, recompute, ..StepContext::plain(method, micro_batch_tokens) };
+    let context =
+        StepContext { lambda, recompute, ..StepContext::plain(method, micro_batch_tokens) };
     let mut details = Vec::new();
     let rows: Vec<&Row> = rows.iter().collect();
     let mut show = |answers: &[AnswerDetail]| details.extend_from_slice(answers);
-    let sums = accumulate_with(model, reference, &mut gradients, &rows, &context, &mut show).unwrap();
+    let sums =
+        accumulate_with(model, reference, &mut gradients, &rows, &context, &mut show).unwrap();
     let mut by_name = ByName::new();
     for (parameter, gradient) in model.parameters().iter().zip(&gradients.accumulators) {
         for tensor in &parameter.tensors {
-            let values = gradient.as_ref().map(|g| model.backend().read_accumulator(g, tensor.range()));
+            let values =
+                gradient.as_ref().map(|g| model.backend().read_accumulator(g, tensor.range()));
             let values = values.map(|v| v.into_iter().map(|x| x.to_f64() / sums.count).collect());
             by_name.insert(tensor.name.clone(), values);
         }
@@ -85,8 +89,8 @@ pub fn largest_difference(a: &ByName, b: &ByName) -> f64 {
     worst
 }
 
-/// Compares every gradient's norm, and where they are stored its sums with two cosines as weights, which see the direction
-/// that a norm does not. Returns how many of the latter there were.
+/// Compares every gradient's norm, and where they are stored its sums with two cosines as weights,
+/// which see the direction that a norm does not. Returns how many of the latter there were.
 pub fn check_gradients(what: &str, case: &Value, gradients: &ByName, tolerance: f64) -> usize {
     let mut projected = 0;
     for (tensor, expected) in case["norms"].as_object().unwrap() {

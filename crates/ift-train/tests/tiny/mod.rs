@@ -52,7 +52,8 @@ impl Tiny {
         let line = |n: usize| {
             let (right, wrong) =
                 (["yes", "no it is", "7 of 9", "a"][n % 4], ["not so", "b", "perhaps yes"][n % 3]);
-            let pair = json!({ "prompt": format!("is {n} odd?"), "chosen": right, "rejected": wrong });
+            let pair =
+                json!({ "prompt": format!("is {n} odd?"), "chosen": right, "rejected": wrong });
             format!("{pair}\n")
         };
         std::fs::write(self.path(name), numbers.map(line).collect::<String>()).unwrap();
@@ -86,7 +87,11 @@ pub fn run(recipe: &Recipe, resume: bool) -> Result<Outcome, TrainError> {
 }
 
 /// Trains and tells `observer`.
-pub fn watch(recipe: &Recipe, resume: bool, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
+pub fn watch(
+    recipe: &Recipe,
+    resume: bool,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, TrainError> {
     let options = RunOptions { resume, ..RunOptions::default() };
     train(recipe, &options, &AtomicBool::new(false), observer)
 }
@@ -96,7 +101,9 @@ pub fn metrics(output: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(output.join("metrics.jsonl")).unwrap();
     let parse = |line: &str| {
         let mut line: Map<String, Value> = serde_json::from_str(line).unwrap();
-        line.retain(|key, _| !["seconds", "tokens_per_second", "peak_memory_bytes"].contains(&key.as_str()));
+        line.retain(|key, _| {
+            !["seconds", "tokens_per_second", "peak_memory_bytes"].contains(&key.as_str())
+        });
         Value::Object(line)
     };
     text.lines().map(parse).collect()
@@ -130,8 +137,7 @@ fn tokenizer() -> Value {
         json!({"id": id, "content": content, "special": true, "single_word": false, "lstrip": false,
                "rstrip": false, "normalized": false})
     };
-    let byte_level =
-        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
+    let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
     json!({
         "version": "1.0", "added_tokens": [special(256, "<s>"), special(257, "</s>")],
         "pre_tokenizer": byte_level, "decoder": byte_level,

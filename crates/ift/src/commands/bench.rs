@@ -33,12 +33,15 @@ struct BenchWork {
 
 impl Work for BenchWork {
     fn run<B: Backend>(self, backend: Arc<B>) -> Result<()> {
-        let (step_arguments, per_step) = (&self.arguments.step, self.arguments.rows_per_step as usize);
+        let (step_arguments, per_step) =
+            (&self.arguments.step, self.arguments.rows_per_step as usize);
         let (settings, method) = (&self.settings, &self.settings.method);
-        let loaded = load_reference(settings, step_arguments, Arc::clone(&backend), Storage::Bf16, true)?;
+        let loaded =
+            load_reference(settings, step_arguments, Arc::clone(&backend), Storage::Bf16, true)?;
         let model = settings.load(step_arguments, backend)?;
         // The settings of the yardstick: RMSprop, learning rate 5e-7, clipping at 10.
-        let mut learner = Learner::new(model, Optimizer::default(), method.trains_input_embeddings());
+        let mut learner =
+            Learner::new(model, Optimizer::default(), method.trains_input_embeddings());
         let (mut seconds, mut tokens, mut first, mut faults) = (Vec::new(), 0, None, None);
         for step in 0..=self.arguments.steps {
             let at = |i: usize| (step as usize * per_step + i) % self.rows.len();
@@ -113,12 +116,19 @@ fn useful(profile: &Profile) -> f64 {
 
 /// Where the timed steps went, by kind of operation, and how near the arithmetic came to `peak`.
 fn table(profile: &Profile, seconds: f64, peak: Option<f64>) -> String {
-    let of_peak = |rate: f64| peak.map_or(String::new(), |peak| format!("{:.1}%", 100.0 * rate / peak));
+    let of_peak =
+        |rate: f64| peak.map_or(String::new(), |peak| format!("{:.1}%", 100.0 * rate / peak));
     let line = |name: &str, time: f64, flops: f64| {
         let rate = flops / time;
-        let (billions, of_peak) =
-            if flops > 0.0 { (format!("{:.1}", rate / 1e9), of_peak(rate)) } else { Default::default() };
-        format!("{name:<22} {time:>9.3} {:>6.1}% {billions:>9} {of_peak:>8}", 100.0 * time / seconds)
+        let (billions, of_peak) = if flops > 0.0 {
+            (format!("{:.1}", rate / 1e9), of_peak(rate))
+        } else {
+            Default::default()
+        };
+        format!(
+            "{name:<22} {time:>9.3} {:>6.1}% {billions:>9} {of_peak:>8}",
+            100.0 * time / seconds
+        )
     };
     let mut lines = vec![format!(
         "{:<22} {:>9} {:>7} {:>9} {:>8}",

@@ -34,8 +34,11 @@ impl Work for GenerateWork {
         };
         let prompts = arguments.prompt.iter().map(|prompt| self.encode(&tokenizer, prompt));
         let prompts = prompts.collect::<Result<Vec<_>>>()?;
-        let stop =
-            if arguments.raw { tokenizer.eos_id().into_iter().collect() } else { tokenizer.end_of_turn()? };
+        let stop = if arguments.raw {
+            tokenizer.eos_id().into_iter().collect()
+        } else {
+            tokenizer.end_of_turn()?
+        };
         let settings = GenerationSettings {
             sampling: Sampling { temperature: arguments.temperature, top_p: arguments.top_p },
             max_tokens: arguments.max_tokens,
@@ -51,8 +54,7 @@ impl Work for GenerateWork {
             let text = tokenizer.decode(&answer.tokens, true)?;
             if self.output.json() {
                 let finish = if answer.finish == Finish::Stop { "stop" } else { "length" };
-                let answer =
-                    json!({"prompt": prompt, "text": text, "tokens": answer.tokens, "finish": finish});
+                let answer = json!({"prompt": prompt, "text": text, "tokens": answer.tokens, "finish": finish});
                 self.output.result(&answer.to_string())?;
             } else {
                 self.output.result(&text)?;
@@ -75,7 +77,8 @@ impl GenerateWork {
         let mut show = |token| -> Result<()> {
             tokens.push(token);
             let text = tokenizer.decode(&tokens, true)?;
-            // A character that is still missing bytes decodes to U+FFFD; it is shown when it is whole.
+            // A character that is still missing bytes decodes to U+FFFD; it is shown when it is
+            // whole.
             if let Some(new) = text.get(shown..).filter(|new| !new.ends_with('\u{FFFD}')) {
                 self.output.piece(new)?;
                 shown = text.len();
@@ -101,6 +104,8 @@ impl GenerateWork {
             .chain([("user", prompt)])
             .map(|(role, content)| Message { role: role.to_owned(), content: content.to_owned() })
             .collect();
-        tokenizer.encode_chat(&messages, true).context("the prompt cannot be put into the chat template")
+        tokenizer
+            .encode_chat(&messages, true)
+            .context("the prompt cannot be put into the chat template")
     }
 }

@@ -36,7 +36,8 @@ impl Work for GradientsWork {
     fn run<B: Backend>(self, backend: Arc<B>) -> Result<()> {
         let step = &self.arguments.step;
         let (settings, method) = (&self.settings, &self.settings.method);
-        let reference = load_reference(settings, step, Arc::clone(&backend), Storage::Exact, false)?;
+        let reference =
+            load_reference(settings, step, Arc::clone(&backend), Storage::Exact, false)?;
         let model = settings.load(step, backend)?;
         let reference = reference_of(settings, &model, reference.as_ref());
         let mut gradients = model.gradients(method.trains_input_embeddings());
@@ -104,8 +105,14 @@ fn row_json(detail: &AnswerDetail) -> Value {
     })
 }
 
-/// Writes the gradients of the mean loss under their Hugging Face names, in the backend's number type.
-fn write<B: Backend>(model: &Model<B>, gradients: &Gradients<B>, count: f64, path: &Path) -> Result<()> {
+/// Writes the gradients of the mean loss under their Hugging Face names, in the backend's number
+/// type.
+fn write<B: Backend>(
+    model: &Model<B>,
+    gradients: &Gradients<B>,
+    count: f64,
+    path: &Path,
+) -> Result<()> {
     let dtype = if B::Element::NUMBER == NumberType::F64 { Dtype::F64 } else { Dtype::F32 };
     let mut tensors = Vec::new();
     for (parameter, gradient) in model.parameters().iter().zip(&gradients.accumulators) {
@@ -122,7 +129,9 @@ fn write<B: Backend>(model: &Model<B>, gradients: &Gradients<B>, count: f64, pat
     }
     let views = tensors
         .iter()
-        .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(dtype, shape.clone(), bytes)?)))
+        .map(|(name, shape, bytes)| {
+            Ok((name.as_str(), TensorView::new(dtype, shape.clone(), bytes)?))
+        })
         .collect::<Result<HashMap<_, _>>>()?;
     Ok(write_tensors(views, path)?)
 }

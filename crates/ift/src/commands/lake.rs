@@ -60,18 +60,23 @@ fn check_free(target: &Path, overwrite: bool) -> Result<()> {
     }
     let name = target.display();
     if !overwrite {
-        bail!("`{name}` exists already; `--overwrite` replaces it, `--set output=…` chooses another folder");
+        bail!(
+            "`{name}` exists already; `--overwrite` replaces it, `--set output=…` chooses another folder"
+        );
     }
     // Whatever is replaced is deleted: it had better be a study.
     if !target.join("report.json").is_file() || !target.join("runs.csv").is_file() {
-        bail!("`{name}` exists and holds no earlier study; choose another folder with `--set output=…`");
+        bail!(
+            "`{name}` exists and holds no earlier study; choose another folder with `--set output=…`"
+        );
     }
     Ok(())
 }
 
 /// Runs the study behind a progress bar.
 fn run_study(study: &Study, output: Output) -> Result<Findings, LakeError> {
-    let target = if output.progress() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let target =
+        if output.progress() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(study.policies()), target);
     if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} policies, {eta} left") {
         bar.set_style(style);

@@ -1,4 +1,5 @@
-//! What `ift lake` prints: distances by learner and kind of sub-optimal trajectory, and whether the paper's order holds.
+//! What `ift lake` prints: distances by learner and kind of sub-optimal trajectory, and whether the
+//! paper's order holds.
 
 use std::fmt::Write;
 
@@ -36,7 +37,8 @@ fn diverged(text: &mut String, report: &Report) {
     let Some(first) = scenes.first() else { return };
     for label in first.learners.iter().map(|learner| &learner.label) {
         let shares = scenes.iter().filter_map(|scene| scene.learner(label));
-        let shares: Vec<_> = shares.map(|learner| learner.estimate(Measure::Diverged).mean).collect();
+        let shares: Vec<_> =
+            shares.map(|learner| learner.estimate(Measure::Diverged).mean).collect();
         let share = shares.iter().sum::<f64>() / shares.len() as f64;
         if share > 0.0 {
             let percent = 100.0 * share;
@@ -52,7 +54,13 @@ fn diverged(text: &mut String, report: &Report) {
 fn distances(text: &mut String, world: &WorldReport, start: Start) {
     let scenes: Vec<_> = world.scenes.iter().filter(|scene| scene.start == start).collect();
     let Some(first) = scenes.first() else { return };
-    let width = first.learners.iter().map(|learner| learner.label.chars().count()).max().unwrap_or(0).max(7);
+    let width = first
+        .learners
+        .iter()
+        .map(|learner| learner.label.chars().count())
+        .max()
+        .unwrap_or(0)
+        .max(7);
     let kinds = |wide: usize| {
         let names = scenes.iter().map(|scene| format!("  {:>wide$}", scene.suboptimal.name()));
         names.collect::<Vec<_>>().concat()
@@ -70,7 +78,8 @@ fn distances(text: &mut String, world: &WorldReport, start: Start) {
         let mut line = format!("{:width$}", first.learners[learner].label);
         for scene in &scenes {
             let estimate = scene.learners[learner].estimate(Measure::Mse);
-            let interval = format!("{:.1} ± {:.1}", 1000.0 * estimate.mean, 1000.0 * estimate.half_width);
+            let interval =
+                format!("{:.1} ± {:.1}", 1000.0 * estimate.mean, 1000.0 * estimate.half_width);
             _ = write!(line, "  {interval:>14}");
         }
         for scene in &scenes {
@@ -116,11 +125,17 @@ fn verdicts(text: &mut String, report: &Report) {
         let Some(order) = scene.paper_order() else { continue };
         let holds = if order == PAPER_ORDER { "yes" } else { "no" };
         let share = 100.0 * scene.paper_order_share.unwrap_or(0.0);
-        let mut line = format!("{:width$}  {holds:5}  {share:>6.0} %  {:24}", scene.name, order.join(", "));
+        let mut line =
+            format!("{:width$}  {holds:5}  {share:>6.0} %  {:24}", scene.name, order.join(", "));
         if let Some(pair) = scene.comparison("ift", "sft") {
             let Estimate { mean, half_width } = pair.difference;
             let interval = format!("{:+.1} ± {:.1}", 1000.0 * mean, 1000.0 * half_width);
-            _ = write!(line, "  {interval:>18}  {:>5.0} %  {:>8.1e}", 100.0 * pair.closer, pair.p_holm);
+            _ = write!(
+                line,
+                "  {interval:>18}  {:>5.0} %  {:>8.1e}",
+                100.0 * pair.closer,
+                pair.p_holm
+            );
         }
         _ = writeln!(text, "{line}");
     }

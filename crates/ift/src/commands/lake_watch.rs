@@ -27,7 +27,8 @@ impl Table {
         Ok(Self { player: Player::new(settings, who)?, who: who.to_owned() })
     }
 
-    /// Plays: on a terminal one frame over the other, elsewhere one below the other; or tells the moves as JSON.
+    /// Plays: on a terminal one frame over the other, elsewhere one below the other; or tells the
+    /// moves as JSON.
     pub(crate) fn play(&self, arguments: &LakeArguments, output: Output) -> Result<()> {
         let episodes: Vec<_> =
             (1..=arguments.episodes).map(|number| self.player.play(number as u64)).collect();
@@ -35,8 +36,7 @@ impl Table {
         let arrived = episodes.iter().filter(|episode| map.cell(episode.end) == Cell::Goal).count();
         if output.json() {
             let world = &self.player.arena.name;
-            let told =
-                json!({ "policy": self.who, "world": world, "arrived": arrived, "episodes": episodes });
+            let told = json!({ "policy": self.who, "world": world, "arrived": arrived, "episodes": episodes });
             output.result(&told.to_string())?;
             return Ok(());
         }
@@ -44,7 +44,8 @@ impl Table {
         for (number, episode) in episodes.iter().enumerate() {
             let mut drawn = 0;
             for step in 0..=episode.visits.len() {
-                let heading = format!("{} on {}, episode {}", self.who, self.player.arena.name, number + 1);
+                let heading =
+                    format!("{} on {}, episode {}", self.who, self.player.arena.name, number + 1);
                 let frame = self.frame(&heading, episode, step, screen);
                 let over = match (screen, drawn) {
                     (_, 0) => String::new(),
@@ -79,7 +80,8 @@ impl Table {
         frame
     }
 
-    /// Three characters: what the cell is, or where the policy would go from it; brackets around the player.
+    /// Three characters: what the cell is, or where the policy would go from it; brackets around
+    /// the player.
     fn cell(&self, state: usize, here: bool, colours: bool) -> String {
         let (symbol, colour) = match self.player.arena.world.map().cell(state) {
             Cell::Hole => ('O', "\x1b[97;44m"),
@@ -104,7 +106,9 @@ impl Table {
 
     /// What the last move was, and how likely each next one is.
     fn said(&self, episode: &Trajectory, step: usize) -> String {
-        let last = step.checked_sub(1).map_or_else(|| "start".to_owned(), |last| moved(episode.visits[last]));
+        let last = step
+            .checked_sub(1)
+            .map_or_else(|| "start".to_owned(), |last| moved(episode.visits[last]));
         let Some(next) = episode.visits.get(step) else {
             let end = match self.player.arena.world.map().cell(episode.end) {
                 Cell::Goal => "arrived",

@@ -40,7 +40,8 @@ pub(crate) fn run(arguments: &MergeArguments, output: Output) -> Result<()> {
         None if number == NumberType::Bf16 => Model::load_frozen(adapter, backend, Storage::Bf16)?,
         None => Model::load_frozen(adapter, backend, Storage::Exact)?,
         Some(stored) => {
-            let settings = Adapter { path: Some(adapter.clone()), base: stored, ..Adapter::default() };
+            let settings =
+                Adapter { path: Some(adapter.clone()), base: stored, ..Adapter::default() };
             Model::load_adapted(&base, backend, &settings, 0)?
         }
     };

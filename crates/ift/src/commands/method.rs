@@ -1,4 +1,5 @@
-//! What a step trains with: a method and perhaps an adapter, from `--method` and `--set`; and the reference it compares with.
+//! What a step trains with: a method and perhaps an adapter, from `--method` and `--set`; and the
+//! reference it compares with.
 
 use std::sync::Arc;
 
@@ -34,8 +35,10 @@ impl StepSettings {
         overrides.extend_from_slice(&arguments.set);
         let file = RecipeFile::parse("--method", "", &overrides)?;
         let settings: Self = file.resolve()?;
-        let checked =
-            settings.method.validate().map_err(|e| file.invalid(&format!("method.{}", e.field()), &e));
+        let checked = settings
+            .method
+            .validate()
+            .map_err(|e| file.invalid(&format!("method.{}", e.field()), &e));
         checked.context("the method's settings do not go together")?;
         if let Some(adapter) = &settings.adapter {
             let checked = adapter.validate();
@@ -47,9 +50,15 @@ impl StepSettings {
     }
 
     /// The model that learns.
-    pub(crate) fn load<B: Backend>(&self, arguments: &StepArguments, backend: Arc<B>) -> Result<Model<B>> {
+    pub(crate) fn load<B: Backend>(
+        &self,
+        arguments: &StepArguments,
+        backend: Arc<B>,
+    ) -> Result<Model<B>> {
         Ok(match &self.adapter {
-            Some(adapter) => Model::load_adapted(&arguments.model, backend, adapter, arguments.seed)?,
+            Some(adapter) => {
+                Model::load_adapted(&arguments.model, backend, adapter, arguments.seed)?
+            }
             None => Model::load(&arguments.model, backend)?,
         })
     }

@@ -27,8 +27,8 @@ pub(crate) struct NewRecipe {
     /// Number type of the weights.
     #[serde(default = "bf16")]
     number: SaveAs,
-    /// The fields of `config.json`: `model_type`, `hidden_size`, … as in Hugging Face folders. `vocab_size` and the ids of
-    /// special tokens come from the tokenizer when there is one.
+    /// The fields of `config.json`: `model_type`, `hidden_size`, … as in Hugging Face folders.
+    /// `vocab_size` and the ids of special tokens come from the tokenizer when there is one.
     model: Map<String, Value>,
     /// Files to train the tokenizer on: plain text, or JSONL or Parquet with a `text` column.
     #[serde(default)]
@@ -50,7 +50,9 @@ pub(crate) fn run(arguments: &NewArguments, output: Output) -> Result<()> {
         bail!("`{}` exists already; choose another `output` or remove it", recipe.output.display());
     }
     if recipe.text.is_empty() && recipe.tokenizer.is_some() {
-        return Err(file.invalid("tokenizer", "`[tokenizer]` needs `text`: the files to train it on").into());
+        return Err(file
+            .invalid("tokenizer", "`[tokenizer]` needs `text`: the files to train it on")
+            .into());
     }
     let mut summary = Value::Null;
     write_folder(&recipe.output, |folder| {
@@ -78,8 +80,9 @@ fn make(recipe: &NewRecipe, file: &RecipeFile, folder: &Path) -> Result<Value> {
         let tokenizer = ChatTokenizer::from_folder_plain(folder)?;
         let given = config.entry("vocab_size").or_insert(size.into());
         if given.as_u64().is_some_and(|given| given < size as u64) {
-            let problem =
-                format!("is {given}, but the tokenizer has {size} tokens; leave it out, or raise it");
+            let problem = format!(
+                "is {given}, but the tokenizer has {size} tokens; leave it out, or raise it"
+            );
             return Err(at_fault(file, "vocab_size", &problem));
         }
         for (field, id) in [
@@ -91,13 +94,19 @@ fn make(recipe: &NewRecipe, file: &RecipeFile, folder: &Path) -> Result<Value> {
         }
     }
     let Some(Value::String(family)) = config.get("model_type") else {
-        return Err(at_fault(file, "model_type", "is missing, expected the family, such as `llama`"));
+        return Err(at_fault(
+            file,
+            "model_type",
+            "is missing, expected the family, such as `llama`",
+        ));
     };
     // Other readers choose their class by this field.
     let class = architecture(family);
     config.entry("architectures").or_insert(json!([class]));
-    // Once only to find faults, which stand in the recipe: the folder's own file does not exist yet.
-    if let Err(ModelError::Field { field, reason, .. }) = Config::from_json(config.clone(), folder) {
+    // Once only to find faults, which stand in the recipe: the folder's own file does not exist
+    // yet.
+    if let Err(ModelError::Field { field, reason, .. }) = Config::from_json(config.clone(), folder)
+    {
         return Err(at_fault(file, &field, &reason));
     }
     let number = recipe.number.number(NumberType::Bf16);
@@ -115,7 +124,8 @@ fn at_fault(file: &RecipeFile, field: &str, problem: &str) -> Error {
     file.invalid(&format!("model.{field}"), format!("`model.{field}`: {problem}")).into()
 }
 
-/// The class name that Hugging Face files give a family's language model: `qwen2` → `Qwen2ForCausalLM`.
+/// The class name that Hugging Face files give a family's language model: `qwen2` →
+/// `Qwen2ForCausalLM`.
 fn architecture(family: &str) -> String {
     let mut letters = family.chars();
     let first = letters.next().map(|c| c.to_ascii_uppercase());

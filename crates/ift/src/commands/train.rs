@@ -17,9 +17,12 @@ use crate::recipe_file::RecipeFile;
 pub(crate) fn run(arguments: &TrainArguments, output: Output) -> Result<()> {
     let file = RecipeFile::read(&arguments.recipe, &arguments.set)?;
     let recipe: Recipe = file.resolve()?;
-    // A value that only its meaning shows to be wrong is shown where it stands, as any other fault of the recipe.
+    // A value that only its meaning shows to be wrong is shown where it stands, as any other fault
+    // of the recipe.
     let at_its_place = |error| match error {
-        TrainError::Recipe { field, problem } => file.invalid(&field, format!("`{field}` {problem}")).into(),
+        TrainError::Recipe { field, problem } => {
+            file.invalid(&field, format!("`{field}` {problem}")).into()
+        }
         other => anyhow::Error::new(other),
     };
     recipe.validate().map_err(at_its_place)?;
@@ -44,11 +47,11 @@ pub(crate) fn run(arguments: &TrainArguments, output: Output) -> Result<()> {
         Outcome::Stopped { step, steps, checkpoint } => {
             let how = resume_command(arguments);
             if output.json() {
-                let answer =
-                    json!({"outcome": "stopped", "step": step, "steps": steps, "checkpoint": checkpoint});
+                let answer = json!({"outcome": "stopped", "step": step, "steps": steps, "checkpoint": checkpoint});
                 output.result(&answer.to_string())?;
             } else {
-                output.result(&format!("stopped after step {step} of {steps}; go on with `{how}`"))?;
+                output
+                    .result(&format!("stopped after step {step} of {steps}; go on with `{how}`"))?;
             }
         }
     }
@@ -73,7 +76,8 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// Signals that come this soon after the first are the same request: some senders signal both a process and its group.
+/// Signals that come this soon after the first are the same request: some senders signal both a
+/// process and its group.
 const ONE_REQUEST: Duration = Duration::from_secs(1);
 
 /// A flag that the first Ctrl-C (or SIGTERM) sets; a later one ends the program at once.
@@ -85,7 +89,9 @@ fn stop_flag() -> Result<Arc<AtomicBool>> {
         None => {
             first = Some(Instant::now());
             flag.store(true, Ordering::Relaxed);
-            crate::output::interrupt("finishing this step, then saving; press Ctrl-C again to quit at once");
+            crate::output::interrupt(
+                "finishing this step, then saving; press Ctrl-C again to quit at once",
+            );
         }
         Some(at) if at.elapsed() < ONE_REQUEST => {}
         Some(_) => std::process::exit(130),

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ift_train::{EvalMetrics, Observer, Phase, PreferenceMetrics, Progress, Sample, Start, StepMetrics};
+use ift_train::{
+    EvalMetrics, Observer, Phase, PreferenceMetrics, Progress, Sample, Start, StepMetrics,
+};
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output::Output;
@@ -24,8 +26,11 @@ pub(crate) struct TrainReport {
 impl TrainReport {
     /// A report that shows nothing yet.
     pub(crate) fn new(output: Output) -> Self {
-        let target =
-            if output.progress() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target = if output.progress() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
         let bar = ProgressBar::with_draw_target(Some(0), target);
         set_style(&bar, "{msg}");
         Self { output, bar, evals: Vec::new(), samples: Vec::new(), tenth: None }
@@ -51,14 +56,20 @@ impl TrainReport {
     pub(crate) fn comparison(&self) {
         if let [first, .., last] = self.evals.as_slice() {
             // A resumed run has not seen the beginning.
-            let when = if first.step == 0 { "before".to_owned() } else { format!("at step {}", first.step) };
+            let when = if first.step == 0 {
+                "before".to_owned()
+            } else {
+                format!("at step {}", first.step)
+            };
             self.note(&format!(
                 "\nheld-out loss {:.4} {when}, {:.4} after ({} rows, {} targets; perplexity {:.2} → {:.2})",
                 first.loss, last.loss, last.rows, last.targets, first.perplexity, last.perplexity
             ));
         }
         let Some(end) = self.samples.last().map(|s| s.step) else { return };
-        let Some(start) = self.samples.first().map(|s| s.step).filter(|&start| start < end) else { return };
+        let Some(start) = self.samples.first().map(|s| s.step).filter(|&start| start < end) else {
+            return;
+        };
         let of = |step: u64| self.samples.iter().filter(move |s| s.step == step);
         for (before, after) in of(start).zip(of(end)) {
             self.note(&format!(
@@ -151,13 +162,18 @@ impl Observer for TrainReport {
         self.bar.set_position(metrics.step);
         self.bar.set_message(line.clone());
         let (last, every) = (progress.steps_left == 0, (progress.steps / LINES).max(1));
-        if !self.output.progress() && (metrics.step == 1 || metrics.step.is_multiple_of(every) || last) {
+        if !self.output.progress()
+            && (metrics.step == 1 || metrics.step.is_multiple_of(every) || last)
+        {
             self.output.note(&format!("step {}/{} {line}", metrics.step, progress.steps));
         }
     }
 
     fn evaluated(&mut self, metrics: &EvalMetrics) {
-        let own = metrics.method_loss.map(|loss| format!(" ({loss:.4} of the method)")).unwrap_or_default();
+        let own = metrics
+            .method_loss
+            .map(|loss| format!(" ({loss:.4} of the method)"))
+            .unwrap_or_default();
         let preference = metrics.preference.map(|p| preference(&p)).unwrap_or_default();
         self.note(&format!(
             "step {}: held-out loss {:.4}{own}, perplexity {:.2}{preference}",

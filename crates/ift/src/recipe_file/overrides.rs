@@ -7,15 +7,21 @@ use super::{
     places::{FieldPath, Places},
 };
 
-/// Sets one field. The value is TOML where it reads as TOML (`0.3`, `true`, `[1, 2]`, `{name = "sft"}`) and a
-/// string otherwise. Tables on the way are made; elements of arrays go by number and must exist.
-pub(super) fn apply(table: &mut Table, places: &mut Places, argument: &str) -> Result<(), RecipeError> {
+/// Sets one field. The value is TOML where it reads as TOML (`0.3`, `true`, `[1, 2]`, `{name =
+/// "sft"}`) and a string otherwise. Tables on the way are made; elements of arrays go by number and
+/// must exist.
+pub(super) fn apply(
+    table: &mut Table,
+    places: &mut Places,
+    argument: &str,
+) -> Result<(), RecipeError> {
     let refuse = |message: String| RecipeError::Override { argument: argument.to_owned(), message };
     let (field, text) = argument
         .split_once('=')
         .ok_or_else(|| refuse("expected `section.key=value`, found no `=`".to_owned()))?;
-    let keys = keys(field)
-        .ok_or_else(|| refuse(format!("`{field}` is not a field; expected keys with dots between them")))?;
+    let keys = keys(field).ok_or_else(|| {
+        refuse(format!("`{field}` is not a field; expected keys with dots between them"))
+    })?;
     let value = text.trim().parse().unwrap_or_else(|_| Value::String(text.to_owned()));
     let path = insert(table, &keys, value).map_err(refuse)?;
     places.override_with(&path, argument);
@@ -50,10 +56,14 @@ fn insert(table: &mut Table, keys: &[String], value: Value) -> Result<FieldPath,
                 let count = elements.len();
                 let element = key.parse().ok().and_then(|index: usize| elements.get_mut(index));
                 element.ok_or_else(|| {
-                    format!("`{path}` has {count} elements, counted from 0; found no element `{key}`")
+                    format!(
+                        "`{path}` has {count} elements, counted from 0; found no element `{key}`"
+                    )
                 })?
             }
-            scalar => return Err(format!("`{path}` is {scalar}, not a table; it has no field `{key}`")),
+            scalar => {
+                return Err(format!("`{path}` is {scalar}, not a table; it has no field `{key}`"));
+            }
         };
         path = path.key(key);
     }

@@ -121,7 +121,12 @@ impl Places {
             DeValue::Table(table) => self.note_table(text, &path, table),
             DeValue::Array(elements) => {
                 for (index, element) in elements.iter().enumerate() {
-                    self.note(text, path.key(&index.to_string()), element.span().start, element.get_ref());
+                    self.note(
+                        text,
+                        path.key(&index.to_string()),
+                        element.span().start,
+                        element.get_ref(),
+                    );
                 }
             }
             _ => {}

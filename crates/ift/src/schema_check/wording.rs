@@ -30,7 +30,8 @@ pub(super) fn expected(schemas: &[&Schema], root: &Schema) -> String {
 /// Every kind of value that a schema allows.
 fn kinds_of(schema: &Schema, root: &Schema) -> Vec<String> {
     let schema = target(schema, root).unwrap_or(schema);
-    let alternatives = ["oneOf", "anyOf"].iter().find_map(|keyword| schema.get(keyword)?.as_array());
+    let alternatives =
+        ["oneOf", "anyOf"].iter().find_map(|keyword| schema.get(keyword)?.as_array());
     if let Some(names) = constants(schema) {
         return vec![listed(&names, '"')];
     }
@@ -78,7 +79,8 @@ pub(super) fn listed(names: &[&str], quote: char) -> String {
 /// The name most like `text`, if any is like it at all.
 pub(super) fn nearest<'a>(text: &str, names: &[&'a str]) -> Option<&'a str> {
     let similar = |name: &str| {
-        let edits = strsim::normalized_damerau_levenshtein(&text.to_lowercase(), &name.to_lowercase());
+        let edits =
+            strsim::normalized_damerau_levenshtein(&text.to_lowercase(), &name.to_lowercase());
         // A shortened name is meant, however short.
         let shortened = text.len() > 1 && name.split('_').any(|word| word.starts_with(text));
         if shortened { edits.max(0.6) } else { edits }
@@ -111,10 +113,15 @@ fn type_name(name: &str, schema: &Schema) -> Option<String> {
     .into_iter()
     .filter_map(|(keyword, word)| Some(format!("{word} {}", bound(keyword)?)))
     .collect();
-    Some(if limits.is_empty() { noun.to_owned() } else { format!("{noun}, {}", limits.join(" and ")) })
+    Some(if limits.is_empty() {
+        noun.to_owned()
+    } else {
+        format!("{noun}, {}", limits.join(" and "))
+    })
 }
 
-/// A limit of a number: the schema's own, or that of a 32-bit type, which schemas leave to `format`.
+/// A limit of a number: the schema's own, or that of a 32-bit type, which schemas leave to
+/// `format`.
 pub(super) fn bound(schema: &Schema, keyword: &str) -> Option<f64> {
     let format = schema.get("format").and_then(Schema::as_str);
     let own = schema.get(keyword).and_then(Schema::as_f64);

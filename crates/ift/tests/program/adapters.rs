@@ -16,7 +16,10 @@ fn an_adapter_is_trained_used_and_merged() {
     folder.train(&ADAPTER);
     let names = folder.names("run/model");
     assert!(names.contains(&"adapter_model.safetensors".to_owned()), "{names:?}");
-    assert!(names.contains(&"tokenizer.json".to_owned()) && !names.contains(&"model.safetensors".to_owned()));
+    assert!(
+        names.contains(&"tokenizer.json".to_owned())
+            && !names.contains(&"model.safetensors".to_owned())
+    );
     let config = folder.json("run/model/adapter_config.json");
     assert_eq!((&config["r"], &config["peft_type"]), (&4.into(), &"LORA".into()));
     let lines = folder.metrics("run");
@@ -37,7 +40,8 @@ fn an_adapter_is_trained_used_and_merged() {
     assert!(said.contains("is no adapter"), "{said}");
 
     // A further run begins at the merged model; DPO compares with it, at no memory of its own.
-    let next = ["model.path=run/model", "output.dir=next", "method.name=dpo", "data.train=pairs.jsonl"];
+    let next =
+        ["model.path=run/model", "output.dir=next", "method.name=dpo", "data.train=pairs.jsonl"];
     folder.train(&[&ADAPTER[..], &next, &["data.eval=pairs.jsonl"]].concat());
     let first = &folder.metrics("next")[0];
     assert!((first["method_loss"].as_f64().unwrap() - 2f64.ln()).abs() < 1e-6, "{first}");
@@ -50,7 +54,8 @@ fn quantised_bases_train_and_merge() {
     for base in ["bf16", "int8", "nf4"] {
         let (set, output) = (format!("adapter.base={base}"), format!("output.dir={base}"));
         folder.train(&["adapter.dora=true", "optimizer.lr=3e-2", &set, &output]);
-        let sample = folder.metrics(base).into_iter().rfind(|l| l["prompt"] == "What does the baker make?");
+        let sample =
+            folder.metrics(base).into_iter().rfind(|l| l["prompt"] == "What does the baker make?");
         let (adapter, merged) = (format!("{base}/model"), format!("{base}-merged"));
         folder.ift(&["merge", "--adapter", &adapter, "--base", base, "--output", &merged]).done();
         assert_eq!(

@@ -44,10 +44,27 @@ fn the_result_has_the_yardsticks_fields() {
 fn a_profile_is_a_note() {
     let folder = Folder::with_model();
     folder.write("rows.jsonl", ROWS);
-    let answer =
-        folder.ift(&["bench", "--model", "base", "--rows", "rows.jsonl", "--steps", "1", "--profile"]);
-    for line in ["operation", "products", "attention", "head", "optimizer", "between", "all", "idle", "peak"]
-    {
+    let answer = folder.ift(&[
+        "bench",
+        "--model",
+        "base",
+        "--rows",
+        "rows.jsonl",
+        "--steps",
+        "1",
+        "--profile",
+    ]);
+    for line in [
+        "operation",
+        "products",
+        "attention",
+        "head",
+        "optimizer",
+        "between",
+        "all",
+        "idle",
+        "peak",
+    ] {
         assert!(answer.stderr.lines().any(|l| l.starts_with(line)), "{line}: {}", answer.stderr);
     }
     assert_eq!(answer.json()["peer"], "ift");

@@ -210,7 +210,8 @@ dir = 'run'
 ";
 
 impl Folder {
-    /// One with the tiny model, [`CHATS`] in `chats.jsonl`, [`PAIRS`] in `pairs.jsonl` and [`RECIPE`] in `recipe.toml`.
+    /// One with the tiny model, [`CHATS`] in `chats.jsonl`, [`PAIRS`] in `pairs.jsonl` and
+    /// [`RECIPE`] in `recipe.toml`.
     pub fn ready_to_train() -> Self {
         let folder = Self::with_model();
         folder.write("chats.jsonl", CHATS);
@@ -223,7 +224,8 @@ impl Folder {
     #[track_caller]
     pub fn train(&self, sets: &[&str]) {
         let sets = sets.iter().flat_map(|set| ["--set", set]);
-        self.ift(&["train", "recipe.toml", "--quiet"].into_iter().chain(sets).collect::<Vec<_>>()).done();
+        self.ift(&["train", "recipe.toml", "--quiet"].into_iter().chain(sets).collect::<Vec<_>>())
+            .done();
     }
 
     /// The lines of `metrics.jsonl` in a run's folder, without what depends on the machine.

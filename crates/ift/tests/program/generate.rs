@@ -35,8 +35,9 @@ fn greedy_answers_are_always_the_same() {
 #[test]
 fn drawn_answers_are_their_seeds() {
     let folder = Folder::with_model();
-    let draw =
-        |more: &[&str]| answers(&folder, &[&["--prompt", "Who?", "--temperature", "1.5"], more].concat());
+    let draw = |more: &[&str]| {
+        answers(&folder, &[&["--prompt", "Who?", "--temperature", "1.5"], more].concat())
+    };
     let first = draw(&["--seed", "1"]);
     assert_eq!(draw(&["--seed", "1"]), first);
     assert_ne!(draw(&["--seed", "2"]), first);
@@ -50,8 +51,10 @@ fn prompts_together_get_the_answers_they_get_alone() {
     let folder = Folder::with_model();
     let prompts = ["Who?", "What does the baker make, and where does the miller live?", ""];
     for more in [&[][..], &["--system", "Be brief."]] {
-        let alone: Vec<_> =
-            prompts.iter().flat_map(|p| answers(&folder, &[&["--prompt", p], more].concat())).collect();
+        let alone: Vec<_> = prompts
+            .iter()
+            .flat_map(|p| answers(&folder, &[&["--prompt", p], more].concat()))
+            .collect();
         let together = prompts.iter().flat_map(|p| ["--prompt", p]).chain(more.iter().copied());
         assert_eq!(answers(&folder, &together.collect::<Vec<_>>()), alone);
     }
@@ -75,7 +78,11 @@ fn raw_prompts_are_continued_without_the_template() {
 fn wrong_usage_is_refused() {
     let folder = Folder::with_model();
     for (more, code, words) in [
-        (&["--prompt", "a", "--raw", "--system", "b"][..], 2, "'--raw' cannot be used with '--system"),
+        (
+            &["--prompt", "a", "--raw", "--system", "b"][..],
+            2,
+            "'--raw' cannot be used with '--system",
+        ),
         (&["--prompt", "a", "--top-p", "0"], 2, "above 0 and up to 1"),
         (&["--prompt", "a", "--top-p", "1.5"], 2, "above 0 and up to 1"),
         (&["--prompt", "a", "--temperature=-1"], 2, "at least 0"),

@@ -103,9 +103,13 @@ fn the_gradients_of_a_file_bear_hugging_face_names() {
             assert_eq!(tensor.dtype(), dtype, "{name}");
             let own = squares;
             squares += match dtype {
-                Dtype::F64 => {
-                    tensor.data().as_chunks().0.iter().map(|b| f64::from_le_bytes(*b).powi(2)).sum::<f64>()
-                }
+                Dtype::F64 => tensor
+                    .data()
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|b| f64::from_le_bytes(*b).powi(2))
+                    .sum::<f64>(),
                 _ => tensor
                     .data()
                     .as_chunks()
@@ -124,16 +128,22 @@ fn the_gradients_of_a_file_bear_hugging_face_names() {
     let bytes = folder.bytes("ift.safetensors");
     let file = SafeTensors::deserialize(&bytes).unwrap();
     assert_eq!(file.len(), weights.len() - 1);
-    assert!(file.tensor("model.embed_tokens.weight").is_err() && file.tensor("lm_head.weight").is_ok());
+    assert!(
+        file.tensor("model.embed_tokens.weight").is_err() && file.tensor("lm_head.weight").is_ok()
+    );
 }
 
 #[test]
 fn what_cannot_be_computed_is_refused() {
     let folder = with_rows();
-    folder.write("untargeted.jsonl", &format!("{ROWS}{{\"input_ids\":[1,40],\"labels\":[1,-100]}}\n"));
+    folder.write(
+        "untargeted.jsonl",
+        &format!("{ROWS}{{\"input_ids\":[1,40],\"labels\":[1,-100]}}\n"),
+    );
     folder.write("outside.jsonl", &format!("{ROWS}{{\"input_ids\":[1,900],\"labels\":[1,900]}}\n"));
     folder.write("uneven.jsonl", &format!("{ROWS}{{\"input_ids\":[1,40],\"labels\":[1]}}\n"));
-    folder.write("shifted.jsonl", &format!("{ROWS}{{\"input_ids\":[1,40],\"labels\":[40,-100]}}\n"));
+    folder
+        .write("shifted.jsonl", &format!("{ROWS}{{\"input_ids\":[1,40],\"labels\":[40,-100]}}\n"));
     folder.write("empty.jsonl", "");
     for (rows, words) in [
         ("untargeted.jsonl", &["4", "has no target after its first token"][..]),
@@ -153,8 +163,8 @@ fn what_cannot_be_computed_is_refused() {
         (["--set", "method.k=3"], "`look_ahead = \"topk\"`"),
         (["--precision", "f16"], "possible values: f32, bf16, f64"),
     ] {
-        let said =
-            folder.ift(&[&["gradients", "--model", "base", "--rows", "rows.jsonl"], &more[..]].concat());
+        let said = folder
+            .ift(&[&["gradients", "--model", "base", "--rows", "rows.jsonl"], &more[..]].concat());
         let said = said.refused(2);
         assert!(said.contains(words), "{more:?}: {said}");
     }

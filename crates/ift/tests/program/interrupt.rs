@@ -71,13 +71,16 @@ fn ctrl_c_saves_and_resuming_changes_nothing() {
         let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
         assert!(killed.success());
         let output = child.wait_with_output().unwrap();
-        let [said, noted] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        let [said, noted] =
+            [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
         assert_eq!(output.status.code(), Some(0), "{noted}");
         let step = checkpoint(&folder).unwrap();
         assert!(step >= before + 5 && step < STEPS, "{step}");
         assert_eq!(
             said,
-            format!("stopped after step {step} of {STEPS}; go on with `ift train recipe.toml --resume`\n")
+            format!(
+                "stopped after step {step} of {STEPS}; go on with `ift train recipe.toml --resume`\n"
+            )
         );
         assert!(noted.contains("finishing this step, then saving"), "{noted}");
         assert!(!folder.exists("run/model"));
@@ -119,8 +122,7 @@ fn a_checkpoint_that_was_damaged_is_passed_over() {
     let (metrics, model) = (folder.metrics("run"), folder.bytes("run/model/model.safetensors"));
     folder.write("run/checkpoints/step-8/model.safetensors", "torn");
     let answer = folder.ift(&["train", "recipe.toml", "--resume"]);
-    let named =
-        "passed over the incomplete checkpoint `run/checkpoints/step-8`: `model.safetensors` has 4 bytes";
+    let named = "passed over the incomplete checkpoint `run/checkpoints/step-8`: `model.safetensors` has 4 bytes";
     assert!(answer.stderr.contains(named), "{}", answer.stderr);
     assert!(answer.stderr.contains("going on from run/checkpoints/step-6"), "{}", answer.stderr);
     answer.done();

@@ -32,10 +32,13 @@ fn folder() -> Folder {
 fn a_study_leaves_numbers_tables_and_pictures() {
     let folder = folder();
     let said = folder.ift(&["lake", "study.toml"]).done();
-    for line in ["4x4, solid ice, from random weights", "dpo beta=0.3", "ppo", "optimum", "4x4-random-hole"] {
+    for line in
+        ["4x4, solid ice, from random weights", "dpo beta=0.3", "ppo", "optimum", "4x4-random-hole"]
+    {
         assert!(said.contains(line), "{line}: {said}");
     }
-    let files = ["comparisons.csv", "pictures", "report.json", "runs.csv", "study.toml", "summary.csv"];
+    let files =
+        ["comparisons.csv", "pictures", "report.json", "runs.csv", "study.toml", "summary.csv"];
     assert_eq!(folder.names("study"), files);
     let pictures = [
         "bars-4x4-random-hole",
@@ -54,12 +57,19 @@ fn a_study_leaves_numbers_tables_and_pictures() {
     let report = folder.json("study/report.json");
     assert_eq!(report["seeds"], 3);
     let learners = report["worlds"][0]["scenes"][0]["learners"].as_array().unwrap();
-    let labels: Vec<_> = learners.iter().map(|learner| learner["label"].as_str().unwrap()).collect();
+    let labels: Vec<_> =
+        learners.iter().map(|learner| learner["label"].as_str().unwrap()).collect();
     assert_eq!(labels, ["sft", "ift", "orpo", "dpo beta=0.3", "dpo", "ppo"]);
     // The resolved recipe makes the same study again.
     folder.ift(&["lake", "study/study.toml", "--set", "output=again", "--set", "threads=1"]).done();
-    for name in ["report.json", "runs.csv", "pictures/overview.png", "pictures/grids-4x4-random-hole.svg"] {
-        assert_eq!(folder.bytes(&format!("study/{name}")), folder.bytes(&format!("again/{name}")), "{name}");
+    for name in
+        ["report.json", "runs.csv", "pictures/overview.png", "pictures/grids-4x4-random-hole.svg"]
+    {
+        assert_eq!(
+            folder.bytes(&format!("study/{name}")),
+            folder.bytes(&format!("again/{name}")),
+            "{name}"
+        );
     }
     let other = [
         "lake",
@@ -87,7 +97,8 @@ fn what_diverges_is_told() {
         "pictures=false",
     ];
     let sets = sets.iter().flat_map(|set| ["--set", set]);
-    let said = folder.ift(&["lake", "study.toml"].into_iter().chain(sets).collect::<Vec<_>>()).done();
+    let said =
+        folder.ift(&["lake", "study.toml"].into_iter().chain(sets).collect::<Vec<_>>()).done();
     assert!(said.contains("ipo diverged in 100.0 % of its runs"), "{said}");
     assert!(!said.contains("NaN"), "{said}");
 }
@@ -98,7 +109,9 @@ fn an_earlier_study_is_replaced_only_if_asked_and_nothing_else_ever() {
     folder.ift(&["lake", "study.toml", "--quiet"]).done();
     let before = folder.bytes("study/runs.csv");
     let again = ["lake", "study.toml", "--set", "seed=1"];
-    assert!(folder.ift(&again).refused(1).contains("`study` exists already; `--overwrite` replaces it"));
+    assert!(
+        folder.ift(&again).refused(1).contains("`study` exists already; `--overwrite` replaces it")
+    );
     assert_eq!(folder.bytes("study/runs.csv"), before);
     folder.ift(&[&again[..], &["--overwrite"]].concat()).done();
     assert_ne!(folder.bytes("study/runs.csv"), before);
@@ -118,7 +131,14 @@ fn own_and_random_maps() {
     let folder = folder();
     folder.write("pond.txt", "SFF\nFHF\nFFG\n");
     folder
-        .ift(&["lake", "study.toml", "--set", "maps=['pond.txt', 'random']", "--set", "random.size=5"])
+        .ift(&[
+            "lake",
+            "study.toml",
+            "--set",
+            "maps=['pond.txt', 'random']",
+            "--set",
+            "random.size=5",
+        ])
         .done();
     let report = folder.json("study/report.json");
     assert_eq!(report["worlds"][0]["name"], "pond");
@@ -176,7 +196,8 @@ fn a_policy_is_watched_move_by_move() {
         "{ift}"
     );
     assert_eq!(ift, folder.ift(&["lake", "study.toml", "--watch=ift", "--episodes", "2"]).done());
-    let told = folder.ift(&["lake", "study.toml", "--watch=optimum", "--episodes", "2", "--json"]).json();
+    let told =
+        folder.ift(&["lake", "study.toml", "--watch=optimum", "--episodes", "2", "--json"]).json();
     assert_eq!((&told["world"], &told["arrived"]), (&"4x4".into(), &2.into()));
     assert_eq!(told["episodes"][1]["visits"].as_array().unwrap().len(), 6);
     let unknown = folder.ift(&["lake", "study.toml", "--watch=dqn"]).refused(1);

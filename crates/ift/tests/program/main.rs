@@ -1,4 +1,5 @@
-//! The program as a whole, run as its users run it: exit codes, what it prints and where, what it leaves on disk.
+//! The program as a whole, run as its users run it: exit codes, what it prints and where, what it
+//! leaves on disk.
 
 #![allow(
     clippy::unwrap_used,

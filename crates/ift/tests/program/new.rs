@@ -93,7 +93,11 @@ fn faulty_recipes_are_refused_and_leave_nothing() {
             "`model.num_key_value_heads`: 3 does not divide the 2 query heads",
         ),
         ("model.num_hidden_layers=two", 2, "`model.num_hidden_layers`"),
-        ("model.model_type=gpt2", 2, "`gpt2` is not a supported architecture, expected one of llama"),
+        (
+            "model.model_type=gpt2",
+            2,
+            "`gpt2` is not a supported architecture, expected one of llama",
+        ),
         ("model={hidden_size=16}", 2, "`model.model_type`: is missing"),
         ("tokenizer.vocab_size=20", 1, "vocab_size"),
         ("tokenizer.template=zephir", 1, "`tokenizer.template`"),
@@ -121,7 +125,8 @@ fn a_vocabulary_smaller_than_the_tokenizers_is_refused() {
 fn weights_are_as_readable_as_the_other_files() {
     use std::os::unix::fs::PermissionsExt;
     let folder = Folder::with_model();
-    let [weights, config] = ["model.safetensors", "config.json"]
-        .map(|name| std::fs::metadata(folder.path("base").join(name)).unwrap().permissions().mode());
+    let [weights, config] = ["model.safetensors", "config.json"].map(|name| {
+        std::fs::metadata(folder.path("base").join(name)).unwrap().permissions().mode()
+    });
     assert_eq!(weights, config);
 }

@@ -5,7 +5,8 @@ use serde_json::Value;
 use crate::common::Folder;
 
 /// What every run here changes of the recipe.
-const ON_PAIRS: [&str; 3] = ["data.train=pairs.jsonl", "data.eval=pairs.jsonl", "generate.prompts=[]"];
+const ON_PAIRS: [&str; 3] =
+    ["data.train=pairs.jsonl", "data.eval=pairs.jsonl", "generate.prompts=[]"];
 
 #[test]
 fn every_method_runs_on_pairs_and_tells_what_it_compares() {
@@ -14,7 +15,9 @@ fn every_method_runs_on_pairs_and_tells_what_it_compares() {
         let (method, output) = (format!("method.name={method}"), format!("output.dir={method}"));
         folder.train(&[&ON_PAIRS[..], &[&method, &output]].concat());
         let lines = folder.lines(&format!("{}/metrics.jsonl", &output["output.dir=".len()..]));
-        let of = |kind: &str| lines.iter().filter(|l| l["kind"] == kind).cloned().collect::<Vec<Value>>();
+        let of = |kind: &str| {
+            lines.iter().filter(|l| l["kind"] == kind).cloned().collect::<Vec<Value>>()
+        };
         let margin = |line: &Value| line["reward_margin"].as_f64().unwrap();
         let evals = of("eval");
         let (first, last) = (&evals[0], &evals[evals.len() - 1]);
@@ -45,8 +48,11 @@ fn siblings_of_ift_learn_from_the_same_chats() {
         let (set, output) = (format!("method.name={method}"), format!("output.dir={method}"));
         folder.train(&[&set, &output, "generate.prompts=[]", "optimizer.lr=3e-3"]);
         let lines = folder.metrics(method);
-        let evals: Vec<f64> =
-            lines.iter().filter(|l| l["kind"] == "eval").map(|l| l["loss"].as_f64().unwrap()).collect();
+        let evals: Vec<f64> = lines
+            .iter()
+            .filter(|l| l["kind"] == "eval")
+            .map(|l| l["loss"].as_f64().unwrap())
+            .collect();
         assert!(evals[evals.len() - 1] < evals[0], "{method}: {evals:?}");
     }
     // Pairs do for methods of one answer: they learn the chosen ones.
@@ -60,7 +66,8 @@ fn siblings_of_ift_learn_from_the_same_chats() {
 fn a_precomputed_reference_is_the_resident_one() {
     let folder = Folder::ready_to_train();
     let train = |output: &str, reference: &str| {
-        let (output, reference) = (format!("output.dir={output}"), format!("reference={reference}"));
+        let (output, reference) =
+            (format!("output.dir={output}"), format!("reference={reference}"));
         folder.train(&[&ON_PAIRS[..], &["method.name=dpo", &output, &reference]].concat());
     };
     train("resident", "start");
@@ -74,13 +81,15 @@ fn a_precomputed_reference_is_the_resident_one() {
         folder.bytes(&format!("{run}/reference/{name}")).len()
     };
     for (output, reference) in [("resident-twice", "start"), ("known-twice", "precomputed")] {
-        let (output, reference) = (format!("output.dir={output}"), format!("reference={reference}"));
+        let (output, reference) =
+            (format!("output.dir={output}"), format!("reference={reference}"));
         let twice = "data.train={ path = 'pairs.jsonl', weight = 2.0 }";
         folder.train(&[&ON_PAIRS[..], &["method.name=dpo", &output, &reference, twice]].concat());
     }
     assert_eq!(folder.metrics("resident-twice"), folder.metrics("known-twice"));
     assert_eq!(size("known-twice"), size("known"));
-    // Rewards of a first step are zero but for what bfloat16 leaves of the reference; nothing, if it is kept exactly.
+    // Rewards of a first step are zero but for what bfloat16 leaves of the reference; nothing, if
+    // it is kept exactly.
     train("exact", "{ storage = 'exact' }");
     let first = &folder.metrics("exact")[0];
     assert!(first["chosen_reward"].as_f64().unwrap().abs() < 1e-6, "{first}");
@@ -114,14 +123,19 @@ fn what_cannot_be_compared_is_refused() {
     for (sets, code, words) in [
         (&["method.name=dpo"][..], 1, &["`chats.jsonl`, line 1", "chosen"][..]),
         (&["reference=precomputed"], 2, &["`reference`", "has no effect"]),
-        (&["method.name=tdpo2", "reference=precomputed"], 2, &["`reference.precomputed`", "distributions"]),
+        (
+            &["method.name=tdpo2", "reference=precomputed"],
+            2,
+            &["`reference.precomputed`", "distributions"],
+        ),
         (&["method.name=dpo", "method.beta=-1"], 2, &["method.beta"]),
         (&["method.name=dpo", "reference=last"], 2, &["reference"]),
         (&["method.name=dpo", "data.train=pairs.jsonl", "reference.path=nowhere"], 1, &["nowhere"]),
     ] {
         let sets = sets.iter().flat_map(|set| ["--set", set]);
-        let said =
-            folder.ift(&["train", "recipe.toml"].into_iter().chain(sets).collect::<Vec<_>>()).refused(code);
+        let said = folder
+            .ift(&["train", "recipe.toml"].into_iter().chain(sets).collect::<Vec<_>>())
+            .refused(code);
         assert!(words.iter().all(|word| said.contains(word)), "{words:?}: {said}");
     }
     assert!(!folder.exists("run/metrics.jsonl"));
@@ -138,7 +152,9 @@ fn gradients_of_pairs_against_another_model() {
     folder.write("rows.jsonl", PAIRED_ROWS);
     folder.ift(&["new", "new.toml", "--set", "seed=9", "--set", "output=other"]).done();
     let gradients = |more: &[&str]| {
-        folder.ift(&[&["gradients", "--model", "base", "--rows", "rows.jsonl"], more].concat()).json()
+        folder
+            .ift(&[&["gradients", "--model", "base", "--rows", "rows.jsonl"], more].concat())
+            .json()
     };
     // Against itself nothing is preferred yet.
     let own = gradients(&["--method", "dpo"]);
@@ -149,7 +165,8 @@ fn gradients_of_pairs_against_another_model() {
         rows.iter().map(|r| r["chosen"].as_bool().unwrap()).collect::<Vec<_>>(),
         [true, false, true, false]
     );
-    let sum = |list: &Value| list.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).sum::<f64>();
+    let sum =
+        |list: &Value| list.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).sum::<f64>();
     let reward = |row: &Value| 0.1 * (sum(&row["log_probs"]) - sum(&row["reference_log_probs"]));
     let mut loss = 0.0;
     for pair in rows.chunks(2) {
@@ -166,8 +183,17 @@ fn gradients_of_pairs_against_another_model() {
             assert!((a - b).abs() < 1e-4 * b.abs(), "{method} {field}: {a} {b}");
         }
     }
-    let bench =
-        ["bench", "--model", "base", "--rows", "rows.jsonl", "--method", "dpo", "--rows-per-step", "2"];
+    let bench = [
+        "bench",
+        "--model",
+        "base",
+        "--rows",
+        "rows.jsonl",
+        "--method",
+        "dpo",
+        "--rows-per-step",
+        "2",
+    ];
     let bench = folder.ift(&[&bench[..], &["--steps", "1"]].concat()).json();
     assert!((bench["first_loss"].as_f64().unwrap() - 2f64.ln()).abs() < 1e-2, "{bench}");
 }

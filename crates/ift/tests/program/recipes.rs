@@ -27,7 +27,8 @@ fn folder() -> PathBuf {
 
 /// What a folder holds, sorted.
 fn entries(folder: &Path) -> Vec<PathBuf> {
-    let mut all: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut all: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     all.sort();
     all
 }
@@ -49,7 +50,8 @@ fn recipes(folder: &Path) -> Vec<PathBuf> {
 
 /// Resolves a recipe and checks its values and those of its stages.
 fn read(path: &Path) -> Recipe {
-    let recipe: Recipe = ift::load_recipe(path, &[]).unwrap_or_else(|e| panic!("{}", ift::report(&e.into())));
+    let recipe: Recipe =
+        ift::load_recipe(path, &[]).unwrap_or_else(|e| panic!("{}", ift::report(&e.into())));
     recipe.validate().unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     recipe
 }
@@ -72,11 +74,14 @@ fn every_recipe_is_valid() {
 #[test]
 fn the_papers_experiments_are_complete() {
     for model in MODELS {
-        let mut expected: Vec<_> =
-            METHODS.iter().flat_map(|m| [format!("{m}.toml"), format!("sft-then-{m}.toml")]).collect();
+        let mut expected: Vec<_> = METHODS
+            .iter()
+            .flat_map(|m| [format!("{m}.toml"), format!("sft-then-{m}.toml")])
+            .collect();
         expected.sort();
         let found = entries(&folder().join("paper").join(model));
-        let found: Vec<_> = found.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        let found: Vec<_> =
+            found.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(found, expected, "{model}");
     }
 }
@@ -90,24 +95,32 @@ fn the_papers_experiments_have_its_settings() {
             assert!(base.stage.is_empty(), "{model}/{name}");
             has_the_papers_settings(&base, name);
             let stages = after.stages().unwrap();
-            let [first, second] = &stages[..] else { panic!("{model}/sft-then-{name} has two stages") };
+            let [first, second] = &stages[..] else {
+                panic!("{model}/sft-then-{name} has two stages")
+            };
             has_the_papers_settings(&first.recipe, "sft");
             has_the_papers_settings(&second.recipe, name);
 
             assert_eq!(first.recipe.model.path, base.model.path);
             assert_eq!(base.output.dir, Path::new("runs/paper").join(model).join(name));
-            assert_eq!(after.output.dir, base.output.dir.with_file_name(format!("sft-then-{name}")));
+            assert_eq!(
+                after.output.dir,
+                base.output.dir.with_file_name(format!("sft-then-{name}"))
+            );
             has_the_papers_data(&base, &first.recipe, &second.recipe);
         }
     }
 }
 
-/// Section 5.1: SFT and IFT from the base model see the chosen answers and as many conversations, other methods the
-/// pairs; the stages see conversations, then pairs or their chosen answers.
+/// Section 5.1: SFT and IFT from the base model see the chosen answers and as many conversations,
+/// other methods the pairs; the stages see conversations, then pairs or their chosen answers.
 fn has_the_papers_data(base: &Recipe, first: &Recipe, second: &Recipe) {
     let chats = Path::new("data/ultrachat_200k");
     let [chat] = &first.data.train[..] else { panic!("one source: {:?}", first.data.train) };
-    assert_eq!((chat.path.as_path(), chat.split.as_deref(), chat.weight), (chats, Some("train_sft"), None));
+    assert_eq!(
+        (chat.path.as_path(), chat.split.as_deref(), chat.weight),
+        (chats, Some("train_sft"), None)
+    );
     let [pairs] = &second.data.train[..] else { panic!("one source: {:?}", second.data.train) };
     assert!(pairs.path.to_str().unwrap().contains("ultrafeedback"), "{}", pairs.path.display());
     assert_eq!((&base.data.eval, pairs.weight), (&second.data.eval, None));
@@ -115,7 +128,10 @@ fn has_the_papers_data(base: &Recipe, first: &Recipe, second: &Recipe) {
     match &base.data.train[..] {
         [both, more] if alone => {
             let rows = 207_865.0 * more.weight.unwrap();
-            assert_eq!((both, more.path.as_path(), more.split.as_deref()), (pairs, chats, Some("train_sft")));
+            assert_eq!(
+                (both, more.path.as_path(), more.split.as_deref()),
+                (pairs, chats, Some("train_sft"))
+            );
             assert!((rows - 60_000.0).abs() < 1000.0, "{rows}");
         }
         [only] if !alone => assert_eq!(only, pairs),
@@ -127,10 +143,18 @@ fn has_the_papers_data(base: &Recipe, first: &Recipe, second: &Recipe) {
 fn has_the_papers_settings(run: &Recipe, name: &str) {
     assert_eq!(run.method, published(name));
     let train = &run.train;
-    assert_eq!((train.epochs, train.steps, train.rows_per_step, train.seed), (3, None, 512, 0), "{name}");
+    assert_eq!(
+        (train.epochs, train.steps, train.rows_per_step, train.seed),
+        (3, None, 512, 0),
+        "{name}"
+    );
     assert!(matches!(run.optimizer, Optimizer::Rmsprop(_)), "{name}: {:?}", run.optimizer);
     assert_eq!((run.optimizer.lr(), run.optimizer.clip()), (5e-7, 10.0), "{name}");
-    assert_eq!((run.schedule.name, run.schedule.warmup_steps(1000)), (Curve::Cosine, 100), "{name}");
+    assert_eq!(
+        (run.schedule.name, run.schedule.warmup_steps(1000)),
+        (Curve::Cosine, 100),
+        "{name}"
+    );
     assert_eq!((run.schedule.final_ratio, run.data.max_length), (0.0, 1024), "{name}");
     assert_eq!(run.data.over_length, OverLength::Truncate, "{name}");
     assert_eq!(run.data.template.as_deref(), Some("zephyr"), "{name}");
@@ -141,7 +165,8 @@ fn has_the_papers_settings(run: &Recipe, name: &str) {
 
 /// The methods with the paper's coefficients, whatever the program's defaults are.
 fn published(name: &str) -> Method {
-    let ift = Ift { lambda: 0.2, gamma: 0.95, lambda_schedule: LambdaSchedule::Fixed, ..Ift::default() };
+    let ift =
+        Ift { lambda: 0.2, gamma: 0.95, lambda_schedule: LambdaSchedule::Fixed, ..Ift::default() };
     match name {
         "sft" => Method::Sft(Sft::default()),
         "dpo" => Method::Dpo(Dpo { beta: 0.1, label_smoothing: 0.0, reference_free: false }),
@@ -149,7 +174,9 @@ fn published(name: &str) -> Method {
         "orpo" => Method::Orpo(Orpo { beta: 0.25 }),
         "simpo" => Method::Simpo(Simpo { beta: 2.0, gamma_beta_ratio: 0.8 }),
         "ift" => Method::Ift(ift),
-        "ift-noisy" => Method::Ift(Ift { lambda_schedule: LambdaSchedule::Noisy, sigma: 0.5, ..ift }),
+        "ift-noisy" => {
+            Method::Ift(Ift { lambda_schedule: LambdaSchedule::Noisy, sigma: 0.5, ..ift })
+        }
         other => panic!("{other}"),
     }
 }

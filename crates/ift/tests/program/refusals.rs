@@ -41,7 +41,12 @@ fn typos_and_values_of_no_use() {
     refused(&folder, &["train.stpes=3"], 2, &["error: `--set train.stpes=3`: "]);
     let recipe = folder.text("recipe.toml");
     folder.write("recipe.toml", &recipe.replace("rows_per_step", "rows_per_stop"));
-    refused(&folder, &[], 2, &["recipe.toml:17:1: unknown field `train.rows_per_stop`", "`rows_per_step`"]);
+    refused(
+        &folder,
+        &[],
+        2,
+        &["recipe.toml:17:1: unknown field `train.rows_per_stop`", "`rows_per_step`"],
+    );
     folder.write("recipe.toml", "[model\n");
     refused(&folder, &[], 2, &["recipe.toml:1:"]);
     fs::remove_file(folder.path("recipe.toml")).unwrap();
@@ -58,8 +63,11 @@ fn data_that_cannot_be_used() {
         "typed.jsonl",
         &format!("{CHATS}{{\"messages\": [{{\"role\": \"user\", \"content\": 3}}]}}\n"),
     );
-    fs::write(folder.path("bytes.jsonl"), [CHATS.as_bytes(), b"{\"messages\": \"\xff\"}\n"].concat())
-        .unwrap();
+    fs::write(
+        folder.path("bytes.jsonl"),
+        [CHATS.as_bytes(), b"{\"messages\": \"\xff\"}\n"].concat(),
+    )
+    .unwrap();
     for (set, words) in [
         ("data.train=none.jsonl", ["`none.jsonl`", "cannot be read"]),
         ("data.eval=none.jsonl", ["`none.jsonl`", "cannot be read"]),
@@ -90,7 +98,9 @@ fn models_that_cannot_be_used() {
     copy("other");
     folder.write(
         "other/config.json",
-        &folder.text("base/config.json").replace("\"intermediate_size\": 32", "\"intermediate_size\": 64"),
+        &folder
+            .text("base/config.json")
+            .replace("\"intermediate_size\": 32", "\"intermediate_size\": 64"),
     );
     copy("speechless");
     fs::remove_file(folder.path("speechless/tokenizer.json")).unwrap();
@@ -115,7 +125,12 @@ fn a_tokenizer_of_another_model_is_found_before_the_first_step() {
     for name in ["tokenizer.json", "tokenizer_config.json"] {
         fs::copy(folder.path("base").join(name), folder.path("small").join(name)).unwrap();
     }
-    refused(&folder, &["model.path=small"], 1, &["record 1", "the model's vocabulary has 264 entries"]);
+    refused(
+        &folder,
+        &["model.path=small"],
+        1,
+        &["record 1", "the model's vocabulary has 264 entries"],
+    );
 }
 
 #[test]

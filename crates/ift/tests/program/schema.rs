@@ -8,7 +8,9 @@ use crate::common::Folder;
 fn undocumented(at: &str, schema: &Value, found: &mut Vec<String>, fields: &mut usize) {
     match schema {
         Value::Object(map) => {
-            for (name, field) in map.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            for (name, field) in
+                map.get("properties").and_then(Value::as_object).into_iter().flatten()
+            {
                 *fields += 1;
                 if field.get("const").is_none() && !field["description"].is_string() {
                     found.push(format!("{at}.{name}"));

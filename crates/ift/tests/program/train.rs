@@ -8,15 +8,24 @@ fn a_run_learns_and_leaves_everything() {
     let answer = folder.ift(&["train", "recipe.toml"]);
     let said = answer.stderr.clone();
     assert_eq!(answer.done(), "the trained model is in run/model\n");
-    for part in
-        ["training rows", "held-out rows", "step 8/8", "held-out loss", "prompt  Who?", "before", "after"]
-    {
+    for part in [
+        "training rows",
+        "held-out rows",
+        "step 8/8",
+        "held-out loss",
+        "prompt  Who?",
+        "before",
+        "after",
+    ] {
         assert!(said.contains(part), "{part}: {said}");
     }
 
     let kinds = |kind: &str| -> Vec<_> {
         let lines = folder.metrics("run").into_iter();
-        lines.filter(|line| line["kind"] == kind).map(|line| line["step"].as_u64().unwrap()).collect()
+        lines
+            .filter(|line| line["kind"] == kind)
+            .map(|line| line["step"].as_u64().unwrap())
+            .collect()
     };
     assert_eq!(kinds("step"), [1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(kinds("eval"), [0, 3, 6, 8]);
@@ -26,7 +35,9 @@ fn a_run_learns_and_leaves_everything() {
         lines.iter().filter(|l| l["kind"] == "eval").map(|l| l["loss"].as_f64().unwrap()).collect();
     assert!(evals[3] < evals[2] && evals[2] < evals[0] && evals[3] < 0.9 * evals[0], "{evals:?}");
     let first = lines.iter().find(|l| l["kind"] == "step").unwrap();
-    for field in ["loss", "first_pass_loss", "lambda", "lr", "grad_norm", "seconds", "tokens_per_second"] {
+    for field in
+        ["loss", "first_pass_loss", "lambda", "lr", "grad_norm", "seconds", "tokens_per_second"]
+    {
         assert!(first[field].is_number(), "{field}: {first}");
     }
 
@@ -47,7 +58,16 @@ fn a_run_learns_and_leaves_everything() {
     let prompt = "What does the baker make?";
     let sample = lines.iter().rfind(|l| l["prompt"] == prompt).unwrap();
     let said = folder
-        .ift(&["generate", "--model", "run/model", "--prompt", prompt, "--max-tokens", "8", "--json"])
+        .ift(&[
+            "generate",
+            "--model",
+            "run/model",
+            "--prompt",
+            prompt,
+            "--max-tokens",
+            "8",
+            "--json",
+        ])
         .json();
     assert_eq!(said["text"], sample["answer"]);
 }
@@ -58,7 +78,10 @@ fn a_second_run_asks_what_to_do_with_the_first() {
     folder.ift(&["train", "recipe.toml", "--quiet"]).done();
     let (metrics, model) = (folder.metrics("run"), folder.bytes("run/model/model.safetensors"));
     let said = folder.ift(&["train", "recipe.toml"]).refused(1);
-    assert!(said.contains("`run`") && said.contains("--resume") && said.contains("--overwrite"), "{said}");
+    assert!(
+        said.contains("`run`") && said.contains("--resume") && said.contains("--overwrite"),
+        "{said}"
+    );
     assert_eq!(folder.metrics("run"), metrics);
 
     // The same again, over it and beside it.
@@ -75,9 +98,13 @@ fn a_second_run_asks_what_to_do_with_the_first() {
 
     // Resuming a finished run changes nothing.
     folder.ift(&["train", "recipe.toml", "--resume", "--quiet"]).done();
-    assert_eq!((folder.metrics("run"), folder.bytes("run/model/model.safetensors")), (metrics, model));
+    assert_eq!(
+        (folder.metrics("run"), folder.bytes("run/model/model.safetensors")),
+        (metrics, model)
+    );
     // Nor does it become another run.
-    let said = folder.ift(&["train", "recipe.toml", "--resume", "--set", "optimizer.lr=1"]).refused(1);
+    let said =
+        folder.ift(&["train", "recipe.toml", "--resume", "--set", "optimizer.lr=1"]).refused(1);
     assert!(said.contains("`optimizer.lr` was 0.01, is 1"), "{said}");
     folder.write("chats.jsonl", folder.text("chats.jsonl").lines().next().unwrap());
     let said = folder.ift(&["train", "recipe.toml", "--resume"]).refused(1);
@@ -110,8 +137,9 @@ fn neither_threads_nor_micro_batches_nor_recomputing_decide_what_is_learned() {
     assert!(one == train("three", "train.threads=3"));
     assert!(one == train("recompute", "train.recompute=true"));
     train("small", "train.micro_batch_tokens=1");
-    let loss =
-        |run: &str| folder.metrics(run).into_iter().rfind(|l| l["kind"] == "eval").unwrap()["loss"].clone();
+    let loss = |run: &str| {
+        folder.metrics(run).into_iter().rfind(|l| l["kind"] == "eval").unwrap()["loss"].clone()
+    };
     let (whole, split) = (loss("one").as_f64().unwrap(), loss("small").as_f64().unwrap());
     assert!((whole - split).abs() < 1e-4 * whole, "{whole} {split}");
 }
@@ -135,7 +163,9 @@ fn overwriting_waits_until_the_new_run_can_start() {
     let folder = Folder::ready_to_train();
     folder.ift(&["train", "recipe.toml", "--quiet"]).done();
     let model = folder.bytes("run/model/model.safetensors");
-    for (set, code) in [("data.train=typo.jsonl", 1), ("model.path=typo", 1), ("model.path=run/model", 2)] {
+    for (set, code) in
+        [("data.train=typo.jsonl", 1), ("model.path=typo", 1), ("model.path=run/model", 2)]
+    {
         let answer = folder.ift(&["train", "recipe.toml", "--overwrite", "--quiet", "--set", set]);
         answer.refused(code);
         assert!(folder.bytes("run/model/model.safetensors") == model, "{set}");

@@ -27,8 +27,9 @@ fn wrong_usage_is_2_and_names_the_word() {
 #[test]
 fn typical_mistakes() {
     let folder = Folder::ready_to_train();
-    let train =
-        |set: &str, code| folder.ift(&["train", "recipe.toml", "--quiet", "--set", set]).refused(code);
+    let train = |set: &str, code| {
+        folder.ift(&["train", "recipe.toml", "--quiet", "--set", set]).refused(code)
+    };
     assert_snapshot!("error_override", train("train.stpes=3", 2));
     assert_snapshot!("error_value", train("method.lambda=1.5", 2));
     assert_snapshot!("error_no_data", train("data.train=none.jsonl", 1));

@@ -1,9 +1,10 @@
-//! The backward pass. With `P` the probabilities, recomputed from the log-sum-exp, and `D = rowsum(dO ⊙ O)`:
-//! `dV = Pᵀ·dO`, `dS = P ⊙ (dO·Vᵀ - D)`, `dQ = scale·dS·K`, `dK = scale·dSᵀ·Q`.
+//! The backward pass. With `P` the probabilities, recomputed from the log-sum-exp, and `D =
+//! rowsum(dO ⊙ O)`: `dV = Pᵀ·dO`, `dS = P ⊙ (dO·Vᵀ - D)`, `dQ = scale·dS·K`, `dK = scale·dSᵀ·Q`.
 //!
-//! A task is a chunk of a row's queries and one key-value head. It owns its part of `dQ`, and sums `dK` and `dV` of the
-//! keys it sees in memory of its own. These sums are then added up in the order of rows and chunks: no atomics, no locks,
-//! and the same bits every time, also where several rows continue the same past.
+//! A task is a chunk of a row's queries and one key-value head. It owns its part of `dQ`, and sums
+//! `dK` and `dV` of the keys it sees in memory of its own. These sums are then added up in the
+//! order of rows and chunks: no atomics, no locks, and the same bits every time, also where several
+//! rows continue the same past.
 
 use super::super::Cpu;
 use super::super::instructions::kernel;
@@ -76,9 +77,16 @@ impl<'a> Scratch<'a> {
     }
 }
 
-/// `P` and `dS` of one row: scores become probabilities, `d_p` becomes `P ⊙ (dP - D)`; zeros outside the visible keys.
+/// `P` and `dS` of one row: scores become probabilities, `d_p` becomes `P ⊙ (dP - D)`; zeros
+/// outside the visible keys.
 #[inline(always)]
-fn probabilities_row<S: Simd>(p: &mut [f32], d_p: &mut [f32], visible: (usize, usize), lse: f32, mean: f32) {
+fn probabilities_row<S: Simd>(
+    p: &mut [f32],
+    d_p: &mut [f32],
+    visible: (usize, usize),
+    lse: f32,
+    mean: f32,
+) {
     let (first, last) = visible;
     for x in [&mut *p, &mut *d_p] {
         x[..first].fill(0.0);
@@ -297,7 +305,8 @@ impl<N: Number> Cpu<N> {
                 let to = unsafe { d_kv.range(at..at + d) };
                 total.fill(0.0);
                 for chunk in chunks.iter().filter(|c| (c.keys.0..c.keys.1).contains(&key)) {
-                    let row = chunk.sums_at(kv_heads, head) + part * chunk.key_count() + key - chunk.keys.0;
+                    let row = chunk.sums_at(kv_heads, head) + part * chunk.key_count() + key
+                        - chunk.keys.0;
                     total.iter_mut().zip(&sums[row * width..][..d]).for_each(|(to, x)| *to += x);
                 }
                 round_all(&total, to);
@@ -305,7 +314,8 @@ impl<N: Number> Cpu<N> {
         });
     }
 
-    /// Adds to the gradients of the past's keys and values; a head's are one task's, whoever continues the past.
+    /// Adds to the gradients of the past's keys and values; a head's are one task's, whoever
+    /// continues the past.
     fn add_past(&self, sizes: &Sizes, chunks: &[Chunk], sums: &[f32], d_past: &mut [f32]) {
         let (shape, width) = (sizes.shape, sizes.padded_dim);
         let (d, kv_heads) = (shape.head_dim, shape.kv_heads);
@@ -315,7 +325,9 @@ impl<N: Number> Cpu<N> {
             for chunk in chunks {
                 let span = chunk.span;
                 let first_row = chunk.sums_at(kv_heads, head) + part * chunk.key_count();
-                for key in chunk.keys.0..chunk.keys.1.min(span.row.past_len.saturating_sub(span.first)) {
+                for key in
+                    chunk.keys.0..chunk.keys.1.min(span.row.past_len.saturating_sub(span.first))
+                {
                     let token = span.row.past_start + span.first + key;
                     let at = token * shape.kv_width() + slot * d;
                     // SAFETY: a task has its own columns.

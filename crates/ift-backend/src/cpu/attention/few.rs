@@ -1,4 +1,5 @@
-//! A token or two over a long past, as in generation: the keys and values are read once, where they lie.
+//! A token or two over a long past, as in generation: the keys and values are read once, where they
+//! lie.
 
 use super::super::instructions::kernel;
 use super::super::math::{add_scaled, dot, exp_in_place, max};

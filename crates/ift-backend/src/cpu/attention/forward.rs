@@ -23,8 +23,9 @@ struct Job<'a, N> {
     lse: Shared<'a, f32>,
 }
 
-/// Turns the scores of the visible keys into `exp(s - m)` with `m` the largest score so far, the others into zeros.
-/// `state` is `[m, Σ exp]`. Returns the factor for everything that was summed under the old maximum.
+/// Turns the scores of the visible keys into `exp(s - m)` with `m` the largest score so far, the
+/// others into zeros. `state` is `[m, Σ exp]`. Returns the factor for everything that was summed
+/// under the old maximum.
 #[inline(always)]
 fn softmax_row<S: Simd>(scores: &mut [f32], visible: (usize, usize), state: &mut [f32; 2]) -> f32 {
     let (first, last) = visible;
@@ -165,7 +166,9 @@ impl<N: Number> Cpu<N> {
         let job = Job { sizes, q, keys: &keys, values: &values, out, lse };
         let mut blocks: Vec<(&Span, usize)> = spans
             .iter()
-            .flat_map(|span| (0..span.row.len).step_by(sizes.queries).map(move |query| (span, query)))
+            .flat_map(|span| {
+                (0..span.row.len).step_by(sizes.queries).map(move |query| (span, query))
+            })
             .collect();
         // The longest first, so that no thread is left with one at the end.
         blocks.sort_by_key(|(span, query)| std::cmp::Reverse(span.row.past_len + query));

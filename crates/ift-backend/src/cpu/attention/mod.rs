@@ -1,8 +1,9 @@
-//! Causal softmax attention over a past and the row itself, in blocks (Dao et al., `FlashAttention`, arXiv 2205.14135):
-//! no score outlives its block of queries and keys.
+//! Causal softmax attention over a past and the row itself, in blocks (Dao et al.,
+//! `FlashAttention`, arXiv 2205.14135): no score outlives its block of queries and keys.
 //!
-//! The query heads that share a key-value head are rows of the same products, so that its keys and values are packed
-//! and read once for all of them. Row `r` of a block of queries is query `r / group`, head `r % group`.
+//! The query heads that share a key-value head are rows of the same products, so that its keys and
+//! values are packed and read once for all of them. Row `r` of a block of queries is query `r /
+//! group`, head `r % group`.
 
 mod backward;
 mod few;
@@ -28,7 +29,8 @@ thread_local! {
     static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A row, and the keys that any of its queries sees. Keys are numbered from `first` on: these numbers are "local".
+/// A row, and the keys that any of its queries sees. Keys are numbered from `first` on: these
+/// numbers are "local".
 #[derive(Clone, Copy, Debug)]
 struct Span {
     row: AttentionRow,
@@ -67,7 +69,8 @@ impl<'a, N> Source<'a, N> {
         } else {
             (self.own, row.start + position - row.past_len)
         };
-        let at = token * self.shape.kv_width() + (part * self.shape.kv_heads + head) * self.shape.head_dim;
+        let at = token * self.shape.kv_width()
+            + (part * self.shape.kv_heads + head) * self.shape.head_dim;
         &buffer[at..at + self.shape.head_dim]
     }
 }
@@ -154,7 +157,11 @@ impl<N: Number> Cpu<N> {
     }
 
     /// The spans of the rows that `wanted` says.
-    fn spans(sizes: &Sizes, rows: &[AttentionRow], wanted: impl Fn(&AttentionRow) -> bool) -> Vec<Span> {
+    fn spans(
+        sizes: &Sizes,
+        rows: &[AttentionRow],
+        wanted: impl Fn(&AttentionRow) -> bool,
+    ) -> Vec<Span> {
         let mut before = 0;
         let mut spans = Vec::with_capacity(rows.len());
         for &row in rows.iter().filter(|row| wanted(row)) {
@@ -200,7 +207,8 @@ impl<N: Number> Cpu<N> {
     }
 }
 
-/// Copies the heads of a group out of `[tokens, heads·head_dim]` rows into rows of `padded_dim`, times `factor`.
+/// Copies the heads of a group out of `[tokens, heads·head_dim]` rows into rows of `padded_dim`,
+/// times `factor`.
 #[inline(always)]
 fn load_rows<N: Number>(
     sizes: &Sizes,
