@@ -220,7 +220,7 @@ pub trait Backend: Send + Sync {
         columns: Range<usize>,
         sums: &mut Self::Accumulator,
     );
-    /// Dropout: `out[t][c]` is 0 where [`crate::uniform`] of `(streams[t], c)` is below `rate`,
+    /// Dropout: `out[t][c]` is 0 where [`ift_random::uniform`] of `(streams[t], c)` is below `rate`,
     /// else `x[t][c] / (1 - rate)`. The same operation is its own backward pass.
     fn dropout(
         &self,
@@ -231,7 +231,7 @@ pub trait Backend: Send + Sync {
         streams: &[u64],
         out: &mut Self::Activation,
     );
-    /// `x[t][c] += magnitudes[t]·(2·u - 1)` with `u` from [`crate::uniform`] of `(streams[t], c)`
+    /// `x[t][c] += magnitudes[t]·(2·u - 1)` with `u` from [`ift_random::uniform`] of `(streams[t], c)`
     /// (`NEFTune`, arXiv 2310.05914).
     fn add_noise(
         &self,

@@ -6,7 +6,7 @@
 //! * [`Reference`]: f64 and plain loops that read like the formulas. It is the executable
 //!   specification: every other backend is tested against it, and it against finite differences and
 //!   the golden numbers.
-//! * [`Cpu`]: threads and SIMD, activations in f32 ([`CpuF32`]) or bf16 ([`CpuBf16`]).
+//! * `ift_cpu::Cpu`: threads and SIMD, activations in f32 or bf16.
 //!
 //! Everything is *rows end to end*: an activation is `[tokens, width]` row-major, where the tokens
 //! of all sequences of a micro-batch follow each other without padding. Only the attention
@@ -14,20 +14,17 @@
 //! *past* (the keys and values of a prompt computed before).
 
 mod backend;
-mod cpu;
 mod element;
 mod optimizer;
-mod quantize;
+pub mod quantize;
 mod reference;
 mod shapes;
 
 pub use backend::{Backend, Out};
-pub use cpu::{Cpu, CpuBf16, CpuError, CpuF32, Instructions, Number};
 pub use element::{Element, HostTensor, NumberType};
 pub use optimizer::Update;
 pub use reference::Reference;
 pub use shapes::{
     Activation, AttentionRow, AttentionShape, Choice, Distributions, Divergence,
     DivergenceGradient, HeadNorms, HeadScores, Mix, Norm, Past, Profile, ProfileEntry, Storage,
-    gumbel, uniform,
 };

@@ -6,7 +6,7 @@ use half::bf16;
 
 /// The sixteen levels of NF4: quantiles of a normal distribution, scaled to -1 to 1, with an exact
 /// zero (`QLoRA`, arXiv 2305.14314, appendix E).
-pub(crate) const NF4: [f32; 16] = [
+pub const NF4: [f32; 16] = [
     -1.0,
     -0.696_192_8,
     -0.525_073_05,
@@ -32,32 +32,32 @@ fn scale(block: impl Iterator<Item = f32>) -> f32 {
 
 /// The code of a number in a block of that scale.
 #[inline]
-pub(crate) fn int8_code(x: f32, scale: f32) -> i8 {
+pub fn int8_code(x: f32, scale: f32) -> i8 {
     if scale > 0.0 { (x / scale * 127.0).round_ties_even().clamp(-127.0, 127.0) as i8 } else { 0 }
 }
 
 /// What a code stands for.
 #[inline]
-pub(crate) fn int8_value(code: i8, scale: f32) -> f32 {
+pub fn int8_value(code: i8, scale: f32) -> f32 {
     f32::from(code) * (scale / 127.0)
 }
 
 /// The number of the nearest level; of two equally near the lower.
 #[inline]
-pub(crate) fn nf4_code(x: f32, scale: f32) -> u8 {
+pub fn nf4_code(x: f32, scale: f32) -> u8 {
     let x = if scale > 0.0 { x / scale } else { 0.0 };
     // All bounds are looked at, without a branch, so that loops vectorise.
     NF4.windows(2).map(|pair| u8::from(x > f32::midpoint(pair[0], pair[1]))).sum()
 }
 
 /// What a level's number stands for.
-pub(crate) fn nf4_value(code: u8, scale: f32) -> f32 {
+pub fn nf4_value(code: u8, scale: f32) -> f32 {
     NF4[usize::from(code & 15)] * scale
 }
 
 /// What is left of numbers that are stored, by way of f32: the specification of every backend's
 /// frozen weights.
-pub(crate) fn rounded(values: &[f64], storage: Storage) -> Vec<f64> {
+pub fn rounded(values: &[f64], storage: Storage) -> Vec<f64> {
     let by_block = |round: fn(f32, f32) -> f32| {
         let blocks = values.chunks(Storage::BLOCK).flat_map(|block| {
             let scale = scale(block.iter().map(|&x| x as f32));

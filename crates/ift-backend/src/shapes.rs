@@ -115,7 +115,7 @@ pub enum Choice<'a> {
     /// The `k`-th most probable token (`k = 1` is greedy; lower ids first among equals).
     TopK(usize),
     /// A draw from `softmax(logits / temperature)` by the Gumbel-max trick: `argmax(logits/T + G)`
-    /// where `G` comes from [`gumbel`] of the row's stream and the token id, so that the draw
+    /// where `G` comes from [`ift_random::gumbel`] of the row's stream and the token id, so that the draw
     /// does not depend on the order of evaluation.
     Sample {
         /// T > 0.
@@ -130,36 +130,6 @@ pub enum Choice<'a> {
         /// How many tokens, at least 1.
         top: usize,
     },
-}
-
-/// How many different draws there are: so many that each, and a half more, is exact in f64.
-pub(crate) const DRAWS: u64 = 1 << 52;
-
-/// A draw below [`DRAWS`] for `(stream, index)`.
-#[inline]
-pub(crate) fn draw(stream: u64, index: u32) -> u64 {
-    let mut z = stream.wrapping_add((u64::from(index) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^= z >> 31;
-    z >> 12
-}
-
-/// The number in `(0, 1)` of a draw.
-#[inline]
-pub(crate) fn of_draw(draw: u64) -> f64 {
-    (draw as f64 + 0.5) * (1.0 / DRAWS as f64)
-}
-
-/// A uniform draw in `(0, 1)`, never 0 or 1, for `(stream, index)`: a pure function (`SplitMix64`
-/// finaliser over both numbers).
-pub fn uniform(stream: u64, index: u32) -> f64 {
-    of_draw(draw(stream, index))
-}
-
-/// Standard Gumbel noise for `(stream, token)`, made of [`uniform`].
-pub fn gumbel(stream: u64, token: u32) -> f64 {
-    -(-uniform(stream, token).ln()).ln()
 }
 
 /// What the output head says of `n` hidden states.
@@ -273,17 +243,4 @@ pub struct ProfileEntry {
     pub time: Duration,
     /// Useful floating point operations (a multiply-add is two).
     pub flops: u64,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_draw_is_0_or_1() {
-        assert!(of_draw(0) > 0.0 && of_draw(DRAWS - 1) < 1.0);
-        assert!((0..10_000).all(|i| draw(7, i) < DRAWS));
-        let mean = (0..10_000).map(|i| uniform(3, i)).sum::<f64>() / 1e4;
-        assert!((mean - 0.5).abs() < 0.01, "{mean}");
-    }
 }

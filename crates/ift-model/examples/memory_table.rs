@@ -1,7 +1,8 @@
 //! Prints what training needs for some well-known models, as the Markdown tables of
 //! `docs/MEMORY.md`: `cargo run --release -p ift-model --example memory_table`
 
-use ift_backend::{CpuBf16, CpuF32, Storage};
+use ift_backend::Storage;
+use ift_cpu::{CpuBf16, CpuF32};
 use ift_model::memory::{Batch, Formula, Need, Numbers, Resident, Settings};
 use ift_model::{Adapter, BaseStorage, Config};
 use serde_json::{Map, Value, json};

@@ -294,7 +294,8 @@ impl<'a> Formula<'a> {
 mod tests {
     use super::*;
     use crate::{Keep, Model, PastOf, Sequences, random};
-    use ift_backend::{CpuBf16, CpuF32, NumberType, Reference};
+    use ift_backend::{NumberType, Reference};
+    use ift_cpu::{CpuBf16, CpuF32};
     use std::sync::Arc;
 
     fn config(family: &str) -> serde_json::Map<String, serde_json::Value> {

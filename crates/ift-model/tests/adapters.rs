@@ -5,7 +5,8 @@
 
 mod tiny;
 
-use ift_backend::{Backend, CpuBf16, CpuF32, Element, NumberType, Reference, Storage};
+use ift_backend::{Backend, Element, NumberType, Reference, Storage};
+use ift_cpu::{CpuBf16, CpuF32};
 use ift_model::{Adapter, BaseStorage, Keep, Model, PastOf, Sequences, Target};
 use serde_json::json;
 use std::sync::Arc;

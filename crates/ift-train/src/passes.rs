@@ -3,12 +3,13 @@
 
 use crate::StepContext;
 use crate::micro_batch::MicroBatch;
-use ift_backend::{Backend, Choice, Mix, uniform};
+use ift_backend::{Backend, Choice, Mix};
 use ift_data::Row;
 use ift_methods::LookAhead;
 use ift_model::{
     Continues, Gradients, Keep, Model, Pass, PastOf, Scored, ScoredDivergence, Sequences,
 };
+use ift_random::uniform;
 
 /// What a micro-batch's passes hold before the loss is known.
 pub(crate) struct Passes<B: Backend> {

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use half::bf16;
-use ift_backend::{Backend, Cpu, Number, NumberType, Reference};
+use ift_backend::{Backend, NumberType, Reference};
+use ift_cpu::{Cpu, Number};
 use ift_data::Row;
 use ift_methods::{Method, Rows};
 use ift_model::{Model, config_of};

@@ -11,7 +11,8 @@
 
 mod numbers;
 
-use ift_backend::{Backend, CpuBf16, CpuF32, Reference as Exact};
+use ift_backend::{Backend, Reference as Exact};
+use ift_cpu::{CpuBf16, CpuF32};
 use ift_data::{Contrast, Row};
 use ift_methods::{Ift, Method, Sft};
 use ift_model::Model;

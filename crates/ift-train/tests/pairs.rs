@@ -6,7 +6,8 @@
 
 mod numbers;
 
-use ift_backend::{Backend, CpuBf16, CpuF32, Reference as Exact, Storage};
+use ift_backend::{Backend, Reference as Exact, Storage};
+use ift_cpu::{CpuBf16, CpuF32};
 use ift_data::{Contrast, Row, Sequence};
 use ift_methods::{Method, Rows};
 use ift_model::Model;

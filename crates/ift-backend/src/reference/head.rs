@@ -1,6 +1,7 @@
 //! The output head, one scored row at a time.
 
-use crate::{Choice, Distributions, Divergence, DivergenceGradient, HeadScores, gumbel};
+use crate::{Choice, Distributions, Divergence, DivergenceGradient, HeadScores};
+use ift_random::gumbel;
 
 /// `x·Wᵀ` for one hidden state.
 pub(super) fn logits_row(x: &[f64], weight: &[f64], width: usize) -> Vec<f64> {

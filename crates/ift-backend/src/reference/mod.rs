@@ -7,9 +7,10 @@ mod norm;
 use crate::{
     Activation, AttentionRow, AttentionShape, Backend, Choice, Distributions, Divergence,
     DivergenceGradient, HeadNorms, HeadScores, HostTensor, Mix, Norm, Out, Past, Storage, Update,
-    quantize, uniform,
+    quantize,
 };
 use attention::HeadWeights;
+use ift_random::uniform;
 use std::ops::Range;
 
 /// The f64 backend. Slow and right.

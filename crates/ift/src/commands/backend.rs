@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use ift_backend::{Backend, CpuBf16, CpuF32, Reference};
+use ift_backend::{Backend, Reference};
+use ift_cpu::{CpuBf16, CpuF32};
 
 use crate::arguments::{ComputeArguments, PrecisionArgument};
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use ift_backend::{CpuF32, NumberType, Storage};
+use ift_backend::{NumberType, Storage};
+use ift_cpu::CpuF32;
 use ift_model::{Adapter, BaseStorage, Model, base_folder, number_of};
 use ift_train::{TrainError, write_folder};
 use serde_json::json;

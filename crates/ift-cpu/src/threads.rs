@@ -1,0 +1,244 @@
+//! Work split over a pool of threads in parts whose bounds do not depend on how many threads there
+//! are, so that every result has the same bits with one thread and with many.
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Below this many numbers an elementwise operation is done by the caller: waking a thread would
+/// take longer.
+const SMALL: usize = 16_384;
+/// Up to so many floating point operations a product is done by the caller, for the same reason.
+const LITTLE: usize = 1 << 19;
+/// About how many numbers an elementwise task touches.
+const TASK: usize = 8_192;
+
+/// A pool; without one, the caller does everything.
+pub(crate) struct Threads {
+    pool: Option<ThreadPool>,
+    /// Nanoseconds of all threads inside tasks.
+    busy: AtomicU64,
+}
+
+impl Threads {
+    /// `threads` of them, 0 for one per core. Where the system refuses to start them, the caller's
+    /// thread works alone.
+    pub(crate) fn new(threads: usize) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let count = if threads == 0 { cores } else { threads };
+        let name = |i| format!("ift-cpu-{i}");
+        let pool = (count > 1)
+            .then(|| ThreadPoolBuilder::new().num_threads(count).thread_name(name).build().ok())
+            .flatten();
+        Self { pool, busy: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.pool.as_ref().map_or(1, ThreadPool::current_num_threads)
+    }
+
+    /// Runs `task(0..tasks)`, each once, in any order, on any thread.
+    pub(crate) fn each(&self, tasks: usize, task: impl Fn(usize) + Sync) {
+        self.each_of(usize::MAX, tasks, task);
+    }
+
+    /// As [`Threads::each`]; `work` is how many floating point operations all tasks are together.
+    /// If that is little, the caller does them.
+    pub(crate) fn each_of(&self, work: usize, tasks: usize, task: impl Fn(usize) + Sync) {
+        let next = AtomicUsize::new(0);
+        let take_tasks = || {
+            let start = Instant::now();
+            loop {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                if i >= tasks {
+                    break;
+                }
+                task(i);
+            }
+            self.busy.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        };
+        match &self.pool {
+            Some(pool) if tasks > 1 && work > LITTLE => drop(pool.broadcast(|_| take_tasks())),
+            _ => take_tasks(),
+        }
+    }
+
+    /// The time of all threads inside tasks since the last call.
+    pub(crate) fn take_busy(&self) -> Duration {
+        Duration::from_nanos(self.busy.swap(0, Ordering::Relaxed))
+    }
+
+    /// Runs `task(0..tasks)`, each with its own run of every output: fewer elements (or none) where
+    /// a slice ends.
+    pub(crate) fn split<O: Outputs>(
+        &self,
+        tasks: usize,
+        outputs: O,
+        task: impl Fn(usize, O::Part) + Sync,
+    ) {
+        let shared = outputs.share();
+        // SAFETY: each task runs once.
+        self.each(tasks, |i| task(i, unsafe { O::part(&shared, i) }));
+    }
+
+    /// Runs `task(rows, outputs)` for blocks of the rows `0..n`. Each output is cut into rows and
+    /// must hold `n` of them. `work` is how many numbers a row touches. Nothing may depend on
+    /// which rows share a block.
+    pub(crate) fn rows<O: Outputs>(
+        &self,
+        n: usize,
+        work: usize,
+        outputs: O,
+        task: impl Fn(Range<usize>, O::Part) + Sync,
+    ) {
+        let block = if n * work <= SMALL { n.max(1) } else { (TASK / work.max(1)).max(1) };
+        self.split(n.div_ceil(block), outputs.rows(n, block), |i, parts| {
+            task(i * block..n.min((i + 1) * block), parts);
+        });
+    }
+}
+
+/// A mutable slice, cut into runs of so many elements.
+pub(crate) struct Cut<'a, T>(pub &'a mut [T], pub usize);
+
+/// What tasks write to: nothing, a [`Cut`], or a tuple of such.
+pub(crate) trait Outputs: Sized {
+    /// The slices, to be shared by tasks.
+    type Shared: Sync;
+    /// A task's part of each.
+    type Part;
+    /// The first `n` times its length of every slice, in runs of `block` lengths.
+    fn rows(self, n: usize, block: usize) -> Self;
+    fn share(self) -> Self::Shared;
+    /// The `i`-th run of every slice.
+    ///
+    /// # Safety
+    /// Each run is asked for once.
+    unsafe fn part(shared: &Self::Shared, i: usize) -> Self::Part;
+}
+
+impl Outputs for () {
+    type Shared = ();
+    type Part = ();
+    fn rows(self, _: usize, _: usize) {}
+    fn share(self) {}
+    unsafe fn part((): &(), _: usize) {}
+}
+
+impl<'a, T: Send + 'a> Outputs for Cut<'a, T> {
+    type Shared = (Shared<'a, T>, usize);
+    type Part = &'a mut [T];
+    fn rows(self, n: usize, block: usize) -> Self {
+        Cut(&mut self.0[..n * self.1], block * self.1)
+    }
+    fn share(self) -> Self::Shared {
+        (Shared::new(self.0), self.1)
+    }
+    unsafe fn part((shared, length): &Self::Shared, i: usize) -> &'a mut [T] {
+        let range = shared.len.min(i * length)..shared.len.min((i + 1) * length);
+        // SAFETY: different runs do not overlap, and each is asked for once.
+        unsafe { shared.range(range) }
+    }
+}
+
+macro_rules! several {
+    ($($O:ident $at:tt),*) => {
+        impl<$($O: Outputs),*> Outputs for ($($O,)*) {
+            type Shared = ($($O::Shared,)*);
+            type Part = ($($O::Part,)*);
+            fn rows(self, n: usize, block: usize) -> Self {
+                ($(self.$at.rows(n, block),)*)
+            }
+            fn share(self) -> Self::Shared {
+                ($(self.$at.share(),)*)
+            }
+            unsafe fn part(shared: &Self::Shared, i: usize) -> Self::Part {
+                // SAFETY: passed on.
+                unsafe { ($($O::part(&shared.$at, i),)*) }
+            }
+        }
+    };
+}
+several!(A 0, B 1);
+several!(A 0, B 1, C 2);
+several!(A 0, B 1, C 2, D 3);
+
+/// A mutable slice that several tasks write to, each its own part.
+pub(crate) struct Shared<'a, T> {
+    start: *mut T,
+    len: usize,
+    slice: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: a task gets at the numbers only through `range` and `pointer`, whose callers keep the
+// parts of tasks apart; `T` itself may change threads.
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
+
+impl<'a, T> Shared<'a, T> {
+    pub(crate) fn new(slice: &'a mut [T]) -> Self {
+        Self { start: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
+    }
+
+    /// The part `range`.
+    ///
+    /// # Safety
+    /// No other part that is in use overlaps it.
+    ///
+    /// # Panics
+    /// If the range is not inside the slice.
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "the point of the type; the callers keep the parts apart"
+    )]
+    pub(crate) unsafe fn range(&self, range: Range<usize>) -> &'a mut [T] {
+        assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {}", self.len);
+        // SAFETY: inside the slice, which is borrowed mutably for 'a; the caller rules out
+        // overlaps.
+        unsafe {
+            std::slice::from_raw_parts_mut(self.start.add(range.start), range.end - range.start)
+        }
+    }
+
+    /// Where the number `at` lies, for writes of `len` numbers from there on.
+    ///
+    /// # Panics
+    /// If those are not inside the slice.
+    pub(crate) fn pointer(&self, at: usize, len: usize) -> *mut T {
+        assert!(at + len <= self.len, "{at} + {len} of {}", self.len);
+        // SAFETY: inside the slice.
+        unsafe { self.start.add(at) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_is_visited_once() {
+        for threads in [1, 2, 3] {
+            let pool = Threads::new(threads);
+            assert_eq!(pool.count(), threads);
+            for (n, width) in [(0, 3), (1, 1), (7, 65), (1025, 24), (3000, 31)] {
+                let (mut a, mut b) = (vec![0.0; n * width], vec![0.0; n]);
+                let outputs = (Cut(&mut a, width), Cut(&mut b, 1));
+                pool.rows(n, width, outputs, |rows, (a, b)| {
+                    for (row, (a, b)) in rows.zip(a.chunks_exact_mut(width).zip(b)) {
+                        a.fill(row as f32);
+                        *b += 1.0;
+                    }
+                });
+                assert!(b.iter().all(|&x| x == 1.0));
+                assert!(a.iter().enumerate().all(|(i, &x)| x == (i / width) as f32));
+                pool.split(n.div_ceil(10), Cut(&mut b, 10), |part, slice| {
+                    for x in slice {
+                        *x += part as f32;
+                    }
+                });
+                assert!(b.iter().enumerate().all(|(i, &x)| x == 1.0 + (i / 10) as f32));
+            }
+        }
+    }
+}
