@@ -1,423 +1,445 @@
-//! The trait.
+//! The trait that the model code is written over.
 
 use crate::{
-    Activation, AttentionRow, AttentionShape, Choice, Distributions, Divergence,
-    DivergenceGradient, Element, HeadNorms, HeadScores, HostTensor, Mix, Norm, Past, Profile,
-    Storage, Update,
+    Attention, AttentionSaved, BackendError, Columns, Distributions, Divergence, Dropout, Element,
+    Embedding, Footprint, Gated, Head, HeadGradient, HeadNormStarts, HeadScores, HeadTargets,
+    Heads, HostTensor, Linear, LinearStarts, LowRank, Norm, Out, PassInputs, Profile, RangeUpdate,
+    RowMap, Slot, Storage, Weight,
 };
 use std::ops::Range;
 
-/// What the result of a product becomes.
-#[derive(Debug)]
-pub enum Out<'a, A: ?Sized> {
-    /// `out = result`.
-    Set,
-    /// `out += result`.
-    Add,
-    /// `out = other + result`: a residual connection, without a pass of its own.
-    Plus(&'a A),
-}
+type Result<T> = std::result::Result<T, BackendError>;
 
-impl<A: ?Sized> Clone for Out<'_, A> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<A: ?Sized> Copy for Out<'_, A> {}
-
-/// Who computes. `n` is the number of packed tokens (or scored rows); every activation is row-major
-/// `[n, width]`.
+/// A device: its buffers and the operations of a decoder on them, each with its backward pass.
 ///
-/// Buffers are opaque: nothing above this trait may assume that one is a slice of host memory.
-/// Buffers may be longer than an operation needs; the leading part is used, and what lies behind it
-/// stays as it is. Shapes are checked by the model code when it is built, so a wrong length here is
-/// a bug, and an implementation panics on it.
+/// Buffers are opaque: nothing above this trait may assume that one is a slice of host memory. A
+/// buffer may be longer than an operation needs; the operation uses the leading part and leaves the
+/// rest as it is. Every activation is row-major, `[tokens, width]`.
 ///
-/// Gradients of weights are always *added* to, so that micro-batches, and a prompt's continuations,
-/// accumulate.
+/// The model code checks shapes when it is built, so a wrong length here is a bug and an
+/// implementation may panic on it. Running out of memory is not a bug: every operation that
+/// allocates returns a [`Result`].
+///
+/// Gradients of weights are always *added*, so that micro-batches, and the continuations of a
+/// prompt, accumulate.
 pub trait Backend: Send + Sync {
-    /// The number type in which weights, gradients and optimizer states are exact.
+    /// The type in which weights, gradients and optimizer states are exact.
     type Element: Element;
     /// Hidden states and their gradients, perhaps in a narrower type.
     type Activation: Send + Sync;
-    /// A trainable tensor (with its compute copy where products run in a narrower type), or a
-    /// frozen one in its [`Storage`].
-    type Weight: Send + Sync;
-    /// What stays in full precision whatever the activations are: gradients of weights, optimizer
-    /// states, log-sum-exps, rotary angles, sums over several passes.
+    /// Full precision whatever the activations are: gradients of weights, optimizer states,
+    /// log-sum-exps, rotary angles, sums over several passes.
     type Accumulator: Send + Sync;
-    /// Logits kept for a backward pass.
-    type Logits: Send + Sync;
+    /// All trainable elements of a model in one flat range, with the compute copy that products
+    /// read where they run in a narrower type.
+    type Parameters: Send + Sync;
+    /// One weight that is never trained, in its [`Storage`].
+    type Frozen: Send + Sync;
+    /// What a pass needs of the host, uploaded.
+    type Inputs: Send + Sync;
+    /// Scores of one call of [`Backend::head`], and the logits it kept.
+    type Scores: Send + Sync;
 
-    /// Bytes of a number of an activation.
-    const ACTIVATION_BYTES: usize;
-    /// Bytes of a number of a weight that learns, with its compute copy; of a frozen one see
-    /// [`Storage::bytes`]. (A number of an accumulator is an [`Backend::Element`].)
-    const WEIGHT_BYTES: usize;
+    /// Bytes per element and sizes of temporary buffers, for memory formulas.
+    fn footprint(&self) -> Footprint;
 
-    /// An activation of `len` numbers with unspecified (but initialised) contents, taken from a
-    /// pool where possible.
-    fn activation(&self, len: usize) -> Self::Activation;
-    /// An activation holding `values`.
-    fn activation_from(&self, values: &[f64]) -> Self::Activation;
-    /// The first `len` numbers.
+    /// An activation of `len` elements with unspecified (but initialised) contents.
+    ///
+    /// # Errors
+    /// If memory is short.
+    fn activation(&self, len: usize) -> Result<Self::Activation>;
+    /// An activation that holds `values`.
+    ///
+    /// # Errors
+    /// If memory is short.
+    fn activation_from(&self, values: &[f64]) -> Result<Self::Activation>;
+    /// The first `len` elements.
     fn read_activation(&self, activation: &Self::Activation, len: usize) -> Vec<Self::Element>;
-
-    /// A weight tensor made of `parts` laid end to end.
-    fn weight(&self, parts: &[HostTensor]) -> Self::Weight;
-    /// The same for a weight that never learns; [`Backend::update`] and [`Backend::write_weight`]
-    /// are not for it.
-    fn frozen_weight(&self, parts: &[HostTensor], storage: Storage) -> Self::Weight;
-    /// Overwrites a weight with exact values (resuming, tests).
-    fn write_weight(&self, weight: &mut Self::Weight, values: &[Self::Element]);
-    /// The values of a range of a weight: exact, or what a frozen one stands for.
-    fn read_weight(&self, weight: &Self::Weight, range: Range<usize>) -> Vec<Self::Element>;
+    /// `x[..len] = 0`.
+    fn zero(&self, len: usize, x: &mut Self::Activation);
 
     /// An accumulator of zeros.
-    fn accumulator(&self, len: usize) -> Self::Accumulator;
-    /// Overwrites an accumulator (resuming).
-    fn write_accumulator(&self, accumulator: &mut Self::Accumulator, values: &[Self::Element]);
-    /// The values of a range.
+    ///
+    /// # Errors
+    /// If memory is short.
+    fn accumulator(&self, len: usize) -> Result<Self::Accumulator>;
+    /// Overwrites the elements from `start` on.
+    fn write_accumulator(
+        &self,
+        accumulator: &mut Self::Accumulator,
+        start: usize,
+        values: &[Self::Element],
+    );
+    /// The elements of a range.
     fn read_accumulator(
         &self,
         accumulator: &Self::Accumulator,
         range: Range<usize>,
     ) -> Vec<Self::Element>;
-    /// Sets all to zero.
+    /// Sets all elements to zero.
     fn clear(&self, accumulator: &mut Self::Accumulator);
-    /// `Σ x²` over a range, summed in a fixed order; not finite if any number is not.
-    fn sum_of_squares(&self, accumulator: &Self::Accumulator, range: Range<usize>) -> f64;
-    /// One optimizer step: `weight` and `states` change, `gradient · gradient_scale` is the
-    /// gradient.
+    /// `Σ x²` of each range, in one call; each summed in a fixed order, and not finite if any
+    /// element is not.
+    fn sums_of_squares(&self, accumulator: &Self::Accumulator, ranges: &[Range<usize>])
+    -> Vec<f64>;
+
+    /// `len` trainable elements, all zero.
+    ///
+    /// # Errors
+    /// If memory is short.
+    fn parameters(&self, len: usize) -> Result<Self::Parameters>;
+    /// Overwrites the elements from `start` on with the converted elements of a tensor, and renews
+    /// their compute copy.
+    fn write_parameters(&self, parameters: &mut Self::Parameters, start: usize, values: HostTensor);
+    /// The exact elements of a range.
+    fn read_parameters(
+        &self,
+        parameters: &Self::Parameters,
+        range: Range<usize>,
+    ) -> Vec<Self::Element>;
+    /// One optimizer step: each range is updated by its rule, in which the gradient is
+    /// `gradient · gradient_scale`. `parameters`, `gradient` and each of `states` have the same
+    /// layout.
     fn update(
         &self,
-        weight: &mut Self::Weight,
+        parameters: &mut Self::Parameters,
         gradient: &Self::Accumulator,
         states: &mut [Self::Accumulator],
-        rule: &Update,
+        updates: &[RangeUpdate],
         gradient_scale: f64,
     );
+    /// A running mean of all parameters over steps:
+    /// `average = decay·average + (1 - decay)·parameters`.
+    fn average(&self, parameters: &Self::Parameters, decay: f64, average: &mut Self::Accumulator);
 
-    /// A running mean of a weight over steps: `average = decay·average + (1 - decay)·weight`.
-    fn average(&self, weight: &Self::Weight, decay: f64, average: &mut Self::Accumulator);
+    /// A weight that is never trained, made of `parts` laid end to end.
+    ///
+    /// # Errors
+    /// If memory is short.
+    fn frozen(&self, parts: &[HostTensor], storage: Storage) -> Result<Self::Frozen>;
+    /// The elements of a range, as products see them.
+    fn read_frozen(&self, frozen: &Self::Frozen, range: Range<usize>) -> Vec<Self::Element>;
 
-    /// `out[t] = scale · E[tokens[t]]`, mixed where `mix` says so. `table`: `[vocabulary, width]`,
-    /// `out`: `[n, width]`.
+    /// Uploads what a pass needs of the host, once per pass.
+    ///
+    /// # Errors
+    /// If memory is short.
+    ///
+    /// # Panics
+    /// If the segments do not lie end to end and cover the tokens exactly, or a list has another
+    /// length than the tokens: what operations rely on is checked here.
+    fn upload(&self, inputs: &PassInputs<Self::Scores>) -> Result<Self::Inputs>;
+
+    /// `out[t] = scale · E[token t]`, with the look-ahead of the inputs mixed in (IFT, eq. 17).
+    /// `table`: `[vocabulary, width]`, `out`: `[tokens, width]`.
+    ///
+    /// # Errors
+    /// If memory is short.
     fn embed(
         &self,
-        table: &Self::Weight,
-        width: usize,
-        tokens: &[u32],
-        mix: Option<Mix>,
-        scale: f64,
+        embedding: Embedding,
+        inputs: &Self::Inputs,
+        table: Weight<Self>,
         out: &mut Self::Activation,
-    );
-    /// `d_table[tokens[t]] += scale · d_out[t]` (never used with a mix: IFT's table is a constant).
+    ) -> Result<()>;
+    /// `d_table[token t] += scale · d_out[t]`. Never used with mixed embeddings: IFT's table is a
+    /// constant at the inputs.
+    ///
+    /// # Errors
+    /// If memory is short.
     fn embed_backward(
         &self,
-        width: usize,
-        tokens: &[u32],
-        scale: f64,
+        embedding: Embedding,
+        inputs: &Self::Inputs,
         d_out: &Self::Activation,
-        d_table: &mut Self::Accumulator,
-    );
+        d_table: Slot<Self::Accumulator>,
+    ) -> Result<()>;
+    /// `x[t][c] += noise[t]·(2·u - 1)` with `u` from [`ift_random::uniform`] of token `t`'s stream
+    /// for the part and `c` (`NEFTune`, arXiv 2310.05914).
+    fn add_noise(&self, width: usize, part: u64, inputs: &Self::Inputs, x: &mut Self::Activation);
 
-    /// RMS norm of `n` rows.
+    /// RMS norm of `rows` rows.
+    ///
+    /// # Errors
+    /// If memory is short.
     fn norm(
         &self,
-        n: usize,
-        x: &Self::Activation,
-        weight: &Self::Weight,
+        rows: usize,
         norm: Norm,
+        x: &Self::Activation,
+        weight: Weight<Self>,
         out: &mut Self::Activation,
-    );
+    ) -> Result<()>;
     /// Adds the norm's input gradient to `d_x` (which already holds the residual's), and the
     /// weight's to `d_weight`.
+    ///
+    /// # Errors
+    /// If memory is short.
     fn norm_backward(
         &self,
-        n: usize,
-        x: &Self::Activation,
-        weight: &Self::Weight,
+        rows: usize,
         norm: Norm,
+        x: &Self::Activation,
+        weight: Weight<Self>,
         d_out: &Self::Activation,
         d_x: &mut Self::Activation,
-        d_weight: Option<&mut Self::Accumulator>,
-    );
+        d_weight: Option<Slot<Self::Accumulator>>,
+    ) -> Result<()>;
 
-    /// `out = x·Wᵀ + b`, or what `to` says. `x`: `[n, inputs]`, `weight`: `[outputs, inputs]`,
-    /// `bias`: `[outputs]`, `out`: `[n, outputs]`.
+    /// `out = x·Wᵀ + b`, or what `to` says. `x`: `[tokens, inputs]`, `weight`:
+    /// `[outputs, inputs]`, `bias`: `[outputs]`, `out`: `[tokens, outputs]`.
+    ///
+    /// # Errors
+    /// If memory is short.
     fn linear(
         &self,
-        n: usize,
-        inputs: usize,
-        outputs: usize,
+        linear: Linear,
         x: &Self::Activation,
-        weight: &Self::Weight,
-        bias: Option<&Self::Weight>,
+        weight: Weight<Self>,
+        bias: Option<Weight<Self>>,
         to: Out<Self::Activation>,
         out: &mut Self::Activation,
-    );
+    ) -> Result<()>;
     /// `d_x = d_out·W`, or what `to` says.
+    ///
+    /// # Errors
+    /// If memory is short.
     fn linear_backward_input(
         &self,
-        n: usize,
-        inputs: usize,
-        outputs: usize,
+        linear: Linear,
         d_out: &Self::Activation,
-        weight: &Self::Weight,
+        weight: Weight<Self>,
         to: Out<Self::Activation>,
         d_x: &mut Self::Activation,
-    );
-    /// `d_weight += d_outᵀ·x`, `d_bias += Σ_t d_out[t]`.
+    ) -> Result<()>;
+    /// Adds `d_outᵀ·x` to the weight's gradient and `Σ_t d_out[t]` to the bias's, where they have
+    /// one.
+    ///
+    /// # Errors
+    /// If memory is short.
     fn linear_backward_weight(
         &self,
-        n: usize,
-        inputs: usize,
-        outputs: usize,
+        linear: Linear,
         x: &Self::Activation,
         d_out: &Self::Activation,
-        d_weight: &mut Self::Accumulator,
-        d_bias: Option<&mut Self::Accumulator>,
-    );
+        starts: LinearStarts,
+        gradients: &mut Self::Accumulator,
+    ) -> Result<()>;
 
-    /// `out[t] = x[t][columns]`. `x`: `[n, width]`, `out`: `[n, columns.len()]`.
-    fn take_columns(
-        &self,
-        n: usize,
-        width: usize,
-        x: &Self::Activation,
-        columns: Range<usize>,
-        out: &mut Self::Activation,
-    );
-    /// `out[t][columns] += scale·x[t]`. `x`: `[n, columns.len()]`, `out`: `[n, width]`.
+    /// `out[t] = x[t][columns]`. `x`: `[tokens, width]`, `out`: `[tokens, columns.len()]`.
+    fn take_columns(&self, columns: &Columns, x: &Self::Activation, out: &mut Self::Activation);
+    /// `out[t][columns] += scale·x[t]`. `x`: `[tokens, columns.len()]`, `out`: `[tokens, width]`.
     fn add_columns(
         &self,
-        n: usize,
-        width: usize,
+        columns: &Columns,
         x: &Self::Activation,
         scale: f64,
-        columns: Range<usize>,
         out: &mut Self::Activation,
     );
-    /// `x[t][columns] *= factors`. `x`: `[n, width]`, `factors`: `[columns.len()]`.
-    fn scale_columns(
-        &self,
-        n: usize,
-        width: usize,
-        factors: &[f64],
-        columns: Range<usize>,
-        x: &mut Self::Activation,
-    );
-    /// `sums[c] += Σ_t x[t][columns][c]·y[t][columns][c]`. `x`, `y`: `[n, width]`, `sums`:
+    /// `x[t][columns] *= factors`. `x`: `[tokens, width]`, `factors`: `[columns.len()]`.
+    fn scale_columns(&self, columns: &Columns, factors: &[f64], x: &mut Self::Activation);
+    /// `sums[c] += Σ_t x[t][columns][c]·y[t][columns][c]`. `x`, `y`: `[tokens, width]`, `sums`:
     /// `[columns.len()]`.
     fn column_products(
         &self,
-        n: usize,
-        width: usize,
+        columns: &Columns,
         x: &Self::Activation,
         y: &Self::Activation,
-        columns: Range<usize>,
-        sums: &mut Self::Accumulator,
+        sums: Slot<Self::Accumulator>,
     );
-    /// Dropout: `out[t][c]` is 0 where [`ift_random::uniform`] of `(streams[t], c)` is below `rate`,
-    /// else `x[t][c] / (1 - rate)`. The same operation is its own backward pass.
+    /// `out[t][c]` is 0 where [`ift_random::uniform`] of token `t`'s stream for the part and `c` is
+    /// below the rate, else `x[t][c] / (1 - rate)`. The same operation is its own backward pass.
     fn dropout(
         &self,
-        n: usize,
-        width: usize,
+        dropout: Dropout,
+        inputs: &Self::Inputs,
         x: &Self::Activation,
-        rate: f64,
-        streams: &[u64],
         out: &mut Self::Activation,
-    );
-    /// `x[t][c] += magnitudes[t]·(2·u - 1)` with `u` from [`ift_random::uniform`] of `(streams[t], c)`
-    /// (`NEFTune`, arXiv 2310.05914).
-    fn add_noise(
-        &self,
-        n: usize,
-        width: usize,
-        magnitudes: &[f64],
-        streams: &[u64],
-        x: &mut Self::Activation,
     );
     /// Norms of the rows `W[o] + scale·(B·A)[o - rows.start]` of a weight with a low-rank sum
     /// (`DoRA`, arXiv 2402.09353). `weight`: `[…, inputs]` of which `rows` are meant, `a`:
     /// `[rank, inputs]`, `b`: `[rows.len(), rank]`.
+    ///
+    /// # Errors
+    /// If memory is short.
     fn adapted_norms(
         &self,
-        inputs: usize,
-        rank: usize,
-        weight: &Self::Weight,
-        rows: Range<usize>,
-        a: &Self::Weight,
-        b: &Self::Weight,
-        scale: f64,
-    ) -> Vec<f64>;
+        low_rank: &LowRank,
+        weight: Weight<Self>,
+        a: Weight<Self>,
+        b: Weight<Self>,
+    ) -> Result<Vec<f64>>;
 
-    /// Cosines then sines of the rotary angles: `[n, head_dim]`, first `head_dim/2` numbers
-    /// `cos(p·f_i)`, then `sin(p·f_i)`, for position `p` and `inverse_frequencies` `f`
-    /// (`[head_dim/2]`). Angles are computed in f64.
-    fn rotary(&self, positions: &[u32], inverse_frequencies: &[f64]) -> Self::Accumulator;
-    /// Splits the fused projection `[n, (heads + 2·kv_heads)·head_dim]` into queries `[n,
-    /// heads·head_dim]` and keys and values `[n, 2·kv_heads·head_dim]`; queries and keys are
-    /// normalised per head where `norms` is given, then rotated: with `(a, b)` the halves of a
-    /// head, `a' = a·cos - b·sin`, `b' = b·cos + a·sin`.
+    /// Cosines then sines of the rotary angles: `[tokens, 2·frequencies]`, first `cos(p·f_i)`, then
+    /// `sin(p·f_i)`, for each token's position `p` and the inverse frequencies `f`. Angles are
+    /// computed in f64.
+    ///
+    /// # Errors
+    /// If memory is short.
+    fn rotary(
+        &self,
+        inputs: &Self::Inputs,
+        inverse_frequencies: &[f64],
+    ) -> Result<Self::Accumulator>;
+    /// Splits the fused projection `[tokens, (heads + 2·kv_heads)·head_dim]` into queries
+    /// `[tokens, heads·head_dim]` and keys and values `[tokens, 2·kv_heads·head_dim]`. Queries and
+    /// keys are normalised per head where there are norms, then rotated where there are angles:
+    /// with `(a, b)` the halves of a head, `a' = a·cos - b·sin`, `b' = b·cos + a·sin`.
+    ///
+    /// # Errors
+    /// If memory is short.
     fn split_heads(
         &self,
-        n: usize,
-        shape: &AttentionShape,
+        heads: &Heads<Self>,
         qkv: &Self::Activation,
-        rotary: &Self::Accumulator,
-        norms: Option<HeadNorms<Self::Weight>>,
         q: &mut Self::Activation,
         kv: &mut Self::Activation,
-    );
+    ) -> Result<()>;
     /// Backward of [`Backend::split_heads`]: sets `d_qkv`, adds to the norms' gradients. `qkv` (the
-    /// forward's input) is read only when `norms` is given.
+    /// forward's input) is read only where there are norms.
+    ///
+    /// # Errors
+    /// If memory is short.
     fn split_heads_backward(
         &self,
-        n: usize,
-        shape: &AttentionShape,
+        heads: &Heads<Self>,
         qkv: Option<&Self::Activation>,
-        rotary: &Self::Accumulator,
-        norms: Option<HeadNorms<Self::Weight>>,
         d_q: &Self::Activation,
         d_kv: &Self::Activation,
         d_qkv: &mut Self::Activation,
-        d_norms: Option<(&mut Self::Accumulator, &mut Self::Accumulator)>,
-    );
+        d_norms: Option<(HeadNormStarts, &mut Self::Accumulator)>,
+    ) -> Result<()>;
 
-    /// Causal softmax attention of every row over its past and itself. `out`: `[n,
-    /// heads·head_dim]`; `lse`: `[n, heads]`, the log-sum-exp of each query's scaled scores.
+    /// Causal softmax attention of every segment over its past and itself. `past`:
+    /// `[past tokens, 2·kv_heads·head_dim]`, rotated keys then values; `out`:
+    /// `[tokens, heads·head_dim]`; `lse`: `[tokens, heads]`, the log-sum-exp of each query's scaled
+    /// scores.
+    ///
+    /// # Errors
+    /// If memory is short.
     fn attention(
         &self,
-        shape: &AttentionShape,
-        rows: &[AttentionRow],
+        attention: &Attention,
+        inputs: &Self::Inputs,
         q: &Self::Activation,
         kv: &Self::Activation,
-        past: Option<Past<Self::Activation>>,
+        past: Option<&Self::Activation>,
         out: &mut Self::Activation,
         lse: &mut Self::Accumulator,
-    );
-    /// Sets `d_q` and `d_kv` for every token of `rows`; adds to `d_past` (`[past tokens,
-    /// 2·kv_heads·head_dim]`).
+    ) -> Result<()>;
+    /// Sets `d_q` and `d_kv` for every token; adds to `d_past`
+    /// (`[past tokens, 2·kv_heads·head_dim]`). Not for a past in blocks.
+    ///
+    /// # Errors
+    /// If memory is short.
     fn attention_backward(
         &self,
-        shape: &AttentionShape,
-        rows: &[AttentionRow],
-        q: &Self::Activation,
-        kv: &Self::Activation,
-        past: Option<Past<Self::Activation>>,
-        out: &Self::Activation,
-        lse: &Self::Accumulator,
+        attention: &Attention,
+        inputs: &Self::Inputs,
+        saved: AttentionSaved<Self>,
         d_out: &Self::Activation,
         d_q: &mut Self::Activation,
         d_kv: &mut Self::Activation,
         d_past: Option<&mut Self::Accumulator>,
-    );
+    ) -> Result<()>;
 
-    /// `out = act(gate) ⊙ up`. `gate_up`: `[n, 2·width]`, gate then up; `out`: `[n, width]`.
-    fn gated(
-        &self,
-        n: usize,
-        width: usize,
-        activation: Activation,
-        gate_up: &Self::Activation,
-        out: &mut Self::Activation,
-    );
+    /// `out = act(gate) ⊙ up`. `gate_up`: `[tokens, 2·width]`, gate then up; `out`:
+    /// `[tokens, width]`.
+    fn gated(&self, gated: Gated, gate_up: &Self::Activation, out: &mut Self::Activation);
     /// Sets `d_gate_up`.
     fn gated_backward(
         &self,
-        n: usize,
-        width: usize,
-        activation: Activation,
+        gated: Gated,
         gate_up: &Self::Activation,
         d_out: &Self::Activation,
         d_gate_up: &mut Self::Activation,
     );
 
-    /// `out[out_start + i] = x[index[i]]`, rows of `width`.
-    fn gather(
+    /// `out[to] = x[from]` for each pair of the map, rows of `width`.
+    fn copy_rows(
         &self,
         width: usize,
+        map: &RowMap,
         x: &Self::Activation,
-        index: &[usize],
         out: &mut Self::Activation,
-        out_start: usize,
     );
-    /// `out[index[i]] += x[x_start + i]`, rows of `width`; `index` has no repeats.
-    fn scatter_add(
+    /// `out[to] += x[from]` for each pair of the map, rows of `width`.
+    fn add_rows(
         &self,
         width: usize,
+        map: &RowMap,
         x: &Self::Activation,
-        x_start: usize,
-        index: &[usize],
         out: &mut Self::Activation,
     );
-    /// `x[..len] = 0`.
-    fn zero(&self, len: usize, x: &mut Self::Activation);
     /// `out[..len] += x[..len]`.
     fn add(&self, len: usize, x: &Self::Accumulator, out: &mut Self::Activation);
 
-    /// Log-probabilities of `targets` (`[n]`) under `softmax(x·Wᵀ)`, `x`: `[n, width]`, `weight`:
-    /// `[vocabulary, width]`, and the chosen tokens. The logits exist only in blocks; with
-    /// `keep` those for the backward pass are returned too, if the backend finds them small
-    /// enough.
+    /// Log-probabilities of the targets under `softmax(x·Wᵀ)`, and the selected tokens. `x`:
+    /// `[targets, width]`, `weight`: `[vocabulary, width]`. Logits exist only in blocks; the scores
+    /// keep them where the targets ask for it and they are small enough.
+    ///
+    /// # Errors
+    /// If memory is short.
     fn head(
         &self,
-        width: usize,
-        vocabulary: usize,
+        head: Head,
         x: &Self::Activation,
-        weight: &Self::Weight,
-        targets: &[u32],
-        choice: Choice,
-        keep: bool,
-    ) -> (HeadScores, Option<Self::Logits>);
-    /// For each of the `n` positions, as many as there are normalisers, the divergence between two
-    /// heads' distributions over the same vocabulary.
+        weight: Weight<Self>,
+        targets: &HeadTargets,
+    ) -> Result<Self::Scores>;
+    /// The scores on the host: the one read of a micro-batch.
+    fn read_scores(&self, scores: &Self::Scores) -> HeadScores;
+    /// At each scored position the divergence between a policy, whose scores these are and where
+    /// the values are kept, and a reference over the same vocabulary.
+    ///
+    /// # Errors
+    /// If memory is short.
     fn divergence(
         &self,
-        vocabulary: usize,
-        policy: Distributions<Self::Activation, Self::Weight>,
-        reference: Distributions<Self::Activation, Self::Weight>,
         kind: Divergence,
-    ) -> Vec<f64>;
+        head: Head,
+        x: &Self::Activation,
+        weight: Weight<Self>,
+        scores: &mut Self::Scores,
+        reference: Distributions<Self>,
+    ) -> Result<()>;
     /// Backward of [`Backend::head`] for `Σ_t d_log_probs[t]·log_prob[t]`: with `p` the softmax and
     /// `g[t] = d_log_probs[t]·(onehot(target) - p)`, sets `d_x = g·W` and adds `gᵀ·x` to
-    /// `d_weight`. `logits` are those that the forward pass kept.
+    /// `d_weight`.
     ///
-    /// `divergence` adds `Σ_t slopes[t]·KL[t]` to what is differentiated: to `g[t]` it adds
-    /// `slopes[t]·(p - r)` for [`Divergence::Forward`] and `slopes[t]·p·(log p - log r -
-    /// KL[t])` for [`Divergence::Reverse`]; the reference is a constant.
+    /// A divergence adds `Σ_t slopes[t]·KL[t]` to what is differentiated: to `g[t]` it adds
+    /// `slopes[t]·(p - r)` for [`Divergence::Forward`] and `slopes[t]·p·(log p - log r - KL[t])`
+    /// for [`Divergence::Reverse`], with the `KL` that [`Backend::divergence`] kept in the scores;
+    /// the reference is a constant.
+    ///
+    /// # Errors
+    /// If memory is short.
     fn head_backward(
         &self,
-        width: usize,
-        vocabulary: usize,
+        head: Head,
         x: &Self::Activation,
-        weight: &Self::Weight,
-        targets: &[u32],
-        log_normalizers: &[f64],
-        logits: Option<Self::Logits>,
-        d_log_probs: &[f64],
-        divergence: Option<DivergenceGradient<Self::Activation, Self::Weight>>,
+        weight: Weight<Self>,
+        scores: Self::Scores,
+        gradient: &HeadGradient<Self>,
         d_x: &mut Self::Activation,
-        d_weight: Option<&mut Self::Accumulator>,
-    );
+        d_weight: Option<Slot<Self::Accumulator>>,
+    ) -> Result<()>;
     /// The logits of `n` hidden states, `[n, vocabulary]` on the host: for generation, one row per
     /// sequence.
+    ///
+    /// # Errors
+    /// If memory is short.
     fn logits(
         &self,
+        head: Head,
         n: usize,
-        width: usize,
-        vocabulary: usize,
         x: &Self::Activation,
-        weight: &Self::Weight,
-    ) -> Vec<f32>;
+        weight: Weight<Self>,
+    ) -> Result<Vec<f32>>;
 
     /// Floating point operations a second that the arithmetic of products could reach if nothing
-    /// else took time, measured now on all threads for a moment; `None` where the backend does
-    /// not measure.
+    /// else took time, measured now on all threads for a moment; `None` where the backend does not
+    /// measure.
     fn peak(&self) -> Option<f64> {
         None
     }

@@ -1,30 +1,41 @@
-//! The operations a decoder needs, at the grain of a layer, each with its backward pass, and who
-//! computes them.
+//! The operations a decoder needs, at the grain of a layer, each with its backward pass.
 //!
-//! [`Backend`] is the only thing the model code knows of hardware. Two backends exist:
+//! [`Backend`] is the only thing the model code knows of hardware. [`Reference`] implements it in
+//! f64 with plain loops that read like the formulas: it is the executable specification. Every
+//! other backend is tested against it by [`conformance`], and it against finite differences and
+//! golden numbers.
 //!
-//! * [`Reference`]: f64 and plain loops that read like the formulas. It is the executable
-//!   specification: every other backend is tested against it, and it against finite differences and
-//!   the golden numbers.
-//! * `ift_cpu::Cpu`: threads and SIMD, activations in f32 or bf16.
-//!
-//! Everything is *rows end to end*: an activation is `[tokens, width]` row-major, where the tokens
-//! of all sequences of a micro-batch follow each other without padding. Only the attention
-//! operations know where a sequence begins ([`AttentionRow`]), and that a sequence may continue a
-//! *past* (the keys and values of a prompt computed before).
+//! Everything is *sequences end to end*: an activation is `[tokens, width]` row-major, where the
+//! tokens of all sequences of a micro-batch follow each other without padding. Only the attention
+//! operations know where a sequence begins ([`Segment`]), and that it may continue a *past* (the
+//! keys and values of a prompt computed before).
 
 mod backend;
+mod descriptors;
 mod element;
-mod optimizer;
+mod error;
+mod inputs;
+mod measure;
+mod operands;
 pub mod quantize;
-mod reference;
-mod shapes;
 
-pub use backend::{Backend, Out};
-pub use element::{Element, HostTensor, NumberType};
-pub use optimizer::Update;
-pub use reference::Reference;
-pub use shapes::{
-    Activation, AttentionRow, AttentionShape, Choice, Distributions, Divergence,
-    DivergenceGradient, HeadNorms, HeadScores, Mix, Norm, Past, Profile, ProfileEntry, Storage,
+mod scores;
+mod storage;
+mod update;
+
+pub use backend::Backend;
+pub use descriptors::{
+    Attention, AttentionSaved, Columns, Dropout, Embedding, GateFunction, Gated, Head, HeadNorms,
+    Heads, Linear, LowRank, Norm,
 };
+pub use element::{Element, HostTensor, NumberType};
+pub use error::BackendError;
+pub use inputs::{LookAheadInputs, PassInputs, PastBlocks, Residual, RowMap, Segment};
+pub use measure::{Footprint, Profile, ProfileEntry};
+pub use operands::{HeadNormStarts, LinearStarts, Out, RangeUpdate, Slot, Weight};
+
+pub use scores::{
+    Distributions, Divergence, DivergenceGradient, HeadGradient, HeadScores, HeadTargets, Select,
+};
+pub use storage::Storage;
+pub use update::Update;

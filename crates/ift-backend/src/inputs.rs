@@ -1,0 +1,130 @@
+//! What operations need of the host.
+
+/// One sequence inside a packed batch, perhaps continuing a past. Absolute positions are
+/// `0..past_len` for the past and `past_len..past_len + len` for the sequence's own tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Segment {
+    /// First token in the packed batch.
+    pub start: usize,
+    /// Number of tokens; may be 0.
+    pub len: usize,
+    /// Where its past begins: the first token in the past's packed batch, or with
+    /// [`PassInputs::past_blocks`] the first entry of the sequence's blocks in their table.
+    pub past_start: usize,
+    /// Number of past tokens; 0 for a sequence that starts afresh.
+    pub past_len: usize,
+}
+
+/// Where the tokens of a past lie when it is a cache of blocks: position `p` of a segment is row
+/// `table[past_start + p / size]·size + p % size`.
+#[derive(Clone, Copy, Debug)]
+pub struct PastBlocks<'a> {
+    /// Tokens in a block, a power of two.
+    pub size: usize,
+    /// Numbers of blocks, those of a segment one after the other.
+    pub table: &'a [u32],
+}
+
+impl PastBlocks<'_> {
+    /// The row of a past position.
+    #[inline]
+    pub fn row(&self, past_start: usize, position: usize) -> usize {
+        let block = self.table[past_start + position / self.size] as usize;
+        block * self.size + position % self.size
+    }
+}
+
+/// Everything that a pass needs of the host; [`crate::Backend::upload`] makes one value of it.
+#[derive(Debug)]
+pub struct PassInputs<'a, S> {
+    /// `[tokens]` token ids, below the vocabulary's size.
+    pub tokens: &'a [u32],
+    /// The sequences, in the order of their tokens, end to end.
+    pub segments: &'a [Segment],
+    /// `[tokens]` the stream of each token's random draws; empty where nothing is random.
+    pub streams: &'a [u64],
+    /// `[tokens]` how far noise moves each element of a token's embedding at most; empty for none.
+    pub noise: &'a [f64],
+    /// What is mixed into the embeddings.
+    pub look_ahead: Option<LookAheadInputs<'a, S>>,
+    /// Where the past lies, if it is a cache of blocks.
+    pub past_blocks: Option<PastBlocks<'a>>,
+}
+
+/// Tokens that an earlier pass selected, as inputs of this one. They stay on the backend.
+#[derive(Debug)]
+pub struct LookAheadInputs<'a, S> {
+    /// The scores that hold them.
+    pub scores: &'a S,
+    /// `[tokens]` for each token the score whose selected token it meets; `None` leaves it as it
+    /// is.
+    pub index: &'a [Option<u32>],
+    /// What becomes of both.
+    pub how: Residual,
+}
+
+/// How a selected token enters the inputs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Residual {
+    /// The temporal residual connection (IFT eq. 17): `e = (1-λ)·E[token] + λ·E[selected]`.
+    Mix {
+        /// λ in `[0, 1]`.
+        lambda: f64,
+    },
+    /// The selected token takes the token's place (scheduled sampling); the embedding's gradient
+    /// is the selected token's too.
+    Replace,
+}
+
+/// Pairs of rows, from one buffer to another; no destination occurs twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RowMap {
+    pairs: Vec<(u32, u32)>,
+}
+
+impl RowMap {
+    /// The pairs `(from, to)`; `None` if a destination occurs twice.
+    pub fn new(pairs: Vec<(u32, u32)>) -> Option<Self> {
+        let mut to: Vec<u32> = pairs.iter().map(|&(_, to)| to).collect();
+        to.sort_unstable();
+        to.windows(2).all(|pair| pair[0] != pair[1]).then_some(Self { pairs })
+    }
+
+    /// `out[start + i] = x[index[i]]`.
+    pub fn gather(index: impl IntoIterator<Item = usize>, start: usize) -> Self {
+        let pairs = index.into_iter().zip(start..);
+        Self { pairs: pairs.map(|(from, to)| (from as u32, to as u32)).collect() }
+    }
+
+    /// `out[index[i]] = x[start + i]`; `None` if an index occurs twice.
+    pub fn scatter(start: usize, index: &[usize]) -> Option<Self> {
+        Self::new((start..).zip(index).map(|(from, &to)| (from as u32, to as u32)).collect())
+    }
+
+    /// The pairs `(from, to)`.
+    pub fn pairs(&self) -> &[(u32, u32)] {
+        &self.pairs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_map_has_no_destination_twice() {
+        assert!(RowMap::new(vec![(0, 1), (0, 2)]).is_some());
+        assert!(RowMap::new(vec![(0, 1), (2, 1)]).is_none());
+        assert!(RowMap::scatter(3, &[4, 4]).is_none());
+        assert_eq!(RowMap::scatter(3, &[4, 1]).unwrap().pairs(), [(3, 4), (4, 1)]);
+        assert_eq!(RowMap::gather([7, 7], 2).pairs(), [(7, 2), (7, 3)]);
+    }
+
+    #[test]
+    fn blocks_are_looked_up_by_position() {
+        let blocks = PastBlocks { size: 4, table: &[9, 9, 5, 2] };
+        assert_eq!(blocks.row(2, 0), 20);
+        assert_eq!(blocks.row(2, 3), 23);
+        assert_eq!(blocks.row(2, 4), 8);
+    }
+}
