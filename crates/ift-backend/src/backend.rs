@@ -1,7 +1,7 @@
 //! The trait that the model code is written over.
 
 use crate::{
-    Attention, AttentionSaved, BackendError, Columns, Distributions, Divergence, Dropout, Element,
+    Attention, AttentionSaved, BackendError, Buffers, Columns, Distributions, Divergence, Dropout,
     Embedding, Footprint, Gated, Head, HeadGradient, HeadNormStarts, HeadScores, HeadTargets,
     Heads, HostTensor, Linear, LinearStarts, LowRank, Norm, Out, PassInputs, Profile, RangeUpdate,
     RowMap, Slot, Storage, Weight,
@@ -10,11 +10,9 @@ use std::ops::Range;
 
 type Result<T> = std::result::Result<T, BackendError>;
 
-/// A device: its buffers and the operations of a decoder on them, each with its backward pass.
+/// A device: the operations of a decoder on its [`Buffers`], each with its backward pass.
 ///
-/// Buffers are opaque: nothing above this trait may assume that one is a slice of host memory. A
-/// buffer may be longer than an operation needs; the operation uses the leading part and leaves the
-/// rest as it is. Every activation is row-major, `[tokens, width]`.
+/// Every activation is row-major, `[tokens, width]`.
 ///
 /// The model code checks shapes when it is built, so a wrong length here is a bug and an
 /// implementation may panic on it. Running out of memory is not a bug: every operation that
@@ -22,24 +20,7 @@ type Result<T> = std::result::Result<T, BackendError>;
 ///
 /// Gradients of weights are always *added*, so that micro-batches, and the continuations of a
 /// prompt, accumulate.
-pub trait Backend: Send + Sync {
-    /// The type in which weights, gradients and optimizer states are exact.
-    type Element: Element;
-    /// Hidden states and their gradients, perhaps in a narrower type.
-    type Activation: Send + Sync;
-    /// Full precision whatever the activations are: gradients of weights, optimizer states,
-    /// log-sum-exps, rotary angles, sums over several passes.
-    type Accumulator: Send + Sync;
-    /// All trainable elements of a model in one flat range, with the compute copy that products
-    /// read where they run in a narrower type.
-    type Parameters: Send + Sync;
-    /// One weight that is never trained, in its [`Storage`].
-    type Frozen: Send + Sync;
-    /// What a pass needs of the host, uploaded.
-    type Inputs: Send + Sync;
-    /// Scores of one call of [`Backend::head`], and the logits it kept.
-    type Scores: Send + Sync;
-
+pub trait Backend: Buffers {
     /// Bytes per element and sizes of temporary buffers, for memory formulas.
     fn footprint(&self) -> Footprint;
 

@@ -1,6 +1,6 @@
 //! Shapes of the operations.
 
-use crate::{Backend, Weight};
+use crate::{Buffers, Weight};
 use std::ops::Range;
 
 /// An embedding table at the inputs.
@@ -111,19 +111,19 @@ impl Attention {
 }
 
 /// How the fused projection becomes queries, keys and values.
-pub struct Heads<'a, B: Backend + ?Sized> {
+pub struct Heads<'a, B: Buffers + ?Sized> {
     /// Rows of the projection.
     pub tokens: usize,
     /// The heads.
     pub attention: &'a Attention,
-    /// The angles, from [`Backend::rotary`]; `None` in a layer without rotary embedding.
+    /// The angles, from [`crate::Backend::rotary`]; `None` in a layer without rotary embedding.
     pub rotary: Option<&'a B::Accumulator>,
     /// Norms of query and key heads, before the rotation (Qwen3).
     pub norms: Option<HeadNorms<'a, B>>,
 }
 
 /// Query and key normalisation per head.
-pub struct HeadNorms<'a, B: Backend + ?Sized> {
+pub struct HeadNorms<'a, B: Buffers + ?Sized> {
     /// `[head_dim]`, for every query head.
     pub q: Weight<'a, B>,
     /// `[head_dim]`, for every key head.
@@ -132,16 +132,16 @@ pub struct HeadNorms<'a, B: Backend + ?Sized> {
     pub norm: Norm,
 }
 
-impl<B: Backend + ?Sized> Clone for HeadNorms<'_, B> {
+impl<B: Buffers + ?Sized> Clone for HeadNorms<'_, B> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<B: Backend + ?Sized> Copy for HeadNorms<'_, B> {}
+impl<B: Buffers + ?Sized> Copy for HeadNorms<'_, B> {}
 
-/// What [`Backend::attention`] read and wrote, for its backward pass.
-pub struct AttentionSaved<'a, B: Backend + ?Sized> {
+/// What [`crate::Backend::attention`] read and wrote, for its backward pass.
+pub struct AttentionSaved<'a, B: Buffers + ?Sized> {
     /// Rotated queries, `[tokens, heads·head_dim]`.
     pub q: &'a B::Activation,
     /// Rotated keys, then values, `[tokens, 2·kv_heads·head_dim]`.

@@ -11,6 +11,7 @@
 //! keys and values of a prompt computed before).
 
 mod backend;
+mod buffers;
 mod descriptors;
 mod element;
 mod error;
@@ -24,6 +25,7 @@ mod storage;
 mod update;
 
 pub use backend::Backend;
+pub use buffers::Buffers;
 pub use descriptors::{
     Attention, AttentionSaved, Columns, Dropout, Embedding, GateFunction, Gated, Head, HeadNorms,
     Heads, Linear, LowRank, Norm,

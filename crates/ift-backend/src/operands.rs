@@ -1,6 +1,6 @@
 //! Weights and places of gradients, as operations are given them.
 
-use crate::{Backend, Update};
+use crate::{Buffers, Update};
 use std::ops::Range;
 
 /// What the result of a product becomes.
@@ -23,7 +23,7 @@ impl<A: ?Sized> Clone for Out<'_, A> {
 impl<A: ?Sized> Copy for Out<'_, A> {}
 
 /// A weight as an operation reads it.
-pub enum Weight<'a, B: Backend + ?Sized> {
+pub enum Weight<'a, B: Buffers + ?Sized> {
     /// The trainable elements from `start` on.
     Trainable {
         /// All trainable elements.
@@ -35,13 +35,13 @@ pub enum Weight<'a, B: Backend + ?Sized> {
     Frozen(&'a B::Frozen),
 }
 
-impl<B: Backend + ?Sized> Clone for Weight<'_, B> {
+impl<B: Buffers + ?Sized> Clone for Weight<'_, B> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<B: Backend + ?Sized> Copy for Weight<'_, B> {}
+impl<B: Buffers + ?Sized> Copy for Weight<'_, B> {}
 
 /// Where a weight's gradient is added: the elements of a flat range from `start` on.
 #[derive(Debug)]

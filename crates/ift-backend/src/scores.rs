@@ -1,8 +1,8 @@
 //! The output head: what is asked of it and what it returns.
 
-use crate::{Backend, Weight};
+use crate::{Buffers, Weight};
 
-/// The targets of a call of [`Backend::head`], one per hidden state.
+/// The targets of a call of [`crate::Backend::head`], one per hidden state.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadTargets<'a> {
     /// `[targets]` token ids.
@@ -49,12 +49,12 @@ pub struct HeadScores {
     pub selected: Vec<u32>,
     /// `[targets]` entropies in nats; empty but for [`Select::Entropy`].
     pub entropies: Vec<f64>,
-    /// `[targets]` divergences from [`Backend::divergence`]; empty if it was not called.
+    /// `[targets]` divergences from [`crate::Backend::divergence`]; empty if it was not called.
     pub divergences: Vec<f64>,
 }
 
 /// A head over hidden states that were scored: its distributions are `softmax(x·Wᵀ)`.
-pub struct Distributions<'a, B: Backend + ?Sized> {
+pub struct Distributions<'a, B: Buffers + ?Sized> {
     /// Elements of a hidden state; two models that share a vocabulary may differ in it.
     pub width: usize,
     /// `[targets, width]` hidden states after the final norm.
@@ -65,13 +65,13 @@ pub struct Distributions<'a, B: Backend + ?Sized> {
     pub scores: &'a B::Scores,
 }
 
-impl<B: Backend + ?Sized> Clone for Distributions<'_, B> {
+impl<B: Buffers + ?Sized> Clone for Distributions<'_, B> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<B: Backend + ?Sized> Copy for Distributions<'_, B> {}
+impl<B: Buffers + ?Sized> Copy for Distributions<'_, B> {}
 
 /// Direction of a Kullback-Leibler divergence between a policy `p` and a reference `r`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ pub enum Divergence {
 }
 
 /// The gradient of a loss at the scores of a head.
-pub struct HeadGradient<'a, B: Backend + ?Sized> {
+pub struct HeadGradient<'a, B: Buffers + ?Sized> {
     /// `[targets]` slope along each log-probability.
     pub d_log_probs: &'a [f64],
     /// The part along divergences.
@@ -91,7 +91,7 @@ pub struct HeadGradient<'a, B: Backend + ?Sized> {
 }
 
 /// The gradient of a loss along divergences.
-pub struct DivergenceGradient<'a, B: Backend + ?Sized> {
+pub struct DivergenceGradient<'a, B: Buffers + ?Sized> {
     /// Which divergence.
     pub kind: Divergence,
     /// The reference's distributions at the same positions.
