@@ -154,6 +154,14 @@ pub struct AttentionSaved<'a, B: Buffers + ?Sized> {
     pub lse: &'a B::Accumulator,
 }
 
+impl<B: Buffers + ?Sized> Clone for AttentionSaved<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Buffers + ?Sized> Copy for AttentionSaved<'_, B> {}
+
 /// The gated product of an MLP over packed tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gated {

@@ -58,10 +58,10 @@ impl HostTensor<'_> {
             NumberType::F64 => each(self.bytes, out, |b| E::from_f64(f64::from_le_bytes(b))),
             NumberType::F32 => each(self.bytes, out, |b| E::from_f32(f32::from_le_bytes(b))),
             NumberType::Bf16 => {
-                each(self.bytes, out, |b| E::from_f32(bf16::from_le_bytes(b).to_f32()))
+                each(self.bytes, out, |b| E::from_f32(bf16::from_le_bytes(b).to_f32()));
             }
             NumberType::F16 => {
-                each(self.bytes, out, |b| E::from_f32(f16::from_le_bytes(b).to_f32()))
+                each(self.bytes, out, |b| E::from_f32(f16::from_le_bytes(b).to_f32()));
             }
         }
     }

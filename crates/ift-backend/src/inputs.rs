@@ -51,6 +51,38 @@ pub struct PassInputs<'a, S> {
     pub past_blocks: Option<PastBlocks<'a>>,
 }
 
+impl<S> PassInputs<'_, S> {
+    /// Checks what operations rely on; every backend calls it in [`crate::Backend::upload`].
+    ///
+    /// # Panics
+    /// If the segments do not lie end to end and cover the tokens exactly, a list has another
+    /// length than the tokens, or the table of blocks is too short for a segment's past.
+    pub fn check(&self) {
+        let tokens = self.tokens.len();
+        let end = self.segments.iter().fold(0, |end, segment| {
+            let start = segment.start;
+            assert!(start == end, "a segment starts at token {start}, expected {end}");
+            end + segment.len
+        });
+        assert!(end == tokens, "the segments hold {end} tokens, expected {tokens}");
+        let check = |what: &str, len: usize, needed: bool| {
+            assert!(len == tokens || !needed, "there are {len} {what} for {tokens} tokens");
+        };
+        check("streams", self.streams.len(), !self.streams.is_empty() || !self.noise.is_empty());
+        check("magnitudes of noise", self.noise.len(), !self.noise.is_empty());
+        if let Some(look_ahead) = &self.look_ahead {
+            check("indices of look-ahead tokens", look_ahead.index.len(), true);
+        }
+        if let Some(PastBlocks { size, table }) = self.past_blocks {
+            assert!(size.is_power_of_two(), "blocks of {size} tokens, expected a power of two");
+            for Segment { past_start, past_len, .. } in self.segments {
+                let (end, len) = (past_start + past_len.div_ceil(size), table.len());
+                assert!(end <= len, "a past needs {end} blocks in the table, which has {len}");
+            }
+        }
+    }
+}
+
 /// Tokens that an earlier pass selected, as inputs of this one. They stay on the backend.
 #[derive(Debug)]
 pub struct LookAheadInputs<'a, S> {

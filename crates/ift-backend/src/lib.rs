@@ -19,7 +19,7 @@ mod inputs;
 mod measure;
 mod operands;
 pub mod quantize;
-
+mod reference;
 mod scores;
 mod storage;
 mod update;
@@ -35,7 +35,7 @@ pub use error::BackendError;
 pub use inputs::{LookAheadInputs, PassInputs, PastBlocks, Residual, RowMap, Segment};
 pub use measure::{Footprint, Profile, ProfileEntry};
 pub use operands::{HeadNormStarts, LinearStarts, Out, RangeUpdate, Slot, Weight};
-
+pub use reference::Reference;
 pub use scores::{
     Distributions, Divergence, DivergenceGradient, HeadGradient, HeadScores, HeadTargets, Select,
 };

@@ -55,27 +55,38 @@ pub fn nf4_value(code: u8, scale: f32) -> f32 {
     NF4[usize::from(code & 15)] * scale
 }
 
-/// What is left of numbers that are stored, by way of f32: the specification of every backend's
-/// frozen weights.
-pub fn rounded(values: &[f64], storage: Storage) -> Vec<f64> {
-    let by_block = |round: fn(f32, f32) -> f32| {
-        let blocks = values.chunks(Storage::BLOCK).flat_map(|block| {
+/// Rounds elements, by way of f32, to the values that a storage keeps of them: the specification of
+/// every backend's frozen weights.
+pub fn round(values: &mut [f64], storage: Storage) {
+    let by_block = |values: &mut [f64], round: fn(f32, f32) -> f32| {
+        for block in values.chunks_mut(Storage::BLOCK) {
             let scale = scale(block.iter().map(|&x| x as f32));
-            block.iter().map(move |&x| f64::from(round(x as f32, scale)))
-        });
-        blocks.collect()
+            for x in block {
+                *x = f64::from(round(*x as f32, scale));
+            }
+        }
     };
     match storage {
-        Storage::Exact => values.to_vec(),
-        Storage::Bf16 => values.iter().map(|&x| bf16::from_f32(x as f32).to_f64()).collect(),
-        Storage::Int8 => by_block(|x, scale| int8_value(int8_code(x, scale), scale)),
-        Storage::Nf4 => by_block(|x, scale| nf4_value(nf4_code(x, scale), scale)),
+        Storage::Exact => {}
+        Storage::Bf16 => {
+            for x in values {
+                *x = bf16::from_f32(*x as f32).to_f64();
+            }
+        }
+        Storage::Int8 => by_block(values, |x, scale| int8_value(int8_code(x, scale), scale)),
+        Storage::Nf4 => by_block(values, |x, scale| nf4_value(nf4_code(x, scale), scale)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn rounded(values: &[f64], storage: Storage) -> Vec<f64> {
+        let mut values = values.to_vec();
+        round(&mut values, storage);
+        values
+    }
 
     #[test]
     fn levels_are_kept_and_others_go_to_the_nearest() {
