@@ -78,6 +78,8 @@ pub struct Engine<'a, B: Backend> {
     waiting: VecDeque<Sequence>,
     /// Oldest first.
     running: Vec<Sequence>,
+    /// Of a step that is not complete yet.
+    events: Vec<Event>,
     next_id: u64,
     preemptions: u64,
 }
@@ -102,6 +104,7 @@ impl<'a, B: Backend> Engine<'a, B> {
             cache: Cache::new(model, settings.cache_tokens)?,
             waiting: VecDeque::new(),
             running: Vec::new(),
+            events: Vec::new(),
             next_id: 0,
             preemptions: 0,
         })
@@ -159,20 +162,24 @@ impl<'a, B: Backend> Engine<'a, B> {
     /// If memory is short. No token is lost then: the step can be taken again, after
     /// [`Engine::cancel`] has made room.
     pub fn step(&mut self) -> Result<Vec<Event>, ModelError> {
-        let mut events = self.admit()?;
+        self.admit()?;
         let parts = self.plan()?;
-        if parts.is_empty() {
-            return Ok(events);
+        if !parts.is_empty() {
+            self.run(&parts)?;
         }
+        Ok(std::mem::take(&mut self.events))
+    }
+
+    /// Makes a pass over parts of running requests and gives those a token that are run to their
+    /// end.
+    fn run(&mut self, parts: &[Part]) -> Result<(), ModelError> {
         let inputs = parts.iter().map(|part| {
             let sequence = &self.running[part.index];
             (&sequence.cached, &sequence.tokens[part.tokens.clone()])
         });
         let inputs = self.cache.next(inputs);
         let pass = self.model.forward(&inputs, None, &self.cache.past(), Keep::KeysAndValues)?;
-        drop(inputs);
 
-        // Only what is run to its end gets a next token.
         let is_last = |part: &Part| part.tokens.end == self.running[part.index].tokens.len();
         let complete: Vec<bool> = parts.iter().map(is_last).collect();
         let segments = pass.sequences().segments.iter().zip(&complete);
@@ -180,11 +187,8 @@ impl<'a, B: Backend> Engine<'a, B> {
             .filter(|(_, complete)| **complete)
             .map(|(segment, _)| segment.start + segment.len - 1)
             .collect();
-        let logits = if positions.is_empty() {
-            Vec::new()
-        } else {
-            self.model.logits(&pass, &positions)?
-        };
+        let logits =
+            if positions.is_empty() { Vec::new() } else { self.model.logits(&pass, &positions)? };
 
         let mut planned = vec![false; self.running.len()];
         parts.iter().for_each(|part| planned[part.index] = true);
@@ -195,7 +199,7 @@ impl<'a, B: Backend> Engine<'a, B> {
         let complete = parts.iter().zip(complete).filter(|(_, complete)| *complete);
         let logits = logits.chunks_exact(self.model.config().vocabulary);
         for ((part, _), logits) in complete.zip(logits) {
-            self.running[part.index].add_token(logits, &mut events);
+            self.running[part.index].add_token(logits, &mut self.events);
         }
         self.running.retain_mut(|sequence| {
             if sequence.finished {
@@ -203,18 +207,17 @@ impl<'a, B: Backend> Engine<'a, B> {
             }
             !sequence.finished
         });
-        Ok(events)
+        Ok(())
     }
 
     /// Moves waiting requests to the running ones while there is room for all their tokens. Where
     /// others run, each of them can then get another block too: else the new one would soon be
     /// preempted.
-    fn admit(&mut self) -> Result<Vec<Event>, ModelError> {
-        let mut events = Vec::new();
+    fn admit(&mut self) -> Result<(), ModelError> {
         while let Some(first) = self.waiting.front_mut() {
             if first.is_full() {
                 let (request, finish) = (first.id, Finish::Length);
-                events.push(Event::Finished { request, finish });
+                self.events.push(Event::Finished { request, finish });
                 self.waiting.pop_front();
                 continue;
             }
@@ -228,7 +231,7 @@ impl<'a, B: Backend> Engine<'a, B> {
             }
             self.running.extend(self.waiting.pop_front());
         }
-        Ok(events)
+        Ok(())
     }
 
     /// What every running request does in this step, with room in the cache for it.

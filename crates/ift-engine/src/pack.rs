@@ -114,11 +114,7 @@ impl Packed {
     /// # Errors
     /// If an answer has no target, a target where none can be, or a token outside of the
     /// vocabulary.
-    pub fn new(
-        groups: &[Vec<Answer>],
-        vocabulary: usize,
-        split: bool,
-    ) -> Result<Self, PackError> {
+    pub fn new(groups: &[Vec<Answer>], vocabulary: usize, split: bool) -> Result<Self, PackError> {
         check(groups, vocabulary)?;
         let sides = groups.iter().map(Vec::len).max().unwrap_or(0);
         let mut packed = Self { prompt_positions: vec![Vec::new(); sides], ..Self::default() };
