@@ -191,7 +191,9 @@ impl<'a, B: Backend> Engine<'a, B> {
             if positions.is_empty() { Vec::new() } else { self.model.logits(&pass, &positions)? };
 
         let mut planned = vec![false; self.running.len()];
-        parts.iter().for_each(|part| planned[part.index] = true);
+        for part in parts {
+            planned[part.index] = true;
+        }
         let sequences = self.running.iter_mut().zip(planned).filter(|(_, planned)| *planned);
         self.cache.extend(self.model, &pass, sequences.map(|(sequence, _)| &mut sequence.cached));
         drop(pass);

@@ -63,12 +63,12 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum RequestError {
     /// There is nothing to continue.
-    #[error("no tokens, expected at least one")]
+    #[error("the prompt has no tokens; expected at least one")]
     EmptyPrompt,
     /// There is no room for a text.
     #[error(
-        "{tokens} tokens, and the model's context (`max_position_embeddings`) is {context}; \
-         expected fewer"
+        "the prompt has {tokens} tokens, and the model's context (`max_position_embeddings`) is \
+         {context}; expected fewer"
     )]
     TooLong {
         /// Length of the prompt.
@@ -78,7 +78,7 @@ pub enum RequestError {
     },
     /// A token that the model does not have.
     #[error(
-        "token {token}, but the model's vocabulary has {vocabulary} entries; do tokenizer and \
+        "the prompt has token {token}, but the model's vocabulary has {vocabulary} entries; do tokenizer and \
          model belong together?"
     )]
     Token {

@@ -78,18 +78,26 @@ impl Sequence {
         self.cached.len() < self.prompt
     }
 
-    /// The tokens that are run next: of the prompt as many as there are in one of the equal parts
-    /// of at most `most` tokens, then one. (Equal, because backends compute one or two queries by
-    /// another order of sums than many: a short rest would have other bits.)
+    /// The tokens that are run next: one of the parts of the prompt, which have at most `most`
+    /// tokens each, then one token at a time.
     pub fn next(&self, most: usize) -> Range<usize> {
         let done = self.cached.len();
-        if !self.in_prompt() {
-            return done..done + 1;
+        let mut end = 0;
+        if let Some(part) = self.parts(most).find(|part| {
+            end += part;
+            end > done
+        }) {
+            return end - part..end;
         }
-        let parts = self.prompt.div_ceil(most.max(1));
-        let end = |part: usize| part * self.prompt / parts;
-        let end = (1..=parts).map(end).find(|&end| end > done).unwrap_or(self.prompt);
-        done..end
+        done..done + 1
+    }
+
+    /// The lengths of the parts in which the prompt is run. They are equal but for one token,
+    /// because backends compute a few queries by another order of sums than many: a short rest
+    /// would have other bits.
+    fn parts(&self, most: usize) -> impl Iterator<Item = usize> {
+        let (prompt, parts) = (self.prompt, self.prompt.div_ceil(most.max(1)));
+        (0..parts).map(move |part| (part + 1) * prompt / parts - part * prompt / parts)
     }
 
     /// Chooses the next token from the `logits` (`[vocabulary]`) of the last one and reports it.
@@ -105,5 +113,57 @@ impl Sequence {
             let finish = if stops { Finish::Stop } else { Finish::Length };
             events.push(Event::Finished { request, finish });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sequence(prompt: usize) -> Sequence {
+        Sequence {
+            id: RequestId(0),
+            tokens: vec![1; prompt],
+            prompt,
+            limit: 3,
+            sampling: Sampling::GREEDY,
+            stop: vec![],
+            random: generator(0, 0),
+            cached: CachedSequence::default(),
+            finished: false,
+        }
+    }
+
+    #[test]
+    fn the_parts_of_a_prompt_are_equal_and_leave_nothing_out() {
+        for (prompt, most, expected) in [
+            (1, 8, vec![1]),
+            (8, 8, vec![8]),
+            (9, 8, vec![4, 5]),
+            (17, 8, vec![5, 6, 6]),
+            (3, 1, vec![1, 1, 1]),
+            (2, 0, vec![1, 1]),
+        ] {
+            assert_eq!(sequence(prompt).parts(most).collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[test]
+    fn the_end_is_reported_once_and_a_stop_token_is_no_part_of_the_text() {
+        let mut events = Vec::new();
+        let mut short = Sequence { limit: 2, ..sequence(1) };
+        short.add_token(&[0.0, 1.0], &mut events);
+        short.add_token(&[2.0, 1.0], &mut events);
+        let request = RequestId(0);
+        let token = |token| Event::Token { request, token };
+        let finished = |finish| Event::Finished { request, finish };
+        assert_eq!(events, [token(1), token(0), finished(Finish::Length)]);
+        assert!(short.finished && short.tokens == [1, 1, 0]);
+
+        let mut events = Vec::new();
+        let mut stopped = Sequence { stop: vec![1], ..sequence(1) };
+        stopped.add_token(&[0.0, 1.0], &mut events);
+        assert_eq!(events, [finished(Finish::Stop)]);
+        assert!(stopped.finished && stopped.tokens == [1]);
     }
 }

@@ -132,7 +132,7 @@ fn prompts_are_checked() {
     };
     let (message, fault) = run(vec![], Sampling::GREEDY);
     assert_eq!(fault, RequestError::EmptyPrompt);
-    assert_eq!(message, "prompt 2: no tokens, expected at least one");
+    assert_eq!(message, "prompt 2: the prompt has no tokens; expected at least one");
     let (message, fault) = run(vec![1; 40], Sampling::GREEDY);
     assert_eq!(fault, RequestError::TooLong { tokens: 40, context: 40 });
     assert!(message.contains("`max_position_embeddings`"), "{message}");
