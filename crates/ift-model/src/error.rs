@@ -1,8 +1,10 @@
-//! What can be wrong with a model folder.
+//! What can be wrong with a model folder, and what can go wrong while a model is at work.
 
+use ift_backend::BackendError;
 use std::path::PathBuf;
 
-/// A model folder that cannot be read, is not supported, or cannot be written.
+/// A model folder that cannot be read, is not supported or cannot be written, or a backend that
+/// fails.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// A file that cannot be read or written.
@@ -51,4 +53,26 @@ pub enum ModelError {
         /// What was found and what was expected.
         reason: String,
     },
+    /// A model that does not fit into memory.
+    #[error("`{}`: the model has {elements} elements: {source}", path.display())]
+    Memory {
+        /// The model's folder.
+        path: PathBuf,
+        /// Elements of all weights.
+        elements: usize,
+        /// What could not be allocated.
+        source: BackendError,
+    },
+    /// A backward pass through a pass that did not keep what it needs.
+    #[error("the forward pass kept too little to go back: keep block inputs, or everything")]
+    NotKept,
+    /// A position that was scored twice.
+    #[error("position {position} is scored twice in one piece, expected each position once")]
+    RepeatedPosition {
+        /// The packed position.
+        position: usize,
+    },
+    /// A failure of the backend, such as memory that is short.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
 }

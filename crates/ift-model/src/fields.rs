@@ -17,7 +17,7 @@ pub(crate) fn read_object(path: &Path) -> Result<Map<String, Value>, ModelError>
     })
 }
 
-/// A JSON object with a place in a file, for messages.
+/// A JSON object and where it stands, for messages.
 pub(crate) struct Fields<'a> {
     pub map: &'a Map<String, Value>,
     pub prefix: &'a str,
@@ -25,6 +25,7 @@ pub(crate) struct Fields<'a> {
 }
 
 impl Fields<'_> {
+    /// An error about a field.
     pub fn error(&self, field: &str, reason: &str) -> ModelError {
         let field = format!("{}{field}", self.prefix);
         ModelError::Field { path: PathBuf::from(self.path), field, reason: reason.to_owned() }
@@ -35,6 +36,7 @@ impl Fields<'_> {
         self.map.get(field).filter(|v| !v.is_null())
     }
 
+    /// The field as `read` understands it.
     pub fn typed<'v, T>(
         &'v self,
         field: &str,
@@ -49,9 +51,23 @@ impl Fields<'_> {
     }
 
     pub fn optional_size(&self, field: &str) -> Result<Option<usize>, ModelError> {
-        // The bound keeps every product of two sizes far from overflow.
-        let read = |v: &Value| v.as_u64().filter(|&n| n > 0 && n < 1 << 31).map(|n| n as usize);
-        self.typed(field, "a positive whole number below 2^31", read)
+        self.size_below(field, 31)
+    }
+
+    /// A width of some part of a model: below 2^24, so that products of two widths and a number
+    /// of tokens are far from overflow.
+    pub fn optional_width(&self, field: &str) -> Result<Option<usize>, ModelError> {
+        self.size_below(field, 24)
+    }
+
+    pub fn width(&self, field: &str) -> Result<usize, ModelError> {
+        self.optional_width(field)?
+            .ok_or_else(|| self.error(field, "is missing, expected a positive whole number"))
+    }
+
+    fn size_below(&self, field: &str, bits: u32) -> Result<Option<usize>, ModelError> {
+        let read = |v: &Value| v.as_u64().filter(|&n| n > 0 && n < 1 << bits).map(|n| n as usize);
+        self.typed(field, &format!("a positive whole number below 2^{bits}"), read)
     }
 
     pub fn size(&self, field: &str) -> Result<usize, ModelError> {
@@ -60,7 +76,25 @@ impl Fields<'_> {
     }
 
     pub fn optional_number(&self, field: &str) -> Result<Option<f64>, ModelError> {
-        self.typed(field, "a number", Value::as_f64)
+        self.typed(field, "a finite number", |v| v.as_f64().filter(|x| x.is_finite()))
+    }
+
+    /// A number above 0.
+    pub fn optional_positive(&self, field: &str) -> Result<Option<f64>, ModelError> {
+        self.typed(field, "a positive number", |v| v.as_f64().filter(|x| x.is_finite() && *x > 0.0))
+    }
+
+    /// A number above 0 that must be there.
+    pub fn positive(&self, field: &str) -> Result<f64, ModelError> {
+        self.optional_positive(field)?
+            .ok_or_else(|| self.error(field, "is missing, expected a positive number"))
+    }
+
+    /// A number that is not negative.
+    pub fn optional_non_negative(&self, field: &str) -> Result<Option<f64>, ModelError> {
+        self.typed(field, "a number of at least 0", |v| {
+            v.as_f64().filter(|x| x.is_finite() && *x >= 0.0)
+        })
     }
 
     pub fn number(&self, field: &str) -> Result<f64, ModelError> {

@@ -1,23 +1,21 @@
-//! Reading the safetensors files of a model or adapter folder, memory-mapped.
+//! The tensors of a model or adapter folder.
 
-use crate::{ModelError, Tensor};
-use ift_backend::{HostTensor, NumberType};
-use memmap2::Mmap;
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use crate::ModelError;
+use crate::parameter_map::Tensor;
+use crate::tensor_files::{NamedTensors, TensorFiles};
+use ift_backend::HostTensor;
 use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 const SINGLE: &str = "model.safetensors";
 pub(crate) const ADAPTER: &str = "adapter_model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// The mapped shards of a folder.
+/// The mapped files of a folder.
 pub(crate) struct Shards {
     folder: PathBuf,
-    files: Vec<(PathBuf, Mmap)>,
+    files: TensorFiles,
     /// What says which tensors there are, for messages.
     shaped_by: &'static str,
 }
@@ -35,115 +33,58 @@ impl Shards {
 
     /// Maps the tensors of an adapter folder, as PEFT writes them.
     pub fn open_adapter(folder: &Path) -> Result<Self, ModelError> {
-        Self::map(
-            folder,
-            vec![ADAPTER.to_owned()],
-            "`adapter_config.json` and the base's `config.json`",
-        )
+        let shaped_by = "`adapter_config.json` and the base's `config.json`";
+        Self::map(folder, vec![ADAPTER.to_owned()], shaped_by)
     }
 
     fn map(folder: &Path, names: Vec<String>, shaped_by: &'static str) -> Result<Self, ModelError> {
-        let map = |name: String| {
-            let path = folder.join(name);
-            let io = |source| ModelError::Io { action: "read", path: path.clone(), source };
-            let file = File::open(&path).map_err(io)?;
-            // SAFETY: the map is read-only, and the bytes are only ever read as plain numbers; a
-            // file that another process changes or cuts off meanwhile is outside of
-            // what a user can expect to work.
-            let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-            Ok((path, map))
-        };
-        let files = names.into_iter().map(map).collect::<Result<_, ModelError>>()?;
-        Ok(Self { folder: folder.to_owned(), files, shaped_by })
+        let paths = names.into_iter().map(|name| folder.join(name)).collect();
+        Ok(Self { folder: folder.to_owned(), files: TensorFiles::open(paths)?, shaped_by })
     }
 
     /// All tensors by name.
-    pub fn tensors(&self) -> Result<Tensors<'_>, ModelError> {
-        let mut found = HashMap::new();
-        for (path, map) in &self.files {
-            let file = |e| ModelError::File {
-                path: path.clone(),
-                reason: format!("not a readable safetensors file (cut off or damaged?): {e}"),
-            };
-            for (name, view) in SafeTensors::deserialize(map).map_err(file)?.tensors() {
-                // An adapter's magnitudes are a module in memory, and some versions wrote them as
-                // one.
-                let name = name.replace("lora_magnitude_vector.weight", "lora_magnitude_vector");
-                found.insert(name, (path.as_path(), view));
-            }
-        }
-        Ok(Tensors { shards: self, found })
+    pub fn tensors(&self) -> Result<FolderTensors<'_>, ModelError> {
+        Ok(FolderTensors { shards: self, named: self.files.tensors()? })
     }
 }
 
 /// The tensors of a folder by name.
-pub(crate) struct Tensors<'a> {
+pub(crate) struct FolderTensors<'a> {
     shards: &'a Shards,
-    found: HashMap<String, (&'a Path, TensorView<'a>)>,
+    pub named: NamedTensors<'a>,
 }
 
-impl<'a> Tensors<'a> {
-    /// A tensor's numbers, as they lie in the file; refuses a missing or wrongly shaped one by
+impl<'a> FolderTensors<'a> {
+    /// A tensor's elements, as they lie in the file; refuses a missing or wrongly shaped one by
     /// name.
     pub fn read(&self, tensor: &Tensor) -> Result<HostTensor<'a>, ModelError> {
-        let error = |path: &Path, reason| ModelError::Tensor {
-            path: path.to_owned(),
-            tensor: tensor.name.clone(),
-            reason,
-        };
-        let Some((path, view)) = self.found.get(&tensor.name) else {
-            return Err(error(
-                &self.shards.folder,
-                "is missing from the folder's files".to_owned(),
-            ));
-        };
-        if view.shape() != tensor.shape {
-            let (found, shaped_by) = (view.shape(), self.shards.shaped_by);
-            let reason = format!("has shape {found:?}, expected {:?} by {shaped_by}", tensor.shape);
-            return Err(error(path, reason));
-        }
-        let number = match view.dtype() {
-            Dtype::F64 => NumberType::F64,
-            Dtype::F32 => NumberType::F32,
-            Dtype::BF16 => NumberType::Bf16,
-            Dtype::F16 => NumberType::F16,
-            other => {
-                return Err(error(
-                    path,
-                    format!("is of type {other:?}, expected F32, BF16 or F16"),
-                ));
-            }
-        };
-        Ok(HostTensor { number, bytes: view.data() })
+        let name = self.stored_name(&tensor.name);
+        self.named.read(&name, &tensor.shape, self.shards.shaped_by)
     }
 
-    /// The number type of most numbers: what saving uses unless told otherwise.
-    pub fn number(&self) -> NumberType {
-        let mut bytes = [0usize; 4];
-        for (_, view) in self.found.values() {
-            let slot = match view.dtype() {
-                Dtype::F64 => 0,
-                Dtype::BF16 => 2,
-                Dtype::F16 => 3,
-                _ => 1,
-            };
-            bytes[slot] += view.data().len();
-        }
-        let order = [NumberType::F64, NumberType::F32, NumberType::Bf16, NumberType::F16];
-        let most = (0..4).max_by_key(|&i| bytes[i]).unwrap_or(1);
-        order[most]
+    /// An adapter's magnitudes are a module in memory, and some versions of PEFT wrote them as one.
+    fn stored_name(&self, name: &str) -> String {
+        let module = format!("{name}.weight");
+        let is_module = name.ends_with("lora_magnitude_vector") && self.named.contains(&module);
+        if is_module { module } else { name.to_owned() }
     }
 
-    /// Refuses tensors that are neither `known` nor `ignorable`, by name.
-    pub fn refuse_unknown<'t>(
+    /// Refuses, by name, what is missing, has another shape, or is neither `known` nor `ignorable`.
+    /// To be called before memory is taken for the tensors.
+    pub fn check<'t>(
         &self,
         known: impl Iterator<Item = &'t Tensor>,
         ignorable: impl Fn(&str) -> bool,
     ) -> Result<(), ModelError> {
-        let known: BTreeSet<&str> = known.map(|t| t.name.as_str()).collect();
-        let names = self.found.keys().map(String::as_str);
-        match names.filter(|name| !known.contains(name) && !ignorable(name)).min() {
-            None => Ok(()),
+        let mut names = BTreeSet::new();
+        let mut missing_or_wrong = Ok(());
+        for tensor in known {
+            names.insert(self.stored_name(&tensor.name));
+            missing_or_wrong = missing_or_wrong.and_then(|()| self.read(tensor).map(drop));
+        }
+        let unknown = |name: &&str| !names.contains(*name) && !ignorable(name);
+        match self.named.names().filter(unknown).min() {
+            None => missing_or_wrong,
             Some(name) => Err(ModelError::Tensor {
                 path: self.shards.folder.clone(),
                 tensor: name.to_owned(),
@@ -185,12 +126,11 @@ fn shard_names(folder: &Path) -> Result<Vec<String>, ModelError> {
     let names: BTreeSet<String> = index.weight_map.into_values().collect();
     // A shard is a file of this folder: a path that leads elsewhere is not followed.
     match names.iter().find(|name| Path::new(name).file_name().is_none_or(|f| f != name.as_str())) {
-        Some(name) => Err(ModelError::File {
-            path,
-            reason: format!(
-                "lists the shard `{name}`, expected the name of a file in the same folder"
-            ),
-        }),
+        Some(name) => {
+            let reason =
+                format!("lists the shard `{name}`, expected the name of a file in the same folder");
+            Err(ModelError::File { path, reason })
+        }
         None => Ok(names.into_iter().collect()),
     }
 }

@@ -1,8 +1,8 @@
 //! A decoder from a Hugging Face folder: configuration, weights, forward, backward, saving.
 //!
-//! One description covers Llama, Mistral, Qwen2, Qwen3 and Gemma ([`Config`]); what differs between
-//! them is data (biases, per-head norms, windows, offsets), not code. The decoder is written once
-//! over [`ift_backend::Backend`].
+//! A [`Config`] is a list of blocks. The families (`families/`) make it of `config.json`; what
+//! differs between them is data (biases, norms, windows, offsets), not code. The decoder is written
+//! once over [`ift_backend::Backend`].
 //!
 //! There is one forward: *these sequences, after that past*. [`Model::forward`] runs packed
 //! sequences, perhaps continuing the sequences of an earlier [`Pass`] (a prompt) or of a [`Cache`]
@@ -11,39 +11,45 @@
 //! [`PastGradient`], which the prompt's own backward then takes. The output head works on gathered
 //! positions only ([`Model::score`]).
 //!
-//! A model learns whole ([`Model::load`]), by adapters on a frozen base ([`Model::load_adapted`]),
-//! or not at all ([`Model::load_frozen`]). The tensors of adapters are parameters like all others;
-//! what does not learn has no gradient.
+//! [`Trained`] says what of a model is trained: all of it, adapters on a frozen base, or nothing.
+//! All trainable elements lie in one flat range ([`Trainable`]); gradients and optimizer states
+//! have the same layout. What is not trained has no gradient.
 
+mod adapted;
 mod adapter;
 mod block;
 mod cache;
 mod config;
 mod error;
+mod families;
 mod fields;
 mod folder;
-mod layout;
+mod forward;
+mod linear;
 mod load;
 pub mod memory;
 mod merge;
 mod model;
+mod parameter_map;
 mod pass;
 mod peft;
-mod project;
 pub mod random;
 mod rope;
 mod save;
 mod score;
-mod tensor_file;
+mod tensor_files;
 
 pub use adapter::{Adapter, BaseStorage, Target};
-pub use cache::Cache;
-pub use config::{Architecture, Config};
+pub use cache::{Cache, CachedSequence};
+pub use config::{
+    AttentionLayer, Block, Config, EmbeddingLayer, LinearLayer, LinearPart, MlpLayer, NormLayer,
+};
 pub use error::ModelError;
-pub use layout::{Parameter, Tensor};
+pub use load::Trained;
 pub use model::{Gradients, Model};
-pub use pass::{Continues, Keep, Pass, PastGradient, PastOf, Sequences};
+pub use parameter_map::{Trainable, TrainableTensor};
+pub use pass::{BlockTable, Continues, Keep, Pass, PastGradient, PastOf, Sequences};
 pub use peft::{base_folder, config_of, number_of, tokenizer_folder, weight_files};
 pub use rope::{Rope, RopeScaling};
 pub use score::{ScoreGradient, Scored, ScoredDivergence};
-pub use tensor_file::write_tensors;
+pub use tensor_files::{NamedTensors, PendingTensor, TensorFiles, dtype, write_tensors};

@@ -2,54 +2,23 @@
 //! allocated.
 //!
 //! Below, `P`, `C` and `T` are a micro-batch's prompt tokens, continuation tokens and targets
-//! ([`Batch`]); `hidden`, `intermediate`, `heads` are the model's; `q = heads·head_dim`, `kv =
-//! 2·kv_heads·head_dim`, `qkv = q + kv`; `a` and `e` are the bytes of a number of an activation and
-//! of an exact one ([`Numbers`]).
+//! ([`Batch`]); `hidden` is the model's width; of a layer, `intermediate` is the width of its MLP,
+//! `heads` its query heads, `q = heads·head_dim`, `kv = 2·kv_heads·head_dim`, `qkv = q + kv`; `a`
+//! and `e` are the bytes of an element of an activation and of an accumulator ([`Footprint`]).
 
 use crate::adapter::Placed;
-use crate::layout::Layout;
-use crate::{Adapter, Config, Tensor};
-use ift_backend::{Backend, Storage};
+use crate::parameter_map::{Parameter, ParameterMap, Place, Plan, Tensor, Trainable};
+use crate::{Adapter, Block, Config};
+use ift_backend::{Footprint, Storage};
 use std::iter::Sum;
 
-/// Logits that the head holds at a time: rows, and entries of the vocabulary. These and the next
-/// two are facts of the CPU backend (`head.rs` and `product.rs` there).
-const LOGITS: (usize, usize) = (4096, 2048);
-/// Numbers of logits, at most, that are kept from the forward to the backward pass, in `f32`.
-const KEPT_LOGITS: usize = 64 << 20;
-/// Bytes, at most, that a product packs at once.
-const PACKED: usize = 16 << 20;
-/// Chunks, at most, that the backward pass of attention cuts the queries of a row into.
-const CHUNKS: usize = 8;
 /// Bytes, about, of the program itself: its code, its libraries' tables, the threads' scratch
 /// memory. Measured.
 const PROGRAM: usize = 16 << 20;
 
-/// Numbers in all weights.
+/// Elements of all weights.
 pub fn weight_count(config: &Config) -> usize {
-    Layout::new(config).parameters.iter().map(|p| p.len).sum()
-}
-
-/// How many bytes a number takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Numbers {
-    /// Of a weight, with its compute copy if it has one.
-    pub weight: usize,
-    /// Of a gradient, an optimizer state, a log-sum-exp.
-    pub exact: usize,
-    /// Of an activation.
-    pub activation: usize,
-}
-
-impl Numbers {
-    /// Those of a backend.
-    pub fn of<B: Backend>() -> Self {
-        Self {
-            weight: B::WEIGHT_BYTES,
-            exact: size_of::<B::Element>(),
-            activation: B::ACTIVATION_BYTES,
-        }
-    }
+    ParameterMap::new(config, Plan::Nothing(Storage::Exact)).element_count()
 }
 
 /// The size of a micro-batch.
@@ -73,68 +42,77 @@ impl Sum for Batch {
     }
 }
 
-/// Bytes of all weights of a model that never learns ([`crate::Model::load_frozen`]).
-pub fn frozen_bytes(config: &Config, numbers: Numbers, storage: Storage) -> usize {
-    let layout = Layout::new(config);
-    let bytes = |(i, p): (usize, &crate::Parameter)| {
-        layout.storage_of(i, storage).bytes(p.len, numbers.weight)
-    };
-    layout.parameters.iter().enumerate().map(bytes).sum()
+/// Bytes of all weights of a model that is never trained ([`crate::Trained::Nothing`]).
+pub fn frozen_bytes(config: &Config, footprint: Footprint, storage: Storage) -> usize {
+    weight_bytes(&ParameterMap::new(config, Plan::Nothing(storage)), footprint)
 }
 
-/// What a recipe says that changes how much is held.
+/// Bytes of all weights: of the flat range of trainable elements, and of what is frozen.
+fn weight_bytes(map: &ParameterMap, footprint: Footprint) -> usize {
+    let frozen = |parameter: &Parameter| match parameter.place {
+        Place::Trainable { .. } => 0,
+        Place::Frozen(storage) => storage.bytes(parameter.len, footprint.weight),
+    };
+    let trainable = footprint.weight * Trainable::new(map).len();
+    trainable + map.parameters.iter().map(frozen).sum::<usize>()
+}
+
+/// What a recipe says that changes how much memory is needed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Settings<'a> {
-    /// Optimizer states of a number.
+    /// Optimizer states of an element.
     pub states: usize,
     /// Whether blocks are computed again in the backward pass.
     pub recompute: bool,
-    /// Whether the embedding table learns through the inputs; see [`crate::Model::gradients`].
+    /// Whether the embedding table is trained through the inputs; see [`crate::Trained::All`].
     pub input_embeddings: bool,
-    /// The adapter that learns, on a frozen base; `None` if the whole model learns.
+    /// The adapter that is trained, on a frozen base; `None` if the whole model is.
     pub adapter: Option<&'a Adapter>,
-    /// A reference model that is in memory beside the one that learns.
+    /// A reference model that is in memory beside the one that is trained.
     pub reference: Option<Resident<'a>>,
 }
 
 /// A frozen model in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Resident<'a> {
-    /// Its shape.
+    /// Its blocks.
     pub config: &'a Config,
-    /// How it is kept.
+    /// How it is stored.
     pub storage: Storage,
 }
 
 /// Bytes that training needs, by what they are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {
-    /// All weights: [`Numbers::weight`] each if they learn. Those of an adapter's base: the linear
-    /// layers as [`Adapter::base`] says, the tables at least in two bytes, norms and biases
-    /// exact.
+    /// All weights: [`Footprint::weight`] for each trainable or exact element. Those of an
+    /// adapter's base: the linear layers as [`Adapter::base`] says, the tables at least in two
+    /// bytes, norms and biases exact.
     pub weights: usize,
     /// The weights of a resident reference model, as those of a base. (Its passes keep nothing,
-    /// and need less than the backward pass of the model that learns.)
+    /// and need less than the backward pass of the model that is trained.)
     pub reference: usize,
-    /// `e` for each weight that learns.
+    /// `e` for each element of the flat range of trainable ones.
     pub gradients: usize,
-    /// `e·states` for each weight that learns.
+    /// `e·states` for each of them.
     pub states: usize,
     /// What the passes keep for the backward pass: for each token and layer
     /// `a·(2·hidden + 2·q + kv + 2·intermediate) + e·heads`, and `a·qkv` more where heads are
-    /// normalised; with recompute `a·(hidden + kv)`. And for each token `a·hidden +
-    /// e·head_dim`, the last hidden state and the rotary angles.
+    /// normalised; with recompute `a·(hidden + kv)`. And for each token `a·hidden`, the last
+    /// hidden state, and `e·head_dim` for each rotary embedding, the angles.
     pub activations: usize,
-    /// Scoring the targets: `a·3·hidden·T`, sums `e·hidden·T`, and the logits in `f32`: all
-    /// `T·vocabulary`, if these are few enough to keep them, else a block of `T` times 2048
-    /// entries (`T` at most 4096 in a block and in the sums). And a packed operand.
+    /// Scoring the targets: `a·3·hidden·T`, sums `e·hidden·rows`, and the logits in `f32`: all
+    /// `T·vocabulary`, if these are few enough to keep them, else a block of `rows` times
+    /// [`Footprint::logits_entries`]; `rows` is `T`, at most [`Footprint::logits_rows`]. And a
+    /// packed operand.
     pub head: usize,
-    /// The widest moment of a block's backward pass; of the `n` tokens of a pass that see `keys`
-    /// keys `a·n·(3·intermediate + 2·hidden)` (MLP), `a·n·(2·q + kv) + e·kv·(1.5·keys + sums)`
-    /// (attention, `sums` the keys that each chunk of a row's queries sees, at most `8·past +
-    /// 4.5·n`) or `a·n·(2·q + kv + qkv + 2·hidden)` (projections), whichever is most. With
-    /// recompute also what a layer keeps without it. And the prompts' gradient `a·hidden·P`, and a
-    /// packed operand, at most 16 MiB. Adapters add the part of a product's gradient that is
+    /// The most that a block's backward pass holds at once, in the layer that holds most: of the
+    /// `n` tokens of a pass that see `keys` keys
+    /// `a·n·(3·intermediate + 2·hidden)` (MLP), `a·n·(2·q + kv) + e·kv·(1.5·keys + sums)`
+    /// (attention, `sums` the keys that each chunk of a sequence's queries sees, with `c` chunks
+    /// ([`Footprint::attention_chunks`]) at most `c·past + (c + 1)/2·n`) or
+    /// `a·n·(2·q + kv + qkv + 2·hidden)` (projections), whichever is most. With recompute also
+    /// what a layer keeps without it. And the prompts' gradient `a·hidden·P`, and a packed operand,
+    /// at most [`Footprint::packed`]. Adapters add the part of a product's gradient that is
     /// theirs, with dropout the dropped input and its gradient, with `DoRA` the product's own
     /// gradient, and with both its difference to the output's.
     pub working: usize,
@@ -142,7 +120,7 @@ pub struct Need {
     pub past_gradients: usize,
     /// The program itself, a constant; what the data takes is not counted.
     pub program: usize,
-    /// Saving: the largest tensor twice, as exact numbers, while it is written.
+    /// Saving: the largest tensor twice, as exact elements, while it is written.
     pub saving: usize,
 }
 
@@ -151,82 +129,81 @@ impl Need {
     /// only the larger counts; memory is not given back to the system before something is
     /// saved, so that adds up.
     pub fn total(&self) -> usize {
-        self.step() + self.saving
+        self.step().saturating_add(self.saving)
     }
 
     /// The same without saving anything.
     pub fn step(&self) -> usize {
-        let moment = self.head.max(self.working + self.past_gradients);
+        let moment = self.head.max(self.working.saturating_add(self.past_gradients));
         let models = self.weights + self.gradients + self.states + self.reference;
-        self.program + models + self.activations + moment
+        let fixed = self.program + models;
+        fixed.saturating_add(self.activations).saturating_add(moment)
     }
 }
 
 /// The formulas for one model, backend and recipe.
 pub struct Formula<'a> {
     config: &'a Config,
-    numbers: Numbers,
+    footprint: Footprint,
     settings: Settings<'a>,
     /// Bytes of all weights.
     weights: usize,
-    /// Numbers that learn.
-    learn: usize,
-    /// Numbers of the largest tensor that is saved.
+    /// Elements of the flat range.
+    trainable: usize,
+    /// Elements of the largest tensor that is saved.
     largest: usize,
 }
 
 impl<'a> Formula<'a> {
     /// Counts the weights.
-    pub fn new(config: &'a Config, numbers: Numbers, settings: Settings<'a>) -> Self {
-        let (weights, learn, largest) = match settings.adapter {
-            None => {
-                let layout = Layout::new(config);
-                let count: usize = layout.parameters.iter().map(|p| p.len).sum();
-                let constant = !settings.input_embeddings && !config.tied;
-                let learn =
-                    count - if constant { layout.parameters[layout.embedding].len } else { 0 };
-                (numbers.weight * count, learn, layout.tensors().map(Tensor::len).max())
-            }
-            Some(adapter) => {
-                let layout = Layout::adapted(config, &Placed::everywhere(adapter.clone()));
-                let learn = layout.adapter_tensors().map(Tensor::len).sum::<usize>();
-                let base = frozen_bytes(config, numbers, adapter.base.storage());
-                (
-                    base + numbers.weight * learn,
-                    learn,
-                    layout.adapter_tensors().map(Tensor::len).max(),
-                )
-            }
+    pub fn new(config: &'a Config, footprint: Footprint, settings: Settings<'a>) -> Self {
+        let placed = settings.adapter.map(|adapter| Placed::everywhere(adapter.clone()));
+        let plan = placed
+            .as_ref()
+            .map_or(Plan::All { input_embeddings: settings.input_embeddings }, Plan::Adapters);
+        let map = ParameterMap::new(config, plan);
+        let largest = if settings.adapter.is_some() {
+            map.adapter_tensors().map(Tensor::len).max()
+        } else {
+            map.tensors().map(Tensor::len).max()
         };
-        Self { config, numbers, settings, weights, learn, largest: largest.unwrap_or(0) }
+        Self {
+            config,
+            footprint,
+            settings,
+            weights: weight_bytes(&map, footprint),
+            trainable: Trainable::new(&map).len(),
+            largest: largest.unwrap_or(0),
+        }
     }
 
     /// What training needs whose most demanding micro-batch is `batch`.
     pub fn need(&self, batch: Batch) -> Need {
-        let Numbers { exact, activation, .. } = self.numbers;
+        let Footprint { exact, activation, attention_chunks: chunks, .. } = self.footprint;
         let Batch { prompts, continuations, targets } = batch;
-        let (layers, hidden) = (self.config.layers(), self.config.hidden);
-        let of_token = layers * self.kept() + activation * hidden + exact * self.config.head_dim;
+        let (blocks, hidden) = (&self.config.blocks, self.config.hidden);
+        let angles: usize = self.config.rotary.iter().map(|rope| rope.head_dim).sum();
+        let kept: usize = blocks.iter().map(|block| self.kept(block)).sum();
+        let of_token = kept + activation * hidden + exact * angles;
         // Tokens that nothing precedes, in chunks that see themselves and the chunks before.
-        let own_sums = |n: usize| n * (CHUNKS + 1) / 2;
+        let own_sums = |n: usize| n * (chunks + 1) / 2;
         let mut working = self.backward(prompts, prompts, own_sums(prompts));
         let mut past_gradients = 0;
         if continuations > 0 {
             let (keys, sums) =
-                (prompts + continuations, CHUNKS * prompts + own_sums(continuations));
-            let waiting = activation * hidden * prompts;
-            working = working.max(self.backward(continuations, keys, sums) + waiting);
-            past_gradients = exact * layers * prompts * self.config.attention(0).kv_width();
+                (prompts + continuations, chunks * prompts + own_sums(continuations));
+            let waiting = bytes(activation * hidden, prompts);
+            working = working.max(self.backward(continuations, keys, sums).saturating_add(waiting));
+            let widths: usize = blocks.iter().map(|b| b.attention.shape.kv_width()).sum();
+            past_gradients = bytes(exact * widths, prompts);
         }
+        let reference = self.settings.reference;
         Need {
             weights: self.weights,
-            reference: self
-                .settings
-                .reference
-                .map_or(0, |r| frozen_bytes(r.config, self.numbers, r.storage)),
-            gradients: exact * self.learn,
-            states: exact * self.learn * self.settings.states,
-            activations: of_token * (prompts + continuations),
+            reference: reference.map_or(0, |r| frozen_bytes(r.config, self.footprint, r.storage)),
+            gradients: exact * self.trainable,
+            states: exact * self.trainable * self.settings.states,
+            activations: bytes(of_token, prompts + continuations),
             head: self.head(targets),
             working,
             past_gradients,
@@ -235,39 +212,46 @@ impl<'a> Formula<'a> {
         }
     }
 
-    /// What a pass over one token keeps in one layer for its backward pass.
-    fn kept(&self) -> usize {
-        let outer =
-            self.numbers.activation * (self.config.hidden + self.config.attention(0).kv_width());
-        if self.settings.recompute { outer } else { outer + self.inner() }
+    /// What a pass over one token keeps in one block for its backward pass.
+    fn kept(&self, block: &Block) -> usize {
+        let width = self.config.hidden + block.attention.shape.kv_width();
+        let outer = self.footprint.activation * width;
+        if self.settings.recompute { outer } else { outer + self.inner(block) }
     }
 
     /// The part of it that recompute computes again.
-    fn inner(&self) -> usize {
-        let (config, shape) = (self.config, self.config.attention(0));
-        let raw = if config.head_norms { shape.qkv_width() } else { 0 };
-        let inner = config.hidden + 2 * shape.q_width() + 2 * config.intermediate + raw;
-        self.numbers.activation * inner + self.numbers.exact * shape.heads
+    fn inner(&self, block: &Block) -> usize {
+        let shape = &block.attention.shape;
+        let raw = if block.attention.head_norms.is_some() { shape.qkv_width() } else { 0 };
+        let inner = self.config.hidden + 2 * shape.q_width() + 2 * block.mlp.width + raw;
+        self.footprint.activation * inner + self.footprint.exact * shape.heads
     }
 
-    /// The widest moment of a block's backward pass over `n` tokens, besides what is kept; see
-    /// [`Need::working`].
+    /// The most that the backward pass of a block holds at once over `n` tokens, besides what is
+    /// kept; see [`Need::working`].
     fn backward(&self, n: usize, keys: usize, sums: usize) -> usize {
-        let Numbers { exact, activation, .. } = self.numbers;
-        let shape = self.config.attention(0);
+        let blocks = self.config.blocks.iter();
+        blocks.map(|block| self.block_backward(block, n, keys, sums)).max().unwrap_or(0)
+    }
+
+    fn block_backward(&self, block: &Block, n: usize, keys: usize, sums: usize) -> usize {
+        let Footprint { exact, activation, packed, .. } = self.footprint;
+        let shape = &block.attention.shape;
         let (q, kv, qkv) = (shape.q_width(), shape.kv_width(), shape.qkv_width());
-        let (hidden, intermediate) = (self.config.hidden, self.config.intermediate);
+        let (hidden, intermediate) = (self.config.hidden, block.mlp.width);
         let (of_gate_up, of_qkv) =
             (self.adapter(2 * intermediate, intermediate), self.adapter(qkv, q.max(kv / 2)));
-        let mlp = activation * n * (3 * intermediate + 2 * hidden + of_gate_up);
-        let attention = activation * n * (2 * q + kv) + exact * kv * (3 * keys / 2 + sums);
-        let projections = activation * n * (2 * q + kv + qkv + 2 * hidden + of_qkv);
-        let again = if self.settings.recompute { n * self.inner() } else { 0 };
-        let operand = (2 * intermediate * hidden).max(n * intermediate) * size_of::<f32>();
-        mlp.max(attention).max(projections) + again + operand.min(PACKED)
+        let mlp = bytes(activation * (3 * intermediate + 2 * hidden + of_gate_up), n);
+        let attention = bytes(activation * (2 * q + kv), n)
+            .saturating_add(bytes(exact * kv, 3 * keys / 2 + sums));
+        let projections = bytes(activation * (2 * q + kv + qkv + 2 * hidden + of_qkv), n);
+        let again = if self.settings.recompute { bytes(self.inner(block), n) } else { 0 };
+        let operand = (2 * intermediate * hidden).max(bytes(intermediate, n));
+        let operand = bytes(operand, size_of::<f32>()).min(packed);
+        mlp.max(attention).max(projections).saturating_add(again).saturating_add(operand)
     }
 
-    /// Numbers for each token that an adapter of a product of `outputs`, whose widest tensor has
+    /// Elements for each token that an adapter of a product of `outputs`, whose widest tensor has
     /// `widest`, adds to the backward pass.
     fn adapter(&self, outputs: usize, widest: usize) -> usize {
         let Some(adapter) = self.settings.adapter else { return 0 };
@@ -278,16 +262,21 @@ impl<'a> Formula<'a> {
 
     /// See [`Need::head`].
     fn head(&self, targets: usize) -> usize {
+        let Footprint { exact, activation, packed, .. } = self.footprint;
         let (vocabulary, hidden) = (self.config.vocabulary, self.config.hidden);
-        let (rows, block) = (targets.min(LOGITS.0), vocabulary.min(LOGITS.1));
-        let keeps = targets <= LOGITS.0 && targets * vocabulary <= KEPT_LOGITS;
+        let rows = targets.min(self.footprint.logits_rows);
+        let block = vocabulary.min(self.footprint.logits_entries);
+        let keeps = rows == targets && bytes(targets, vocabulary) <= self.footprint.kept_logits;
         let logits = rows * if keeps { vocabulary } else { block };
         let operand = block.max(rows) * hidden * size_of::<f32>();
-        self.numbers.activation * 3 * targets * hidden
-            + self.numbers.exact * rows * hidden
-            + logits * size_of::<f32>()
-            + operand.min(PACKED)
+        let fixed = exact * rows * hidden + logits * size_of::<f32>() + operand.min(packed);
+        bytes(activation * 3 * hidden, targets).saturating_add(fixed)
     }
+}
+
+/// A product that stays at its largest value where it would overflow: more memory than there is.
+fn bytes(each: usize, count: usize) -> usize {
+    each.saturating_mul(count)
 }
 
 #[cfg(test)]

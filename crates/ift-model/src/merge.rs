@@ -1,14 +1,14 @@
 //! Adding adapters to the weights they belong to, on the host.
 
-use crate::folder::{Shards, Tensors};
-use crate::layout::{Layout, LowRank, Product, Tensor};
+use crate::folder::Shards;
+use crate::parameter_map::{AdapterIds, LinearIds, ParameterMap, Plan};
 use crate::peft::AdapterFolder;
 use crate::{Config, ModelError};
 use ift_backend::{Element, HostTensor};
 use rayon::prelude::*;
 
-/// An adapter of one tensor, as numbers.
-pub(crate) struct Pair {
+/// The values of an adapter of one tensor.
+pub(crate) struct AdapterValues {
     /// `[rank, inputs]`.
     pub a: Vec<f64>,
     /// `[rows, rank]`.
@@ -20,7 +20,7 @@ pub(crate) struct Pair {
     pub scale: f64,
 }
 
-impl Pair {
+impl AdapterValues {
     /// `W + scale·B·A` in place, every row then scaled to its magnitude if there is one. `rows`:
     /// `[…, inputs]`.
     pub fn merge_into<E: Element>(&self, inputs: usize, rows: &mut [E]) {
@@ -43,63 +43,55 @@ impl Pair {
 }
 
 /// An adapter folder that is to be merged into its base.
-pub(crate) struct Merge<'a> {
-    layout: Layout,
-    tensors: Tensors<'a>,
+pub(crate) struct Merge {
+    map: ParameterMap,
+    shards: Shards,
     rank: usize,
     scale: f64,
 }
 
-impl<'a> Merge<'a> {
+impl Merge {
     /// Checks that the folder holds an adapter for a model of that configuration.
-    pub fn new(
-        config: &Config,
-        adapter: &AdapterFolder,
-        shards: &'a Shards,
-    ) -> Result<Self, ModelError> {
+    pub fn new(config: &Config, adapter: &AdapterFolder) -> Result<Self, ModelError> {
         let settings = &adapter.placed.settings;
-        let layout = Layout::adapted(config, &adapter.placed);
-        let tensors = shards.tensors()?;
-        tensors.refuse_unknown(layout.adapter_tensors(), |_| false)?;
-        Ok(Self { layout, tensors, rank: settings.rank, scale: settings.scale() })
+        let map = ParameterMap::new(config, Plan::Adapters(&adapter.placed));
+        let shards = Shards::open_adapter(&adapter.folder)?;
+        shards.tensors()?.check(map.adapter_tensors(), |_| false)?;
+        Ok(Self { map, shards, rank: settings.rank, scale: settings.scale() })
     }
 
     /// Whether a parameter of the base changes.
     pub fn changes(&self, parameter: usize) -> bool {
-        self.pairs(parameter).next().is_some()
+        self.adapters(parameter).next().is_some()
     }
 
-    /// Merges into the numbers of a parameter of the base.
+    /// Merges into the elements of a parameter of the base.
     pub fn apply<E: Element>(&self, parameter: usize, values: &mut [E]) -> Result<(), ModelError> {
-        for (product, pair) in self.pairs(parameter) {
-            let inputs = product.inputs;
-            let rows = &mut values[pair.columns.start * inputs..pair.columns.end * inputs];
-            self.pair(pair)?.merge_into(inputs, rows);
+        for (layer, adapter) in self.adapters(parameter) {
+            let inputs = layer.inputs;
+            let rows = &mut values[adapter.rows.start * inputs..adapter.rows.end * inputs];
+            self.values(adapter)?.merge_into(inputs, rows);
         }
         Ok(())
     }
 
-    fn pairs(&self, parameter: usize) -> impl Iterator<Item = (&Product, &LowRank)> {
-        self.layout.low_ranks().filter(move |(product, _)| product.weight == parameter)
+    fn adapters(&self, parameter: usize) -> impl Iterator<Item = (&LinearIds, &AdapterIds)> {
+        self.map.adapters().filter(move |(layer, _)| layer.weight == parameter)
     }
 
-    fn pair(&self, pair: &LowRank) -> Result<Pair, ModelError> {
+    fn values(&self, adapter: &AdapterIds) -> Result<AdapterValues, ModelError> {
+        let tensors = self.shards.tensors()?;
         let read = |parameter: usize| {
-            let tensor: &Tensor = &self.layout.parameters[parameter].tensors[0];
-            self.tensors.read(tensor).map(|tensor| numbers(&tensor))
+            let tensor = &self.map.parameters[parameter].tensors[0];
+            tensors.read(tensor).map(|tensor| elements(&tensor))
         };
-        let magnitude = pair.magnitude.map(read).transpose()?;
-        Ok(Pair {
-            a: read(pair.a)?,
-            b: read(pair.b)?,
-            magnitude,
-            rank: self.rank,
-            scale: self.scale,
-        })
+        let magnitude = adapter.magnitude.map(read).transpose()?;
+        let (a, b) = (read(adapter.a)?, read(adapter.b)?);
+        Ok(AdapterValues { a, b, magnitude, rank: self.rank, scale: self.scale })
     }
 }
 
-fn numbers(tensor: &HostTensor) -> Vec<f64> {
+fn elements(tensor: &HostTensor) -> Vec<f64> {
     let mut values = vec![0.0; tensor.len()];
     tensor.convert_into(&mut values);
     values

@@ -1,66 +1,91 @@
-//! The decoder: weights on a backend, and the passes over them.
+//! A decoder on a backend: its weights, and how they change.
 
-use crate::block::{self, BlockGradient};
-use crate::layout::Layout;
-use crate::load::Adapted;
-use crate::pass::{Continues, Keep, Pass, PastGradient, PastOf, Sequences};
-use crate::{Adapter, Config, Parameter};
-use ift_backend::{Backend, Mix, NumberType, Update};
+use crate::adapted::{Adapted, RowScale};
+use crate::parameter_map::{ParameterMap, Place, Trainable};
+use crate::{Adapter, Config, ModelError};
+use ift_backend::{Backend, Element, HostTensor, LowRank, NumberType, RangeUpdate, Weight};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A decoder loaded on a backend.
+///
+/// ```
+/// use ift_backend::{NumberType, Reference, Select};
+/// use ift_model::{Keep, Model, PastOf, Sequences, Trained, random};
+/// use std::sync::Arc;
+///
+/// let folder = tempfile::tempdir()?;
+/// let config = serde_json::json!({"model_type": "llama", "vocab_size": 32, "hidden_size": 16,
+///     "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4});
+/// random::create(config.as_object().unwrap().clone(), 0, NumberType::F32, folder.path())?;
+///
+/// let trained = Trained::All { input_embeddings: true };
+/// let model = Model::load(folder.path(), Arc::new(Reference), trained)?;
+/// let mut sequences = Sequences::default();
+/// sequences.push(&[1, 2, 3]);
+/// let pass = model.forward(&sequences, None, &PastOf::Nothing, Keep::Everything)?;
+///
+/// // The log-probability of token 4 after the three, and its gradient.
+/// let scored = model.score(&[(&pass, &[2])], &[4], Select::Nothing, true)?;
+/// assert!(model.read_scores(&scored).log_probs[0] < 0.0);
+/// let mut gradients = model.gradients()?;
+/// let d_scores = model.score_backward(scored, &[1.0], None, &mut gradients)?;
+/// let d_hidden = model.hidden_gradient(&d_scores, &pass, &[(0, &[2])])?;
+/// model.backward(pass, d_hidden, None, None, &mut gradients)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Model<B: Backend> {
     pub(crate) config: Config,
     pub(crate) backend: Arc<B>,
-    pub(crate) layout: Layout,
-    pub(crate) weights: Vec<B::Weight>,
+    pub(crate) map: ParameterMap,
+    pub(crate) trainable: Trainable,
+    /// All trainable elements.
+    pub(crate) parameters: B::Parameters,
+    /// Indexed like the map's parameters.
+    pub(crate) weights: Vec<PlacedWeight<B>>,
     /// The folder it was loaded from, and those that this one rests on.
     pub(crate) folders: Vec<PathBuf>,
     pub(crate) number: NumberType,
-    pub(crate) frequencies: Vec<f64>,
-    pub(crate) learns: Learns,
+    /// Of each rotary embedding.
+    pub(crate) frequencies: Vec<Vec<f64>>,
+    /// Whether the embedding table is trained through the inputs.
+    pub(crate) input_embeddings: bool,
     pub(crate) adapted: Option<Adapted>,
 }
 
-/// Which parameters of a model learn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Learns {
-    Everything,
-    Adapters,
-    Nothing,
+/// A weight of a model.
+pub(crate) enum PlacedWeight<B: Backend> {
+    /// From this element of the flat range on.
+    Trainable {
+        start: usize,
+    },
+    Frozen(B::Frozen),
 }
 
-/// The part of the model that noise on the embeddings is drawn for; the others are indices of
-/// parameters.
-const NOISE: u64 = u64::MAX;
-
-/// Gradients of a model's parameters, as sums; `None` for a parameter that cannot learn.
+/// Gradients of all trainable elements, as sums.
 pub struct Gradients<B: Backend> {
-    /// Indexed like [`Model::parameters`].
-    pub accumulators: Vec<Option<B::Accumulator>>,
-    /// Whether the embedding table learns through the inputs.
-    pub(crate) input_embeddings: bool,
+    /// In the layout of [`Model::trainable`].
+    pub sums: B::Accumulator,
 }
 
 impl<B: Backend> Gradients<B> {
-    pub(crate) fn of(&mut self, parameter: usize) -> Option<&mut B::Accumulator> {
-        self.accumulators[parameter].as_mut()
-    }
-
     /// Sets every gradient to zero.
     pub fn clear(&mut self, backend: &B) {
-        self.accumulators.iter_mut().flatten().for_each(|a| backend.clear(a));
+        backend.clear(&mut self.sums);
     }
 }
 
+/// Elements, at most, that are on the host at a time while weights are exchanged.
+const EXCHANGED: usize = 1 << 22;
+
 impl<B: Backend> Model<B> {
-    /// The shape.
+    /// Its blocks, embeddings and head.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Who computes.
+    /// The device that it is on.
     pub fn backend(&self) -> &B {
         &self.backend
     }
@@ -70,9 +95,14 @@ impl<B: Backend> Model<B> {
         self.number
     }
 
-    /// All weights: those of the model folder, then those of its adapters.
-    pub fn parameters(&self) -> &[Parameter] {
-        &self.layout.parameters
+    /// The trainable tensors, and where their elements lie.
+    pub fn trainable(&self) -> &Trainable {
+        &self.trainable
+    }
+
+    /// Elements of all weights, trainable or not.
+    pub fn element_count(&self) -> usize {
+        self.map.element_count()
     }
 
     /// Whether it has adapters on a frozen base.
@@ -85,122 +115,127 @@ impl<B: Backend> Model<B> {
         self.adapted.as_ref().map(|adapted| &adapted.placed.settings)
     }
 
-    /// Whether a parameter learns: in an adapted model those of the adapters, in a frozen one none,
-    /// else all.
-    pub fn trains(&self, parameter: usize) -> bool {
-        match self.learns {
-            Learns::Everything => true,
-            Learns::Adapters => parameter >= self.layout.base,
-            Learns::Nothing => false,
-        }
+    /// Zero gradients of everything that is trained.
+    ///
+    /// # Errors
+    /// If memory is short.
+    pub fn gradients(&self) -> Result<Gradients<B>, ModelError> {
+        Ok(Gradients { sums: self.backend.accumulator(self.trainable.len())? })
     }
 
-    /// The weight of a parameter.
-    pub fn weight(&self, parameter: usize) -> &B::Weight {
-        &self.weights[parameter]
-    }
-
-    /// One optimizer step for one parameter; see [`Backend::update`].
+    /// One optimizer step; see [`Backend::update`].
+    ///
+    /// # Errors
+    /// If memory is short.
     pub fn update(
         &mut self,
-        parameter: usize,
-        gradient: &B::Accumulator,
+        gradients: &Gradients<B>,
         states: &mut [B::Accumulator],
-        rule: &Update,
+        updates: &[RangeUpdate],
         gradient_scale: f64,
-    ) {
-        self.backend.update(&mut self.weights[parameter], gradient, states, rule, gradient_scale);
+    ) -> Result<(), ModelError> {
+        let sums = &gradients.sums;
+        self.backend.update(&mut self.parameters, sums, states, updates, gradient_scale);
+        self.adapters_changed()
     }
 
-    /// Overwrites a parameter with exact values.
-    pub fn write_weight(&mut self, parameter: usize, values: &[B::Element]) {
-        self.backend.write_weight(&mut self.weights[parameter], values);
+    /// A running mean of the trainable elements over steps:
+    /// `average = decay·average + (1 - decay)·elements`.
+    pub fn average(&self, decay: f64, average: &mut B::Accumulator) {
+        self.backend.average(&self.parameters, decay, average);
     }
 
-    /// Zero gradients of what learns ([`Model::trains`]). With `input_embeddings` off the table is
-    /// a constant at the inputs (IFT): untied, it has no gradient at all; tied, it still has
-    /// the output head's.
-    pub fn gradients(&self, input_embeddings: bool) -> Gradients<B> {
-        let constant =
-            |i: usize| i == self.layout.embedding && !input_embeddings && !self.config.tied;
-        let learns = |i: usize| self.trains(i) && !constant(i);
-        let accumulators = self.layout.parameters.iter().enumerate();
-        let accumulators =
-            accumulators.map(|(i, p)| learns(i).then(|| self.backend.accumulator(p.len))).collect();
-        Gradients { accumulators, input_embeddings }
-    }
-
-    /// Runs packed sequences through all layers; `past` holds what they continue.
+    /// Exchanges the trainable elements and their running mean. Done twice, everything is as it
+    /// was, to the bit.
     ///
-    /// Token ids must be below the vocabulary size, and `streams` and `noise` as long as the tokens
-    /// or empty; the callers check that.
-    pub fn forward(
-        &self,
-        sequences: &Sequences,
-        mix: Option<Mix>,
-        past: &PastOf<B>,
-        keep: Keep,
-    ) -> Pass<B> {
-        let (backend, n) = (self.backend(), sequences.tokens.len());
-        let rotary = backend.rotary(&sequences.positions(), &self.frequencies);
-        let mut x = backend.activation(n * self.config.hidden);
-        let table = &self.weights[self.layout.embedding];
-        let scale = self.config.embedding_scale;
-        backend.embed(table, self.config.hidden, &sequences.tokens, mix, scale, &mut x);
-        if !sequences.noise.is_empty() {
-            let streams = sequences.streams_of(NOISE);
-            backend.add_noise(n, self.config.hidden, &sequences.noise, &streams, &mut x);
+    /// # Errors
+    /// If memory is short.
+    pub fn exchange_average(&mut self, average: &mut B::Accumulator) -> Result<(), ModelError> {
+        for start in (0..self.trainable.len()).step_by(EXCHANGED) {
+            let range = start..self.trainable.len().min(start + EXCHANGED);
+            let mean = self.backend.read_accumulator(average, range.clone());
+            self.backend.write_accumulator(average, start, &self.read(range));
+            self.write(start, &mean);
         }
-        let mut layers = Vec::with_capacity(self.layout.layers.len());
-        for layer in 0..self.layout.layers.len() {
-            let past = past.keys_and_values(layer);
-            let (saved, next) = block::forward(self, layer, sequences, &rotary, past, x, keep);
-            layers.push(saved);
-            x = next;
-        }
-        Pass { sequences: sequences.clone(), rotary, layers, hidden: x }
+        self.adapters_changed()
     }
 
-    /// The backward pass of [`Model::forward`]: `d_hidden` (`[n, hidden]`) is the gradient of the
-    /// pass's hidden states.
+    /// The elements of a part of the flat range.
+    pub fn read(&self, range: Range<usize>) -> Vec<B::Element> {
+        self.backend.read_parameters(&self.parameters, range)
+    }
+
+    /// Overwrites the elements of the flat range from `start` on. After the last of several calls
+    /// on a model with adapters, [`Model::adapters_changed`] is due.
+    pub fn write(&mut self, start: usize, values: &[B::Element]) {
+        let values = HostTensor { number: B::Element::NUMBER, bytes: bytemuck::cast_slice(values) };
+        self.backend.write_parameters(&mut self.parameters, start, values);
+    }
+
+    /// The elements of a tensor, trainable or not, without its adapter; as products see them.
+    /// `None` if there is no tensor of that name.
+    pub fn read_tensor(&self, name: &str) -> Option<Vec<B::Element>> {
+        self.map.parameters.iter().enumerate().find_map(|(parameter, p)| {
+            let tensor = p.tensors.iter().find(|tensor| tensor.name == name)?;
+            Some(self.read_parameter(parameter, tensor.range()))
+        })
+    }
+
+    /// Renews what is derived from the weights of adapters, `DoRA`'s row norms. To be called after
+    /// [`Model::write`]; without `DoRA` it does nothing.
     ///
-    /// `continues` is the past's pass with the gradient that its keys and values collect;
-    /// `collected` is what this pass's own continuations have collected for it. Adds to
-    /// `gradients`. Layers are freed as they are done.
-    pub fn backward(
-        &self,
-        pass: Pass<B>,
-        d_hidden: B::Activation,
-        mut continues: Option<Continues<B>>,
-        mut collected: Option<PastGradient<B>>,
-        gradients: &mut Gradients<B>,
-    ) {
-        let Pass { sequences, rotary, layers, hidden, .. } = pass;
-        drop(hidden);
-        let mut d = d_hidden;
-        for (layer, saved) in layers.into_iter().enumerate().rev() {
-            let past = continues.as_mut().map(|c| {
-                let kv = c.pass.layers[layer].kv.as_ref();
-                (kv, &mut c.gradient.layers[layer])
-            });
-            let from_continuations = collected.as_mut().and_then(|c| c.layers.pop());
-            let context =
-                BlockGradient { sequences: &sequences, rotary: &rotary, past, from_continuations };
-            block::backward(self, layer, saved, context, &mut d, gradients);
+    /// # Errors
+    /// If memory is short.
+    pub fn adapters_changed(&mut self) -> Result<(), ModelError> {
+        let Some(adapted) = &self.adapted else { return Ok(()) };
+        let (rank, scale) = (adapted.rank(), adapted.scale());
+        let mut all_rows = Vec::new();
+        for (layer, adapter) in self.map.adapters() {
+            let Some(magnitude) = adapter.magnitude else { continue };
+            let low_rank =
+                LowRank { inputs: layer.inputs, rank, rows: adapter.rows.clone(), scale };
+            let norms = self.backend.adapted_norms(
+                &low_rank,
+                self.weight(layer.weight),
+                self.weight(adapter.a),
+                self.weight(adapter.b),
+            )?;
+            let lengths = self.read_parameter(magnitude, 0..adapter.rows.len());
+            let row = |(norm, length): (f64, B::Element)| {
+                let inverse_norm = if norm > 0.0 { 1.0 / norm } else { 0.0 };
+                RowScale { inverse_norm, factor: length.to_f64() * inverse_norm }
+            };
+            all_rows.push((magnitude, norms.into_iter().zip(lengths).map(row).collect()));
         }
-        if gradients.input_embeddings {
-            let (width, scale) = (self.config.hidden, self.config.embedding_scale);
-            if let Some(table) = gradients.of(self.layout.embedding) {
-                self.backend.embed_backward(width, &sequences.tokens, scale, &d, table);
+        if let Some(adapted) = &mut self.adapted {
+            adapted.rows.extend(all_rows);
+        }
+        Ok(())
+    }
+
+    /// A parameter as operations read it.
+    pub(crate) fn weight(&self, parameter: usize) -> Weight<'_, B> {
+        match &self.weights[parameter] {
+            PlacedWeight::Trainable { start } => {
+                Weight::Trainable { parameters: &self.parameters, start: *start }
             }
+            PlacedWeight::Frozen(frozen) => Weight::Frozen(frozen),
         }
     }
 
-    /// Zero gradients for the keys and values of a pass that others continue.
-    pub fn past_gradient(&self, pass: &Pass<B>) -> PastGradient<B> {
-        let len = pass.sequences.tokens.len() * self.config.attention(0).kv_width();
-        PastGradient {
-            layers: (0..self.config.layers()).map(|_| self.backend.accumulator(len)).collect(),
+    /// Some elements of a parameter.
+    pub(crate) fn read_parameter(&self, parameter: usize, range: Range<usize>) -> Vec<B::Element> {
+        match &self.weights[parameter] {
+            PlacedWeight::Trainable { start } => self.read(start + range.start..start + range.end),
+            PlacedWeight::Frozen(frozen) => self.backend.read_frozen(frozen, range),
+        }
+    }
+
+    /// Where the gradient of a parameter begins; `None` for what is not trained.
+    pub(crate) fn start_of(&self, parameter: usize) -> Option<usize> {
+        match self.map.parameters[parameter].place {
+            Place::Trainable { start } => Some(start),
+            Place::Frozen(_) => None,
         }
     }
 }

@@ -1,25 +1,34 @@
 //! Packed sequences, and what a pass over them keeps.
 
-use crate::Cache;
-use ift_backend::{AttentionRow, Backend};
+use ift_backend::{Backend, Segment};
 
-/// Sequences end to end: `tokens` is their concatenation, `rows` says where each lies and what past
-/// it continues.
+/// Sequences end to end: `tokens` is their concatenation, `segments` says where each lies and what
+/// past it continues.
 #[derive(Clone, Debug, Default)]
 pub struct Sequences {
     /// `[n]` token ids.
     pub tokens: Vec<u32>,
     /// One entry for each sequence, in the order of their tokens.
-    pub rows: Vec<AttentionRow>,
-    /// Leaves the adapters out: the base alone, which is the reference model of what is adapted.
+    pub segments: Vec<Segment>,
+    /// Leaves the adapters out: the base alone, which is the reference model of an adapted one.
     pub adapters_off: bool,
-    /// One number per token that its random draws come from (dropout of adapters, noise); empty
-    /// for none of them. The draws are a pure function of these, so the backward pass meets
-    /// the same.
+    /// `[n]` streams of the random draws of each token (dropout of adapters, noise); empty for
+    /// none. The draws are a pure function of these, so that the backward pass repeats them.
     pub streams: Vec<u64>,
-    /// One number per token: how far noise moves each number of its embedding at most (`NEFTune`,
+    /// `[n]` largest change that noise makes to an element of each token's embedding (`NEFTune`,
     /// arXiv 2310.05914). Empty for none; needs `streams`.
     pub noise: Vec<f64>,
+    /// Where the past lies if it is a cache of blocks ([`PastOf::Cache`]).
+    pub past_blocks: Option<BlockTable>,
+}
+
+/// The blocks of a cache that hold the past of each sequence; see [`ift_backend::PastBlocks`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BlockTable {
+    /// Tokens in a block, a power of two.
+    pub size: usize,
+    /// Numbers of blocks, those of a sequence one after the other.
+    pub table: Vec<u32>,
 }
 
 impl Sequences {
@@ -29,34 +38,12 @@ impl Sequences {
     }
 
     /// Appends a sequence that continues the tokens `past_start..past_start + past_len` of another
-    /// pass.
+    /// pass. (With blocks, `past_start` is the first entry of the sequence in their table.)
     pub fn push_after(&mut self, tokens: &[u32], past_start: usize, past_len: usize) {
-        self.rows.push(AttentionRow {
-            start: self.tokens.len(),
-            len: tokens.len(),
-            past_start,
-            past_len,
-        });
+        let start = self.tokens.len();
+        self.segments.push(Segment { start, len: tokens.len(), past_start, past_len });
         self.tokens.extend_from_slice(tokens);
     }
-
-    /// The streams of one part of the model: independent of those of other parts.
-    pub(crate) fn streams_of(&self, part: u64) -> Vec<u64> {
-        self.streams.iter().map(|&stream| mix(stream ^ mix(part))).collect()
-    }
-
-    /// `[n]` absolute positions.
-    pub(crate) fn positions(&self) -> Vec<u32> {
-        self.rows.iter().flat_map(|r| (r.past_len..r.past_len + r.len).map(|p| p as u32)).collect()
-    }
-}
-
-/// A number that looks random, one for each number (the finaliser of `SplitMix64`).
-fn mix(number: u64) -> u64 {
-    let z = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }
 
 /// What a pass keeps of every layer.
@@ -91,17 +78,19 @@ pub(crate) struct Inner<B: Backend> {
     pub attention: B::Activation,
     /// `[n, heads]` log-sum-exp of the scores.
     pub lse: B::Accumulator,
-    /// `[n, hidden]` after the attention's residual.
+    /// `[n, hidden]` after the attention's residual connection.
     pub middle: B::Activation,
-    /// `[n, 2·intermediate]`.
+    /// `[n, 2·width]` gate, then up.
     pub gate_up: B::Activation,
 }
 
-/// A forward pass: its sequences, last hidden states and what was kept for continuing it or going
-/// back.
+/// A forward pass: its sequences, the last hidden states, and what was kept for continuing it or
+/// going back.
 pub struct Pass<B: Backend> {
     pub(crate) sequences: Sequences,
-    pub(crate) rotary: B::Accumulator,
+    pub(crate) inputs: B::Inputs,
+    /// The angles of each of the model's rotary embeddings.
+    pub(crate) rotary: Vec<B::Accumulator>,
     pub(crate) layers: Vec<LayerSaved<B>>,
     /// `[n, hidden]`: the last block's output, before the final norm.
     pub(crate) hidden: B::Activation,
@@ -125,8 +114,9 @@ pub enum PastOf<'a, B: Backend> {
     Nothing,
     /// The sequences of another pass.
     Pass(&'a Pass<B>),
-    /// The sequences of a cache.
-    Cache(&'a Cache<B>),
+    /// The sequences of a cache of blocks: for each layer its rows of keys then values, of which
+    /// [`Sequences::past_blocks`] says which are whose.
+    Cache(&'a [B::Activation]),
 }
 
 impl<B: Backend> PastOf<'_, B> {
@@ -135,7 +125,7 @@ impl<B: Backend> PastOf<'_, B> {
         match self {
             Self::Nothing => None,
             Self::Pass(pass) => pass.keys_and_values(layer),
-            Self::Cache(cache) => Some(&cache.layers[layer]),
+            Self::Cache(layers) => layers.get(layer),
         }
     }
 }

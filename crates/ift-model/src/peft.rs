@@ -122,7 +122,7 @@ pub fn config_of(folder: &Path) -> Result<Config, ModelError> {
 /// If a file cannot be read, or an adapter's base is not found.
 pub fn number_of(folder: &Path) -> Result<NumberType, ModelError> {
     let shards = Shards::open(&Source::of(folder)?.base)?;
-    Ok(shards.tensors()?.number())
+    Ok(shards.tensors()?.named.number())
 }
 
 /// The files that decide what a model folder computes: configurations and weights, those of an

@@ -1,8 +1,8 @@
 //! A model folder with random weights.
 
-use crate::layout::Layout;
-use crate::save::{dtype, to_bytes, write_config};
-use crate::tensor_file::write_tensors;
+use crate::parameter_map::{ParameterMap, Plan};
+use crate::save::write_config;
+use crate::tensor_files::{dtype, to_bytes, write_tensors};
 use crate::{Config, ModelError};
 use ift_backend::NumberType;
 use rand::SeedableRng;
@@ -28,13 +28,13 @@ pub fn create(
     folder: &Path,
 ) -> Result<Config, ModelError> {
     let config = Config::from_json(config, &folder.join("config.json"))?;
-    let layout = Layout::new(&config);
+    let map = ParameterMap::new(&config, Plan::All { input_embeddings: true });
     let path = folder.join("model.safetensors");
     let file = |reason: String| ModelError::File { path: path.clone(), reason };
     let normal = Normal::new(0.0, config.initializer_range)
         .map_err(|e| file(format!("`initializer_range` {}: {e}", config.initializer_range)))?;
     let mut tensors = Vec::new();
-    for (stream, tensor) in layout.tensors().enumerate() {
+    for (stream, tensor) in map.tensors().enumerate() {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         random.set_stream(stream as u64);
         let mut values: Vec<f64> = Vec::new();
@@ -45,12 +45,9 @@ pub fn create(
                 tensor.name, tensor.shape
             ))
         })?;
-        if tensor.name.ends_with("norm.weight") {
-            values.resize(tensor.len(), 1.0 - config.norm_offset);
-        } else if tensor.name.ends_with("_proj.bias") {
-            values.resize(tensor.len(), 0.0);
-        } else {
-            values.extend((0..tensor.len()).map(|_| normal.sample(&mut random)));
+        match tensor.fresh {
+            Some(value) => values.resize(tensor.len(), value),
+            None => values.extend((0..tensor.len()).map(|_| normal.sample(&mut random))),
         }
         tensors.push((tensor, to_bytes(&values, number)));
     }

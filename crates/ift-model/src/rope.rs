@@ -2,9 +2,11 @@
 
 use std::f64::consts::PI;
 
-/// The rotary embedding of a model.
+/// A rotary embedding.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rope {
+    /// Elements of a head that are rotated, in pairs.
+    pub head_dim: usize,
     /// Base θ of the frequencies `θ^(-2i/d)`.
     pub theta: f64,
     /// How the frequencies are stretched for long contexts.
@@ -36,30 +38,30 @@ pub enum RopeScaling {
 
 impl Rope {
     /// `[head_dim/2]` inverse frequencies, radians per token.
-    pub fn inverse_frequencies(&self, head_dim: usize) -> Vec<f64> {
-        let plain = (0..head_dim / 2).map(|i| self.theta.powf(-((2 * i) as f64) / head_dim as f64));
-        match self.scaling {
-            RopeScaling::None => plain.collect(),
-            RopeScaling::Linear { factor } => plain.map(|f| f / factor).collect(),
-            RopeScaling::Llama3 {
-                factor,
-                low_freq_factor,
-                high_freq_factor,
-                original_max_position,
-            } => plain
-                .map(|f| {
-                    let wavelength = 2.0 * PI / f;
-                    if wavelength > original_max_position / low_freq_factor {
-                        f / factor
-                    } else if wavelength < original_max_position / high_freq_factor {
-                        f
-                    } else {
-                        let smooth = (original_max_position / wavelength - low_freq_factor)
-                            / (high_freq_factor - low_freq_factor);
-                        (1.0 - smooth) * f / factor + smooth * f
-                    }
-                })
-                .collect(),
+    pub fn inverse_frequencies(&self) -> Vec<f64> {
+        let dim = self.head_dim as f64;
+        let plain = (0..self.head_dim / 2).map(|i| self.theta.powf(-((2 * i) as f64) / dim));
+        plain.map(|frequency| self.scaling.apply(frequency)).collect()
+    }
+}
+
+impl RopeScaling {
+    fn apply(&self, frequency: f64) -> f64 {
+        match *self {
+            Self::None => frequency,
+            Self::Linear { factor } => frequency / factor,
+            Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position } => {
+                let wavelength = 2.0 * PI / frequency;
+                if wavelength > original_max_position / low_freq_factor {
+                    frequency / factor
+                } else if wavelength < original_max_position / high_freq_factor {
+                    frequency
+                } else {
+                    let smooth = (original_max_position / wavelength - low_freq_factor)
+                        / (high_freq_factor - low_freq_factor);
+                    (1.0 - smooth) * frequency / factor + smooth * frequency
+                }
+            }
         }
     }
 }

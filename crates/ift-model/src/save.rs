@@ -1,15 +1,14 @@
 //! Writing a model as a Hugging Face folder, or its adapters as a folder in PEFT's format.
 
 use crate::folder::ADAPTER;
-use crate::layout::{LowRank, Product, Tensor};
-use crate::merge::Pair;
-use crate::tensor_file::write_tensors;
+use crate::merge::AdapterValues;
+use crate::parameter_map::{Parameter, Tensor};
+use crate::tensor_files::{PendingTensor, write_tensors};
 use crate::{Model, ModelError, peft};
-use half::{bf16, f16};
 use ift_backend::{Backend, Element, NumberType};
-use safetensors::{Dtype, View};
+use safetensors::View;
 use serde_json::{Value, json};
-use std::borrow::Cow;
+use std::ops::Range;
 use std::path::Path;
 
 /// Largest shard, in bytes: what the Python libraries write by default.
@@ -32,60 +31,10 @@ const COMPANIONS: [&str; 13] = [
     "NOTICE",
 ];
 
-/// The safetensors name of a number type.
-pub(crate) fn dtype(number: NumberType) -> Dtype {
-    match number {
-        NumberType::F64 => Dtype::F64,
-        NumberType::F32 => Dtype::F32,
-        NumberType::Bf16 => Dtype::BF16,
-        NumberType::F16 => Dtype::F16,
-    }
-}
-
-/// Numbers as the little-endian bytes of a file. (Narrow ones by way of f32: `half`'s conversions
-/// from f64 do not look at all bits, and so take what is a little more than half a step for a
-/// half.)
-pub(crate) fn to_bytes<E: Element>(values: &[E], number: NumberType) -> Vec<u8> {
-    match number {
-        NumberType::F64 => values.iter().flat_map(|v| v.to_f64().to_le_bytes()).collect(),
-        NumberType::F32 => values.iter().flat_map(|v| v.to_f32().to_le_bytes()).collect(),
-        NumberType::Bf16 => {
-            values.iter().flat_map(|v| bf16::from_f32(v.to_f32()).to_le_bytes()).collect()
-        }
-        NumberType::F16 => {
-            values.iter().flat_map(|v| f16::from_f32(v.to_f32()).to_le_bytes()).collect()
-        }
-    }
-}
-
-/// A tensor that is read from the backend only when its turn to be written comes.
-struct Pending<'a, B: Backend> {
-    model: &'a Model<B>,
-    parameter: usize,
-    tensor: &'a Tensor,
-    number: NumberType,
-}
-
-impl<B: Backend> View for Pending<'_, B> {
-    fn dtype(&self) -> Dtype {
-        dtype(self.number)
-    }
-    fn shape(&self) -> &[usize] {
-        &self.tensor.shape
-    }
-    fn data(&self) -> Cow<'_, [u8]> {
-        let values = self.model.merged(self.parameter, self.tensor);
-        Cow::Owned(to_bytes(&values, self.number))
-    }
-    fn data_len(&self) -> usize {
-        self.tensor.len() * self.number.size()
-    }
-}
-
 impl<B: Backend> Model<B> {
     /// Writes a Hugging Face folder: safetensors of the given type (sharded above 5 GB),
-    /// `config.json` with its fields as they were read, and the tokenizer's files copied from
-    /// the folder the model came from. `folder` must exist. Adapters are merged: what is
+    /// `config.json` with its fields as they were read, and the tokenizer's files copied from the
+    /// folder the model came from. `folder` must exist. Adapters are merged: what is
     /// written is a plain model, from the frozen base as it is stored.
     ///
     /// # Errors
@@ -108,11 +57,8 @@ impl<B: Backend> Model<B> {
                 "cannot be written as an adapter folder: the model has no adapters".to_owned();
             return Err(ModelError::File { path: folder.to_owned(), reason });
         };
-        let own = (self.layout.base..self.layout.parameters.len()).flat_map(|parameter| {
-            let tensors = &self.layout.parameters[parameter].tensors;
-            tensors.iter().map(move |tensor| Pending { model: self, parameter, tensor, number })
-        });
-        write_tensors(own.map(|p| (p.tensor.name.clone(), p)), &folder.join(ADAPTER))?;
+        let own = self.pending(self.map.base..self.map.parameters.len(), number);
+        write_tensors(own, &folder.join(ADAPTER))?;
         let base = self.folders.first().map(std::path::absolute).transpose();
         let base = base.map_err(|source| ModelError::Io {
             action: "find",
@@ -142,23 +88,36 @@ impl<B: Backend> Model<B> {
         Ok(())
     }
 
-    /// The numbers of a tensor, with its adapter merged if it has one.
+    /// The tensors of some parameters, each read when its turn to be written comes.
+    fn pending(
+        &self,
+        parameters: Range<usize>,
+        number: NumberType,
+    ) -> impl Iterator<Item = (String, PendingTensor<'_>)> {
+        parameters.flat_map(move |index| {
+            let tensors = &self.map.parameters[index].tensors;
+            tensors.iter().map(move |tensor| {
+                let values = move || self.merged(index, tensor);
+                (tensor.name.clone(), PendingTensor::new(tensor.shape.clone(), number, values))
+            })
+        })
+    }
+
+    /// The elements of a tensor, with its adapter merged if it has one.
     fn merged(&self, parameter: usize, tensor: &Tensor) -> Vec<B::Element> {
-        let mut values = self.backend.read_weight(&self.weights[parameter], tensor.range());
+        let mut values = self.read_parameter(parameter, tensor.range());
         let Some(adapted) = &self.adapted else { return values };
-        let numbers = |parameter: usize| {
-            let all = 0..self.layout.parameters[parameter].len;
-            let read = self.backend.read_weight(&self.weights[parameter], all);
-            read.into_iter().map(Element::to_f64).collect()
+        let all = |parameter: usize| {
+            let Parameter { len, .. } = self.map.parameters[parameter];
+            self.read_parameter(parameter, 0..len).into_iter().map(Element::to_f64).collect()
         };
-        let own = |(product, pair): &(&Product, &LowRank)| {
-            product.weight == parameter && pair.columns.start * product.inputs == tensor.start
-        };
-        if let Some((product, pair)) = self.layout.low_ranks().find(own) {
-            let magnitude = pair.magnitude.map(numbers);
-            let (rank, scale) = (adapted.rank, adapted.scale);
-            let pair = Pair { a: numbers(pair.a), b: numbers(pair.b), magnitude, rank, scale };
-            pair.merge_into(product.inputs, &mut values);
+        let own = self.map.adapters().find(|(layer, adapter)| {
+            layer.weight == parameter && adapter.rows.start * layer.inputs == tensor.start
+        });
+        if let Some((layer, adapter)) = own {
+            let (a, b, magnitude) = (all(adapter.a), all(adapter.b), adapter.magnitude.map(all));
+            let (rank, scale) = (adapted.rank(), adapted.scale());
+            AdapterValues { a, b, magnitude, rank, scale }.merge_into(layer.inputs, &mut values);
         }
         values
     }
@@ -169,20 +128,18 @@ impl<B: Backend> Model<B> {
         number: NumberType,
         largest: usize,
     ) -> Result<(), ModelError> {
-        let mut shards: Vec<Vec<Pending<B>>> = vec![Vec::new()];
+        let mut shards: Vec<Vec<(String, PendingTensor)>> = vec![Vec::new()];
         let (mut shard_bytes, mut total_bytes) = (0, 0);
-        for (parameter, p) in self.layout.parameters[..self.layout.base].iter().enumerate() {
-            for tensor in &p.tensors {
-                let bytes = tensor.len() * number.size();
-                if shard_bytes > 0 && shard_bytes + bytes > largest {
-                    shards.push(Vec::new());
-                    shard_bytes = 0;
-                }
-                shard_bytes += bytes;
-                total_bytes += bytes;
-                if let Some(shard) = shards.last_mut() {
-                    shard.push(Pending { model: self, parameter, tensor, number });
-                }
+        for (name, tensor) in self.pending(0..self.map.base, number) {
+            let bytes = tensor.data_len();
+            if shard_bytes > 0 && shard_bytes + bytes > largest {
+                shards.push(Vec::new());
+                shard_bytes = 0;
+            }
+            shard_bytes += bytes;
+            total_bytes += bytes;
+            if let Some(shard) = shards.last_mut() {
+                shard.push((name, tensor));
             }
         }
         let count = shards.len();
@@ -192,11 +149,10 @@ impl<B: Backend> Model<B> {
                 1 => "model.safetensors".to_owned(),
                 _ => format!("model-{:05}-of-{count:05}.safetensors", i + 1),
             };
-            for pending in &shard {
-                weight_map.insert(pending.tensor.name.clone(), Value::String(name.clone()));
+            for (tensor, _) in &shard {
+                weight_map.insert(tensor.clone(), Value::String(name.clone()));
             }
-            let tensors = shard.into_iter().map(|p| (p.tensor.name.clone(), p));
-            write_tensors(tensors, &folder.join(name))?;
+            write_tensors(shard, &folder.join(name))?;
         }
         if count > 1 {
             let index = json!({"metadata": {"total_size": total_bytes}, "weight_map": weight_map});
@@ -238,7 +194,7 @@ fn write_json(path: &Path, value: &Value) -> Result<(), ModelError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random;
+    use crate::{Trained, random};
     use ift_backend::Reference;
     use std::sync::Arc;
 
@@ -247,11 +203,17 @@ mod tests {
             "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6,
             "tie_word_embeddings": false, "torch_dtype": "float32", "some_future_field": [1, 2]});
         random::create(config.as_object().unwrap().clone(), 7, number, folder).unwrap();
-        Model::load(folder, Arc::new(Reference)).unwrap()
+        load(folder).unwrap()
+    }
+
+    fn load(folder: &Path) -> Result<Model<Reference>, ModelError> {
+        Model::load(folder, Arc::new(Reference), Trained::All { input_embeddings: true })
     }
 
     fn same(a: &Model<Reference>, b: &Model<Reference>) -> bool {
-        (0..a.parameters().len()).all(|i| a.weight(i) == b.weight(i))
+        assert_eq!(a.trainable(), b.trainable());
+        let all = 0..a.trainable().len();
+        !all.is_empty() && a.read(all.clone()) == b.read(all)
     }
 
     #[test]
@@ -260,7 +222,7 @@ mod tests {
         let model = fresh(from.path(), NumberType::F32);
         std::fs::write(from.path().join("tokenizer.json"), "{}").unwrap();
         model.save(to.path(), NumberType::F32).unwrap();
-        let loaded = Model::load(to.path(), Arc::new(Reference)).unwrap();
+        let loaded = load(to.path()).unwrap();
         assert!(same(&model, &loaded));
         assert!(to.path().join("tokenizer.json").is_file());
         assert_eq!(loaded.config().source["some_future_field"], json!([1, 2]));
@@ -269,20 +231,11 @@ mod tests {
         let shard = std::fs::read_dir(to.path()).unwrap().map(|f| f.unwrap().path());
         let shard =
             shard.filter(|p| p.to_string_lossy().contains("model-00002-of-")).last().unwrap();
-        let sharded = Model::load(to.path(), Arc::new(Reference)).unwrap();
+        let sharded = load(to.path()).unwrap();
         assert!(same(&model, &sharded));
         std::fs::remove_file(&shard).unwrap();
-        let error = Model::load(to.path(), Arc::new(Reference)).err().unwrap().to_string();
+        let error = load(to.path()).err().unwrap().to_string();
         assert!(error.contains("model-00002-of-"), "{error}");
-    }
-
-    #[test]
-    fn a_little_more_than_half_a_step_is_rounded_up() {
-        let little = f32::EPSILON;
-        let bf16 = to_bytes(&[1.0 + 1.0 / 256.0 + little], NumberType::Bf16);
-        assert_eq!(bf16, bf16::from_f32(1.0 + 1.0 / 128.0).to_le_bytes());
-        let f16 = to_bytes(&[1.0 + 1.0 / 2048.0 + little], NumberType::F16);
-        assert_eq!(f16, f16::from_f32(1.0 + 1.0 / 1024.0).to_le_bytes());
     }
 
     #[test]
@@ -292,7 +245,7 @@ mod tests {
             let model = fresh(from.path(), number);
             assert_eq!(model.number(), number);
             model.save(to.path(), number).unwrap();
-            let loaded = Model::load(to.path(), Arc::new(Reference)).unwrap();
+            let loaded = load(to.path()).unwrap();
             assert!(same(&model, &loaded));
             assert_eq!(loaded.config().source["torch_dtype"], name);
         }

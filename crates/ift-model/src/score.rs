@@ -1,33 +1,40 @@
 //! The output head: final norm and log-probabilities at chosen positions of one or several passes.
 
-use crate::{Gradients, Model, Pass};
-use ift_backend::{Backend, Choice, Distributions, Divergence, DivergenceGradient, HeadScores};
+use crate::{Gradients, Model, ModelError, Pass};
+use ift_backend::{
+    Backend, Distributions, Divergence, DivergenceGradient, Head, HeadGradient, HeadScores,
+    HeadTargets, RowMap, Select, Slot,
+};
 
-/// What the head said, and what going back through it needs.
+/// The scores of the output head, which stay on the backend, and what going back through it needs.
 pub struct Scored<B: Backend> {
-    /// Log-probabilities, normalisers and choices, one per position.
-    pub scores: HeadScores,
-    targets: Vec<u32>,
-    /// `[positions, hidden]` gathered hidden states, before the final norm.
+    scores: B::Scores,
+    /// Number of scores.
+    len: usize,
+    /// `[len, hidden]` gathered hidden states, before the final norm.
     gathered: B::Activation,
     /// After it.
     normed: B::Activation,
-    /// Kept for going back.
-    logits: Option<B::Logits>,
 }
 
-/// A divergence between what a model and a reference said at the same positions, as a part of the
-/// loss.
+impl<B: Backend> Scored<B> {
+    /// The scores, as inputs of a later pass ([`ift_backend::LookAheadInputs`]).
+    /// [`Model::read_scores`] brings them to the host.
+    pub fn scores(&self) -> &B::Scores {
+        &self.scores
+    }
+}
+
+/// A divergence between a model and a reference at the same positions, as a part of the loss.
+/// [`Model::divergence`] must have been called.
 pub struct ScoredDivergence<'a, B: Backend> {
     /// The reference. With its adapters off it may be the model itself.
     pub reference: &'a Model<B>,
-    /// What it said.
+    /// Its scores of the same targets.
     pub scored: &'a Scored<B>,
     /// Which divergence.
     pub kind: Divergence,
-    /// `[positions]` the divergences, from [`Model::divergence`].
-    pub values: &'a [f64],
-    /// `[positions]` the loss's slope along each.
+    /// `[positions]` the loss's slope along each divergence.
     pub slopes: &'a [f64],
 }
 
@@ -38,143 +45,162 @@ pub struct ScoreGradient<B: Backend> {
 }
 
 impl<B: Backend> Model<B> {
+    fn head(&self) -> Head {
+        Head { width: self.config.hidden, vocabulary: self.config.vocabulary }
+    }
+
     /// Scores `targets` at positions of `pieces`: for each pass the packed indices of the tokens
-    /// that predict them, in the order of the targets. The logits never exist as a whole,
-    /// unless they are small and to be kept for [`Model::score_backward`].
+    /// that predict them, in the order of the targets. The logits never exist as a whole, unless
+    /// they are small and to be kept for [`Model::score_backward`].
+    ///
+    /// # Errors
+    /// If memory is short.
     pub fn score(
         &self,
         pieces: &[(&Pass<B>, &[usize])],
         targets: &[u32],
-        choice: Choice,
+        select: Select,
         keep_logits: bool,
-    ) -> Scored<B> {
-        let (backend, width) = (self.backend(), self.config.hidden);
-        let (gathered, normed) = self.gather_normed(pieces);
-        let head = &self.weights[self.layout.head];
-        let vocabulary = self.config.vocabulary;
-        let (scores, logits) =
-            backend.head(width, vocabulary, &normed, head, targets, choice, keep_logits);
-        Scored { scores, targets: targets.to_vec(), gathered, normed, logits }
+    ) -> Result<Scored<B>, ModelError> {
+        let (gathered, normed) = self.gather_normed(pieces)?;
+        let weight = self.weight(self.map.head);
+        let head_targets = HeadTargets { ids: targets, select, keep_logits };
+        let scores = self.backend.head(self.head(), &normed, weight, &head_targets)?;
+        Ok(Scored { scores, len: targets.len(), gathered, normed })
+    }
+
+    /// The scores on the host: the one read of a micro-batch.
+    pub fn read_scores(&self, scored: &Scored<B>) -> HeadScores {
+        self.backend.read_scores(&scored.scores)
     }
 
     /// The logits at positions of a pass, `[positions, vocabulary]`, on the host.
-    pub fn logits(&self, pass: &Pass<B>, positions: &[usize]) -> Vec<f32> {
-        let (_, normed) = self.gather_normed(&[(pass, positions)]);
-        let head = &self.weights[self.layout.head];
-        self.backend.logits(
-            positions.len(),
-            self.config.hidden,
-            self.config.vocabulary,
-            &normed,
-            head,
-        )
+    ///
+    /// # Errors
+    /// If memory is short.
+    pub fn logits(&self, pass: &Pass<B>, positions: &[usize]) -> Result<Vec<f32>, ModelError> {
+        let (_, normed) = self.gather_normed(&[(pass, positions)])?;
+        let weight = self.weight(self.map.head);
+        Ok(self.backend.logits(self.head(), positions.len(), &normed, weight)?)
     }
 
-    fn gather_normed(&self, pieces: &[(&Pass<B>, &[usize])]) -> (B::Activation, B::Activation) {
+    fn gather_normed(
+        &self,
+        pieces: &[(&Pass<B>, &[usize])],
+    ) -> Result<(B::Activation, B::Activation), ModelError> {
         let (backend, width) = (self.backend(), self.config.hidden);
         let n = pieces.iter().map(|(_, index)| index.len()).sum();
-        let mut gathered = backend.activation(n * width);
+        let mut gathered = backend.activation(n * width)?;
         let mut start = 0;
         for (pass, index) in pieces {
-            backend.gather(width, &pass.hidden, index, &mut gathered, start);
+            let map = RowMap::gather(index.iter().copied(), start);
+            backend.copy_rows(width, &map, &pass.hidden, &mut gathered);
             start += index.len();
         }
-        let mut normed = backend.activation(n * width);
-        let weight = &self.weights[self.layout.final_norm];
-        backend.norm(n, &gathered, weight, self.config.norm(), &mut normed);
-        (gathered, normed)
+        let mut normed = backend.activation(n * width)?;
+        let weight = self.weight(self.map.final_norm);
+        backend.norm(n, self.config.final_norm.norm, &gathered, weight, &mut normed)?;
+        Ok((gathered, normed))
     }
 
     /// The head's distributions at scored positions.
-    fn distributions<'a>(
-        &'a self,
-        scored: &'a Scored<B>,
-    ) -> Distributions<'a, B::Activation, B::Weight> {
+    fn distributions<'a>(&'a self, scored: &'a Scored<B>) -> Distributions<'a, B> {
         Distributions {
             width: self.config.hidden,
             x: &scored.normed,
-            weight: &self.weights[self.layout.head],
-            log_normalizers: &scored.scores.log_normalizers,
+            weight: self.weight(self.map.head),
+            scores: &scored.scores,
         }
     }
 
-    /// The divergence at each scored position between this model and a reference, which has the
-    /// same vocabulary and scored the same targets. `[positions]`
+    /// Adds to the scores, at each position, the divergence between this model and a reference,
+    /// which has the same vocabulary and scored the same targets.
+    ///
+    /// # Errors
+    /// If memory is short.
     pub fn divergence(
         &self,
-        scored: &Scored<B>,
+        scored: &mut Scored<B>,
         reference: &Self,
         reference_scored: &Scored<B>,
         kind: Divergence,
-    ) -> Vec<f64> {
-        let (policy, reference) =
-            (self.distributions(scored), reference.distributions(reference_scored));
-        self.backend.divergence(self.config.vocabulary, policy, reference, kind)
+    ) -> Result<(), ModelError> {
+        let (head, weight) = (self.head(), self.weight(self.map.head));
+        let reference = reference.distributions(reference_scored);
+        let Scored { normed, scores, .. } = scored;
+        Ok(self.backend.divergence(kind, head, normed, weight, scores, reference)?)
     }
 
     /// Backward of [`Model::score`] for `Σ d_log_probs·log_probs`, and of a divergence; adds to the
     /// head's and the final norm's gradients.
+    ///
+    /// # Errors
+    /// If memory is short.
     pub fn score_backward(
         &self,
         scored: Scored<B>,
         d_log_probs: &[f64],
         divergence: Option<ScoredDivergence<B>>,
         gradients: &mut Gradients<B>,
-    ) -> ScoreGradient<B> {
+    ) -> Result<ScoreGradient<B>, ModelError> {
         let (backend, width) = (self.backend(), self.config.hidden);
-        let n = scored.targets.len();
-        let mut d_normed = backend.activation(n * width);
-        let divergence = divergence.map(|d| DivergenceGradient {
-            reference: d.reference.distributions(d.scored),
-            kind: d.kind,
-            values: d.values,
-            slopes: d.slopes,
-        });
-        backend.head_backward(
-            width,
-            self.config.vocabulary,
-            &scored.normed,
-            &self.weights[self.layout.head],
-            &scored.targets,
-            &scored.scores.log_normalizers,
-            scored.logits,
+        let Scored { scores, len, gathered, normed } = scored;
+        let gradient = HeadGradient {
             d_log_probs,
-            divergence,
-            &mut d_normed,
-            gradients.of(self.layout.head),
-        );
-        let mut d_gathered = backend.activation(n * width);
-        backend.zero(n * width, &mut d_gathered);
-        let weight = &self.weights[self.layout.final_norm];
-        let d_weight = gradients.of(self.layout.final_norm);
+            divergence: divergence.map(|d| DivergenceGradient {
+                kind: d.kind,
+                reference: d.reference.distributions(d.scored),
+                slopes: d.slopes,
+            }),
+        };
+        let mut d_normed = backend.activation(len * width)?;
+        let weight = self.weight(self.map.head);
+        let start = self.start_of(self.map.head);
+        let d_weight = start.map(|start| Slot { buffer: &mut gradients.sums, start });
+        let head = self.head();
+        backend.head_backward(head, &normed, weight, scores, &gradient, &mut d_normed, d_weight)?;
+        let mut d_gathered = backend.activation(len * width)?;
+        backend.zero(len * width, &mut d_gathered);
+        let weight = self.weight(self.map.final_norm);
+        let start = self.start_of(self.map.final_norm);
+        let d_weight = start.map(|start| Slot { buffer: &mut gradients.sums, start });
+        let norm = self.config.final_norm.norm;
         backend.norm_backward(
-            n,
-            &scored.gathered,
+            len,
+            norm,
+            &gathered,
             weight,
-            self.config.norm(),
             &d_normed,
             &mut d_gathered,
             d_weight,
-        );
-        ScoreGradient { gathered: d_gathered }
+        )?;
+        Ok(ScoreGradient { gathered: d_gathered })
     }
 
     /// The part of a score's gradient that belongs to a pass, as a gradient of all its hidden
     /// states: zero but at the positions of `pieces`, each the number of its first score and
-    /// the packed positions that were scored from there on. A piece has no position twice.
+    /// the packed positions that were scored from there on.
+    ///
+    /// # Errors
+    /// If memory is short, or a piece has a position twice.
     pub fn hidden_gradient(
         &self,
         gradient: &ScoreGradient<B>,
         pass: &Pass<B>,
         pieces: &[(usize, &[usize])],
-    ) -> B::Activation {
+    ) -> Result<B::Activation, ModelError> {
         let (backend, width) = (self.backend(), self.config.hidden);
         let len = pass.sequences().tokens.len() * width;
-        let mut d_hidden = backend.activation(len);
+        let mut d_hidden = backend.activation(len)?;
         backend.zero(len, &mut d_hidden);
         for (first, positions) in pieces {
-            backend.scatter_add(width, &gradient.gathered, *first, positions, &mut d_hidden);
+            let map = RowMap::scatter(*first, positions).ok_or_else(|| {
+                let mut seen = std::collections::BTreeSet::new();
+                let position = positions.iter().copied().find(|position| !seen.insert(*position));
+                ModelError::RepeatedPosition { position: position.unwrap_or_default() }
+            })?;
+            backend.add_rows(width, &map, &gradient.gathered, &mut d_hidden);
         }
-        d_hidden
+        Ok(d_hidden)
     }
 }

@@ -1,0 +1,237 @@
+//! Reading and writing safetensors files.
+
+use crate::ModelError;
+use half::{bf16, f16};
+use ift_backend::{Element, HostTensor, NumberType};
+use memmap2::Mmap;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors, View};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// Memory-mapped safetensors files, read as one collection of tensors.
+pub struct TensorFiles {
+    files: Vec<(PathBuf, Mmap)>,
+}
+
+impl TensorFiles {
+    /// Maps files.
+    ///
+    /// # Errors
+    /// If one cannot be read; the message names it.
+    pub fn open(paths: Vec<PathBuf>) -> Result<Self, ModelError> {
+        let map = |path: PathBuf| {
+            let io = |source| ModelError::Io { action: "read", path: path.clone(), source };
+            let file = File::open(&path).map_err(io)?;
+            // SAFETY: the map is read-only, and its bytes are only ever read as plain numbers. A
+            // file that another process changes or cuts off meanwhile is outside of what a user
+            // can expect to work.
+            let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+            Ok((path, map))
+        };
+        Ok(Self { files: paths.into_iter().map(map).collect::<Result<_, ModelError>>()? })
+    }
+
+    /// All tensors by name.
+    ///
+    /// # Errors
+    /// If a file is damaged, or two have a tensor of the same name.
+    pub fn tensors(&self) -> Result<NamedTensors<'_>, ModelError> {
+        let mut found: HashMap<String, (&Path, TensorView)> = HashMap::new();
+        for (path, map) in &self.files {
+            let damaged = |e| ModelError::File {
+                path: path.clone(),
+                reason: format!("not a readable safetensors file (cut off or damaged?): {e}"),
+            };
+            for (name, view) in SafeTensors::deserialize(map).map_err(damaged)?.tensors() {
+                if let Some((other, _)) = found.insert(name.clone(), (path, view)) {
+                    let reason = format!("is in `{}` too, expected it once", other.display());
+                    return Err(ModelError::Tensor { path: path.clone(), tensor: name, reason });
+                }
+            }
+        }
+        // Messages about what is in none of the files name the only one, or their folder.
+        let place = match self.files.as_slice() {
+            [(path, _)] => path.clone(),
+            files => {
+                files.first().and_then(|(path, _)| path.parent()).unwrap_or(Path::new("")).into()
+            }
+        };
+        Ok(NamedTensors { place, found })
+    }
+}
+
+/// The tensors of [`TensorFiles`].
+pub struct NamedTensors<'a> {
+    place: PathBuf,
+    found: HashMap<String, (&'a Path, TensorView<'a>)>,
+}
+
+impl<'a> NamedTensors<'a> {
+    /// Whether there is a tensor of that name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.found.contains_key(name)
+    }
+
+    /// The names, in no particular order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.found.keys().map(String::as_str)
+    }
+
+    /// The file that the tensors are in, or the folder of their files.
+    pub fn place(&self) -> &Path {
+        &self.place
+    }
+
+    /// A tensor's elements, as they lie in the file.
+    ///
+    /// # Errors
+    /// If it is missing or has another shape or an unknown number type; the message names file and
+    /// tensor, and `shaped_by`, what the shape was expected by.
+    pub fn read(
+        &self,
+        name: &str,
+        shape: &[usize],
+        shaped_by: &str,
+    ) -> Result<HostTensor<'a>, ModelError> {
+        let error = |path: &Path, reason| ModelError::Tensor {
+            path: path.to_owned(),
+            tensor: name.to_owned(),
+            reason,
+        };
+        let Some((path, view)) = self.found.get(name) else {
+            let reason = format!("is missing, expected shape {shape:?} by {shaped_by}");
+            return Err(error(&self.place, reason));
+        };
+        if view.shape() != shape {
+            let found = view.shape();
+            let reason = format!("has shape {found:?}, expected {shape:?} by {shaped_by}");
+            return Err(error(path, reason));
+        }
+        let Some(number) = number_type(view.dtype()) else {
+            let reason = format!("is of type {:?}, expected F32, BF16 or F16", view.dtype());
+            return Err(error(path, reason));
+        };
+        Ok(HostTensor { number, bytes: view.data() })
+    }
+
+    /// The number type of most elements, by bytes: what saving uses unless told otherwise.
+    pub fn number(&self) -> NumberType {
+        let order = [NumberType::F64, NumberType::F32, NumberType::Bf16, NumberType::F16];
+        let mut bytes = [0usize; 4];
+        for (_, view) in self.found.values() {
+            let number = number_type(view.dtype()).unwrap_or(NumberType::F32);
+            for (bytes, other) in bytes.iter_mut().zip(order) {
+                *bytes += if other == number { view.data().len() } else { 0 };
+            }
+        }
+        let most = (0..4).max_by_key(|&i| bytes[i]).unwrap_or(1);
+        order[most]
+    }
+}
+
+fn number_type(dtype: Dtype) -> Option<NumberType> {
+    match dtype {
+        Dtype::F64 => Some(NumberType::F64),
+        Dtype::F32 => Some(NumberType::F32),
+        Dtype::BF16 => Some(NumberType::Bf16),
+        Dtype::F16 => Some(NumberType::F16),
+        _ => None,
+    }
+}
+
+/// The safetensors name of a number type.
+pub fn dtype(number: NumberType) -> Dtype {
+    match number {
+        NumberType::F64 => Dtype::F64,
+        NumberType::F32 => Dtype::F32,
+        NumberType::Bf16 => Dtype::BF16,
+        NumberType::F16 => Dtype::F16,
+    }
+}
+
+/// Elements as the little-endian bytes of a file. (Narrow ones by way of f32: `half`'s conversions
+/// from f64 ignore the lower bits, so that a little more than half a step is rounded as a half.)
+pub(crate) fn to_bytes<E: Element>(values: &[E], number: NumberType) -> Vec<u8> {
+    match number {
+        NumberType::F64 => values.iter().flat_map(|v| v.to_f64().to_le_bytes()).collect(),
+        NumberType::F32 => values.iter().flat_map(|v| v.to_f32().to_le_bytes()).collect(),
+        NumberType::Bf16 => {
+            values.iter().flat_map(|v| bf16::from_f32(v.to_f32()).to_le_bytes()).collect()
+        }
+        NumberType::F16 => {
+            values.iter().flat_map(|v| f16::from_f32(v.to_f32()).to_le_bytes()).collect()
+        }
+    }
+}
+
+/// A tensor whose elements are fetched only when its turn to be written comes, so that one tensor
+/// at a time is in memory.
+pub struct PendingTensor<'a> {
+    shape: Vec<usize>,
+    number: NumberType,
+    bytes: Box<dyn Fn() -> Vec<u8> + 'a>,
+}
+
+impl<'a> PendingTensor<'a> {
+    /// A tensor of that shape, written as `number`, whose elements `values` returns.
+    pub fn new<E: Element>(
+        shape: Vec<usize>,
+        number: NumberType,
+        values: impl Fn() -> Vec<E> + 'a,
+    ) -> Self {
+        Self { shape, number, bytes: Box::new(move || to_bytes(&values(), number)) }
+    }
+}
+
+impl View for PendingTensor<'_> {
+    fn dtype(&self) -> Dtype {
+        dtype(self.number)
+    }
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Owned((self.bytes)())
+    }
+    fn data_len(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.number.size()
+    }
+}
+
+/// Writes tensors to a safetensors file with the permissions that any new file gets. (The library
+/// writes a private temporary file and renames it, which nobody else could read.)
+///
+/// # Errors
+/// If the file cannot be written; the message names it.
+pub fn write_tensors<S: AsRef<str> + Ord + Display, V: View>(
+    tensors: impl IntoIterator<Item = (S, V)>,
+    path: &Path,
+) -> Result<(), ModelError> {
+    // Other readers look for this entry to know how the tensors are to be read.
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let io = |source| ModelError::Io { action: "write", path: path.to_owned(), source };
+    let permissions =
+        File::create(path).and_then(|file| file.metadata()).map_err(io)?.permissions();
+    safetensors::serialize_to_file(tensors, Some(metadata), path).map_err(|e| {
+        ModelError::File { path: path.to_owned(), reason: format!("cannot be written: {e}") }
+    })?;
+    fs::set_permissions(path, permissions).map_err(io)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_little_more_than_half_a_step_is_rounded_up() {
+        let little = f32::EPSILON;
+        let bf16 = to_bytes(&[1.0 + 1.0 / 256.0 + little], NumberType::Bf16);
+        assert_eq!(bf16, bf16::from_f32(1.0 + 1.0 / 128.0).to_le_bytes());
+        let f16 = to_bytes(&[1.0 + 1.0 / 2048.0 + little], NumberType::F16);
+        assert_eq!(f16, f16::from_f32(1.0 + 1.0 / 1024.0).to_le_bytes());
+    }
+}
