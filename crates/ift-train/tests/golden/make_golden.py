@@ -3,7 +3,7 @@
 
     pip install torch transformers safetensors        # made with torch 2.8.0, transformers 5.24.0
 
-    make_golden.py check [FAMILY ...]                 # recompute, compare with the files, write none
+    make_golden.py check [FAMILY ...]                 # recompute, compare with the files
     make_golden.py write FAMILY ...                   # recompute, write the files
     make_golden.py new FAMILY --config FILE --seed N  # draw weights for a new family, then write
 
@@ -107,7 +107,7 @@ def rows_of(batch):
 
 
 def log_softmax(model, **inputs):
-    """Log-probabilities [n, vocabulary] of one row, from token ids or from embeddings [n, hidden]."""
+    """Log-probabilities [n, vocabulary] of a row, from token ids or embeddings [n, hidden]."""
     with Float64():
         return model(**{name: x[None] for name, x in inputs.items()}).logits[0].log_softmax(-1)
 
