@@ -12,7 +12,6 @@
 
 mod backend;
 mod buffers;
-pub mod conformance;
 mod descriptors;
 mod element;
 mod error;

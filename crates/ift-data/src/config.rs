@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::record::Format;
+use crate::format::Format;
 
 /// The data of a run: files, what in them is learned, and how long a row may be.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

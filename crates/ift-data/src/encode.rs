@@ -1,31 +1,16 @@
 //! One record to rows: what is learned of it in each mode, and what becomes of it if it is too
 //! long, has no target or teaches nothing.
 
+use ift_methods::RowKind;
 use serde_json::{Map, Value};
 
 use crate::config::{DataConfig, OverLength, Targets};
 use crate::conversation::{Example, Message};
 use crate::error::DataError;
-use crate::record::{Format, not_a_pair, not_judged};
-use crate::rows::{Contrast, Row, Sequence};
+use crate::format::Format;
+use crate::record::{self, not_a_pair, not_judged};
+use crate::rows::{Row, Sequence};
 use crate::tokenizer::ChatTokenizer;
-
-/// What rows are made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Conversations; the assistant's turns are targets. Of a pair the chosen side; of judged
-    /// answers the desirable ones.
-    Chat,
-    /// Plain text, or conversations as the template writes them; every token is a target. Documents
-    /// longer than `max_length` become consecutive rows, whatever `over_length` says.
-    Text,
-    /// Pairs of a chosen and a rejected answer, one row each. Only the last assistant turn of
-    /// either is a target, whatever the configuration says: what comes before it is the prompt.
-    Pairs,
-    /// Answers judged desirable or not, one row each, with a mismatched answer; a pair becomes one
-    /// of either kind. Only the last assistant turn is a target.
-    Judged,
-}
 
 /// One record as rows, and what became of it.
 pub(crate) struct Encoded {
@@ -55,7 +40,7 @@ pub(crate) enum Fate {
 pub(crate) struct Encoder<'a> {
     pub config: &'a DataConfig,
     pub tokenizer: &'a ChatTokenizer,
-    pub mode: Mode,
+    pub kind: RowKind,
 }
 
 /// One conversation, cut where that is wanted.
@@ -78,27 +63,27 @@ impl Encoder<'_> {
         fields: &Map<String, Value>,
         format: Format,
     ) -> Result<Encoded, DataError> {
-        let example = format.parse(fields)?;
-        match (self.mode, &example) {
-            (Mode::Text, _) => self.text(&example),
-            (Mode::Chat, _) => self.demonstration(&example),
-            (Mode::Pairs | Mode::Judged, Example::Pair { chosen, rejected }) => {
+        let example = record::parse(fields, format)?;
+        match (self.kind, &example) {
+            (RowKind::Text, _) => self.text(&example),
+            (RowKind::Demonstration, _) => self.demonstration(&example),
+            (RowKind::Pair | RowKind::Judged, Example::Pair { chosen, rejected }) => {
                 self.pair(chosen, rejected)
             }
-            (Mode::Judged, Example::Judged { messages, desirable }) => {
+            (RowKind::Judged, Example::Judged { messages, desirable }) => {
                 let side = self.side(messages, Targets::Last)?;
-                Ok(account([side], |[answer]| vec![Row::judged(answer, *desirable)]))
+                Ok(account([side], |[answer]| vec![Row::unmatched(answer, *desirable)]))
             }
-            (Mode::Pairs, _) => Err(not_a_pair(fields)),
-            (Mode::Judged, _) => Err(not_judged(fields)),
+            (RowKind::Pair, _) => Err(not_a_pair(fields)),
+            (RowKind::Judged, _) => Err(not_judged(fields)),
         }
     }
 
     fn pair(&self, chosen: &[Message], rejected: &[Message]) -> Result<Encoded, DataError> {
         let sides = [self.side(chosen, Targets::Last)?, self.side(rejected, Targets::Last)?];
-        Ok(account(sides, |[chosen, rejected]| match self.mode {
-            Mode::Judged => vec![Row::judged(chosen, true), Row::judged(rejected, false)],
-            _ => vec![Row { contrast: Contrast::Rejected(rejected), ..Row::demonstration(chosen) }],
+        Ok(account(sides, |[chosen, rejected]| match self.kind {
+            RowKind::Judged => vec![Row::unmatched(chosen, true), Row::unmatched(rejected, false)],
+            _ => vec![Row::pair(chosen, rejected)],
         }))
     }
 
@@ -118,8 +103,9 @@ impl Encoder<'_> {
     }
 
     fn side(&self, messages: &[Message], targets: Targets) -> Result<Side, DataError> {
-        let (mut tokens, mut targets) = self.tokenizer.encode_with_targets(messages, targets)?;
-        let (length, max_length) = (tokens.len(), self.config.max_length);
+        let (tokens, mask) = self.tokenizer.encode_with_targets(messages, targets)?;
+        let mut sequence = Sequence::masked(tokens, &mask);
+        let (length, max_length) = (sequence.len(), self.config.max_length);
         let mut fate = Fate::Kept;
         if length > max_length {
             fate = match self.config.over_length {
@@ -129,10 +115,8 @@ impl Encoder<'_> {
                 OverLength::Drop => Fate::TooLong,
                 OverLength::Truncate => Fate::Truncated,
             };
-            tokens.truncate(max_length);
-            targets.truncate(max_length);
+            sequence.truncate(max_length);
         }
-        let sequence = Sequence { tokens, targets };
         if fate != Fate::TooLong && sequence.target_count() == 0 {
             fate = Fate::WithoutTargets;
         }
@@ -156,9 +140,9 @@ impl Encoder<'_> {
         let read = tokens.len();
         // A piece of one token has nothing to predict it from.
         let pieces = tokens.chunks(self.config.max_length).filter(|piece| piece.len() > 1);
-        let learned =
-            |piece: &[u32]| Sequence { tokens: piece.to_vec(), targets: vec![true; piece.len()] };
-        let mut rows: Vec<_> = pieces.map(|piece| Row::demonstration(learned(piece))).collect();
+        let row =
+            |piece: &[u32]| Row::text(Sequence::masked(piece.to_vec(), &vec![true; piece.len()]));
+        let mut rows: Vec<_> = pieces.map(row).collect();
         let mut fate = if rows.is_empty() { Fate::WithoutTargets } else { Fate::Kept };
         if example.is_undesirable() {
             rows.clear();

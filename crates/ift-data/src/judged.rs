@@ -5,7 +5,7 @@
 //! other trainers take within a batch and which is taken over the whole data set here, so that it
 //! does not depend on the batch.
 
-use crate::rows::{Contrast, Row, Sequence};
+use crate::rows::Row;
 
 /// What is wrong with a single judged row.
 pub(crate) const TOO_FEW: &str = "holds one judged answer, expected at least two: KTO sets the answer of \
@@ -13,19 +13,13 @@ pub(crate) const TOO_FEW: &str = "holds one judged answer, expected at least two
 
 /// Puts the desirable rows first, otherwise keeping their order, and gives each row its mismatched
 /// sequence: its prompt, followed by the answer of the row before (of the last one for the first),
-/// or of the nearest row before that with another prompt. Cut at `max_length` tokens. Rows that are
-/// not judged stay as they are.
+/// or of the nearest row before that with another prompt. Cut at `max_length` tokens.
 pub(crate) fn pair_up(rows: &mut [Row], max_length: usize) {
-    rows.sort_by_key(|row| matches!(row.contrast, Contrast::Judged { desirable: false, .. }));
-    let mismatched: Vec<Sequence> = donors(rows)
-        .into_iter()
-        .zip(&*rows)
-        .map(|(donor, row)| splice(row, &rows[donor], max_length))
-        .collect();
-    for (row, sequence) in rows.iter_mut().zip(mismatched) {
-        if let Contrast::Judged { mismatched, .. } = &mut row.contrast {
-            *mismatched = sequence;
-        }
+    rows.sort_by_key(|row| !row.is_desirable());
+    for (i, donor) in donors(rows).into_iter().enumerate() {
+        let mut mismatched = rows[i].answer().prompt_with_answer_of(rows[donor].answer());
+        mismatched.truncate(max_length);
+        rows[i].set_mismatched(mismatched);
     }
 }
 
@@ -47,44 +41,27 @@ fn donors(rows: &[Row]) -> Vec<usize> {
     donors
 }
 
-/// Position of the first target, or the length without one.
-fn answer_start(row: &Row) -> usize {
-    row.targets.iter().position(|&t| t).unwrap_or(row.tokens.len())
-}
-
 fn prompt(row: &Row) -> &[u32] {
-    &row.tokens[..answer_start(row)]
-}
-
-fn splice(row: &Row, donor: &Row, max_length: usize) -> Sequence {
-    let (end, start) = (answer_start(row), answer_start(donor));
-    let mut tokens = [&row.tokens[..end], &donor.tokens[start..]].concat();
-    let mut targets = [&row.targets[..end], &donor.targets[start..]].concat();
-    tokens.truncate(max_length);
-    targets.truncate(max_length);
-    Sequence { tokens, targets }
+    let answer = row.answer();
+    &answer.tokens()[..answer.prompt_len()]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::Sequence;
 
     /// A row with a prompt and an answer of one token each.
     fn row(prompt: u32, answer: u32) -> Row {
-        Row::judged(
-            Sequence { tokens: vec![prompt, answer], targets: vec![false, true] },
-            answer.is_multiple_of(2),
-        )
+        let sequence = Sequence::masked(vec![prompt, answer], &[false, true]);
+        Row::unmatched(sequence, answer.is_multiple_of(2))
     }
 
     /// Prompts and mismatched answers, in order.
     fn mismatched(mut rows: Vec<Row>) -> Vec<(u32, u32)> {
         pair_up(&mut rows, 2);
-        let sequences = rows.iter().filter_map(|row| match &row.contrast {
-            Contrast::Judged { mismatched, .. } => Some(mismatched),
-            _ => None,
-        });
-        sequences.map(|s| (s.tokens[0], s.tokens[1])).collect()
+        let sequences = rows.iter().filter_map(Row::mismatched);
+        sequences.map(|s| (s.tokens()[0], s.tokens()[1])).collect()
     }
 
     #[test]

@@ -3,15 +3,17 @@
 //! | module | holds |
 //! |---|---|
 //! | `config` | the `[data]` table of a recipe |
+//! | `format` | the seven layouts of records |
 //! | `files` | JSONL, JSON and Parquet files as streams of records |
-//! | `record` | what a record means: one of seven formats becomes an [`Example`] |
+//! | `record` | a record of a known format as an [`Example`] |
 //! | `special` | special tokens of a Hugging Face tokenizer folder |
 //! | `template` | chat templates, run as transformers runs them |
 //! | `turns` | where each assistant turn lies in the rendered text |
 //! | `tokenizer` | text to tokens, conversations to tokens and targets |
 //! | `tokenizer_training` | a new tokenizer from text |
-//! | `encode` | one record as rows, by [`Mode`]: demonstrations, text, pairs, judged answers |
-//! | `rows` | a row and what it is contrasted with |
+//! | `encode` | one example as rows of the kind that a method learns from |
+//! | `rows` | a row: sequences with targets, and how they are compared |
+//! | `dataset` | rows with their report and identity |
 //! | `mixture` | the held-out share, and how often a file's rows occur |
 //! | `judged` | the mismatched answers of judged rows |
 //! | `load` | all of it together, in parallel, with a report |
@@ -26,9 +28,11 @@
 
 mod config;
 mod conversation;
+mod dataset;
 mod encode;
 mod error;
 mod files;
+mod format;
 mod judged;
 mod load;
 mod mixture;
@@ -44,12 +48,12 @@ mod turns;
 
 pub use config::{DataConfig, OverLength, Source, Targets};
 pub use conversation::{Example, Message};
-pub use encode::Mode;
+pub use dataset::Dataset;
 pub use error::{DataError, Place};
+pub use format::Format;
 pub use load::load;
-pub use record::Format;
 pub use report::{FileReport, Report};
-pub use rows::{Contrast, Dataset, Row, Sequence};
+pub use rows::{Row, Sequence};
 pub use template::BUILT_IN_TEMPLATES;
 pub use tokenised::rows_from_jsonl;
 pub use tokenizer::ChatTokenizer;

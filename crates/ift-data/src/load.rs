@@ -2,17 +2,20 @@
 
 use std::path::Path;
 
+use ift_methods::RowKind;
 use rayon::prelude::*;
 
 use crate::config::{DataConfig, Source};
-use crate::encode::{Encoded, Encoder, Fate, Mode};
+use crate::dataset::Dataset;
+use crate::encode::{Encoded, Encoder, Fate};
 use crate::error::DataError;
 use crate::files::{self, Record};
+use crate::format::Format;
 use crate::judged;
 use crate::mixture::{Loaded, hold_out, weigh};
-use crate::record::Format;
+use crate::record;
 use crate::report::{FileReport, Report};
-use crate::rows::{Dataset, Row};
+use crate::rows::Row;
 use crate::tokenizer::ChatTokenizer;
 
 /// Records encoded at a time: enough for every thread, little beside the rows themselves.
@@ -32,10 +35,10 @@ const MAX_WEIGHT: f64 = 1000.0;
 pub fn load(
     config: &DataConfig,
     tokenizer: &ChatTokenizer,
-    mode: Mode,
+    kind: RowKind,
 ) -> Result<(Dataset, Option<Dataset>), DataError> {
     check(config)?;
-    let loader = Loader { encoder: Encoder { config, tokenizer, mode } };
+    let loader = Loader { encoder: Encoder { config, tokenizer, kind } };
     let train = loader.read(&config.train, config.max_rows)?;
     let (train, eval) = match config.eval_fraction {
         Some(fraction) => {
@@ -160,11 +163,8 @@ impl Loader<'_> {
                 report.stopped_early |= encoded.rows.len() > left;
                 encoded.rows.truncate(left);
                 count(&mut file, &encoded);
-                rows.extend(encoded.rows.into_iter().map(|row| Row {
-                    source: number,
-                    record: place.number(),
-                    ..row
-                }));
+                let record = place.number();
+                rows.extend(encoded.rows.into_iter().map(|row| row.at(number, record)));
             }
         }
         format.map_or("-", Format::name).clone_into(&mut file.format);
@@ -175,7 +175,7 @@ impl Loader<'_> {
     fn detect(&self, path: &Path, first: Option<&Record>) -> Result<Format, DataError> {
         let Some(first) = first else { return Err(DataError::file(path, "holds no record")) };
         let fields = first.fields().map_err(|e| e.in_record(path, first.place))?;
-        Format::detect(&fields, self.encoder.mode).map_err(|e| e.in_record(path, first.place))
+        record::detect(&fields, self.encoder.kind).map_err(|e| e.in_record(path, first.place))
     }
 
     fn encode(&self, path: &Path, record: &Record, format: Format) -> Result<Encoded, DataError> {
@@ -193,7 +193,7 @@ impl Loader<'_> {
         if rows.is_empty() {
             return Err(DataError::NoRows { purpose, report: report.to_string() });
         }
-        if self.encoder.mode == Mode::Judged {
+        if self.encoder.kind == RowKind::Judged {
             if rows.len() < 2 {
                 return Err(DataError::OneJudged { purpose, report: report.to_string() });
             }

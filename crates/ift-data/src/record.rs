@@ -1,112 +1,72 @@
 //! The layouts that records come in, and what each means.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use ift_methods::RowKind;
 use serde_json::{Map, Value};
 
 use crate::conversation::{Example, Message};
-use crate::encode::Mode;
 use crate::error::DataError;
+use crate::format::Format;
 
-/// How the records of a file are laid out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Format {
-    /// `messages`, each with `role` and `content` (the layout of `OpenAI` and UltraChat-200k).
-    Messages,
-    /// `prompt` and `completion`, each a string or a list of messages. Strings become a user's and
-    /// an assistant's message, so they too pass through the chat template.
-    PromptCompletion,
-    /// `conversations`, each turn with `from` and `value` (`ShareGPT`).
-    Sharegpt,
-    /// `instruction`, optional `input`, and `output` (Alpaca). The input follows the instruction
-    /// after an empty line.
-    Alpaca,
-    /// `chosen` and `rejected`, each a string or a list of messages, with an optional `prompt`
-    /// (UltraFeedback-binarized). SFT and IFT learn the chosen one.
-    Preference,
-    /// `label` (true for desirable, false for undesirable) beside `prompt` and `completion` or
-    /// `messages`, for method `kto`. SFT and IFT learn the desirable ones.
-    Judged,
-    /// `text`, for method `lm`.
-    Text,
+/// Recognises the layout of a record by its fields. A data set may carry several
+/// (`UltraFeedback` has `messages` beside `chosen`), so the most specific wins; `text`
+/// comes first for methods on plain text, and methods on pairs or judged answers accept
+/// only those.
+///
+/// # Errors
+/// When no layout fits; the message lists the fields found.
+pub(crate) fn detect(record: &Map<String, Value>, kind: RowKind) -> Result<Format, DataError> {
+    let has = |name: &str| record.get(name).is_some_and(|v| !v.is_null());
+    let list = |name: &str| record.get(name).is_some_and(Value::is_array);
+    let pair = has("chosen") && has("rejected");
+    let completion = has("prompt") && has("completion");
+    let verdict = record.get("label").is_some_and(Value::is_boolean);
+    let found = if kind == RowKind::Text && has("text") {
+        Format::Text
+    } else if pair {
+        Format::Preference
+    } else if kind == RowKind::Pair {
+        return Err(not_a_pair(record));
+    } else if verdict && (completion || list("messages")) {
+        Format::Judged
+    } else if kind == RowKind::Judged {
+        return Err(not_judged(record));
+    } else if list("messages") {
+        Format::Messages
+    } else if list("conversations") {
+        Format::Sharegpt
+    } else if completion {
+        Format::PromptCompletion
+    } else if has("instruction") && has("output") {
+        Format::Alpaca
+    } else if has("text") {
+        Format::Text
+    } else {
+        return Err(DataError::Malformed(format!(
+            "the layout of the record is not known: found fields {}; expected `messages`, \
+             `conversations`, `prompt` and `completion`, `instruction` and `output`, `chosen` and \
+             `rejected`, or `text`",
+            names(record)
+        )));
+    };
+    Ok(found)
 }
 
-impl Format {
-    /// The name used in configurations and reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Format::Messages => "messages",
-            Format::PromptCompletion => "prompt_completion",
-            Format::Sharegpt => "sharegpt",
-            Format::Alpaca => "alpaca",
-            Format::Preference => "preference",
-            Format::Judged => "judged",
-            Format::Text => "text",
-        }
-    }
-
-    /// Recognises the layout of a record by its fields. A data set may carry several
-    /// (`UltraFeedback` has `messages` beside `chosen`), so the most specific wins; `text`
-    /// comes first where plain text is wanted, and only what the mode can use counts where it
-    /// needs pairs or verdicts.
-    ///
-    /// # Errors
-    /// When no layout fits; the message lists the fields found.
-    pub(crate) fn detect(record: &Map<String, Value>, mode: Mode) -> Result<Self, DataError> {
-        let has = |name: &str| record.get(name).is_some_and(|v| !v.is_null());
-        let list = |name: &str| record.get(name).is_some_and(Value::is_array);
-        let pair = has("chosen") && has("rejected");
-        let completion = has("prompt") && has("completion");
-        let verdict = record.get("label").is_some_and(Value::is_boolean);
-        let found = if mode == Mode::Text && has("text") {
-            Format::Text
-        } else if pair {
-            Format::Preference
-        } else if mode == Mode::Pairs {
-            return Err(not_a_pair(record));
-        } else if verdict && (completion || list("messages")) {
-            Format::Judged
-        } else if mode == Mode::Judged {
-            return Err(not_judged(record));
-        } else if list("messages") {
-            Format::Messages
-        } else if list("conversations") {
-            Format::Sharegpt
-        } else if completion {
-            Format::PromptCompletion
-        } else if has("instruction") && has("output") {
-            Format::Alpaca
-        } else if has("text") {
-            Format::Text
-        } else {
-            return Err(DataError::Malformed(format!(
-                "the layout of the record is not known: found fields {}; expected `messages`, \
-                 `conversations`, `prompt` and `completion`, `instruction` and `output`, `chosen` and \
-                 `rejected`, or `text`",
-                names(record)
-            )));
-        };
-        Ok(found)
-    }
-
-    /// Reads a record of this layout.
-    ///
-    /// # Errors
-    /// When a field is missing or of the wrong type, or a conversation is empty.
-    pub(crate) fn parse(self, record: &Map<String, Value>) -> Result<Example, DataError> {
-        match self {
-            Format::Text => Ok(Example::Text(string(record, "text")?.to_owned())),
-            Format::Messages => conversation(record).map(Example::Chat),
-            Format::Sharegpt => filled(sharegpt(record)?, "conversations").map(Example::Chat),
-            Format::PromptCompletion => completed(record).map(Example::Chat),
-            Format::Alpaca => alpaca(record).map(Example::Chat),
-            Format::Judged => judged(record),
-            Format::Preference => Ok(Example::Pair {
-                chosen: continuation(record, "chosen")?,
-                rejected: continuation(record, "rejected")?,
-            }),
-        }
+/// Reads a record of this layout.
+///
+/// # Errors
+/// When a field is missing or of the wrong type, or a conversation is empty.
+pub(crate) fn parse(record: &Map<String, Value>, format: Format) -> Result<Example, DataError> {
+    match format {
+        Format::Text => Ok(Example::Text(string(record, "text")?.to_owned())),
+        Format::Messages => conversation(record).map(Example::Chat),
+        Format::Sharegpt => filled(sharegpt(record)?, "conversations").map(Example::Chat),
+        Format::PromptCompletion => completed(record).map(Example::Chat),
+        Format::Alpaca => alpaca(record).map(Example::Chat),
+        Format::Judged => judged(record),
+        Format::Preference => Ok(Example::Pair {
+            chosen: continuation(record, "chosen")?,
+            rejected: continuation(record, "rejected")?,
+        }),
     }
 }
 

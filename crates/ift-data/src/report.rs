@@ -150,7 +150,7 @@ impl Report {
             if let Some(file) = self.files.get_mut(row.source as usize) {
                 file.rows += 1;
                 file.tokens += row.len_tokens() as u64;
-                file.targets += row.all_targets() as u64;
+                file.targets += row.target_count() as u64;
             }
         }
     }

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use ift_methods::RowKind;
 use serde::Deserialize;
 
-use crate::encode::Mode;
 use crate::error::DataError;
 use crate::files;
 use crate::judged;
-use crate::rows::{Contrast, Row, Sequence};
+use crate::rows::{Row, Sequence};
 
 /// A line of pre-tokenised rows; other fields are ignored.
 #[derive(Deserialize)]
@@ -25,10 +25,10 @@ struct Line {
 /// Reads pre-tokenised rows: JSON lines with token ids and labels, which repeat the ids at targets
 /// and are −100 elsewhere. Every row's `source` is 0, its `record` the line.
 ///
-/// | mode | a line has | and gives |
+/// | kind | a line has | and gives |
 /// |---|---|---|
-/// | `Chat`, `Text` | `input_ids` and `labels`, else `chosen_ids` and `chosen_labels` | one row |
-/// | `Pairs` | `chosen_ids`, `chosen_labels`, `rejected_ids`, `rejected_labels` | one row |
+/// | `Text`, `Demonstration` | `input_ids`, `labels`, or `chosen_ids`, `chosen_labels` | one row |
+/// | `Pair` | `chosen_ids`, `chosen_labels`, `rejected_ids`, `rejected_labels` | one row |
 /// | `Judged` | these four | two rows |
 /// | `Judged` | `input_ids`, `labels` and `desirable` (true or false) | one row |
 ///
@@ -37,7 +37,7 @@ struct Line {
 /// # Errors
 /// When the file cannot be read, is not JSON lines, a line lacks a field or its lists do not fit
 /// each other, or there is only one judged row.
-pub fn rows_from_jsonl(path: &Path, mode: Mode) -> Result<Vec<Row>, DataError> {
+pub fn rows_from_jsonl(path: &Path, kind: RowKind) -> Result<Vec<Row>, DataError> {
     let mut rows = Vec::new();
     for record in files::open(path)? {
         let record = record?;
@@ -45,10 +45,10 @@ pub fn rows_from_jsonl(path: &Path, mode: Mode) -> Result<Vec<Row>, DataError> {
         let Some(line) = record.line() else {
             return Err(DataError::file(path, "is not JSON lines, expected one row per line"));
         };
-        let read = line_rows(line, mode).map_err(|e| e.in_record(path, place))?;
-        rows.extend(read.into_iter().map(|row| Row { record: place.number(), ..row }));
+        let read = line_rows(line, kind).map_err(|e| e.in_record(path, place))?;
+        rows.extend(read.into_iter().map(|row| row.at(0, place.number())));
     }
-    if mode == Mode::Judged {
+    if kind == RowKind::Judged {
         if rows.len() < 2 {
             return Err(DataError::file(path, judged::TOO_FEW));
         }
@@ -57,35 +57,41 @@ pub fn rows_from_jsonl(path: &Path, mode: Mode) -> Result<Vec<Row>, DataError> {
     Ok(rows)
 }
 
-fn line_rows(line: &[u8], mode: Mode) -> Result<Vec<Row>, DataError> {
+fn line_rows(line: &[u8], kind: RowKind) -> Result<Vec<Row>, DataError> {
     let line: Line = serde_json::from_str(files::utf8(line)?).map_err(|e| {
         let expected = "an object with lists of token ids and of labels (ids, or -100)";
         DataError::Malformed(format!("{e}; expected {expected}"))
     })?;
-    match mode {
-        Mode::Chat | Mode::Text if line.input_ids.is_none() && line.chosen_ids.is_some() => {
-            Ok(vec![Row::demonstration(line.chosen()?)])
+    match kind {
+        RowKind::Text => line.imitated().map(|sequence| vec![Row::text(sequence)]),
+        RowKind::Demonstration => {
+            line.imitated().map(|sequence| vec![Row::demonstration(sequence)])
         }
-        Mode::Chat | Mode::Text => Ok(vec![Row::demonstration(line.answer()?)]),
-        Mode::Pairs => {
-            let row = Row::demonstration(line.chosen()?);
-            Ok(vec![Row { contrast: Contrast::Rejected(line.rejected()?), ..row }])
-        }
-        Mode::Judged => match line.desirable {
+        RowKind::Pair => Ok(vec![Row::pair(line.chosen()?, line.rejected()?)]),
+        RowKind::Judged => match line.desirable {
             Some(desirable) if line.chosen_ids.is_none() => {
-                Ok(vec![Row::judged(line.answer()?, desirable)])
+                Ok(vec![Row::unmatched(line.answer()?, desirable)])
             }
             None if line.chosen_ids.is_none() && line.rejected_ids.is_none() => {
                 let expected = "true or false beside `input_ids`, or `chosen_ids`, `chosen_labels`, \
                                 `rejected_ids` and `rejected_labels`";
                 Err(DataError::field("desirable", "nothing", expected))
             }
-            _ => Ok(vec![Row::judged(line.chosen()?, true), Row::judged(line.rejected()?, false)]),
+            _ => Ok(vec![
+                Row::unmatched(line.chosen()?, true),
+                Row::unmatched(line.rejected()?, false),
+            ]),
         },
     }
 }
 
 impl Line {
+    /// The only answer, or the chosen one of a pair.
+    fn imitated(&self) -> Result<Sequence, DataError> {
+        let pair = self.input_ids.is_none() && self.chosen_ids.is_some();
+        if pair { self.chosen() } else { self.answer() }
+    }
+
     fn answer(&self) -> Result<Sequence, DataError> {
         sequence(["input_ids", "labels"], self.input_ids.as_deref(), self.labels.as_deref())
     }
@@ -140,5 +146,5 @@ fn sequence(
         }
         targets.push(label != -100);
     }
-    Ok(Sequence { tokens: ids.to_vec(), targets })
+    Ok(Sequence::masked(ids.to_vec(), &targets))
 }

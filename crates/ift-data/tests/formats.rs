@@ -5,13 +5,14 @@ mod common;
 
 use std::path::Path;
 
-use common::{data, file, runs, tokenizer};
-use ift_data::{DataConfig, DataError, Dataset, Format, Mode, Source, load};
+use common::{answers, data, file, tokenizer};
+use ift_data::{DataConfig, DataError, Dataset, Format, Source, load};
+use ift_methods::RowKind;
 use serde_json::{Value, json};
 
-fn read(path: &Path, mode: Mode) -> Result<Dataset, DataError> {
+fn read(path: &Path, kind: RowKind) -> Result<Dataset, DataError> {
     let config = DataConfig { train: vec![Source::new(path)], ..DataConfig::default() };
-    load(&config, &tokenizer("bytelevel", Some("chatml")), mode).map(|(train, _)| train)
+    load(&config, &tokenizer("bytelevel", Some("chatml")), kind).map(|(train, _)| train)
 }
 
 fn lines(records: &[Value]) -> String {
@@ -21,16 +22,18 @@ fn lines(records: &[Value]) -> String {
 /// The text of a data set's rows.
 fn texts(set: &Dataset) -> Vec<String> {
     let tokenizer = tokenizer("bytelevel", Some("chatml"));
-    set.rows.iter().map(|row| tokenizer.decode(&row.tokens, false).unwrap()).collect()
+    set.rows.iter().map(|row| tokenizer.decode(row.answer().tokens(), false).unwrap()).collect()
 }
 
 /// The texts of one record, read as JSON lines.
 fn one(record: &Value) -> Result<(String, String, String), DataError> {
     let folder = tempfile::tempdir().unwrap();
-    let set =
-        read(&file(folder.path(), "a.jsonl", lines(std::slice::from_ref(record))), Mode::Chat)?;
+    let set = read(
+        &file(folder.path(), "a.jsonl", lines(std::slice::from_ref(record))),
+        RowKind::Demonstration,
+    )?;
     let tokenizer = tokenizer("bytelevel", Some("chatml"));
-    let learned = runs(&tokenizer, &set.rows[0].tokens, &set.rows[0].targets).concat();
+    let learned = answers(&tokenizer, set.rows[0].answer());
     Ok((set.report.files[0].format.clone(), texts(&set).remove(0), learned))
 }
 
@@ -133,11 +136,15 @@ fn faults_of_a_record_name_file_place_and_field() {
         (json!({"text": "plain"}), vec!["plain `text`", "method `lm`"]),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let error = read(&file(folder.path(), "a.jsonl", format!("\n{record}\n")), Mode::Chat);
+        let error =
+            read(&file(folder.path(), "a.jsonl", format!("\n{record}\n")), RowKind::Demonstration);
         // An array on its own would be a file of another kind, so it comes second there.
         let error = if record.is_array() {
             let good = json!({"prompt": "Q", "completion": "A"});
-            read(&file(folder.path(), "a.jsonl", format!("{good}\n{record}\n")), Mode::Chat)
+            read(
+                &file(folder.path(), "a.jsonl", format!("{good}\n{record}\n")),
+                RowKind::Demonstration,
+            )
         } else {
             error
         };
@@ -160,9 +167,11 @@ fn a_given_format_is_held_to() {
         ..DataConfig::default()
     };
     let tokenizer = tokenizer("bytelevel", Some("chatml"));
-    let (set, _) = load(&config(Format::Alpaca), &tokenizer, Mode::Chat).unwrap();
+    let (set, _) = load(&config(Format::Alpaca), &tokenizer, RowKind::Demonstration).unwrap();
     assert!(texts(&set)[0].contains("O<|im_end|>"));
-    let error = load(&config(Format::Sharegpt), &tokenizer, Mode::Chat).unwrap_err().to_string();
+    let error = load(&config(Format::Sharegpt), &tokenizer, RowKind::Demonstration)
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains("line 1: field `conversations`: found nothing (the record has `messages`"),
         "{error}"
@@ -173,8 +182,9 @@ fn a_given_format_is_held_to() {
 fn a_later_record_of_another_layout_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let records = [json!({"prompt": "Q", "completion": "A"}), json!({"text": "x"})];
-    let error =
-        read(&file(folder.path(), "a.jsonl", lines(&records)), Mode::Chat).unwrap_err().to_string();
+    let error = read(&file(folder.path(), "a.jsonl", lines(&records)), RowKind::Demonstration)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("line 2: field `prompt`"), "{error}");
 }
 
@@ -183,13 +193,14 @@ fn files_of_every_kind_hold_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let records =
         [json!({"prompt": "ü", "completion": "日本"}), json!({"prompt": "b", "completion": "c"})];
-    let plain = read(&file(folder.path(), "a.jsonl", lines(&records)), Mode::Chat).unwrap();
+    let plain =
+        read(&file(folder.path(), "a.jsonl", lines(&records)), RowKind::Demonstration).unwrap();
     let numbers = |set: &Dataset| set.rows.iter().map(|row| row.record).collect::<Vec<_>>();
     assert_eq!(numbers(&plain), [1, 2]);
     let array = serde_json::to_string_pretty(&records).unwrap();
     let spaced = format!("\u{feff}{}\r\n\r\n  \n{}", records[0], records[1]);
     for (name, text, expected) in [("a.json", array, [1, 2]), ("b.jsonl", spaced, [1, 4])] {
-        let set = read(&file(folder.path(), name, text), Mode::Chat).unwrap();
+        let set = read(&file(folder.path(), name, text), RowKind::Demonstration).unwrap();
         assert_eq!(set.identity, plain.identity, "{name}");
         assert_eq!(numbers(&set), expected, "{name}");
     }
@@ -198,16 +209,16 @@ fn files_of_every_kind_hold_the_same() {
 #[test]
 fn parquet_files_with_nested_columns() {
     let at = |name: &str| data().join("parquet").join(name);
-    let snappy = read(&at("ultrachat.snappy.parquet"), Mode::Chat).unwrap();
-    let zstd = read(&at("ultrachat.zstd.parquet"), Mode::Chat).unwrap();
+    let snappy = read(&at("ultrachat.snappy.parquet"), RowKind::Demonstration).unwrap();
+    let zstd = read(&at("ultrachat.zstd.parquet"), RowKind::Demonstration).unwrap();
     assert_eq!((snappy.rows.len(), snappy.report.files[0].format.as_str()), (8, "messages"));
     assert_eq!(snappy.identity, zstd.identity);
     assert_eq!(snappy.rows.last().unwrap().record, 8);
     assert!(texts(&snappy)[4].contains("🎉 sure 👩‍👩‍👧‍👦 and 🏳️‍🌈!<|im_end|>"));
-    let pairs = read(&at("ultrafeedback.gzip.parquet"), Mode::Chat).unwrap();
+    let pairs = read(&at("ultrafeedback.gzip.parquet"), RowKind::Demonstration).unwrap();
     assert_eq!(pairs.report.files[0].format, "preference");
     assert!(texts(&pairs)[1].ends_with("assistant\nParis<|im_end|>\n"));
-    let alpaca = read(&at("alpaca.none.parquet"), Mode::Chat).unwrap();
+    let alpaca = read(&at("alpaca.none.parquet"), RowKind::Demonstration).unwrap();
     assert!(texts(&alpaca)[0].contains("Add.\n\n1 + 1"));
 }
 
@@ -238,15 +249,18 @@ fn files_that_cannot_be_read_say_why() {
         ("a.jsonl.gz", b"\x1f\x8b\x08\x00".to_vec(), vec!["gzip-compressed"]),
         ("cut.parquet", parquet[..parquet.len() / 2].to_vec(), vec!["not readable as Parquet"]),
     ] {
-        let error = read(&file(folder.path(), name, content), Mode::Chat).unwrap_err().to_string();
+        let error = read(&file(folder.path(), name, content), RowKind::Demonstration)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(name), "{name}: {error}");
         for reason in reasons {
             assert!(error.contains(reason), "{name}: {error}, without {reason}");
         }
     }
-    let error = read(&folder.path().join("missing.jsonl"), Mode::Chat).unwrap_err().to_string();
+    let error =
+        read(&folder.path().join("missing.jsonl"), RowKind::Demonstration).unwrap_err().to_string();
     assert!(error.contains("missing.jsonl`: cannot be read"), "{error}");
-    let error = read(folder.path(), Mode::Chat).unwrap_err().to_string();
+    let error = read(folder.path(), RowKind::Demonstration).unwrap_err().to_string();
     assert!(error.contains("is a folder") && error.contains("`split`"), "{error}");
 }
 
@@ -268,14 +282,14 @@ fn a_split_of_a_folder() {
     let config =
         DataConfig { train: vec![source("train"), source("test")], ..DataConfig::default() };
     let tokenizer = tokenizer("bytelevel", Some("chatml"));
-    let (set, _) = load(&config, &tokenizer, Mode::Chat).unwrap();
+    let (set, _) = load(&config, &tokenizer, RowKind::Demonstration).unwrap();
     let texts = texts(&set);
     assert!(
         texts[0].contains("first") && texts[1].contains("second") && texts[2].contains("third")
     );
     assert_eq!(set.rows.iter().map(|row| row.source).collect::<Vec<_>>(), [0, 1, 2]);
     let config = DataConfig { train: vec![source("dev")], ..DataConfig::default() };
-    let error = load(&config, &tokenizer, Mode::Chat).unwrap_err().to_string();
+    let error = load(&config, &tokenizer, RowKind::Demonstration).unwrap_err().to_string();
     assert!(
         error.contains("no file of split `dev`") && error.contains("train-00000.jsonl"),
         "{error}"
@@ -284,7 +298,7 @@ fn a_split_of_a_folder() {
         Source { path: "a.jsonl".into(), format: None, split: Some("train".into()), weight: None };
     let config = DataConfig { train: vec![wrong], ..DataConfig::default() };
     assert!(
-        load(&config, &tokenizer, Mode::Chat)
+        load(&config, &tokenizer, RowKind::Demonstration)
             .unwrap_err()
             .to_string()
             .contains("goes with a folder")

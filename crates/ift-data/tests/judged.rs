@@ -5,11 +5,12 @@ mod common;
 
 use std::path::Path;
 
-use common::{data, jsonl, runs, tokenizer};
+use common::{answers, data, jsonl, mask, tokenizer};
 use ift_data::{
-    ChatTokenizer, Contrast, DataConfig, DataError, Dataset, Format, Mode, OverLength, Row,
-    Sequence, Source, load, rows_from_jsonl,
+    ChatTokenizer, DataConfig, DataError, Dataset, Format, OverLength, Row, Sequence, Source, load,
+    rows_from_jsonl,
 };
+use ift_methods::RowKind;
 use serde_json::{Value, json};
 
 fn chatml() -> ChatTokenizer {
@@ -21,22 +22,20 @@ fn config(path: &Path) -> DataConfig {
 }
 
 fn judged(config: &DataConfig) -> Result<Dataset, DataError> {
-    load(config, &chatml(), Mode::Judged).map(|(train, _)| train)
+    load(config, &chatml(), RowKind::Judged).map(|(train, _)| train)
 }
 
 fn verdict(row: &Row) -> (bool, &Sequence) {
-    match &row.contrast {
-        Contrast::Judged { desirable, mismatched } => (*desirable, mismatched),
-        other => panic!("{other:?}"),
-    }
+    assert_eq!(row.kind(), RowKind::Judged);
+    (row.is_desirable(), row.mismatched().unwrap())
 }
 
 /// Verdict, question, answer and mismatched answer of every row; questions and answers are single
 /// words.
 fn told(set: &Dataset) -> Vec<(bool, String, String, String)> {
     let tokenizer = chatml();
-    let learned = |tokens: &[u32], targets: &[bool]| {
-        let text = runs(&tokenizer, tokens, targets).concat();
+    let learned = |sequence: &Sequence| {
+        let text = answers(&tokenizer, sequence);
         text.strip_suffix("<|im_end|>").unwrap().to_owned()
     };
     let question = |tokens: &[u32]| {
@@ -45,9 +44,9 @@ fn told(set: &Dataset) -> Vec<(bool, String, String, String)> {
     };
     let row = |row: &Row| {
         let (desirable, mismatched) = verdict(row);
-        assert_eq!(question(&mismatched.tokens), question(&row.tokens));
-        let answer = learned(&row.tokens, &row.targets);
-        (desirable, question(&row.tokens), answer, learned(&mismatched.tokens, &mismatched.targets))
+        let asked = question(row.answer().tokens());
+        assert_eq!(question(mismatched.tokens()), asked);
+        (desirable, asked, learned(row.answer()), learned(mismatched))
     };
     set.rows.iter().map(row).collect()
 }
@@ -79,21 +78,18 @@ fn mismatched_answers_are_those_of_the_golden_batches() {
         })
     };
     let path = jsonl(&folder, &[pair(0), pair(1), pair(2)]);
-    let rows = rows_from_jsonl(&path, Mode::Judged).unwrap();
+    let rows = rows_from_jsonl(&path, RowKind::Judged).unwrap();
     let places: Vec<_> = rows.iter().map(|row| (verdict(row).0, row.record)).collect();
     assert_eq!(places, [(true, 1), (true, 2), (true, 3), (false, 1), (false, 2), (false, 3)]);
     for (i, row) in rows.iter().enumerate() {
         let name = if i < 3 { "chosen" } else { "rejected" };
         let mismatched = verdict(row).1;
-        for (tokens, targets, (ids, labels)) in [
-            (&row.tokens, &row.targets, side(name, i % 3)),
-            (&mismatched.tokens, &mismatched.targets, side("kl", i)),
-        ] {
-            assert_eq!(json!(tokens), ids, "row {i}");
-            let found: Vec<i64> = tokens
-                .iter()
-                .zip(targets)
-                .map(|(&t, &learned)| if learned { t.into() } else { -100 })
+        for (sequence, (ids, labels)) in
+            [(row.answer(), side(name, i % 3)), (mismatched, side("kl", i))]
+        {
+            assert_eq!(json!(sequence.tokens()), ids, "row {i}");
+            let found: Vec<i64> = (sequence.tokens().iter().zip(mask(sequence)))
+                .map(|(&token, target)| if target { token.into() } else { -100 })
                 .collect();
             assert_eq!(json!(found), labels, "row {i}");
         }
@@ -112,10 +108,9 @@ fn mismatched_answers_are_those_of_the_golden_batches() {
         ("rejected", 2),
     ];
     let path = jsonl(&folder, &order.map(|(name, i)| alone(name, i)));
-    let again = rows_from_jsonl(&path, Mode::Judged).unwrap();
-    let contents = |rows: &[Row]| -> Vec<Row> {
-        rows.iter().map(|row| Row { record: 0, ..row.clone() }).collect()
-    };
+    let again = rows_from_jsonl(&path, RowKind::Judged).unwrap();
+    let contents =
+        |rows: &[Row]| -> Vec<Row> { rows.iter().map(|row| row.clone().at(0, 0)).collect() };
     assert_eq!(contents(&again), contents(&rows));
 }
 
@@ -134,7 +129,7 @@ fn every_layout_of_a_judged_answer() {
         let set = judged(&config(&jsonl(&folder, &[first.clone(), second.clone()]))).unwrap();
         assert_eq!(told(&set), expected, "{first}");
         assert_eq!(set.report.files[0].format, "judged");
-        let tokens: usize = set.rows.iter().map(|row| row.tokens.len()).sum();
+        let tokens: usize = set.rows.iter().map(|row| row.answer().len()).sum();
         assert_eq!(
             set.report.files[0].tokens, tokens as u64,
             "mismatched answers are not trained on"
@@ -174,16 +169,16 @@ fn a_mismatched_answer_is_cut_at_the_longest_row() {
     ];
     let path = jsonl(&folder, &records);
     let whole = judged(&config(&path)).unwrap();
-    let longest = whole.rows.iter().map(|row| row.tokens.len()).max().unwrap();
-    assert!(verdict(&whole.rows[0]).1.tokens.len() > longest);
+    let longest = whole.rows.iter().map(|row| row.answer().len()).max().unwrap();
+    assert!(verdict(&whole.rows[0]).1.len() > longest);
     let strict =
         DataConfig { max_length: longest, over_length: OverLength::Error, ..config(&path) };
     let set = judged(&strict).unwrap();
     for (row, whole) in set.rows.iter().zip(&whole.rows) {
         let (found, expected) = (verdict(row).1, verdict(whole).1);
-        let length = expected.tokens.len().min(longest);
-        assert_eq!(found.tokens, expected.tokens[..length]);
-        assert_eq!(found.targets, expected.targets[..length]);
+        let length = expected.len().min(longest);
+        assert_eq!(found.tokens(), &expected.tokens()[..length]);
+        assert_eq!(mask(found), mask(expected)[..length]);
         assert!(found.target_count() > 0);
     }
 }
@@ -194,7 +189,7 @@ fn held_out_rows_are_mismatched_among_themselves() {
     let pair = |i| json!({"prompt": format!("Q{i}"), "chosen": format!("A{i}"), "rejected": format!("B{i}")});
     let path = jsonl(&folder, &(0..20).map(pair).collect::<Vec<_>>());
     let config = DataConfig { eval_fraction: Some(0.25), ..config(&path) };
-    let (train, eval) = load(&config, &chatml(), Mode::Judged).unwrap();
+    let (train, eval) = load(&config, &chatml(), RowKind::Judged).unwrap();
     let eval = eval.unwrap();
     assert_eq!((train.rows.len(), eval.rows.len()), (30, 10));
     for set in [&train, &eval] {
@@ -255,15 +250,15 @@ fn undesirable_answers_are_not_imitated() {
     let one = |text: &str, label: bool| json!({"prompt": "Q", "completion": text, "label": label});
     let records = [one("A", true), one("B", false), one("C", true)];
     let config = config(&jsonl(&folder, &records));
-    for mode in [Mode::Chat, Mode::Text] {
-        let (set, _) = load(&config, &chatml(), mode).unwrap();
+    for kind in [RowKind::Demonstration, RowKind::Text] {
+        let (set, _) = load(&config, &chatml(), kind).unwrap();
         assert_eq!(set.rows.iter().map(|row| row.record).collect::<Vec<_>>(), [1, 3]);
-        assert!(set.rows.iter().all(|row| row.contrast == Contrast::None));
+        assert!(set.rows.iter().all(|row| row.kind() == kind));
         assert_eq!(set.report.files[0].dropped_undesirable, 1);
         assert!(set.report.to_string().contains("undesirable"));
     }
     // Where the layout is given, `label` is a field like any other.
     let source = Source { format: Some(Format::PromptCompletion), ..config.train[0].clone() };
     let config = DataConfig { train: vec![source], ..config };
-    assert_eq!(load(&config, &chatml(), Mode::Chat).unwrap().0.rows.len(), 3);
+    assert_eq!(load(&config, &chatml(), RowKind::Demonstration).unwrap().0.rows.len(), 3);
 }

@@ -5,8 +5,9 @@ mod common;
 
 use std::path::PathBuf;
 
-use common::{chat, file, tokenizer};
-use ift_data::{ChatTokenizer, DataConfig, Dataset, Mode, OverLength, Source, Targets, load};
+use common::{chat, file, mask, tokenizer};
+use ift_data::{ChatTokenizer, DataConfig, Dataset, OverLength, Source, Targets, load};
+use ift_methods::RowKind;
 use serde_json::json;
 
 /// A file of questions and answers of growing length.
@@ -26,7 +27,7 @@ fn config(path: &std::path::Path) -> DataConfig {
 }
 
 fn train(config: &DataConfig) -> Dataset {
-    load(config, &chatml(), Mode::Chat).unwrap().0
+    load(config, &chatml(), RowKind::Demonstration).unwrap().0
 }
 
 #[test]
@@ -34,9 +35,9 @@ fn rows_that_are_too_long_are_dropped_cut_or_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = questions(&folder, "a.jsonl", 40);
     let all = train(&config(&path));
-    let tokens: usize = all.rows.iter().map(|row| row.tokens.len()).sum();
-    let limit = all.rows[19].tokens.len();
-    let longer = all.rows.iter().filter(|row| row.tokens.len() > limit).count();
+    let tokens: usize = all.rows.iter().map(|row| row.answer().len()).sum();
+    let limit = all.rows[19].answer().len();
+    let longer = all.rows.iter().filter(|row| row.answer().len() > limit).count();
     assert!(longer > 5);
 
     let kept = train(&DataConfig { max_length: limit, ..config(&path) });
@@ -46,7 +47,7 @@ fn rows_that_are_too_long_are_dropped_cut_or_an_error() {
         (40, (40 - longer) as u64, longer as u64)
     );
     assert_eq!(file.tokens + file.tokens_lost, tokens as u64);
-    assert!(kept.rows.iter().all(|row| row.tokens.len() <= limit));
+    assert!(kept.rows.iter().all(|row| row.answer().len() <= limit));
 
     let cut = train(&DataConfig {
         max_length: limit,
@@ -57,13 +58,14 @@ fn rows_that_are_too_long_are_dropped_cut_or_an_error() {
     assert_eq!((file.rows, file.truncated, file.dropped_over_length), (40, longer as u64, 0));
     assert_eq!(file.tokens + file.tokens_lost, tokens as u64);
     for (cut, whole) in cut.rows.iter().zip(&all.rows) {
-        assert_eq!(cut.tokens, whole.tokens[..whole.tokens.len().min(limit)]);
-        assert_eq!(cut.targets, whole.targets[..whole.tokens.len().min(limit)]);
+        let length = whole.answer().len().min(limit);
+        assert_eq!(cut.answer().tokens(), &whole.answer().tokens()[..length]);
+        assert_eq!(mask(cut.answer()), mask(whole.answer())[..length]);
     }
 
     let error = DataConfig { max_length: limit, over_length: OverLength::Error, ..config(&path) };
-    let error = load(&error, &chatml(), Mode::Chat).unwrap_err().to_string();
-    let first = all.rows.iter().position(|row| row.tokens.len() > limit).unwrap() + 1;
+    let error = load(&error, &chatml(), RowKind::Demonstration).unwrap_err().to_string();
+    let first = all.rows.iter().position(|row| row.answer().len() > limit).unwrap() + 1;
     assert!(
         error.contains(&format!("line {first}: ")) && error.contains(&format!("is {limit} and")),
         "{error}"
@@ -80,12 +82,12 @@ fn a_row_without_a_target_is_counted_and_none_at_all_is_an_error() {
     assert_eq!((set.rows.len(), set.report.files[0].dropped_without_targets), (1, 1));
     assert_eq!(set.rows[0].record, 2);
     let path = file(folder.path(), "b.jsonl", format!("{unanswered}\n"));
-    let error = load(&config(&path), &chatml(), Mode::Chat).unwrap_err().to_string();
+    let error = load(&config(&path), &chatml(), RowKind::Demonstration).unwrap_err().to_string();
     assert!(error.contains("no row is left to train on") && error.contains("no target"), "{error}");
     // Cut before its answer: nothing is left to learn.
     let path = questions(&folder, "c.jsonl", 3);
     let short = DataConfig { max_length: 4, over_length: OverLength::Truncate, ..config(&path) };
-    let error = load(&short, &chatml(), Mode::Chat).unwrap_err().to_string();
+    let error = load(&short, &chatml(), RowKind::Demonstration).unwrap_err().to_string();
     assert!(error.contains("no row is left"), "{error}");
 }
 
@@ -101,7 +103,9 @@ fn several_files_follow_each_other_and_batches_keep_the_order() {
     let places: Vec<_> = set.rows.iter().map(|row| (row.source, row.record)).collect();
     let expected: Vec<_> = (1..=2500).map(|i| (0, i)).chain((1..=5).map(|i| (1, i))).collect();
     assert_eq!(places, expected);
-    assert!(chatml().decode(&set.rows[1999].tokens, false).unwrap().contains("user\n1999<"));
+    assert!(
+        chatml().decode(set.rows[1999].answer().tokens(), false).unwrap().contains("user\n1999<")
+    );
     assert_eq!(train(&config).identity, set.identity);
     let swapped =
         DataConfig { train: vec![Source::new(&b), Source::new(&a)], ..DataConfig::default() };
@@ -123,7 +127,7 @@ fn a_held_out_share_is_the_same_every_time_and_apart() {
     let path = questions(&folder, "a.jsonl", 50);
     let whole = train(&config(&path));
     let config = DataConfig { eval_fraction: Some(0.2), ..config(&path) };
-    let (train, eval) = load(&config, &chatml(), Mode::Chat).unwrap();
+    let (train, eval) = load(&config, &chatml(), RowKind::Demonstration).unwrap();
     let eval = eval.unwrap();
     assert_eq!((train.rows.len(), eval.rows.len()), (40, 10));
     let mut places: Vec<_> = train.rows.iter().chain(&eval.rows).map(|row| row.record).collect();
@@ -131,13 +135,13 @@ fn a_held_out_share_is_the_same_every_time_and_apart() {
     assert!(held.windows(2).any(|w| w[1] != w[0] + 1), "spread over the file, not {held:?}");
     places.sort_unstable();
     assert_eq!(places, (1..=50).collect::<Vec<_>>());
-    let (again, _) = load(&config, &chatml(), Mode::Chat).unwrap();
+    let (again, _) = load(&config, &chatml(), RowKind::Demonstration).unwrap();
     assert_eq!(again.identity, train.identity);
     let (t, e, w) = (&train.report.files[0], &eval.report.files[0], &whole.report.files[0]);
     assert_eq!((t.rows, t.held_out, e.records, e.rows), (40, 10, 10, 10));
     assert_eq!((t.tokens + e.tokens, t.targets + e.targets), (w.tokens, w.targets));
     let little = DataConfig { eval_fraction: Some(0.001), ..config };
-    assert_eq!(load(&little, &chatml(), Mode::Chat).unwrap().1.unwrap().rows.len(), 1);
+    assert_eq!(load(&little, &chatml(), RowKind::Demonstration).unwrap().1.unwrap().rows.len(), 1);
 }
 
 #[test]
@@ -145,7 +149,7 @@ fn evaluation_files_are_their_own() {
     let folder = tempfile::tempdir().unwrap();
     let (a, b) = (questions(&folder, "a.jsonl", 5), questions(&folder, "b.jsonl", 3));
     let config = DataConfig { eval: vec![Source::new(b)], max_rows: Some(2), ..config(&a) };
-    let (train, eval) = load(&config, &chatml(), Mode::Chat).unwrap();
+    let (train, eval) = load(&config, &chatml(), RowKind::Demonstration).unwrap();
     assert_eq!((train.rows.len(), eval.unwrap().rows.len()), (2, 3));
 }
 
@@ -163,7 +167,7 @@ fn contradictions_are_refused_by_field() {
             "data.eval_fraction",
         ),
     ] {
-        let error = load(&config, &chatml(), Mode::Chat).unwrap_err().to_string();
+        let error = load(&config, &chatml(), RowKind::Demonstration).unwrap_err().to_string();
         assert!(error.contains(field), "{error}");
     }
 }
@@ -175,14 +179,18 @@ fn plain_text_is_learned_whole_and_cut_into_pieces() {
     let lines = format!("{}\n{}\n", json!({"text": text, "messages": []}), json!({"text": ""}));
     let config = DataConfig { max_length: 10, ..config(&file(folder.path(), "a.jsonl", lines)) };
     let tokenizer = tokenizer("llama3", None);
-    let (set, _) = load(&config, &tokenizer, Mode::Text).unwrap();
+    let (set, _) = load(&config, &tokenizer, RowKind::Text).unwrap();
     let whole = tokenizer.encode_plain(&text, true).unwrap();
     assert_eq!(whole[0], tokenizer.bos_id().unwrap());
-    let joined: Vec<u32> = set.rows.iter().flat_map(|row| row.tokens.clone()).collect();
+    let joined: Vec<u32> = set.rows.iter().flat_map(|row| row.answer().tokens().to_vec()).collect();
     assert!(set.rows.len() > 2 && joined.len() + 1 >= whole.len());
     assert_eq!(joined, whole[..joined.len()]);
-    assert!(set.rows.iter().all(|row| row.record == 1 && row.targets.iter().all(|&t| t)));
-    assert_eq!(set.rows[0].target_count(), 9, "the first token has nothing before it");
+    assert!(
+        set.rows
+            .iter()
+            .all(|row| row.record == 1 && row.answer().target_count() == row.answer().len() - 1)
+    );
+    assert_eq!(set.rows[0].answer().target_count(), 9, "the first token has nothing before it");
     assert_eq!(
         set.report.files[0].dropped_without_targets, 1,
         "the empty text, of which only BOS remains"
@@ -192,16 +200,16 @@ fn plain_text_is_learned_whole_and_cut_into_pieces() {
     let (set, _) = load(
         &DataConfig { train: vec![Source::new(talk)], ..DataConfig::default() },
         &tokenizer,
-        Mode::Text,
+        RowKind::Text,
     )
     .unwrap();
     let expected =
         tokenizer.encode_chat(&chat(&[("user", "Q"), ("assistant", "A")]), false).unwrap();
-    assert_eq!(set.rows[0].tokens, expected);
+    assert_eq!(set.rows[0].answer().tokens(), expected);
     let double =
         common::file(folder.path(), "c.jsonl", json!({"text": "<|begin_of_text|>hi"}).to_string());
     let double = DataConfig { train: vec![Source::new(double)], ..DataConfig::default() };
-    let error = load(&double, &tokenizer, Mode::Text).unwrap_err().to_string();
+    let error = load(&double, &tokenizer, RowKind::Text).unwrap_err().to_string();
     assert!(
         error.contains("line 1: begins with two BOS tokens")
             && error.contains("the text begins with"),

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use common::{file, tokenizer};
-use ift_data::{ChatTokenizer, DataConfig, Dataset, Mode, Source, load};
+use ift_data::{ChatTokenizer, DataConfig, Dataset, Source, load};
+use ift_methods::RowKind;
 use serde_json::json;
 
 fn chatml() -> ChatTokenizer {
@@ -25,7 +26,7 @@ fn weighted(path: &Path, weight: f64) -> Source {
 
 fn train(sources: &[Source]) -> Dataset {
     let config = DataConfig { train: sources.to_vec(), ..DataConfig::default() };
-    load(&config, &chatml(), Mode::Chat).unwrap().0
+    load(&config, &chatml(), RowKind::Demonstration).unwrap().0
 }
 
 /// How often each record of a file occurs.
@@ -62,7 +63,7 @@ fn a_weight_below_one_takes_the_same_share_of_the_records_every_time() {
         (counted.records, counted.rows, counted.left_out, counted.repeated),
         (100, 50, 50, 0)
     );
-    let tokens: usize = half.rows.iter().map(|row| row.tokens.len()).sum();
+    let tokens: usize = half.rows.iter().map(|row| row.answer().len()).sum();
     assert_eq!((counted.tokens, counted.share_lost()), (tokens as u64, 0.0));
 }
 
@@ -105,7 +106,7 @@ fn weights_apply_to_training_rows_after_the_held_out_share_is_taken() {
     let read = |weight| {
         let train = vec![Source { weight, ..Source::new(&path) }];
         let config = DataConfig { train, eval_fraction: Some(0.25), ..DataConfig::default() };
-        let (train, eval) = load(&config, &chatml(), Mode::Chat).unwrap();
+        let (train, eval) = load(&config, &chatml(), RowKind::Demonstration).unwrap();
         (train, eval.unwrap())
     };
     let (plain, plain_held) = read(None);
@@ -124,7 +125,7 @@ fn all_rows_of_a_record_stay_together() {
     let pair = |i| json!({"prompt": format!("Q{i}"), "chosen": "A", "rejected": "B"}).to_string();
     let path = file(folder.path(), "a.jsonl", (0..8).map(pair).collect::<Vec<_>>().join("\n"));
     let config = DataConfig { train: vec![weighted(&path, 1.5)], ..DataConfig::default() };
-    let (set, _) = load(&config, &chatml(), Mode::Judged).unwrap();
+    let (set, _) = load(&config, &chatml(), RowKind::Judged).unwrap();
     assert_eq!((set.rows.len(), set.report.files[0].repeated), (24, 8));
     assert!(times(&set, 0).into_values().all(|n| n == 2 || n == 4));
     assert!(
@@ -141,7 +142,7 @@ fn weights_that_make_no_sense_are_refused() {
     let path = questions(&folder, "a.jsonl", 3);
     for weight in [0.0, -1.0, f64::NAN, f64::INFINITY, 1000.5] {
         let config = DataConfig { train: vec![weighted(&path, weight)], ..DataConfig::default() };
-        let error = load(&config, &chatml(), Mode::Chat).unwrap_err().to_string();
+        let error = load(&config, &chatml(), RowKind::Demonstration).unwrap_err().to_string();
         assert!(
             error.contains("`data.train`: ") && error.contains("a.jsonl` has `weight = "),
             "{error}"
@@ -152,6 +153,6 @@ fn weights_that_make_no_sense_are_refused() {
         eval: vec![weighted(&path, 2.0)],
         ..DataConfig::default()
     };
-    let error = load(&config, &chatml(), Mode::Chat).unwrap_err().to_string();
+    let error = load(&config, &chatml(), RowKind::Demonstration).unwrap_err().to_string();
     assert!(error.contains("`data.eval`: ") && error.contains("`weight`"), "{error}");
 }

@@ -6,11 +6,12 @@ mod common;
 
 use std::path::Path;
 
-use common::{data, jsonl, runs, tokenizer};
+use common::{answers, data, jsonl, mask, tokenizer};
 use ift_data::{
-    ChatTokenizer, Contrast, DataConfig, DataError, Dataset, Format, Mode, OverLength, Row,
-    Sequence, Source, Targets, load,
+    ChatTokenizer, DataConfig, DataError, Dataset, Format, OverLength, Row, Sequence, Source,
+    Targets, load,
 };
+use ift_methods::RowKind;
 use serde_json::{Value, json};
 
 fn chatml() -> ChatTokenizer {
@@ -22,7 +23,7 @@ fn config(path: &Path) -> DataConfig {
 }
 
 fn pairs(config: &DataConfig) -> Result<Dataset, DataError> {
-    load(config, &chatml(), Mode::Pairs).map(|(train, _)| train)
+    load(config, &chatml(), RowKind::Pair).map(|(train, _)| train)
 }
 
 fn message(role: &str, content: &str) -> Value {
@@ -30,17 +31,16 @@ fn message(role: &str, content: &str) -> Value {
 }
 
 fn rejected(row: &Row) -> &Sequence {
-    row.rejected().unwrap()
+    &row.answers()[1]
 }
 
 /// Text and learned text of both sides.
 fn sides(row: &Row) -> [(String, String); 2] {
     let tokenizer = chatml();
-    [(&row.tokens, &row.targets), (&rejected(row).tokens, &rejected(row).targets)].map(
-        |(tokens, targets)| {
-            (tokenizer.decode(tokens, false).unwrap(), runs(&tokenizer, tokens, targets).concat())
-        },
-    )
+    [row.answer(), rejected(row)].map(|sequence| {
+        let text = tokenizer.decode(sequence.tokens(), false).unwrap();
+        (text, answers(&tokenizer, sequence))
+    })
 }
 
 /// A record of `UltraFeedback`-binarized.
@@ -121,19 +121,19 @@ fn the_report_counts_both_sides_and_demonstrations_only_one() {
         jsonl(&folder, &[ultrafeedback("Q", "A", "much longer"), ultrafeedback("R", "C", "D")]);
     let set = pairs(&config(&path)).unwrap();
     let (better, worse): (Vec<_>, Vec<_>) =
-        set.rows.iter().map(|row| (row.tokens.len(), rejected(row).tokens.len())).unzip();
+        set.rows.iter().map(|row| (row.answer().len(), rejected(row).len())).unzip();
     let all: usize = better.iter().chain(&worse).sum();
     let targets: usize =
-        set.rows.iter().map(|row| row.target_count() + rejected(row).target_count()).sum();
+        set.rows.iter().map(|row| row.answer().target_count() + rejected(row).target_count()).sum();
     let counted = &set.report.files[0];
     assert_eq!((counted.tokens, counted.targets, counted.rows), (all as u64, targets as u64, 2));
     assert_eq!(set.rows.iter().map(Row::len_tokens).sum::<usize>(), all);
 
-    let (imitated, _) = load(&config(&path), &chatml(), Mode::Chat).unwrap();
+    let (imitated, _) = load(&config(&path), &chatml(), RowKind::Demonstration).unwrap();
     assert_eq!(imitated.report.files[0].tokens, better.iter().sum::<usize>() as u64);
     for (row, pair) in imitated.rows.iter().zip(&set.rows) {
-        assert_eq!(row.contrast, Contrast::None);
-        assert_eq!((&row.tokens, &row.targets), (&pair.tokens, &pair.targets));
+        assert_eq!(row.kind(), RowKind::Demonstration);
+        assert_eq!(row.answers(), &pair.answers()[..1]);
     }
     assert_ne!(imitated.identity, set.identity);
 }
@@ -150,7 +150,7 @@ fn a_long_pair_is_dropped_cut_or_an_error_as_a_whole() {
     let path = jsonl(&folder, &records);
     let whole = pairs(&config(&path)).unwrap();
     let limit = 30;
-    assert!(whole.rows[0].tokens.len() < limit && whole.rows[1].tokens.len() > limit);
+    assert!(whole.rows[0].answer().len() < limit && whole.rows[1].answer().len() > limit);
     let total = whole.report.files[0].tokens;
 
     let kept = pairs(&DataConfig { max_length: limit, ..config(&path) }).unwrap();
@@ -166,10 +166,11 @@ fn a_long_pair_is_dropped_cut_or_an_error_as_a_whole() {
     assert_eq!(counted.tokens + counted.tokens_lost, total);
     for (cut, whole) in cut.rows.iter().zip(&whole.rows) {
         let upto = |length: usize| length.min(limit);
-        assert_eq!(cut.tokens, whole.tokens[..upto(whole.tokens.len())]);
-        let (cut, whole) = (rejected(cut), rejected(whole));
-        assert_eq!(cut.tokens, whole.tokens[..upto(whole.tokens.len())]);
-        assert_eq!(cut.targets, whole.targets[..upto(whole.tokens.len())]);
+        for (cut, whole) in cut.answers().iter().zip(whole.answers()) {
+            let length = upto(whole.len());
+            assert_eq!(cut.tokens(), &whole.tokens()[..length]);
+            assert_eq!(mask(cut), mask(whole)[..length]);
+        }
     }
 
     let strict = DataConfig { max_length: limit, over_length: OverLength::Error, ..config(&path) };
@@ -254,7 +255,7 @@ fn both_sides_of_a_held_out_pair_are_held_out() {
     let folder = tempfile::tempdir().unwrap();
     let records: Vec<_> = (0..20).map(|i| ultrafeedback(&format!("Q{i}"), "A", "B")).collect();
     let config = DataConfig { eval_fraction: Some(0.25), ..config(&jsonl(&folder, &records)) };
-    let (train, eval) = load(&config, &chatml(), Mode::Pairs).unwrap();
+    let (train, eval) = load(&config, &chatml(), RowKind::Pair).unwrap();
     let eval = eval.unwrap();
     assert_eq!((train.rows.len(), eval.rows.len()), (15, 5));
     for (set, counted) in [(&train, &train.report.files[0]), (&eval, &eval.report.files[0])] {

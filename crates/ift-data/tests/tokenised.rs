@@ -3,20 +3,21 @@
 
 mod common;
 
-use common::file;
-use ift_data::{Contrast, Mode, Row, rows_from_jsonl};
+use common::{file, mask};
+use ift_data::{Row, rows_from_jsonl};
+use ift_methods::RowKind;
 
 #[test]
 fn demonstrations() {
     let folder = tempfile::tempdir().unwrap();
     let good = r#"{"input_ids": [5, 6, 7], "labels": [-100, 6, 7], "chosen_ids": [1], "rejected_labels": [2]}"#;
     let path = file(folder.path(), "rows.jsonl", format!("{good}\n\n{good}\n"));
-    let rows = rows_from_jsonl(&path, Mode::Chat).unwrap();
+    let rows = rows_from_jsonl(&path, RowKind::Demonstration).unwrap();
     assert_eq!(
-        (rows[0].tokens.as_slice(), rows[0].targets.as_slice()),
-        ([5, 6, 7].as_slice(), [false, true, true].as_slice())
+        (rows[0].answer().tokens(), mask(rows[0].answer())),
+        (&[5, 6, 7][..], vec![false, true, true])
     );
-    assert_eq!((rows[1].source, rows[1].record, rows[1].target_count()), (0, 3, 2));
+    assert_eq!((rows[1].source, rows[1].record, rows[1].answer().target_count()), (0, 3, 2));
     for (line, reason) in [
         (r#"{"labels": [1]}"#, "field `input_ids`: found nothing"),
         (
@@ -32,7 +33,7 @@ fn demonstrations() {
         ("{", "EOF"),
     ] {
         let path = file(folder.path(), "bad.jsonl", format!("{good}\n{line}\n"));
-        let error = rows_from_jsonl(&path, Mode::Chat).unwrap_err().to_string();
+        let error = rows_from_jsonl(&path, RowKind::Demonstration).unwrap_err().to_string();
         assert!(
             error.contains("bad.jsonl`, line 2: ") && error.contains(reason),
             "{line}: {error}"
@@ -47,54 +48,56 @@ const PAIR: &str = r#"{"input_ids": [1, 5], "labels": [-100, 5], "chosen_ids": [
 fn pairs_have_four_lists() {
     let folder = tempfile::tempdir().unwrap();
     let path = file(folder.path(), "rows.jsonl", format!("{PAIR}\n"));
-    let row = rows_from_jsonl(&path, Mode::Pairs).unwrap().remove(0);
-    assert_eq!((row.tokens.as_slice(), row.record, row.len_tokens()), ([1, 6].as_slice(), 1, 5));
-    let rejected = row.rejected().unwrap();
-    assert_eq!((rejected.tokens.as_slice(), rejected.target_count()), ([1, 7, 8].as_slice(), 2));
+    let row = rows_from_jsonl(&path, RowKind::Pair).unwrap().remove(0);
+    assert_eq!((row.answer().tokens(), row.record, row.len_tokens()), (&[1, 6][..], 1, 5));
+    let rejected = &row.answers()[1];
+    assert_eq!((rejected.tokens(), rejected.target_count()), (&[1, 7, 8][..], 2));
 
-    let plain = rows_from_jsonl(&path, Mode::Chat).unwrap();
-    assert_eq!(
-        (plain[0].tokens.as_slice(), &plain[0].contrast),
-        ([1, 5].as_slice(), &Contrast::None)
-    );
+    let plain = rows_from_jsonl(&path, RowKind::Demonstration).unwrap();
+    assert_eq!((plain[0].kind(), plain[0].answers().len()), (RowKind::Demonstration, 1));
+    assert_eq!(plain[0].answer().tokens(), [1, 5]);
     let only = PAIR.replace("\"input_ids\"", "\"x\"").replace("\"labels\"", "\"y\"");
     let path = file(folder.path(), "rows.jsonl", only);
-    let chosen = rows_from_jsonl(&path, Mode::Text).unwrap();
-    assert_eq!(chosen[0], Row { contrast: Contrast::None, ..row });
+    let chosen = rows_from_jsonl(&path, RowKind::Text).unwrap();
+    assert_eq!(chosen[0], Row::text(row.answer().clone()).at(0, 1));
 }
 
 #[test]
 fn faults_of_pairs_and_judged_rows_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let line = r#"{"input_ids": [1, 5], "labels": [-100, 5], "desirable": true}"#;
-    for (mode, text, reason) in [
-        (Mode::Pairs, line.to_owned(), "line 1: field `chosen_ids`: found nothing"),
+    for (kind, text, reason) in [
+        (RowKind::Pair, line.to_owned(), "line 1: field `chosen_ids`: found nothing"),
         (
-            Mode::Pairs,
+            RowKind::Pair,
             PAIR.replace("rejected_ids", "x"),
             "line 1: field `rejected_ids`: found nothing",
         ),
         (
-            Mode::Pairs,
+            RowKind::Pair,
             PAIR.replace("[-100, 7, 8]", "[-100, 7, 9]"),
             "field `rejected_labels[2]`: found 9",
         ),
-        (Mode::Pairs, PAIR.replace("[-100, 7, 8]", "[7, 8]"), "as many as `rejected_ids`, 3"),
-        (Mode::Judged, line.replace("desirable", "x"), "line 1: field `desirable`: found nothing"),
+        (RowKind::Pair, PAIR.replace("[-100, 7, 8]", "[7, 8]"), "as many as `rejected_ids`, 3"),
         (
-            Mode::Judged,
+            RowKind::Judged,
+            line.replace("desirable", "x"),
+            "line 1: field `desirable`: found nothing",
+        ),
+        (
+            RowKind::Judged,
             line.replace("true", "1"),
             "line 1: invalid type: integer `1`, expected a boolean",
         ),
         (
-            Mode::Judged,
+            RowKind::Judged,
             PAIR.replace("chosen_ids", "x"),
             "line 1: field `chosen_ids`: found nothing",
         ),
-        (Mode::Judged, line.to_owned(), "rows.jsonl`: holds one judged answer"),
+        (RowKind::Judged, line.to_owned(), "rows.jsonl`: holds one judged answer"),
     ] {
         let path = file(folder.path(), "rows.jsonl", format!("{text}\n"));
-        let error = rows_from_jsonl(&path, mode).unwrap_err().to_string();
+        let error = rows_from_jsonl(&path, kind).unwrap_err().to_string();
         assert!(error.contains(reason), "{error}, without {reason}");
     }
 }

@@ -7,7 +7,7 @@
 //! state, on the ice as the expert met it there. The one-hot encoding is the constant
 //! that the embedding table is to a language model's IFT; both layers learn.
 
-use ift_methods::{Divergence, LookAhead, Method, RowScores, Rows};
+use ift_methods::{KlDirection, LookAhead, Method, RowKind, RowScores};
 use rand::{Rng, RngExt};
 
 use crate::{
@@ -55,7 +55,7 @@ pub(crate) fn train_offline(
         if needs.old_policy.is_some_and(|window| step % window == 0) {
             reference.clone_from(&network);
         }
-        let episode = (lesson.own && needs.rows != Rows::Single)
+        let episode = (lesson.own && needs.rows.compares())
             .then(|| rollout(lesson.world, &network.policy(lesson.world.states()), rng));
         let drawn = episode
             .as_ref()
@@ -183,8 +183,8 @@ impl<'a> Row<'a> {
             positions: (1..=trajectory.visits.len()).collect(),
         };
         match method.needs().rows {
-            Rows::Single => vec![row(lesson.optimal, true)],
-            Rows::Pairs | Rows::Judged => {
+            RowKind::Text | RowKind::Demonstration => vec![row(lesson.optimal, true)],
+            RowKind::Pair | RowKind::Judged => {
                 vec![row(lesson.optimal, true), row(lesson.suboptimal, false)]
             }
         }
@@ -307,7 +307,7 @@ fn ranked(logits: &[f64], k: usize) -> Action {
 }
 
 /// A divergence between reference and policy, nats, and its derivatives by the policy's logits.
-fn divergence(kind: Divergence, reference: &[f64; 4], policy: &[f64; 4]) -> (f64, [f64; 4]) {
+fn divergence(kind: KlDirection, reference: &[f64; 4], policy: &[f64; 4]) -> (f64, [f64; 4]) {
     let (p, r) = (policy.map(f64::exp), reference.map(f64::exp));
     let terms = |weights: &[f64; 4], over: &[f64; 4], under: &[f64; 4]| -> f64 {
         weights
@@ -317,10 +317,10 @@ fn divergence(kind: Divergence, reference: &[f64; 4], policy: &[f64; 4]) -> (f64
             .sum()
     };
     match kind {
-        Divergence::Forward => {
+        KlDirection::Forward => {
             (terms(&r, reference, policy), std::array::from_fn(|action| p[action] - r[action]))
         }
-        Divergence::Reverse => {
+        KlDirection::Reverse => {
             let value = terms(&p, policy, reference);
             (
                 value,

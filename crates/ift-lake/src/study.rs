@@ -1,6 +1,6 @@
 //! The study: every learner in every scene, for every seed.
 
-use ift_methods::{Ift, Method, Rows};
+use ift_methods::{Ift, Method};
 use rayon::prelude::*;
 
 use crate::{
@@ -26,7 +26,7 @@ pub(crate) struct Learner {
 impl Learner {
     /// Whether it learns from the sub-optimal trajectory, too.
     pub(crate) fn reads_suboptimal(&self) -> bool {
-        self.method.as_ref().is_some_and(|method| method.needs().rows != Rows::Single)
+        self.method.as_ref().is_some_and(|method| method.needs().rows.compares())
     }
 }
 

@@ -20,7 +20,7 @@ pub use settings::{Formula, Ift, LookAheadKind, Minimum, Norm, Side, Source};
 
 use crate::{
     error::MethodError,
-    method::{Coupling, LookAhead},
+    needs::{Coupling, LookAhead},
     objective::Objective,
     row::{Reduction, RowLoss, RowScores},
 };

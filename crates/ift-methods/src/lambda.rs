@@ -1,7 +1,6 @@
 //! The share `λ` of the model's own tokens over the optimizer steps: fixed, growing, or noisy.
 
-use std::f64::consts::TAU;
-
+use ift_random::standard_normal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -77,58 +76,9 @@ const LINEAR: &str = "`lambda_schedule = \"linear\"`";
 const NOISY: &str = "`lambda_schedule = \"noisy\"`";
 const FIXED_OR_NOISY: &str = "`lambda_schedule = \"fixed\"` or `\"noisy\"`";
 
-/// Draw number `index` of the stream `seed`: two uniform numbers from a counter, then Box and
-/// Muller's formula.
-///
-/// A counter in place of a generator's state: nothing has to be saved to resume a run.
-fn standard_normal(seed: u64, index: u64) -> f64 {
-    let stream = mix(seed);
-    let radius = (-2.0 * uniform(mix(stream ^ index.wrapping_mul(2))).ln()).sqrt();
-    let angle = TAU * uniform(mix(stream ^ index.wrapping_mul(2).wrapping_add(1)));
-    radius * angle.cos()
-}
-
-/// The 53 upper bits as a number in (0, 1].
-fn uniform(bits: u64) -> f64 {
-    ((bits >> 11) + 1) as f64 / (1_u64 << 53) as f64
-}
-
-/// `SplitMix64`: the state `x` advanced by one step, then its finaliser (Steele, Lea and Flood
-/// 2014).
-fn mix(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mix_is_splitmix64() {
-        // First output of the published generator from state 0.
-        assert_eq!(mix(0), 0xe220_a839_7b1d_cdaf);
-    }
-
-    #[test]
-    fn draws_are_standard_normal_and_differ_by_seed_and_step() {
-        let draws: Vec<f64> = (0..20_000).map(|step| standard_normal(7, step)).collect();
-        let mean = draws.iter().sum::<f64>() / draws.len() as f64;
-        let variance =
-            draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / draws.len() as f64;
-        let beyond_two =
-            draws.iter().filter(|draw| draw.abs() > 2.0).count() as f64 / draws.len() as f64;
-        let neighbours: f64 =
-            draws.windows(2).map(|pair| pair[0] * pair[1]).sum::<f64>() / draws.len() as f64;
-        assert!(mean.abs() < 0.025, "{mean}");
-        assert!((variance - 1.0).abs() < 0.04, "{variance}");
-        assert!((beyond_two - 0.0455).abs() < 0.006, "{beyond_two}");
-        assert!(neighbours.abs() < 0.025, "{neighbours}");
-        assert_ne!(standard_normal(7, 0), standard_normal(8, 0));
-        assert_ne!(standard_normal(7, 0), standard_normal(7, 1));
-    }
 
     const LAMBDA: Schedule =
         Schedule { lambda: 0.2, kind: LambdaSchedule::Fixed, min: 0.25, max: 0.75, sigma: 0.5 };

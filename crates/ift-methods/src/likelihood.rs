@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    needs::{Needs, RowKind},
     objective::Objective,
     row::{Reduction, RowLoss, RowScores},
 };
@@ -40,6 +41,10 @@ impl Default for Sft {
 }
 
 impl Objective for Lm {
+    fn needs(&self) -> Needs {
+        Needs::only(RowKind::Text)
+    }
+
     fn losses(&self, rows: &[RowScores], _: f64) -> Vec<RowLoss> {
         losses(rows, self.reduction)
     }

@@ -7,7 +7,7 @@ use crate::{
     error::MethodError,
     ift::Ift,
     likelihood::{Lm, Sft},
-    needs::Needs,
+    needs::{Coupling, LookAhead, Needs},
     objective::Objective,
     pairs::{Dpo, Ipo, Kto, Orpo, Simpo, Tdpo1, Tdpo2},
     row::{Reduction, RowLoss, RowScores},
@@ -50,33 +50,6 @@ pub enum Method {
     Psft(Psft),
     /// Scheduled sampling (arXiv 1506.03099, 1906.07651).
     ScheduledSampling(ScheduledSampling),
-}
-
-/// Which rows must be given to [`Method::losses`] together. The two rows of a pair always are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Coupling {
-    /// Rows do not know each other: any split of a batch gives the same sums and gradients.
-    Row,
-    /// The loss of a row depends on its neighbours: all rows of an optimizer step belong in one
-    /// call.
-    Batch,
-}
-
-/// What the first pass chooses at each target, from the distribution that predicts it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum LookAhead {
-    /// The most probable token.
-    Greedy,
-    /// The `k`-th most probable token, `k` counted from 1.
-    TopK {
-        /// Rank of the chosen token, at least 1.
-        k: usize,
-    },
-    /// A draw from the softmax at a temperature.
-    Sample {
-        /// What the logits are divided by, greater than 0.
-        temperature: f64,
-    },
 }
 
 impl Method {

@@ -2,8 +2,7 @@
 
 use crate::{
     error::MethodError,
-    method::{Coupling, LookAhead},
-    needs::{Needs, Rows},
+    needs::{Coupling, LookAhead, Needs, RowKind},
     row::{Reduction, RowLoss, RowScores},
 };
 
@@ -14,7 +13,7 @@ pub(crate) trait Objective {
     fn losses(&self, rows: &[RowScores], kl_point: f64) -> Vec<RowLoss>;
 
     fn needs(&self) -> Needs {
-        Needs::only(Rows::Single)
+        Needs::only(RowKind::Demonstration)
     }
 
     fn kl_point(&self, _mismatched: &[RowScores]) -> f64 {

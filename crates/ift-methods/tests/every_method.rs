@@ -5,7 +5,7 @@ mod every;
 mod rows;
 
 use every::every_method;
-use ift_methods::{Coupling, Method, Reduction, RowLoss, Rows};
+use ift_methods::{Coupling, Method, Reduction, RowKind, RowLoss};
 use proptest::{collection::vec, prelude::*, test_runner::RngSeed};
 use rows::{Row, scores};
 
@@ -142,7 +142,7 @@ proptest! {
         for method in every_method() {
             let together = method.losses(&scores(&rows), KL_POINT);
             let needs = method.needs();
-            let pairs = needs.rows == Rows::Pairs;
+            let pairs = needs.rows == RowKind::Pair;
             for (at, (loss, row)) in together.iter().zip(&rows).enumerate() {
                 let targets = row.logps.len();
                 let partner = rows[at ^ 1].logps.len();
@@ -159,7 +159,7 @@ proptest! {
                 if quiet {
                     prop_assert!(loss.sum == 0.0 && loss.gradient.iter().all(|&slope| slope == 0.0));
                 }
-                let rewarded = pairs || needs.rows == Rows::Judged;
+                let rewarded = pairs || needs.rows == RowKind::Judged;
                 prop_assert_eq!(loss.reward.is_some(), rewarded && !quiet, "{:?}", method);
             }
             if method.coupling() == Coupling::Row {
@@ -219,7 +219,7 @@ fn rows_without_targets_or_partners_count_nothing() {
             [RowLoss::default()],
             "{method:?}"
         );
-        if method.needs().rows == Rows::Pairs {
+        if method.needs().rows == RowKind::Pair {
             let halves = [[full.clone(), Row::default()], [Row::default(), full.clone()]];
             for rows in halves.iter().map(|half| &half[..]).chain([&[full.clone()][..]]) {
                 for loss in method.losses(&scores(rows), 0.0) {

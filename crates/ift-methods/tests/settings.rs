@@ -6,8 +6,8 @@ mod every;
 
 use every::every_method;
 use ift_methods::{
-    Divergence, Ift, LookAhead, LookAheadKind, Method, MethodError, Minimum, Needs, Norm,
-    Reduction, Rows, Side,
+    Ift, KlDirection, LookAhead, LookAheadKind, Method, MethodError, Minimum, Needs, Norm,
+    Reduction, RowKind, Side,
 };
 
 fn parse(text: &str) -> Result<Method, String> {
@@ -179,25 +179,28 @@ fn what_each_method_needs() {
     let reference = |rows| Needs { reference: true, ..only(rows) };
     let divergence = |rows, direction| Needs { divergence: Some(direction), ..reference(rows) };
     for (settings, needs) in [
-        ("name = 'lm'", only(Rows::Single)),
-        ("name = 'sft'", only(Rows::Single)),
-        ("name = 'ift'", only(Rows::Single)),
-        ("name = 'dpo'", reference(Rows::Pairs)),
-        ("name = 'dpo'\nreference_free = true", only(Rows::Pairs)),
-        ("name = 'ipo'", reference(Rows::Pairs)),
-        ("name = 'orpo'", only(Rows::Pairs)),
-        ("name = 'simpo'", only(Rows::Pairs)),
-        ("name = 'tdpo1'", divergence(Rows::Pairs, Divergence::Forward)),
-        ("name = 'tdpo2'", divergence(Rows::Pairs, Divergence::Forward)),
-        ("name = 'kto'", reference(Rows::Judged)),
-        ("name = 'dft'", only(Rows::Single)),
-        ("name = 'asft'", divergence(Rows::Single, Divergence::Forward)),
-        ("name = 'asft'\ndirection = 'reverse'", divergence(Rows::Single, Divergence::Reverse)),
-        ("name = 'eaft'\nk = 7", Needs { entropy: Some(7), ..only(Rows::Single) }),
-        ("name = 'iw_sft'", reference(Rows::Single)),
-        ("name = 'psft'", Needs { old_policy: Some(8), ..reference(Rows::Single) }),
-        ("name = 'psft'\nwindow = 0", reference(Rows::Single)),
-        ("name = 'scheduled_sampling'", only(Rows::Single)),
+        ("name = 'lm'", only(RowKind::Text)),
+        ("name = 'sft'", only(RowKind::Demonstration)),
+        ("name = 'ift'", only(RowKind::Demonstration)),
+        ("name = 'dpo'", reference(RowKind::Pair)),
+        ("name = 'dpo'\nreference_free = true", only(RowKind::Pair)),
+        ("name = 'ipo'", reference(RowKind::Pair)),
+        ("name = 'orpo'", only(RowKind::Pair)),
+        ("name = 'simpo'", only(RowKind::Pair)),
+        ("name = 'tdpo1'", divergence(RowKind::Pair, KlDirection::Forward)),
+        ("name = 'tdpo2'", divergence(RowKind::Pair, KlDirection::Forward)),
+        ("name = 'kto'", reference(RowKind::Judged)),
+        ("name = 'dft'", only(RowKind::Demonstration)),
+        ("name = 'asft'", divergence(RowKind::Demonstration, KlDirection::Forward)),
+        (
+            "name = 'asft'\ndirection = 'reverse'",
+            divergence(RowKind::Demonstration, KlDirection::Reverse),
+        ),
+        ("name = 'eaft'\nk = 7", Needs { entropy: Some(7), ..only(RowKind::Demonstration) }),
+        ("name = 'iw_sft'", reference(RowKind::Demonstration)),
+        ("name = 'psft'", Needs { old_policy: Some(8), ..reference(RowKind::Demonstration) }),
+        ("name = 'psft'\nwindow = 0", reference(RowKind::Demonstration)),
+        ("name = 'scheduled_sampling'", only(RowKind::Demonstration)),
     ] {
         assert_eq!(parse(settings).unwrap().needs(), needs, "{settings}");
     }

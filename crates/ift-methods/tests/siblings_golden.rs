@@ -9,7 +9,7 @@
 
 mod rows;
 
-use ift_methods::{Divergence, Method, RowLoss};
+use ift_methods::{KlDirection, Method, RowLoss};
 use rows::{Row, scores};
 use serde_json::Value;
 
@@ -22,8 +22,8 @@ fn data() -> Value {
 fn rows(data: &Value, method: &Method) -> Vec<Row> {
     let needs = method.needs();
     let divergence = needs.divergence.map(|direction| match direction {
-        Divergence::Forward => "forward".to_owned(),
-        Divergence::Reverse => "reverse".to_owned(),
+        KlDirection::Forward => "forward".to_owned(),
+        KlDirection::Reverse => "reverse".to_owned(),
     });
     let entropy = needs.entropy.map(|k| format!("entropy{k}"));
     let rows = data["rows"].as_array().unwrap();

@@ -5,8 +5,6 @@ use crate::save::write_config;
 use crate::tensor_files::{dtype, to_bytes, write_tensors};
 use crate::{Config, ModelError};
 use ift_backend::NumberType;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 use safetensors::tensor::TensorView;
 use serde_json::{Map, Value};
@@ -34,9 +32,8 @@ pub fn create(
     let normal = Normal::new(0.0, config.initializer_range)
         .map_err(|e| file(format!("`initializer_range` {}: {e}", config.initializer_range)))?;
     let mut tensors = Vec::new();
-    for (stream, tensor) in map.tensors().enumerate() {
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
-        random.set_stream(stream as u64);
+    for (index, tensor) in map.tensors().enumerate() {
+        let mut random = ift_random::generator(seed, index as u64);
         let mut values: Vec<f64> = Vec::new();
         let reserved = values.try_reserve_exact(tensor.len());
         reserved.map_err(|_| {

@@ -2,20 +2,9 @@
 
 use std::path::Path;
 
-use ift_data::{ChatTokenizer, Contrast, Dataset, Mode};
-use ift_methods::{Method, Rows};
+use ift_data::{ChatTokenizer, Dataset, Sequence};
 
 use crate::{Recipe, RowError, TrainError};
-
-/// What rows a method learns from.
-pub fn mode_of(method: &Method) -> Mode {
-    match method.needs().rows {
-        Rows::Pairs => Mode::Pairs,
-        Rows::Judged => Mode::Judged,
-        Rows::Single if matches!(method, Method::Lm(_)) => Mode::Text,
-        Rows::Single => Mode::Chat,
-    }
-}
 
 /// Training rows, and held-out ones where the recipe asks for them.
 #[derive(Debug)]
@@ -41,8 +30,8 @@ impl Data {
             recipe.data.template.as_deref(),
         )?
         .at_time(clock)?;
-        let mode = mode_of(&recipe.method);
-        let (train, held_out) = ift_data::load(&recipe.data, &tokenizer, mode)?;
+        let kind = recipe.method.needs().rows;
+        let (train, held_out) = ift_data::load(&recipe.data, &tokenizer, kind)?;
         Ok(Self { tokenizer, train, held_out })
     }
 
@@ -54,13 +43,7 @@ impl Data {
     pub fn check_vocabulary(&self, vocabulary: usize) -> Result<(), TrainError> {
         for set in [Some(&self.train), self.held_out.as_ref()].into_iter().flatten() {
             for row in &set.rows {
-                let other = match &row.contrast {
-                    Contrast::None => &[][..],
-                    Contrast::Rejected(other) | Contrast::Judged { mismatched: other, .. } => {
-                        &other.tokens
-                    }
-                };
-                let mut tokens = row.tokens.iter().chain(other);
+                let mut tokens = row.sequences().iter().flat_map(Sequence::tokens);
                 if let Some(&token) = tokens.find(|&&token| token as usize >= vocabulary) {
                     let problem =
                         RowError::Token { record: row.record, token, vocabulary }.to_string();

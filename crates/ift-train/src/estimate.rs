@@ -5,7 +5,6 @@ use ift_data::Row;
 use ift_model::{Model, memory};
 
 use crate::micro_batch::{self, Part};
-use crate::step::part_of;
 use crate::{Plan, Recipe};
 
 /// Bytes that a run needs at most, about: those of the most demanding micro-batch of its first
@@ -24,7 +23,7 @@ pub(crate) fn memory<B: Backend>(
         adapter: model.adapter(),
         reference,
     };
-    let (part, split) = (part_of(method), method.look_ahead().is_some());
+    let (part, split) = (Part::Answers(method.needs().rows), method.look_ahead().is_some());
     let sizes: Vec<memory::Batch> = rows.iter().map(|row| size_of_row(row, part, split)).collect();
     let mut plan = Plan::new(rows.len(), table);
     let formula = memory::Formula::new(model.config(), memory::Numbers::of::<B>(), settings);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use ift_backend::Backend;
 use ift_data::Row;
-use ift_methods::{Method, Rows, Sft};
+use ift_methods::{Method, Sft};
 use ift_model::Model;
 
 use crate::{EvalMetrics, PreferenceMetrics, Reference, RowError, StepContext, examine};
@@ -25,7 +25,7 @@ pub fn evaluate<B: Backend>(
 ) -> Result<EvalMetrics, RowError> {
     let start = Instant::now();
     let plain = Method::Sft(Sft { reduction: method.reduction() });
-    let compares = method.needs().rows != Rows::Single;
+    let compares = method.needs().rows.compares();
     let judge = if compares { method } else { &plain };
     let sums = examine(model, reference, rows, &StepContext::plain(judge, micro_batch_tokens))?;
     let nll_per_target = sums.nll / sums.nll_targets as f64;

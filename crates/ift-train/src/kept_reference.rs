@@ -78,7 +78,9 @@ impl<B: Backend> KeptReference<B> {
     ) -> Result<(), TrainError> {
         let Self::OldPolicy { window, known } = self else { return Ok(()) };
         let is_known = |&row: &usize| {
-            known.get(&row).is_some_and(|known| known.first.len() == rows[row].target_count())
+            known
+                .get(&row)
+                .is_some_and(|known| known.first.len() == rows[row].answer().target_count())
         };
         if !step.is_multiple_of(*window) && plan.rows_of(step).iter().all(is_known) {
             return Ok(());

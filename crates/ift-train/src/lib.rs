@@ -52,7 +52,7 @@ mod sums;
 mod tensorboard;
 
 pub use checkpoint::State;
-pub use data::{Data, mode_of};
+pub use data::Data;
 pub use durable::write_folder;
 pub use error::TrainError;
 pub use evaluate::evaluate;

@@ -5,9 +5,11 @@
 //! pair have a *prompt* in common, and hidden states before the first target are the same whatever
 //! is mixed into the targets. The rest of a sequence is its *continuation*.
 
-use ift_data::{Contrast, Row};
+use ift_data::{Row, Sequence};
+use ift_methods::RowKind;
 use ift_model::Sequences;
 use std::ops::Range;
+use std::slice;
 
 /// A row that cannot be trained on.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -41,15 +43,21 @@ pub enum RowError {
         /// `rejected answer` or `mismatched answer`.
         missing: &'static str,
     },
+    /// A target has a weight, which no method takes into account yet.
+    #[error("record {record} has a target of weight {weight}, but only weight 1 is supported")]
+    Weight {
+        /// Line or record, from 1.
+        record: u64,
+        /// The weight.
+        weight: String,
+    },
 }
 
 /// Which sequences of each row are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// The row's own: a demonstration, the chosen side of a pair, a judged answer.
-    First,
-    /// Both sides of a pair, the chosen one first.
-    Both,
+    /// The answers that a method on rows of this kind computes a loss on.
+    Answers(RowKind),
     /// The prompt with another row's answer.
     Mismatched,
 }
@@ -57,34 +65,26 @@ pub(crate) enum Part {
 impl Part {
     /// How many sequences of a row are packed.
     pub fn answers(self) -> usize {
-        if self == Self::Both { 2 } else { 1 }
+        match self {
+            Self::Answers(kind) => kind.answers(),
+            Self::Mismatched => 1,
+        }
     }
 
     /// A row's sequences.
-    pub fn of(self, row: &Row) -> Result<Vec<Tokens<'_>>, RowError> {
-        let own = (row.tokens.as_slice(), row.targets.as_slice());
-        let missing = |missing| Err(RowError::NothingToCompare { record: row.record, missing });
-        match (self, &row.contrast) {
-            (Self::First, _) => Ok(vec![own]),
-            (Self::Both, Contrast::Rejected(other)) => {
-                Ok(vec![own, (&other.tokens, &other.targets)])
-            }
-            (Self::Mismatched, Contrast::Judged { mismatched, .. }) => {
-                Ok(vec![(&mismatched.tokens, &mismatched.targets)])
-            }
-            (Self::Both, _) => missing("rejected answer"),
-            (Self::Mismatched, _) => missing("mismatched answer"),
-        }
+    pub fn of(self, row: &Row) -> Result<&[Sequence], RowError> {
+        let (sequences, missing) = match self {
+            Self::Answers(kind) => (row.answers().get(..kind.answers()), "rejected answer"),
+            Self::Mismatched => (row.mismatched().map(slice::from_ref), "mismatched answer"),
+        };
+        sequences.ok_or(RowError::NothingToCompare { record: row.record, missing })
     }
 
     /// Tokens of the sequences that are packed; 0 for what a row does not hold.
     pub fn tokens(self, row: &Row) -> usize {
-        self.of(row).map_or(0, |sequences| sequences.iter().map(|(tokens, _)| tokens.len()).sum())
+        self.of(row).map_or(0, |sequences| sequences.iter().map(Sequence::len).sum())
     }
 }
-
-/// A sequence: its tokens, and which of them are learned.
-pub(crate) type Tokens<'a> = (&'a [u32], &'a [bool]);
 
 /// One sequence's targets and where their predictions lie.
 pub(crate) struct AnswerTargets {
@@ -138,12 +138,13 @@ impl MicroBatch {
             let sequences = part.of(row)?;
             let positions = sequences
                 .iter()
-                .map(|(tokens, targets)| scored_positions(row.record, tokens, targets, vocabulary))
+                .map(|sequence| scored_positions(row.record, sequence, vocabulary))
                 .collect::<Result<Vec<_>, _>>()?;
-            let cut = if split { shared(&sequences, &positions) } else { last(&positions[0]) };
+            let cut = if split { shared(sequences, &positions) } else { last(&positions[0]) };
             let prompt_start = batch.prompts.tokens.len();
-            batch.prompts.push(&sequences[0].0[..cut]);
-            for (side, ((tokens, _), positions)) in sequences.iter().zip(positions).enumerate() {
+            batch.prompts.push(&sequences[0].tokens()[..cut]);
+            for (side, (sequence, positions)) in sequences.iter().zip(positions).enumerate() {
+                let tokens = sequence.tokens();
                 let (start, last) = (batch.continuations.tokens.len(), last(&positions));
                 if split {
                     batch.continuations.push_after(&tokens[cut..last], prompt_start, cut);
@@ -200,25 +201,26 @@ fn last(positions: &[usize]) -> usize {
 
 /// How many tokens the sequences of a row have in common, up to the first target of any of them:
 /// their prompt.
-fn shared(sequences: &[Tokens], positions: &[Vec<usize>]) -> usize {
+fn shared(sequences: &[Sequence], positions: &[Vec<usize>]) -> usize {
     let first = positions.iter().filter_map(|p| p.first()).copied().min().unwrap_or_default();
-    let (tokens, _) = sequences[0];
+    let tokens = sequences[0].tokens();
     let same = |other: &[u32]| tokens.iter().zip(other).take_while(|(a, b)| a == b).count();
-    sequences[1..].iter().map(|(other, _)| same(other)).fold(first, usize::min)
+    sequences[1..].iter().map(|other| same(other.tokens())).fold(first, usize::min)
 }
 
 /// Positions of the targets that have something before them.
 fn scored_positions(
     record: u64,
-    tokens: &[u32],
-    targets: &[bool],
+    sequence: &Sequence,
     vocabulary: usize,
 ) -> Result<Vec<usize>, RowError> {
-    if let Some(&token) = tokens.iter().find(|&&t| t as usize >= vocabulary) {
+    if let Some(&token) = sequence.tokens().iter().find(|&&t| t as usize >= vocabulary) {
         return Err(RowError::Token { record, token, vocabulary });
     }
-    let targets = targets.iter().take(tokens.len()).enumerate().skip(1);
-    let positions: Vec<usize> = targets.filter(|(_, target)| **target).map(|(t, _)| t).collect();
+    if let Some((_, weight)) = sequence.targets().find(|&(_, weight)| weight != 1.0) {
+        return Err(RowError::Weight { record, weight: weight.to_string() });
+    }
+    let positions: Vec<usize> = sequence.targets().map(|(position, _)| position).collect();
     if positions.is_empty() {
         return Err(RowError::NoTarget { record });
     }
@@ -246,26 +248,26 @@ pub(crate) fn runs(lengths: impl Iterator<Item = usize>, budget: usize) -> Vec<R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ift_data::Sequence;
+    const FIRST: Part = Part::Answers(RowKind::Demonstration);
+    const BOTH: Part = Part::Answers(RowKind::Pair);
+
+    fn sequence(tokens: &[u32], targets: &[usize]) -> Sequence {
+        let targets: Vec<bool> = (0..tokens.len()).map(|t| targets.contains(&t)).collect();
+        Sequence::masked(tokens.to_vec(), &targets)
+    }
 
     fn row(tokens: &[u32], targets: &[usize]) -> Row {
-        let targets = (0..tokens.len()).map(|t| targets.contains(&t)).collect();
-        Row { tokens: tokens.to_vec(), targets, contrast: Contrast::None, source: 0, record: 7 }
+        Row::demonstration(sequence(tokens, targets)).at(0, 7)
     }
 
     fn pair(chosen: (&[u32], &[usize]), rejected: (&[u32], &[usize])) -> Row {
-        let Row { tokens, targets, .. } = row(rejected.0, rejected.1);
-        Row {
-            contrast: Contrast::Rejected(Sequence { tokens, targets }),
-            ..row(chosen.0, chosen.1)
-        }
+        Row::pair(sequence(chosen.0, chosen.1), sequence(rejected.0, rejected.1)).at(0, 7)
     }
 
     #[test]
     fn a_row_is_cut_before_its_first_target_and_ends_before_its_last() {
         let rows = [row(&[1, 2, 3, 4, 5, 6, 7], &[2, 3, 5]), row(&[8, 9], &[0, 1])];
-        let batch =
-            MicroBatch::new(&rows.iter().collect::<Vec<_>>(), 10, Part::First, true).unwrap();
+        let batch = MicroBatch::new(&rows.iter().collect::<Vec<_>>(), 10, FIRST, true).unwrap();
         assert_eq!(batch.prompts.tokens, [1, 2, 8]);
         assert_eq!(batch.continuations.tokens, [3, 4, 5]);
         assert_eq!(batch.prompt_positions, [vec![1, 2], vec![]]);
@@ -286,7 +288,7 @@ mod tests {
     #[test]
     fn unsplit_rows_are_prompts() {
         let rows = [row(&[1, 2, 3, 4, 5], &[1, 3])];
-        let batch = MicroBatch::new(&[&rows[0]], 10, Part::First, false).unwrap();
+        let batch = MicroBatch::new(&[&rows[0]], 10, FIRST, false).unwrap();
         assert_eq!(batch.prompts.tokens, [1, 2, 3]);
         assert_eq!(batch.prompt_positions, [vec![0, 2], vec![]]);
         assert_eq!(batch.targets, [2, 4]);
@@ -299,8 +301,7 @@ mod tests {
             pair((&[1, 2, 3, 4], &[2, 3]), (&[1, 2, 5], &[2])),
             pair((&[6, 1, 2], &[1, 2]), (&[6, 3, 4, 5], &[1, 2, 3])),
         ];
-        let batch =
-            MicroBatch::new(&rows.iter().collect::<Vec<_>>(), 10, Part::Both, false).unwrap();
+        let batch = MicroBatch::new(&rows.iter().collect::<Vec<_>>(), 10, BOTH, false).unwrap();
         assert_eq!(batch.prompts.tokens, [1, 2, 6]);
         assert_eq!(batch.continuations.tokens, [3, 1, 3, 4]);
         assert_eq!(
@@ -317,7 +318,7 @@ mod tests {
     #[test]
     fn a_pair_that_differs_before_its_answers_shares_less() {
         let rows = [pair((&[1, 2, 3, 4, 5], &[3, 4]), (&[1, 9, 3, 4], &[3]))];
-        let batch = MicroBatch::new(&[&rows[0]], 10, Part::Both, false).unwrap();
+        let batch = MicroBatch::new(&[&rows[0]], 10, BOTH, false).unwrap();
         assert_eq!(batch.prompts.tokens, [1]);
         assert_eq!(batch.continuations.tokens, [2, 3, 4, 9, 3]);
         assert_eq!(
@@ -331,12 +332,17 @@ mod tests {
     fn rows_that_cannot_be_trained_on_are_named() {
         let new =
             |row: &Row, part| MicroBatch::new(&[row], 10, part, false).err().unwrap().to_string();
-        let error = new(&row(&[1, 2, 3], &[0]), Part::First);
+        let error = new(&row(&[1, 2, 3], &[0]), FIRST);
         assert!(error.starts_with("record 7 has no target after its first token"), "{error}");
-        let error = new(&row(&[1, 10], &[1]), Part::First);
+        let error = new(&row(&[1, 10], &[1]), FIRST);
         assert!(error.contains("token 10") && error.contains("10 entries"), "{error}");
-        let error = new(&row(&[1, 2], &[1]), Part::Both);
+        let error = new(&row(&[1, 2], &[1]), BOTH);
         assert!(error.contains("record 7 has no rejected answer"), "{error}");
+        let error = new(&row(&[1, 2], &[1]), Part::Mismatched);
+        assert!(error.contains("record 7 has no mismatched answer"), "{error}");
+        let weighted = Sequence::weighted(vec![1, 2, 3], &[0.0, 1.0, 0.5]);
+        let error = new(&Row::demonstration(weighted).at(0, 7), FIRST);
+        assert!(error.contains("record 7 has a target of weight 0.5"), "{error}");
     }
 
     #[test]

@@ -5,7 +5,8 @@ use crate::RowError;
 use crate::micro_batch::{MicroBatch, Part, runs};
 use crate::passes::Passes;
 use ift_backend::Backend;
-use ift_data::{Contrast, Row};
+use ift_data::Row;
+use ift_methods::RowKind;
 use ift_model::{Model, Scored};
 use std::ops::Range;
 
@@ -70,8 +71,8 @@ impl<'a, B: Backend> Reference<'a, B> {
 impl KnownScores {
     fn of(&self, part: Part) -> Vec<&[f64]> {
         match part {
-            Part::First => vec![&self.first],
-            Part::Both => vec![&self.first, &self.rejected],
+            Part::Answers(RowKind::Pair) => vec![&self.first, &self.rejected],
+            Part::Answers(_) => vec![&self.first],
             Part::Mismatched => vec![&self.mismatched],
         }
     }
@@ -87,20 +88,11 @@ impl KnownScores {
     ) -> Result<Vec<Self>, RowError> {
         let mut all = Vec::with_capacity(rows.len());
         for range in runs(rows.iter().map(|row| row.len_tokens()), micro_batch_tokens) {
-            for rows in rows[range].chunk_by(|a, b| kind(a) == kind(b)) {
+            for rows in rows[range].chunk_by(|a, b| a.kind() == b.kind()) {
                 all.extend(score_alike(model, rows)?);
             }
         }
         Ok(all)
-    }
-}
-
-/// What must be scored of a row: its sequences, and whether there is a mismatched one.
-fn kind(row: &Row) -> (Part, bool) {
-    match row.contrast {
-        Contrast::None => (Part::First, false),
-        Contrast::Rejected(_) => (Part::Both, false),
-        Contrast::Judged { .. } => (Part::First, true),
     }
 }
 
@@ -111,12 +103,16 @@ fn score_alike<B: Backend>(model: &Model<B>, rows: &[&Row]) -> Result<Vec<KnownS
         let batch = MicroBatch::new(rows, vocabulary, part, false)?;
         Ok(batch.by_answer(&Passes::score(model, &batch, false).scores.log_probs))
     };
-    let Some((part, mismatches)) = rows.first().map(|row| kind(row)) else { return Ok(Vec::new()) };
-    let mut answers = score(part)?.into_iter();
-    let mut mismatched = if mismatches { score(Part::Mismatched)? } else { Vec::new() }.into_iter();
+    let Some(kind) = rows.first().map(|row| row.kind()) else { return Ok(Vec::new()) };
+    let mut answers = score(Part::Answers(kind))?.into_iter();
+    let judged = kind == RowKind::Judged;
+    let mut mismatched = if judged { score(Part::Mismatched)? } else { Vec::new() }.into_iter();
     let known = rows.iter().map(|_| KnownScores {
         first: answers.next().unwrap_or_default(),
-        rejected: if part == Part::Both { answers.next().unwrap_or_default() } else { Vec::new() },
+        rejected: match kind {
+            RowKind::Pair => answers.next().unwrap_or_default(),
+            _ => Vec::new(),
+        },
         mismatched: mismatched.next().unwrap_or_default(),
     });
     Ok(known.collect())

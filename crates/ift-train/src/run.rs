@@ -9,7 +9,7 @@ use half::bf16;
 use ift_backend::{Backend, NumberType, Reference};
 use ift_cpu::{Cpu, Number};
 use ift_data::Row;
-use ift_methods::{Method, Rows};
+use ift_methods::{Method, RowKind};
 use ift_model::{Model, config_of};
 
 use crate::checkpoint::{self, Checkpoint, Checkpoints, State};
@@ -313,7 +313,7 @@ impl<'a, B: Backend> Run<'a, B> {
 
     fn note_long_rows(&self, notices: &mut Vec<String>) {
         let limit = self.learner.model().config().max_positions;
-        let long = self.data.train.rows.iter().filter(|row| row.tokens.len() > limit).count();
+        let long = self.data.train.rows.iter().filter(|row| row.answer().len() > limit).count();
         if long > 0 {
             notices.push(format!(
                 "{long} training rows are longer than the {limit} tokens that the model was made for \
@@ -388,7 +388,7 @@ impl<'a, B: Backend> Run<'a, B> {
         let is_likelihood = matches!(method, Method::Lm(_) | Method::Sft(_));
         let plain = |sum: f64| sum / sums.plain_count;
         let kl = match sums.divergence {
-            _ if needs.rows == Rows::Judged => Some(sums.kl_point),
+            _ if needs.rows == RowKind::Judged => Some(sums.kl_point),
             (_, 0) => None,
             (sum, count) => Some(sum / count as f64),
         };

@@ -9,7 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use ift_data::{Contrast, Row};
+use ift_data::{Row, Sequence};
 
 use crate::{KnownScores, TrainError};
 
@@ -69,12 +69,9 @@ impl ScoreCache {
 
 /// How many numbers a row has of each kind.
 fn counts(row: &Row) -> [usize; 3] {
-    let own = row.target_count();
-    match &row.contrast {
-        Contrast::None => [own, 0, 0],
-        Contrast::Rejected(other) => [own, other.target_count(), 0],
-        Contrast::Judged { mismatched, .. } => [own, 0, mismatched.target_count()],
-    }
+    let count = |sequence: Option<&Sequence>| sequence.map_or(0, Sequence::target_count);
+    let [own, rejected] = [0, 1].map(|answer| count(row.answers().get(answer)));
+    [own, rejected, count(row.mismatched())]
 }
 
 /// A row's numbers, by kind.
@@ -92,18 +89,13 @@ fn cut(row: &Row, numbers: &[f64]) -> KnownScores {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ift_data::Sequence;
 
     fn rows() -> Vec<Row> {
-        let sequence = |n: usize| Sequence { tokens: vec![1; n + 1], targets: vec![true; n + 1] };
-        let row = |n: usize, contrast| {
-            let Sequence { tokens, targets } = sequence(n);
-            Row { tokens, targets, contrast, source: 0, record: 1 }
-        };
+        let sequence = |n: usize| Sequence::masked(vec![1; n + 1], &vec![true; n + 1]);
         vec![
-            row(2, Contrast::Rejected(sequence(3))),
-            row(1, Contrast::None),
-            row(2, Contrast::Judged { desirable: true, mismatched: sequence(1) }),
+            Row::pair(sequence(2), sequence(3)),
+            Row::demonstration(sequence(1)),
+            Row::judged(sequence(2), sequence(1), true),
         ]
     }
 

@@ -10,8 +10,8 @@ use crate::passes::Passes;
 use crate::reference::{Reference, ReferenceScores};
 use crate::sums::{self, AnswerDetail, Sums};
 use ift_backend::Backend;
-use ift_data::{Contrast, Row};
-use ift_methods::{Coupling, Divergence, LookAhead, Method, RowLoss, RowScores, Rows};
+use ift_data::Row;
+use ift_methods::{Coupling, KlDirection, LookAhead, Method, RowKind, RowLoss, RowScores};
 use ift_model::{Gradients, Keep, Model, ScoredDivergence, Sequences};
 use std::ops::Range;
 
@@ -104,7 +104,7 @@ impl<'a, B: Backend> Step<'a, B> {
         context: &'a StepContext,
         random: bool,
     ) -> Result<Self, RowError> {
-        let part = part_of(context.method);
+        let part = Part::Answers(context.method.needs().rows);
         let split = context.look_ahead().is_some();
         let runs = runs(rows.iter().map(|row| part.tokens(row)), context.micro_batch_tokens);
         let pack = |range: &Range<usize>| {
@@ -187,8 +187,7 @@ impl<'a, B: Backend> Step<'a, B> {
                 let side = i % self.part.answers();
                 let row = self.rows[range.start + i / self.part.answers()];
                 AnswerDetail {
-                    chosen: side == 0
-                        && !matches!(row.contrast, Contrast::Judged { desirable: false, .. }),
+                    chosen: side == 0 && row.is_desirable(),
                     positions: answer.positions.clone(),
                     log_probs,
                     first_log_probs: std::mem::take(&mut first[i]),
@@ -226,15 +225,15 @@ impl<'a, B: Backend> Step<'a, B> {
 
     fn divergence_kind(&self) -> Option<ift_backend::Divergence> {
         self.context.method.needs().divergence.map(|kind| match kind {
-            Divergence::Forward => ift_backend::Divergence::Forward,
-            Divergence::Reverse => ift_backend::Divergence::Reverse,
+            KlDirection::Forward => ift_backend::Divergence::Forward,
+            KlDirection::Reverse => ift_backend::Divergence::Reverse,
         })
     }
 
     /// KTO's KL point: from the mismatched sequences of the whole step, without gradient.
     fn kl_point(&self) -> Result<f64, RowError> {
         let method = self.context.method;
-        if method.needs().rows != Rows::Judged {
+        if method.needs().rows != RowKind::Judged {
             return Ok(0.0);
         }
         let part = Part::Mismatched;
@@ -266,14 +265,6 @@ impl<'a, B: Backend> Step<'a, B> {
             details.extend(self.details(range, batch, &passes, reference.as_ref()));
         }
         losses(self.context.method, &details, kl_point)
-    }
-}
-
-/// Which sequences of a row a method trains on.
-pub(crate) fn part_of(method: &Method) -> Part {
-    match method.needs().rows {
-        Rows::Single | Rows::Judged => Part::First,
-        Rows::Pairs => Part::Both,
     }
 }
 
@@ -326,7 +317,7 @@ impl<'a> StepContext<'a> {
         let set = |sequences: &mut Sequences, owner: &dyn Fn(usize) -> (usize, usize)| {
             for (i, place) in sequences.rows.clone().iter().enumerate() {
                 let (row, side) = owner(i);
-                let length = part.of(rows[row]).map_or(0, |all| all[side].0.len());
+                let length = part.of(rows[row]).map_or(0, |all| all[side].len());
                 let magnitude = self.noise / ((length * hidden) as f64).sqrt();
                 for position in place.past_len..place.past_len + place.len {
                     let stream = stir(self.stream(rows[row], position), 1 + side as u64);

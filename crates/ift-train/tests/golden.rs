@@ -13,7 +13,7 @@ mod numbers;
 
 use ift_backend::{Backend, Reference as Exact};
 use ift_cpu::{CpuBf16, CpuF32};
-use ift_data::{Contrast, Row};
+use ift_data::Row;
 use ift_methods::{Ift, Method, Sft};
 use ift_model::Model;
 use ift_train::{AnswerDetail, Reference, Sums};
@@ -27,13 +27,7 @@ use std::sync::Arc;
 
 fn rows(batch: &str) -> Vec<Row> {
     let sequences = sequences(&json("batches.json")["sft"][batch]).into_iter();
-    let row = |(i, (tokens, targets))| Row {
-        tokens,
-        targets,
-        contrast: Contrast::None,
-        source: 0,
-        record: i as u64 + 1,
-    };
+    let row = |(i, sequence)| Row::demonstration(sequence).at(0, i as u64 + 1);
     sequences.enumerate().map(row).collect()
 }
 

@@ -8,8 +8,8 @@ mod numbers;
 
 use ift_backend::{Backend, Reference as Exact, Storage};
 use ift_cpu::{CpuBf16, CpuF32};
-use ift_data::{Contrast, Row, Sequence};
-use ift_methods::{Method, Rows};
+use ift_data::Row;
+use ift_methods::{Method, RowKind};
 use ift_model::Model;
 use ift_train::{AnswerDetail, KnownScores, Reference, StepContext, examine};
 use numbers::{
@@ -38,27 +38,14 @@ fn method(case: &str) -> Method {
 fn rows(method: &Method) -> Vec<Row> {
     let batch = &json("batches.json")["pref"];
     let [chosen, rejected, kl] = ["chosen", "rejected", "kl"].map(|side| sequences(&batch[side]));
-    let row = |i: usize, (tokens, targets): (Vec<u32>, Vec<bool>), contrast| Row {
-        tokens,
-        targets,
-        contrast,
-        source: 0,
-        record: i as u64 + 1,
-    };
-    let sequence = |(tokens, targets)| Sequence { tokens, targets };
-    if method.needs().rows == Rows::Judged {
-        let mismatched = kl.into_iter().map(sequence);
+    let rows: Vec<Row> = if method.needs().rows == RowKind::Judged {
         let answers =
             chosen.into_iter().map(|s| (s, true)).chain(rejected.into_iter().map(|s| (s, false)));
-        let rows = answers.zip(mismatched).enumerate();
-        return rows
-            .map(|(i, ((own, desirable), mismatched))| {
-                row(i, own, Contrast::Judged { desirable, mismatched })
-            })
-            .collect();
-    }
-    let pairs = chosen.into_iter().zip(rejected).enumerate();
-    pairs.map(|(i, (own, other))| row(i, own, Contrast::Rejected(sequence(other)))).collect()
+        answers.zip(kl).map(|((own, verdict), other)| Row::judged(own, other, verdict)).collect()
+    } else {
+        chosen.into_iter().zip(rejected).map(|(own, other)| Row::pair(own, other)).collect()
+    };
+    rows.into_iter().zip(1..).map(|(row, record)| row.at(0, record)).collect()
 }
 
 struct Models<B: Backend> {

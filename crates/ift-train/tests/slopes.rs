@@ -6,8 +6,8 @@
 mod numbers;
 
 use ift_backend::{Reference as Exact, Storage};
-use ift_data::{Contrast, Row, Sequence};
-use ift_methods::{Method, Rows};
+use ift_data::Row;
+use ift_methods::{Method, RowKind};
 use ift_model::{Adapter, Model};
 use ift_train::{AnswerDetail, Reference, StepContext, accumulate_with};
 use numbers::{folder, json, sequences};
@@ -46,21 +46,19 @@ fn method(name: &str) -> Method {
     serde_json::from_value(settings).unwrap()
 }
 
-fn rows(kind: Rows) -> Vec<Row> {
+fn rows(kind: RowKind) -> Vec<Row> {
     let batch = &json("batches.json")["pref"];
     let [chosen, rejected, kl] = ["chosen", "rejected", "kl"].map(|side| sequences(&batch[side]));
-    let sequence = |(tokens, targets): (Vec<u32>, Vec<bool>)| Sequence { tokens, targets };
-    let sides = rejected.into_iter().zip(kl);
-    let rows = chosen.into_iter().zip(sides).enumerate();
-    let row = |(i, ((tokens, targets), (rejected, kl)))| {
-        let contrast = match kind {
-            Rows::Single => Contrast::None,
-            Rows::Pairs => Contrast::Rejected(sequence(rejected)),
-            Rows::Judged => Contrast::Judged { desirable: i != 1, mismatched: sequence(kl) },
+    let row = |(i, ((chosen, rejected), kl))| {
+        let row = match kind {
+            RowKind::Text => Row::text(chosen),
+            RowKind::Demonstration => Row::demonstration(chosen),
+            RowKind::Pair => Row::pair(chosen, rejected),
+            RowKind::Judged => Row::judged(chosen, kl, i != 1),
         };
-        Row { tokens, targets, contrast, source: 0, record: i as u64 + 1 }
+        row.at(0, i as u64 + 1)
     };
-    rows.map(row).collect()
+    chosen.into_iter().zip(rejected).zip(kl).enumerate().map(row).collect()
 }
 
 /// What a step over the rows says, and the gradients of every parameter.

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ift_data::{ChatTokenizer, Message, Targets};
+use ift_data::{ChatTokenizer, Message, Sequence, Targets};
 
 /// The folder of fixtures.
 pub fn data() -> PathBuf {
@@ -57,6 +57,18 @@ pub fn runs(tokenizer: &ChatTokenizer, tokens: &[u32], mask: &[bool]) -> Vec<Str
         }
     }
     runs.iter().map(|run| tokenizer.decode(run, false).unwrap()).collect()
+}
+
+/// Whether each token of a sequence is a scored target.
+pub fn mask(sequence: &Sequence) -> Vec<bool> {
+    let mut mask = vec![false; sequence.len()];
+    sequence.targets().for_each(|(position, _)| mask[position] = true);
+    mask
+}
+
+/// The text of every run of targets in a sequence.
+pub fn answers(tokenizer: &ChatTokenizer, sequence: &Sequence) -> String {
+    runs(tokenizer, sequence.tokens(), &mask(sequence)).concat()
 }
 
 /// A file in a temporary folder.

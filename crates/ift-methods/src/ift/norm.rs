@@ -11,7 +11,7 @@
 //! knowledge of the masked positions, and it lets every `V` be formed relative to the largest one,
 //! so that nothing overflows and the largest `V` is exactly 1.
 
-use super::{Norm, Side};
+use super::settings::{Norm, Side};
 
 /// A row's relations under a norm.
 pub(super) struct Weighing {

@@ -1,6 +1,6 @@
 //! Decayed sums over the positions of a row, in both directions.
 
-use super::Side;
+use super::settings::Side;
 
 /// `γ^(distance to the target before)` of each target; 0 for the first, which has none. `[targets]`
 pub(super) fn decays(positions: &[usize], gamma: f64) -> Vec<f64> {

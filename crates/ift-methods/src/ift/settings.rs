@@ -7,7 +7,7 @@ use crate::{
     checks::{effect, positive, range, share},
     error::MethodError,
     lambda::{LambdaSchedule, Schedule},
-    method::LookAhead,
+    needs::LookAhead,
     row::Reduction,
 };
 

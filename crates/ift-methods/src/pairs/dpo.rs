@@ -3,11 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{PairLoss, Slopes, logistic_loss, pair_losses};
+use super::answer::{Answer, PairLoss, Slopes, logistic_loss, pair_losses};
 use crate::{
     checks,
     error::MethodError,
-    needs::{Needs, Rows},
+    needs::{Needs, RowKind},
     objective::Objective,
     row::{RowLoss, RowScores},
 };
@@ -39,15 +39,15 @@ impl Default for Dpo {
 impl Objective for Dpo {
     fn needs(&self) -> Needs {
         if self.reference_free {
-            Needs::only(Rows::Pairs)
+            Needs::only(RowKind::Pair)
         } else {
-            Needs::with_reference(Rows::Pairs)
+            Needs::with_reference(RowKind::Pair)
         }
     }
 
     fn losses(&self, rows: &[RowScores], _: f64) -> Vec<RowLoss> {
         pair_losses(rows, |chosen, rejected| {
-            let ratio = |answer: &super::Answer| {
+            let ratio = |answer: &Answer| {
                 if self.reference_free { answer.logps } else { answer.log_ratio() }
             };
             let (chosen, rejected) = (ratio(chosen), ratio(rejected));

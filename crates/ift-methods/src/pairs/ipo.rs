@@ -3,11 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, PairLoss, Slopes, pair_losses};
+use super::answer::{Answer, PairLoss, Slopes, pair_losses};
 use crate::{
     checks,
     error::MethodError,
-    needs::{Needs, Rows},
+    needs::{Needs, RowKind},
     objective::Objective,
     row::{RowLoss, RowScores},
 };
@@ -34,7 +34,7 @@ impl Default for Ipo {
 
 impl Objective for Ipo {
     fn needs(&self) -> Needs {
-        Needs::with_reference(Rows::Pairs)
+        Needs::with_reference(RowKind::Pair)
     }
 
     fn losses(&self, rows: &[RowScores], _: f64) -> Vec<RowLoss> {

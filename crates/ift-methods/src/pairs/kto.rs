@@ -3,11 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Slopes};
+use super::answer::{Answer, Slopes};
 use crate::{
     checks,
     error::MethodError,
-    needs::{Needs, Rows},
+    needs::{Needs, RowKind},
     objective::Objective,
     row::{RowLoss, RowScores},
     stable::sigmoid,
@@ -41,7 +41,7 @@ impl Default for Kto {
 
 impl Objective for Kto {
     fn needs(&self) -> Needs {
-        Needs::with_reference(Rows::Judged)
+        Needs::with_reference(RowKind::Judged)
     }
 
     fn losses(&self, rows: &[RowScores], kl_point: f64) -> Vec<RowLoss> {

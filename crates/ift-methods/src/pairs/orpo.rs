@@ -3,11 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, PairLoss, Slopes, logistic_loss, pair_losses};
+use super::answer::{Answer, PairLoss, Slopes, logistic_loss, pair_losses};
 use crate::{
     checks,
     error::MethodError,
-    needs::{Needs, Rows},
+    needs::{Needs, RowKind},
     objective::Objective,
     row::{RowLoss, RowScores},
     stable::log1mexp,
@@ -35,7 +35,7 @@ impl Default for Orpo {
 
 impl Objective for Orpo {
     fn needs(&self) -> Needs {
-        Needs::only(Rows::Pairs)
+        Needs::only(RowKind::Pair)
     }
 
     fn losses(&self, rows: &[RowScores], _: f64) -> Vec<RowLoss> {

@@ -3,11 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, PairLoss, Slopes, logistic_loss, pair_losses};
+use super::answer::{Answer, PairLoss, Slopes, logistic_loss, pair_losses};
 use crate::{
     checks,
     error::MethodError,
-    needs::{Divergence, Needs, Rows},
+    needs::{KlDirection, Needs, RowKind},
     objective::Objective,
     row::{RowLoss, RowScores},
 };
@@ -53,7 +53,7 @@ impl Default for Tdpo2 {
 
 impl Objective for Tdpo1 {
     fn needs(&self) -> Needs {
-        Needs::with_divergence(Rows::Pairs, Divergence::Forward)
+        Needs::with_divergence(RowKind::Pair, KlDirection::Forward)
     }
 
     fn losses(&self, rows: &[RowScores], _: f64) -> Vec<RowLoss> {
@@ -67,7 +67,7 @@ impl Objective for Tdpo1 {
 
 impl Objective for Tdpo2 {
     fn needs(&self) -> Needs {
-        Needs::with_divergence(Rows::Pairs, Divergence::Forward)
+        Needs::with_divergence(RowKind::Pair, KlDirection::Forward)
     }
 
     fn losses(&self, rows: &[RowScores], _: f64) -> Vec<RowLoss> {

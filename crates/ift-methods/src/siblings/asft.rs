@@ -7,7 +7,7 @@ use super::dft;
 use crate::{
     checks,
     error::MethodError,
-    needs::{Divergence, Needs, Rows},
+    needs::{KlDirection, Needs, RowKind},
     objective::Objective,
     row::{Reduction, RowLoss, RowScores},
 };
@@ -26,20 +26,20 @@ pub struct Asft {
     pub lambda: f64,
     /// Which way the divergence runs: `forward` is `KL(reference ‖ policy)`, `reverse` is
     /// `KL(policy ‖ reference)`.
-    pub direction: Divergence,
+    pub direction: KlDirection,
     /// `token`: mean over all targets of the step. `sequence`: mean over rows of each row's mean.
     pub reduction: Reduction,
 }
 
 impl Default for Asft {
     fn default() -> Self {
-        Self { lambda: 0.05, direction: Divergence::Forward, reduction: Reduction::Token }
+        Self { lambda: 0.05, direction: KlDirection::Forward, reduction: Reduction::Token }
     }
 }
 
 impl Objective for Asft {
     fn needs(&self) -> Needs {
-        Needs::with_divergence(Rows::Single, self.direction)
+        Needs::with_divergence(RowKind::Demonstration, self.direction)
     }
 
     fn losses(&self, rows: &[RowScores], _: f64) -> Vec<RowLoss> {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     checks,
     error::MethodError,
-    needs::{Needs, Rows},
+    needs::{Needs, RowKind},
     objective::Objective,
     row::{Reduction, RowLoss, RowScores},
 };
@@ -37,7 +37,7 @@ impl Default for Eaft {
 
 impl Objective for Eaft {
     fn needs(&self) -> Needs {
-        Needs { entropy: Some(self.k), ..Needs::only(Rows::Single) }
+        Needs { entropy: Some(self.k), ..Needs::only(RowKind::Demonstration) }
     }
 
     fn losses(&self, rows: &[RowScores], _: f64) -> Vec<RowLoss> {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     checks::{self, effect},
     error::MethodError,
-    needs::{Needs, Rows},
+    needs::{Needs, RowKind},
     objective::Objective,
     row::{Reduction, RowLoss, RowScores},
 };
@@ -62,7 +62,7 @@ impl Default for IwSft {
 
 impl Objective for IwSft {
     fn needs(&self) -> Needs {
-        Needs::with_reference(Rows::Single)
+        Needs::with_reference(RowKind::Demonstration)
     }
 
     fn losses(&self, rows: &[RowScores], _: f64) -> Vec<RowLoss> {

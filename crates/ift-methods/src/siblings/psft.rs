@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     checks,
     error::MethodError,
-    needs::{Needs, Rows},
+    needs::{Needs, RowKind},
     objective::Objective,
     ppo::clipped_surrogate,
     row::{Reduction, RowLoss, RowScores},
@@ -42,7 +42,7 @@ impl Default for Psft {
 impl Objective for Psft {
     fn needs(&self) -> Needs {
         let old_policy = (self.window > 0).then_some(self.window);
-        Needs { old_policy, ..Needs::with_reference(Rows::Single) }
+        Needs { old_policy, ..Needs::with_reference(RowKind::Demonstration) }
     }
 
     /// The weights are those in the gradient: `ρ` of the targets that are not clipped.

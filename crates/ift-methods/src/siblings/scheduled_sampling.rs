@@ -7,7 +7,7 @@ use crate::{
     error::MethodError,
     lambda::{LambdaSchedule, Schedule},
     likelihood,
-    method::LookAhead,
+    needs::LookAhead,
     objective::Objective,
     row::{Reduction, RowLoss, RowScores},
 };

@@ -1,8 +1,8 @@
 //! Every method, by its defaults and by the settings that change its formula.
 
 use ift_methods::{
-    Asft, Dft, Divergence, Dpo, Eaft, Formula, Ift, Ipo, IwSft, Kto, Level, Lm, Method, Orpo, Psft,
-    Reduction, ScheduledSampling, Sft, Side, Simpo, Tdpo1, Tdpo2,
+    Asft, Dft, Dpo, Eaft, Formula, Ift, Ipo, IwSft, KlDirection, Kto, Level, Lm, Method, Orpo,
+    Psft, Reduction, ScheduledSampling, Sft, Side, Simpo, Tdpo1, Tdpo2,
 };
 
 /// Each method at least once, and at least once away from its defaults where it has settings.
@@ -32,7 +32,7 @@ pub fn every_method() -> Vec<Method> {
         Method::Dft(Dft::default()),
         Method::Dft(Dft { reduction }),
         Method::Asft(Asft::default()),
-        Method::Asft(Asft { lambda: 0.7, direction: Divergence::Reverse, reduction }),
+        Method::Asft(Asft { lambda: 0.7, direction: KlDirection::Reverse, reduction }),
         Method::Eaft(Eaft::default()),
         Method::Eaft(Eaft { alpha: 2.5, k: 5, reduction }),
         Method::IwSft(IwSft::default()),

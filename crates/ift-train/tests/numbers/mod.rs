@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use ift_backend::{Backend, Element};
-use ift_data::Row;
+use ift_data::{Row, Sequence};
 use ift_methods::Method;
 use ift_model::Model;
 use ift_train::{AnswerDetail, Reference, StepContext, Sums, accumulate_with};
@@ -21,15 +21,16 @@ pub fn json(path: &str) -> Value {
     serde_json::from_str(&std::fs::read_to_string(folder(path)).unwrap()).unwrap()
 }
 
-/// Token lists of a padded batch, with which of the tokens are targets.
-pub fn sequences(batch: &Value) -> Vec<(Vec<u32>, Vec<bool>)> {
+/// The sequences of a padded batch.
+pub fn sequences(batch: &Value) -> Vec<Sequence> {
     let lists =
         |name: &str| -> Vec<Vec<i64>> { serde_json::from_value(batch[name].clone()).unwrap() };
     let (ids, labels, mask) = (lists("input_ids"), lists("labels"), lists("attention_mask"));
     let sequence = |r: usize| {
         let length = mask[r].iter().filter(|&&m| m == 1).count();
         let tokens = ids[r][..length].iter().map(|&t| t as u32).collect();
-        (tokens, labels[r][..length].iter().map(|&l| l != -100).collect())
+        let targets: Vec<bool> = labels[r][..length].iter().map(|&l| l != -100).collect();
+        Sequence::masked(tokens, &targets)
     };
     (0..ids.len()).map(sequence).collect()
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use ift_backend::{Backend, Profile, Storage};
 use ift_data::{Row, rows_from_jsonl};
-use ift_train::{Learner, Optimizer, Reference, StepContext, mode_of, page_faults, peak_memory};
+use ift_train::{Learner, Optimizer, Reference, StepContext, page_faults, peak_memory};
 use serde_json::json;
 
 use super::backend::{Work, run_on};
@@ -17,7 +17,7 @@ use crate::output::Output;
 /// Runs the command.
 pub(crate) fn run(arguments: BenchArguments, output: Output) -> Result<()> {
     let settings = StepSettings::new(&arguments.step)?;
-    let rows = rows_from_jsonl(&arguments.step.rows, mode_of(&settings.method))?;
+    let rows = rows_from_jsonl(&arguments.step.rows, settings.method.needs().rows)?;
     if rows.is_empty() {
         bail!("`{}` holds no rows", arguments.step.rows.display());
     }

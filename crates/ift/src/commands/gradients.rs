@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use ift_backend::{Backend, Element, NumberType, Storage};
 use ift_data::{Row, rows_from_jsonl};
 use ift_model::{Gradients, Model, write_tensors};
-use ift_train::{AnswerDetail, PreferenceMetrics, StepContext, accumulate_with, mode_of};
+use ift_train::{AnswerDetail, PreferenceMetrics, StepContext, accumulate_with};
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ use crate::output::Output;
 /// Runs the command.
 pub(crate) fn run(arguments: GradientsArguments, output: Output) -> Result<()> {
     let settings = StepSettings::new(&arguments.step)?;
-    let rows = rows_from_jsonl(&arguments.step.rows, mode_of(&settings.method))?;
+    let rows = rows_from_jsonl(&arguments.step.rows, settings.method.needs().rows)?;
     if rows.is_empty() {
         bail!("`{}` holds no rows", arguments.step.rows.display());
     }
