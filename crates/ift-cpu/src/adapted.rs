@@ -1,13 +1,17 @@
 //! Row norms of a weight with a low-rank sum.
 
+use crate::Cpu;
+use crate::elements::ScratchVec;
 use crate::instructions::kernel;
 use crate::math::total;
 use crate::number::Number;
+use crate::parameters::values;
+use crate::profile::Kind;
 use crate::simd::Simd;
-use crate::stored::Memory;
 use crate::threads::Cut;
-use crate::{Cpu, Weight};
-use std::ops::Range;
+use ift_backend::{BackendError, LowRank, Weight};
+
+type Result<T> = std::result::Result<T, BackendError>;
 
 /// Half the columns of a row that are summed at a time, in registers.
 const HALF: usize = 32;
@@ -50,31 +54,29 @@ kernel! {
 impl<N: Number> Cpu<N> {
     pub(crate) fn norms_of_adapted(
         &self,
-        inputs: usize,
-        rank: usize,
-        weight: &Weight<N>,
-        rows: Range<usize>,
-        a: &Weight<N>,
-        b: &Weight<N>,
-        scale: f64,
-    ) -> Vec<f64> {
-        let (a, b) = (self.values(a, 0..rank * inputs), self.values(b, 0..rows.len() * rank));
+        low_rank: &LowRank,
+        weight: Weight<Self>,
+        a: Weight<Self>,
+        b: Weight<Self>,
+    ) -> Result<Vec<f64>> {
+        let LowRank { inputs, rank, ref rows, scale } = *low_rank;
+        let flops = 2 * (rows.len() * inputs * (rank + 1)) as u64;
+        let _timer = self.meter.start(Kind::Products, flops);
+        let weight = values(weight);
+        let a = self.weight_values(a, rank * inputs)?;
+        let b = self.weight_values(b, rows.len() * rank)?;
         let mut norms = vec![0.0; rows.len()];
-        self.threads.rows(
-            rows.len(),
-            inputs * (1 + rank / 4),
-            Cut(&mut norms, 1),
-            |part, norms| {
-                let (mut memory, mut factors) = (Memory::default(), vec![0.0; rank]);
-                for (row, norm) in part.zip(norms) {
-                    let b = &b[row * rank..(row + 1) * rank];
-                    factors.iter_mut().zip(b).for_each(|(factor, b)| *factor = scale as f32 * b);
-                    let at = (rows.start + row) * inputs;
-                    let w = weight.values().read(self.set, at..at + inputs, &mut memory);
-                    *norm = squares(self.set, w, &factors, &a).sqrt();
-                }
-            },
-        );
-        norms
+        let work = inputs * (1 + rank / 4);
+        self.threads.rows(rows.len(), work, Cut(&mut norms, 1), |part, norms| {
+            let (mut memory, mut factors) = (ScratchVec::default(), vec![0.0; rank]);
+            for (row, norm) in part.zip(norms) {
+                let b = &b[row * rank..(row + 1) * rank];
+                factors.iter_mut().zip(b).for_each(|(factor, b)| *factor = scale as f32 * b);
+                let at = (rows.start + row) * inputs;
+                let w = weight.read(self.set, at..at + inputs, &mut memory);
+                *norm = squares(self.set, w, &factors, &a).sqrt();
+            }
+        });
+        Ok(norms)
     }
 }

@@ -1,11 +1,12 @@
-//! Operations on some columns of every row, which is where an adapter works.
+//! Operations on some columns of every row: those that an adapter changes.
 
 use crate::Cpu;
 use crate::instructions::kernel;
 use crate::math::add_scaled;
 use crate::number::Number;
+use crate::profile::Kind;
 use crate::threads::{Cut, Shared};
-use std::ops::Range;
+use ift_backend::Columns;
 
 kernel! {
     /// `out += scale·x`.
@@ -31,77 +32,52 @@ kernel! {
 }
 
 impl<N: Number> Cpu<N> {
-    pub(crate) fn columns_taken(
-        &self,
-        n: usize,
-        width: usize,
-        x: &[N],
-        columns: Range<usize>,
-        out: &mut [N],
-    ) {
+    pub(crate) fn columns_taken(&self, of: &Columns, x: &[N], out: &mut [N]) {
+        let Columns { tokens, width, ref columns } = *of;
+        let _timer = self.meter.start(Kind::Elementwise, 0);
         let count = columns.len();
-        self.threads.rows(n, 2 * count, Cut(out, count), |rows, out| {
+        self.threads.rows(tokens, 2 * count, Cut(out, count), |rows, out| {
             for (row, out) in rows.zip(out.chunks_exact_mut(count.max(1))) {
                 out.copy_from_slice(&x[row * width..(row + 1) * width][columns.clone()]);
             }
         });
     }
 
-    pub(crate) fn columns_added(
-        &self,
-        n: usize,
-        width: usize,
-        x: &[N],
-        scale: f64,
-        columns: Range<usize>,
-        out: &mut [N],
-    ) {
+    pub(crate) fn columns_added(&self, of: &Columns, x: &[N], scale: f64, out: &mut [N]) {
+        let Columns { tokens, width, ref columns } = *of;
         let count = columns.len();
-        self.threads.rows(n, 3 * count, Cut(out, width), |rows, out| {
+        let _timer = self.meter.start(Kind::Elementwise, 2 * (tokens * count) as u64);
+        self.threads.rows(tokens, 3 * count, Cut(out, width), |rows, out| {
             for (row, out) in rows.zip(out.chunks_exact_mut(width)) {
-                add(
-                    self.set,
-                    &mut out[columns.clone()],
-                    scale as f32,
-                    &x[row * count..(row + 1) * count],
-                );
+                let x = &x[row * count..(row + 1) * count];
+                add(self.set, &mut out[columns.clone()], scale as f32, x);
             }
         });
     }
 
-    pub(crate) fn columns_scaled(
-        &self,
-        n: usize,
-        width: usize,
-        factors: &[f64],
-        columns: Range<usize>,
-        x: &mut [N],
-    ) {
-        let factors: Vec<f32> =
-            factors[..columns.len()].iter().map(|factor| *factor as f32).collect();
-        self.threads.rows(n, 2 * columns.len(), Cut(x, width), |_, x| {
+    pub(crate) fn columns_scaled(&self, of: &Columns, factors: &[f64], x: &mut [N]) {
+        let Columns { tokens, width, ref columns } = *of;
+        let count = columns.len();
+        let _timer = self.meter.start(Kind::Elementwise, (tokens * count) as u64);
+        let factors: Vec<f32> = factors[..count].iter().map(|factor| *factor as f32).collect();
+        self.threads.rows(tokens, 2 * count, Cut(x, width), |_, x| {
             x.chunks_exact_mut(width)
                 .for_each(|x| multiply(self.set, &mut x[columns.clone()], &factors));
         });
     }
 
-    pub(crate) fn column_product_sums(
-        &self,
-        n: usize,
-        width: usize,
-        x: &[N],
-        y: &[N],
-        columns: Range<usize>,
-        sums: &mut [f32],
-    ) {
+    pub(crate) fn column_product_sums(&self, of: &Columns, x: &[N], y: &[N], sums: &mut [f32]) {
+        let Columns { tokens, width, ref columns } = *of;
         let count = columns.len();
+        let _timer = self.meter.start(Kind::Elementwise, 2 * (tokens * count) as u64);
         let sums = Shared::new(&mut sums[..count]);
-        self.columns(count, n, |first, last| {
+        self.each_columns(count, tokens, |own| {
             // SAFETY: tasks have different columns.
-            let to = unsafe { sums.range(first..last) };
-            for t in 0..n {
+            let to = unsafe { sums.range(own.clone()) };
+            for t in 0..tokens {
                 let at = t * width + columns.start;
-                products(self.set, to, &x[at + first..at + last], &y[at + first..at + last]);
+                let own = at + own.start..at + own.end;
+                products(self.set, to, &x[own.clone()], &y[own]);
             }
         });
     }

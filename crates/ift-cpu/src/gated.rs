@@ -4,15 +4,16 @@ use crate::Cpu;
 use crate::instructions::kernel;
 use crate::math::sigmoid;
 use crate::number::Number;
+use crate::profile::Kind;
 use crate::simd::Simd;
 use crate::threads::Cut;
-use ift_backend::Activation;
+use ift_backend::{GateFunction, Gated};
 
 /// `√(2/π)`.
 const GELU_SCALE: f32 = 0.797_884_6;
 const GELU_CUBIC: f32 = 0.044_715;
 
-/// An activation function with its derivative: `(value, slope)`.
+/// The function of a gate, with its derivative: `(value, slope)`.
 trait Gate {
     fn value<S: Simd>(x: f32) -> f32;
     fn value_and_slope<S: Simd>(x: f32) -> (f32, f32);
@@ -80,57 +81,59 @@ fn backward<S: Simd, N: Number, G: Gate>(
 }
 
 kernel! {
-    fn any_forward<S, N: Number>(width: usize, activation: Activation, gate_up: &[N], out: &mut [N]) {
-        match activation {
-            Activation::Silu => forward::<S, N, Silu>(width, gate_up, out),
-            Activation::GeluTanh => forward::<S, N, GeluTanh>(width, gate_up, out),
+    /// `out = act(gate) ⊙ up`.
+    fn any_forward<S, N: Number>(
+        width: usize,
+        function: GateFunction,
+        gate_up: &[N],
+        out: &mut [N],
+    ) {
+        match function {
+            GateFunction::Silu => forward::<S, N, Silu>(width, gate_up, out),
+            GateFunction::GeluTanh => forward::<S, N, GeluTanh>(width, gate_up, out),
         }
     }
 }
 
 kernel! {
+    /// The gradients of gate and up.
     fn any_backward<S, N: Number>(
         width: usize,
-        activation: Activation,
+        function: GateFunction,
         gate_up: &[N],
         d_out: &[N],
         d_gate_up: &mut [N],
     ) {
-        match activation {
-            Activation::Silu => backward::<S, N, Silu>(width, gate_up, d_out, d_gate_up),
-            Activation::GeluTanh => backward::<S, N, GeluTanh>(width, gate_up, d_out, d_gate_up),
+        match function {
+            GateFunction::Silu => backward::<S, N, Silu>(width, gate_up, d_out, d_gate_up),
+            GateFunction::GeluTanh => backward::<S, N, GeluTanh>(width, gate_up, d_out, d_gate_up),
         }
     }
 }
 
 impl<N: Number> Cpu<N> {
-    pub(crate) fn gated_forward(
-        &self,
-        n: usize,
-        width: usize,
-        activation: Activation,
-        gate_up: &[N],
-        out: &mut [N],
-    ) {
-        self.threads.rows(n, 3 * width, Cut(out, width), |rows, out| {
+    pub(crate) fn gated_forward(&self, gated: Gated, gate_up: &[N], out: &mut [N]) {
+        let Gated { tokens, width, function } = gated;
+        let _timer = self.meter.start(Kind::Elementwise, 4 * (tokens * width) as u64);
+        self.threads.rows(tokens, 3 * width, Cut(out, width), |rows, out| {
             let gate_up = &gate_up[rows.start * 2 * width..rows.end * 2 * width];
-            any_forward(self.set, width, activation, gate_up, out);
+            any_forward(self.set, width, function, gate_up, out);
         });
     }
 
     pub(crate) fn gated_gradients(
         &self,
-        n: usize,
-        width: usize,
-        activation: Activation,
+        gated: Gated,
         gate_up: &[N],
         d_out: &[N],
         d_gate_up: &mut [N],
     ) {
-        self.threads.rows(n, 5 * width, Cut(d_gate_up, 2 * width), |rows, d_gate_up| {
+        let Gated { tokens, width, function } = gated;
+        let _timer = self.meter.start(Kind::Elementwise, 10 * (tokens * width) as u64);
+        self.threads.rows(tokens, 5 * width, Cut(d_gate_up, 2 * width), |rows, d_gate_up| {
             let gate_up = &gate_up[rows.start * 2 * width..rows.end * 2 * width];
             let d_out = &d_out[rows.start * width..rows.end * width];
-            any_backward(self.set, width, activation, gate_up, d_out, d_gate_up);
+            any_backward(self.set, width, function, gate_up, d_out, d_gate_up);
         });
     }
 }

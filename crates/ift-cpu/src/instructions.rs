@@ -1,32 +1,33 @@
-//! Which vector instructions the kernels are compiled for, and how one compiled copy is chosen at
-//! run time.
+//! The instruction sets that kernels are compiled for, and the choice of a compiled copy at run
+//! time.
 //!
 //! A kernel is written once, generic over [`Simd`](crate::simd::Simd), and compiled three times by
-//! the `kernel!` macro: for any machine, for AVX2 with FMA and for AVX-512. The ordinary `cargo
-//! build --release` binary holds all three.
+//! the `kernel!` macro: for any machine, for AVX2 with FMA and for AVX-512. An ordinary
+//! `cargo build --release` binary holds all three.
 
 use thiserror::Error;
 
 /// The instruction sets that have their own copy of every kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Instructions {
-    /// What every machine of the compiled target has.
+    /// The instructions that every machine of the compiled target has.
     Portable,
     /// AVX2 and FMA (x86-64-v3): eight `f32` at a time.
     Avx2,
     /// AVX-512F with AVX2 and FMA: sixteen `f32` at a time.
     Avx512,
-    /// AVX-512 whose products take pairs of `bf16` (`avx512bf16`), at twice the rate of `f32`. All
-    /// else is as with `Avx512`.
+    /// AVX-512 with products of pairs of `bf16` (`avx512bf16`), at twice the rate of `f32`. All other
+    /// operations are those of `Avx512`.
     Avx512Bf16,
 }
 
-/// Why a CPU backend could not be made as asked.
+/// Why a CPU backend could not be made.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum CpuError {
     /// The machine lacks the instructions.
     #[error(
-        "this machine has no {asked:?} instructions, its best are {best:?}; ask for those or let the program choose"
+        "this machine has no {asked:?} instructions; ask for {best:?}, the best that it has, or \
+         let the program choose"
     )]
     Unavailable {
         /// What was asked for.
@@ -37,7 +38,7 @@ pub enum CpuError {
 }
 
 impl Instructions {
-    /// All sets, the plainest first.
+    /// All sets, from the most common to the rarest.
     pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
 
     /// The best set of this machine.
@@ -65,8 +66,8 @@ impl Instructions {
     }
 }
 
-/// A set that this machine was found to have; the only way to one is [`Available::new`], so that a
-/// kernel's copy for a set can run only where its instructions exist.
+/// A set that this machine was found to have. [`Available::new`] checks it, so a kernel's copy for a
+/// set runs only where its instructions exist.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Available(Instructions);
 
@@ -88,15 +89,25 @@ impl Available {
     }
 }
 
-/// Defines `fn name(set: Available, …)` that runs the copy of the body compiled for `set`. The body
-/// may use the first type parameter, which is the [`Simd`](crate::simd::Simd) implementation of
-/// that copy; any others are the caller's.
+/// Defines `fn name(set: Available, …)`, which runs the copy of the body compiled for `set`. The
+/// body may use the first type parameter, the [`Simd`](crate::simd::Simd) implementation of that
+/// copy (with a bound that all implementations meet); any others are the caller's.
 macro_rules! kernel {
-    ($(#[$attribute:meta])* $visibility:vis fn $name:ident<$S:ident $(, $T:ident: $bound:path)*>($($argument:ident: $type:ty),* $(,)?) $(-> $output:ty)? $body:block) => {
+    (
+        $(#[$attribute:meta])*
+        $visibility:vis fn $name:ident<$S:ident $(: $more:path)? $(, $T:ident: $bound:path)*>(
+            $($argument:ident: $type:ty),* $(,)?
+        ) $(-> $output:ty)? $body:block
+    ) => {
         $(#[$attribute])*
-        $visibility fn $name<$($T: $bound),*>(set: $crate::instructions::Available, $($argument: $type),*) $(-> $output)? {
+        $visibility fn $name<$($T: $bound),*>(
+            set: $crate::instructions::Available,
+            $($argument: $type),*
+        ) $(-> $output)? {
             #[inline(always)]
-            fn run<$S: $crate::simd::Simd $(, $T: $bound)*>($($argument: $type),*) $(-> $output)? $body
+            fn run<$S: $crate::simd::Simd $(+ $more)? $(, $T: $bound)*>(
+                $($argument: $type),*
+            ) $(-> $output)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
@@ -112,7 +123,7 @@ macro_rules! kernel {
 
             match set.get() {
                 #[cfg(target_arch = "x86_64")]
-                // SAFETY: an `Available` of this set exists only where its instructions were detected.
+                // SAFETY: an `Available` exists only where its instructions were detected.
                 $crate::Instructions::Avx2 => unsafe { avx2::<$($T),*>($($argument),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.

@@ -1,17 +1,20 @@
 //! The fast CPU backend: threads and SIMD, activations in f32 or bf16, arithmetic in f32.
 //!
-//! * `operations`: the trait, which hands on to all that follow.
-//! * `product` with `pack`, `tile` and `simd`, and `linear` above them: matrix products, where most
-//!   of the time goes.
-//! * `attention`, `head` with `divergence`: what is more than one product, in blocks that stay in
-//!   the caches.
-//! * `norm`, `heads`, `gated`, `rows`, `columns`, `noise`, `adapted`, `update`: what is bound by
-//!   memory, one pass each.
-//! * `weight` with `stored`: weights, exact or in fewer bits.
-//! * `instructions`, `number`, `threads`, `buffer`, `profile`: what all of them stand on.
+//! * `backend`: the trait; hands each operation to one of the following files.
+//! * `linear`, `product`, `pack`, `tile`, `simd`: matrix products, where most of the time goes.
+//! * `attention`, `head`: several products in a row, in blocks that stay in the caches.
+//! * `norm`, `heads`, `gated`, `rows`, `columns`, `noise`, `adapted`, `update`: operations bound by
+//!   memory bandwidth, each one pass.
+//! * `parameters`, `elements`, `quantized`: weights, exact or in fewer bits.
+//! * `inputs`: what a pass needs of the host.
+//! * `arena`, `threads`, `instructions`, `scalar`, `words`, `number`, `math`, `profile`, `peak`:
+//!   memory, threads, compiled copies of kernels, element types, time.
 //!
-//! Every result has the same bits whatever the number of threads: work is cut into parts that
-//! depend on shapes alone, and sums over parts are taken in a fixed order.
+//! Every result has the same bits for any number of threads: work is cut into parts that depend on
+//! shapes alone, and sums over parts are taken in a fixed order.
+//!
+//! What can run out of memory returns an error. Only small lists, and a few MiB of scratch memory
+//! for each thread, come from the global allocator without a check.
 
 #![allow(
     clippy::inline_always,
@@ -19,44 +22,49 @@
 )]
 
 mod adapted;
+mod arena;
 mod attention;
-mod buffer;
+mod backend;
 mod columns;
-mod divergence;
+mod elements;
 mod gated;
 mod head;
 mod heads;
+mod inputs;
 mod instructions;
 mod linear;
 mod math;
 mod noise;
 mod norm;
 mod number;
-mod operations;
 mod pack;
+mod parameters;
 mod peak;
 mod product;
 mod profile;
+mod quantized;
 mod rows;
+mod scalar;
 mod simd;
-mod stored;
 mod threads;
 mod tile;
 mod update;
-mod weight;
+mod words;
 
-pub use buffer::Buffer;
+pub use arena::Buffer;
+pub use head::Scores;
+pub use inputs::Inputs;
 pub use instructions::{CpuError, Instructions};
 pub use number::Number;
+pub use parameters::{Frozen, Parameters};
 
-use buffer::Pool;
+use arena::Arena;
 use half::bf16;
 use instructions::Available;
 use profile::Meter;
 use std::fmt;
 use std::marker::PhantomData;
 use threads::Threads;
-use weight::Weight;
 
 /// The backend for CPUs, with activations of type `N`. Weights, gradients and optimizer states are
 /// f32; where `N` is narrower, products read a copy of the weights in `N`.
@@ -65,9 +73,9 @@ pub struct Cpu<N: Number> {
     /// Whether products multiply `N` itself.
     narrow_products: bool,
     threads: Threads,
-    pool: Pool,
+    arena: Arena,
     meter: Meter,
-    numbers: PhantomData<N>,
+    activations: PhantomData<N>,
 }
 
 /// Activations in f32.
@@ -78,12 +86,12 @@ pub type CpuBf16 = Cpu<bf16>;
 
 impl<N: Number> Cpu<N> {
     /// A backend with `threads` threads of its own (0: one for each core) and the best instructions
-    /// of this machine. Where the system refuses to start threads, the caller's works alone.
+    /// of this machine. Where the system refuses to start threads, the caller's thread works alone.
     pub fn new(threads: usize) -> Self {
         Self::build(threads, Available::best())
     }
 
-    /// A backend that uses the instructions given: for tests, and for the same bits on different
+    /// A backend that uses the given instructions: for tests, and for the same bits on different
     /// machines.
     ///
     /// # Errors
@@ -97,13 +105,13 @@ impl<N: Number> Cpu<N> {
             set,
             narrow_products: !N::EXACT && set.get() == Instructions::Avx512Bf16,
             threads: Threads::new(threads),
-            pool: Pool::default(),
+            arena: Arena::default(),
             meter: Meter::default(),
-            numbers: PhantomData,
+            activations: PhantomData,
         }
     }
 
-    /// How many threads compute.
+    /// The number of threads that compute.
     pub fn threads(&self) -> usize {
         self.threads.count()
     }
@@ -116,7 +124,7 @@ impl<N: Number> Cpu<N> {
 
 impl<N: Number> fmt::Debug for Cpu<N> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let numbers = std::any::type_name::<N>();
-        write!(f, "Cpu<{numbers}>({} threads, {:?})", self.threads(), self.instructions())
+        let activations = std::any::type_name::<N>();
+        write!(f, "Cpu<{activations}>({} threads, {:?})", self.threads(), self.instructions())
     }
 }

@@ -1,18 +1,24 @@
-//! Linear layers: products over packed tiles, and dot products where there are only a few tokens.
+//! Linear layers: products of packed tiles, or dot products where there are only a few tokens.
 
 use crate::Cpu;
+use crate::arena::Buffer;
+use crate::elements::{Elements, ScratchVec};
 use crate::instructions::kernel;
 use crate::math::dot;
 use crate::number::Number;
 use crate::pack::{Matrix, Operand};
-use crate::product::Product;
-use crate::stored::{Memory, Stored};
+use crate::parameters::operand;
+use crate::product::MatrixProduct;
+use crate::profile::Kind;
+use crate::scalar::Scalar;
 use crate::threads::Shared;
-use ift_backend::Out;
+use ift_backend::{BackendError, Linear, LinearStarts, Out, Weight};
 
-/// Up to so many tokens, reading a weight once beats packing it.
+type Result<T> = std::result::Result<T, BackendError>;
+
+/// Up to so many tokens, reading a weight once is faster than packing it.
 const FEW: usize = 12;
-/// Numbers of a weight that one task takes.
+/// Elements of a weight that one task takes.
 const TASK: usize = 65_536;
 
 kernel! {
@@ -24,35 +30,116 @@ kernel! {
     }
 }
 
+/// The slice of an operation's output.
+fn slice<N: Number>(to: Out<Buffer<N>>) -> Out<[N]> {
+    match to {
+        Out::Set => Out::Set,
+        Out::Add => Out::Add,
+        Out::Plus(base) => Out::Plus(base),
+    }
+}
+
+/// Useful floating point operations of a layer, forward.
+fn flops(linear: Linear) -> u64 {
+    2 * (linear.tokens * linear.inputs * linear.outputs) as u64
+}
+
 impl<N: Number> Cpu<N> {
-    /// `out = [out +] x·Wᵀ [+ b]`.
-    pub(crate) fn linear_product<C: Number>(
+    pub(crate) fn linear_forward(
         &self,
-        n: usize,
-        inputs: usize,
-        outputs: usize,
+        linear: Linear,
         x: &[N],
-        weight: Stored<N>,
+        (weight, bias): (Weight<Self>, Option<Weight<Self>>),
+        to: Out<Buffer<N>>,
+        out: &mut [N],
+    ) -> Result<()> {
+        let _timer = self.meter.start(Kind::Products, flops(linear));
+        let bias = bias.map(|bias| self.weight_values(bias, linear.outputs)).transpose()?;
+        self.linear_product(linear, x, operand(weight), bias.as_deref(), slice(to), out)
+    }
+
+    pub(crate) fn linear_input_gradient(
+        &self,
+        linear: Linear,
+        d_out: &[N],
+        weight: Weight<Self>,
+        to: Out<Buffer<N>>,
+        d_x: &mut [N],
+    ) -> Result<()> {
+        let Linear { tokens, inputs, outputs } = linear;
+        let _timer = self.meter.start(Kind::Products, flops(linear));
+        let product = MatrixProduct {
+            m: tokens,
+            n: inputs,
+            k: outputs,
+            a: Matrix::by_rows(d_out, outputs),
+            b: Operand::by_rows(operand(weight), inputs),
+            bias: None,
+            to: slice(to),
+        };
+        self.multiply(&product, d_x)
+    }
+
+    pub(crate) fn linear_weight_gradients(
+        &self,
+        linear: Linear,
+        x: &[N],
+        d_out: &[N],
+        starts: LinearStarts,
+        gradients: &mut [f32],
+    ) -> Result<()> {
+        let Linear { tokens, inputs, outputs } = linear;
+        let flops = if starts.weight.is_some() { flops(linear) } else { 0 };
+        let _timer = self.meter.start(Kind::Products, flops);
+        if let Some(start) = starts.weight {
+            let product = MatrixProduct {
+                m: outputs,
+                n: inputs,
+                k: tokens,
+                a: Matrix::transposed(d_out, outputs),
+                b: Operand::by_rows(Elements::from(x), inputs),
+                bias: None,
+                to: Out::Add,
+            };
+            self.multiply(&product, &mut gradients[start..])?;
+        }
+        if let Some(start) = starts.bias {
+            self.add_column_sums(tokens, outputs, d_out, &mut gradients[start..]);
+        }
+        Ok(())
+    }
+
+    /// `out = [out +] x·Wᵀ [+ b]`.
+    pub(crate) fn linear_product<C: Scalar>(
+        &self,
+        linear: Linear,
+        x: &[N],
+        weight: Elements<N>,
         bias: Option<&[f32]>,
         to: Out<[C]>,
         out: &mut [C],
-    ) {
-        if n > FEW {
+    ) -> Result<()> {
+        let Linear { tokens, inputs, outputs } = linear;
+        let bias = bias.map(|b| &b[..outputs]);
+        if tokens > FEW {
             let (a, b) = (Matrix::by_rows(x, inputs), Operand::transposed(weight, inputs));
-            let bias = bias.map(|b| &b[..outputs]);
-            self.multiply(&Product { m: n, n: outputs, k: inputs, a, b, bias, to }, out);
-            return;
+            return self.multiply(
+                &MatrixProduct { m: tokens, n: outputs, k: inputs, a, b, bias, to },
+                out,
+            );
         }
-        let block = (TASK / inputs.max(1)).clamp(1, outputs);
-        let out = Shared::new(out);
-        self.threads.each_of(2 * n * inputs * outputs, outputs.div_ceil(block), |task| {
+        let block = (TASK / inputs.max(1)).clamp(1, outputs.max(1));
+        // A product that overflows is more than any slice holds; from here on none does.
+        let out = Shared::new(&mut out[..tokens.saturating_mul(outputs)]);
+        let flops = flops(linear) as usize;
+        self.threads.each_of(flops, outputs.div_ceil(block), |task| {
             let (first, last) = (task * block, outputs.min((task + 1) * block));
-            let mut memory = Memory::default();
+            let mut memory = ScratchVec::default();
             // A few rows of the weight at a time, so that the next token finds them in the cache.
             for first in (first..last).step_by(8) {
                 let last = last.min(first + 8);
                 let weight = weight.read(self.set, first * inputs..last * inputs, &mut memory);
-                for t in 0..n {
+                for t in 0..tokens {
                     let mut sums = [0.0; 8];
                     let sums = &mut sums[..last - first];
                     dots(self.set, &x[t * inputs..(t + 1) * inputs], weight, sums);
@@ -71,5 +158,6 @@ impl<N: Number> Cpu<N> {
                 }
             }
         });
+        Ok(())
     }
 }

@@ -1,13 +1,13 @@
-//! Loops over `f32` that every kernel needs: sums in lanes (a fixed order that vectorises), and an
-//! exponential that does.
+//! Loops that every kernel needs: sums in lanes (a fixed order that vectorises), and an exponential
+//! that vectorises.
 
-use crate::number::Number;
+use crate::scalar::Scalar;
 use crate::simd::Simd;
 
 /// Partial sums kept side by side; a whole number of vectors in every instruction set.
 pub(crate) const LANES: usize = 32;
 
-/// Joins the lanes, halves first, written so that each step is one vector operation.
+/// Joins the lanes, halves first, so that each step is one vector operation.
 #[inline(always)]
 fn fold(lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
     let lanes: [f32; 16] = std::array::from_fn(|i| join(lanes[i], lanes[i + 16]));
@@ -16,6 +16,7 @@ fn fold(lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
     join(join(lanes[0], lanes[2]), join(lanes[1], lanes[3]))
 }
 
+/// The sum of the lanes.
 #[inline(always)]
 pub(crate) fn total(lanes: [f32; LANES]) -> f32 {
     fold(lanes, |a, b| a + b)
@@ -23,7 +24,7 @@ pub(crate) fn total(lanes: [f32; LANES]) -> f32 {
 
 /// `Σ a·b`.
 #[inline(always)]
-pub(crate) fn dot<S: Simd, A: Number, B: Number>(a: &[A], b: &[B]) -> f32 {
+pub(crate) fn dot<S: Simd, A: Scalar, B: Scalar>(a: &[A], b: &[B]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     let mut sums = [0.0; LANES];
     for (a, b) in a.iter().zip(b) {
@@ -39,7 +40,7 @@ pub(crate) fn dot<S: Simd, A: Number, B: Number>(a: &[A], b: &[B]) -> f32 {
 
 /// `Σ a·(b + offset)·c`.
 #[inline(always)]
-pub(crate) fn dot_offset<S: Simd, A: Number, C: Number>(
+pub(crate) fn dot_offset<S: Simd, A: Scalar, C: Scalar>(
     a: &[A],
     b: &[f32],
     offset: f32,
@@ -54,8 +55,7 @@ pub(crate) fn dot_offset<S: Simd, A: Number, C: Number>(
     total(sums)
 }
 
-/// The largest number; `-∞` of none. A NaN is passed over: whoever needs the maximum goes on to use
-/// every number.
+/// The largest element; `-∞` of none. NaN is passed over: callers go on to use every element.
 #[inline(always)]
 pub(crate) fn max(x: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
@@ -88,8 +88,8 @@ fn sum(x: &[f32]) -> f32 {
     total(sums)
 }
 
-/// Replaces every `x` by `exp(x - shift)` and returns the sum. Two passes: the exponential alone
-/// fits the registers.
+/// Replaces every `x` by `exp(x - shift)` and returns the sum. In two passes, because the
+/// exponential alone fits the registers.
 #[inline(always)]
 pub(crate) fn exp_in_place<S: Simd>(x: &mut [f32], shift: f32) -> f32 {
     for x in &mut *x {
@@ -112,7 +112,7 @@ pub(crate) fn sum_exp<S: Simd>(x: &[f32], shift: f32) -> f32 {
 
 /// `to += factor·x`.
 #[inline(always)]
-pub(crate) fn add_scaled<S: Simd, T: Number, X: Number>(to: &mut [T], factor: f32, x: &[X]) {
+pub(crate) fn add_scaled<S: Simd, T: Scalar, X: Scalar>(to: &mut [T], factor: f32, x: &[X]) {
     for (to, x) in to.iter_mut().zip(x) {
         *to = T::round(S::mul_add(factor, x.widen(), to.widen()));
     }
@@ -164,9 +164,11 @@ mod tests {
     }
 
     #[test]
-    fn the_exponential_is_right_to_two_units_in_the_last_place() {
+    fn miri_the_exponential_is_right_to_two_units_in_the_last_place() {
+        let step = if cfg!(miri) { 971 } else { 1 };
         for set in Instructions::ALL.into_iter().filter_map(|set| Available::new(set).ok()) {
-            let inputs: Vec<f32> = (-87_000..=88_370).map(|i| i as f32 * 1e-3).collect();
+            let inputs: Vec<f32> =
+                (-87_000..=88_370).step_by(step).map(|i| i as f32 * 1e-3).collect();
             let mut outputs = inputs.clone();
             exp_all(set, &mut outputs);
             for (x, y) in inputs.iter().zip(&outputs) {

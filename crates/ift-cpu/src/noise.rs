@@ -1,10 +1,13 @@
-//! Operations with random numbers: dropout, and noise on embeddings.
+//! Operations with random draws: dropout, and noise on embeddings.
 
 use crate::Cpu;
+use crate::inputs::Inputs;
 use crate::instructions::kernel;
 use crate::number::Number;
+use crate::profile::Kind;
 use crate::threads::Cut;
-use ift_random::{DRAWS, draw, fraction};
+use ift_backend::Dropout;
+use ift_random::{DRAWS, draw, fraction, part_stream};
 
 kernel! {
     /// `out = factor·x`, 0 where the draw is below `first_kept`.
@@ -26,7 +29,7 @@ kernel! {
     }
 }
 
-/// The first draw whose number in `(0, 1)` is not below `rate`: numbers of draws rise with them.
+/// The lowest draw whose fraction in `(0, 1)` is not below `rate`; fractions rise with draws.
 fn first_draw(rate: f64) -> u64 {
     let (mut below, mut at_least) = (0, DRAWS);
     while below < at_least {
@@ -41,41 +44,28 @@ fn first_draw(rate: f64) -> u64 {
 }
 
 impl<N: Number> Cpu<N> {
-    pub(crate) fn dropped_out(
-        &self,
-        n: usize,
-        width: usize,
-        x: &[N],
-        rate: f64,
-        streams: &[u64],
-        out: &mut [N],
-    ) {
+    pub(crate) fn drop_out(&self, dropout: Dropout, inputs: &Inputs, x: &[N], out: &mut [N]) {
+        let Dropout { width, rate, part } = dropout;
+        let _timer = self.meter.start(Kind::Elementwise, (inputs.len() * width) as u64);
         let (first_kept, factor) = (first_draw(rate), (1.0 / (1.0 - rate)) as f32);
-        self.threads.rows(n, 2 * width, Cut(out, width), |rows, out| {
+        self.threads.rows(inputs.len(), 2 * width, Cut(out, width), |rows, out| {
             for (row, out) in rows.zip(out.chunks_exact_mut(width)) {
-                drop_some(
-                    self.set,
-                    &x[row * width..(row + 1) * width],
-                    streams[row],
-                    first_kept,
-                    factor,
-                    out,
-                );
+                let stream = part_stream(inputs.streams[row], part);
+                let x = &x[row * width..(row + 1) * width];
+                drop_some(self.set, x, stream, first_kept, factor, out);
             }
         });
     }
 
-    pub(crate) fn disturbed(
-        &self,
-        n: usize,
-        width: usize,
-        magnitudes: &[f64],
-        streams: &[u64],
-        x: &mut [N],
-    ) {
-        self.threads.rows(n, 2 * width, Cut(x, width), |rows, x| {
+    pub(crate) fn disturb_rows(&self, width: usize, part: u64, inputs: &Inputs, x: &mut [N]) {
+        if inputs.noise.is_empty() {
+            return;
+        }
+        let _timer = self.meter.start(Kind::Embedding, 2 * (inputs.len() * width) as u64);
+        self.threads.rows(inputs.len(), 2 * width, Cut(x, width), |rows, x| {
             for (row, x) in rows.zip(x.chunks_exact_mut(width)) {
-                disturb(self.set, x, streams[row], magnitudes[row]);
+                let stream = part_stream(inputs.streams[row], part);
+                disturb(self.set, x, stream, inputs.noise[row]);
             }
         });
     }
@@ -87,7 +77,7 @@ mod tests {
     use ift_random::uniform;
 
     #[test]
-    fn draws_are_dropped_exactly_where_their_numbers_are_below_the_rate() {
+    fn draws_are_dropped_exactly_where_they_are_below_the_rate() {
         for rate in [0.0, 1e-17, 1e-9, 0.05, 0.1, 1.0 / 3.0, 0.5, 0.999_999, 1.0 - 1e-16] {
             let first = first_draw(rate);
             assert!(first == DRAWS || fraction(first) >= rate, "{rate}");

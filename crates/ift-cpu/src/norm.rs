@@ -4,21 +4,25 @@ use crate::Cpu;
 use crate::instructions::kernel;
 use crate::math::{dot, dot_offset};
 use crate::number::Number;
+use crate::profile::Kind;
+use crate::scalar::Scalar;
 use crate::simd::Simd;
 use crate::threads::Cut;
-use ift_backend::Norm;
+use ift_backend::{BackendError, Norm, Weight};
+
+type Result<T> = std::result::Result<T, BackendError>;
 
 /// Rows that share one partial sum of a weight's gradient.
-pub(crate) const BLOCK: usize = 64;
+pub(crate) const ROWS_PER_SUM: usize = 64;
 
 /// `1/√(mean(x²) + eps)`.
 #[inline(always)]
-pub(crate) fn inverse_rms<S: Simd, N: Number>(x: &[N], eps: f64) -> f32 {
+pub(crate) fn inverse_rms<S: Simd, N: Scalar>(x: &[N], eps: f64) -> f32 {
     1.0 / (dot::<S, N, N>(x, x) / x.len() as f32 + eps as f32).sqrt()
 }
 
 kernel! {
-    /// `out = x·r·(w + offset)`, with `r` the inverse root mean square.
+    /// `out = x·r·(w + offset)`, with `r` the inverse root mean square of the row.
     fn forward<S, N: Number>(x: &[N], weight: &[f32], norm: Norm, out: &mut [N]) {
         let offset = norm.offset as f32;
         for (x, out) in x.chunks_exact(norm.width).zip(out.chunks_exact_mut(norm.width)) {
@@ -43,7 +47,8 @@ kernel! {
         let width = norm.width;
         let offset = norm.offset as f32;
         d_weight.fill(0.0);
-        let rows = x.chunks_exact(width).zip(d_out.chunks_exact(width)).zip(d_x.chunks_exact_mut(width));
+        let rows =
+            x.chunks_exact(width).zip(d_out.chunks_exact(width)).zip(d_x.chunks_exact_mut(width));
         for ((x, d_out), d_x) in rows {
             let r = inverse_rms::<S, N>(x, norm.eps);
             let slope = dot_offset::<S, N, N>(d_out, weight, offset, x) / width as f32 * r * r * r;
@@ -60,53 +65,47 @@ kernel! {
 impl<N: Number> Cpu<N> {
     pub(crate) fn norm_forward(
         &self,
-        n: usize,
-        x: &[N],
-        weight: &[f32],
+        rows: usize,
         norm: Norm,
+        x: &[N],
+        weight: Weight<Self>,
         out: &mut [N],
-    ) {
+    ) -> Result<()> {
         let width = norm.width;
-        self.threads.rows(n, 2 * width, Cut(out, width), |rows, out| {
-            forward(
-                self.set,
-                &x[rows.start * width..rows.end * width],
-                &weight[..width],
-                norm,
-                out,
-            );
+        let _timer = self.meter.start(Kind::Elementwise, 4 * (rows * width) as u64);
+        let weight = self.weight_values(weight, width)?;
+        self.threads.rows(rows, 2 * width, Cut(out, width), |rows, out| {
+            forward(self.set, &x[rows.start * width..rows.end * width], &weight, norm, out);
         });
+        Ok(())
     }
 
     pub(crate) fn norm_gradients(
         &self,
-        n: usize,
-        x: &[N],
-        weight: &[f32],
+        rows: usize,
         norm: Norm,
+        (x, weight): (&[N], Weight<Self>),
         d_out: &[N],
         d_x: &mut [N],
         d_weight: Option<&mut [f32]>,
-    ) {
+    ) -> Result<()> {
         let width = norm.width;
-        let blocks = n.div_ceil(BLOCK);
-        let mut partial = self.pool.take::<f32>(blocks * width);
-        let outputs = (Cut(&mut d_x[..n * width], BLOCK * width), Cut(&mut partial, width));
+        let _timer = self.meter.start(Kind::Elementwise, 14 * (rows * width) as u64);
+        let weight = self.weight_values(weight, width)?;
+        let blocks = rows.div_ceil(ROWS_PER_SUM);
+        let len = blocks.saturating_mul(width);
+        let mut partial = self.arena.take::<f32>("partial gradients of a norm", len)?;
+        let d_x = &mut d_x[..rows.saturating_mul(width)];
+        let outputs = (Cut(d_x, ROWS_PER_SUM * width), Cut(&mut partial, width));
         self.threads.split(blocks, outputs, |block, (d_x, d_weight)| {
-            let numbers = block * BLOCK * width..n.min((block + 1) * BLOCK) * width;
-            backward(
-                self.set,
-                &x[numbers.clone()],
-                &weight[..width],
-                norm,
-                &d_out[numbers],
-                d_x,
-                d_weight,
-            );
+            let first = block * ROWS_PER_SUM;
+            let own = first * width..rows.min(first + ROWS_PER_SUM) * width;
+            backward(self.set, &x[own.clone()], &weight, norm, &d_out[own], d_x, d_weight);
         });
         if let Some(d_weight) = d_weight {
             add_partial(&mut d_weight[..width], &partial);
         }
+        Ok(())
     }
 }
 

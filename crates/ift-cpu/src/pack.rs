@@ -1,17 +1,16 @@
-//! Packing: parts of matrices copied into panels of words, in the order in which tiles read them.
+//! Packing: copies parts of matrices into panels of words, in the order in which tiles read them.
 
-use crate::instructions::Available;
-use crate::instructions::kernel;
-use crate::number::{Number, widen_all};
-use crate::simd::Simd;
-use crate::stored::{Memory, Stored};
-use crate::tile::Format;
+use crate::elements::{Elements, ScratchVec};
+use crate::instructions::{Available, kernel};
+use crate::scalar::{Scalar, widen_all};
+use crate::tile::Tiles;
+use crate::words::Format;
 use std::ops::Range;
 
-/// Words of `A` along `k` that are packed at a time where steps are far apart in memory.
+/// Words of `A` along `k` that are packed at a time where consecutive steps are far apart.
 const STEPS: usize = 32;
-/// Side of the squares in which [`Simd::transpose`] works, in words; what a buffer for packed rows
-/// needs more than they do.
+/// Words on a side of the squares that `Simd::transpose` writes. A buffer for packed rows has room
+/// for so many words more.
 pub(crate) const SIDE: usize = 8;
 
 /// A matrix whose element `(i, j)` lies at `i·row + j·column`; one of the two is 1.
@@ -23,18 +22,24 @@ pub(crate) struct Matrix<'a, T> {
 }
 
 impl<'a, T> Matrix<'a, T> {
-    /// Row-major, `width` numbers a row.
+    /// Row-major, `width` elements a row.
     pub(crate) fn by_rows(data: &'a [T], width: usize) -> Self {
         Self { data, row: width, column: 1 }
     }
 
-    /// The transpose of a row-major matrix of `width` numbers a row.
+    /// The transpose of a row-major matrix of `width` elements a row.
     pub(crate) fn transposed(data: &'a [T], width: usize) -> Self {
         Self { data, row: 1, column: width }
     }
 
-    /// The numbers from element `(i, j)` on, after checking that a `[rows, columns]` matrix from
-    /// there lies inside.
+    /// Whether all of a `[rows, columns]` matrix, neither of them 0, lies inside.
+    pub(crate) fn holds(&self, rows: usize, columns: usize) -> bool {
+        let last = |count: usize, distance: usize| (count - 1).checked_mul(distance);
+        let last = last(rows, self.row).zip(last(columns, self.column));
+        last.and_then(|(i, j)| i.checked_add(j)).is_some_and(|last| last < self.data.len())
+    }
+
+    /// The elements from `(i, j)` on, checked to hold a `[rows, columns]` matrix.
     pub(crate) fn part(&self, i: usize, rows: usize, j: usize, columns: usize) -> &'a [T] {
         let start = i * self.row + j * self.column;
         let end = start + (rows - 1) * self.row + (columns - 1) * self.column + 1;
@@ -42,40 +47,40 @@ impl<'a, T> Matrix<'a, T> {
     }
 }
 
-/// What a product multiplies with: an activation, or a weight as it is stored. Laid out like a
+/// The right operand of a product: an activation, or a weight in its storage. Laid out like a
 /// [`Matrix`].
 #[derive(Clone, Copy)]
 pub(crate) struct Operand<'a, T> {
-    numbers: Stored<'a, T>,
+    elements: Elements<'a, T>,
     row: usize,
     column: usize,
 }
 
-impl<'a, T: Number> Operand<'a, T> {
-    /// Row-major, `width` numbers a row.
-    pub(crate) fn by_rows(numbers: Stored<'a, T>, width: usize) -> Self {
-        Self { numbers, row: width, column: 1 }
+impl<'a, T: Scalar> Operand<'a, T> {
+    /// Row-major, `width` elements a row.
+    pub(crate) fn by_rows(elements: Elements<'a, T>, width: usize) -> Self {
+        Self { elements, row: width, column: 1 }
     }
 
-    /// The transpose of a row-major matrix of `width` numbers a row.
-    pub(crate) fn transposed(numbers: Stored<'a, T>, width: usize) -> Self {
-        Self { numbers, row: 1, column: width }
+    /// The transpose of a row-major matrix of `width` elements a row.
+    pub(crate) fn transposed(elements: Elements<'a, T>, width: usize) -> Self {
+        Self { elements, row: 1, column: width }
     }
 
-    /// Some rows and columns: where they lie, or made in `memory`, so that a product makes each
-    /// number once, and nothing as large as a weight is there.
+    /// Some rows and columns: in place, or decoded into `memory`. A product decodes each element
+    /// once, and never the whole weight at a time.
     pub(crate) fn part<'s>(
         &self,
         set: Available,
         rows: Range<usize>,
         columns: Range<usize>,
-        memory: &'s mut Memory,
+        memory: &'s mut ScratchVec,
     ) -> Matrix<'s, T>
     where
         'a: 's,
     {
         let Self { row, column, .. } = *self;
-        if let Some(data) = self.numbers.ready() {
+        if let Some(data) = self.elements.ready() {
             let data = Matrix { data, row, column }.part(
                 rows.start,
                 rows.len(),
@@ -84,13 +89,13 @@ impl<'a, T: Number> Operand<'a, T> {
             );
             return Matrix { data, row, column };
         }
-        // Lines of numbers that lie one after the other.
+        // Lines of consecutive elements.
         let by_rows = column == 1;
         let (lines, along, distance) =
             if by_rows { (rows, columns, row) } else { (columns, rows, column) };
-        let data = memory.numbers(lines.len() * along.len());
+        let data = memory.elements(lines.len() * along.len());
         for (line, to) in lines.zip(data.chunks_exact_mut(along.len().max(1))) {
-            self.numbers.skip(line * distance + along.start).copy(set, to);
+            self.elements.skip(line * distance + along.start).copy(set, to);
         }
         if by_rows {
             Matrix::by_rows(data, along.len())
@@ -105,9 +110,9 @@ pub(crate) fn steps_of<T, F: Format<T>>(words: &Range<usize>, k: usize) -> Range
     words.start * F::STEPS..k.min(words.end * F::STEPS)
 }
 
-/// `to[j] = join(step[j], next[j])`, zeros where there is no next step and behind the last number.
+/// `to[j] = join(step[j], next[j])`, zeros where there is no next step and after the last element.
 #[inline(always)]
-fn join_rows<T: Number, F: Format<T>>(step: &[T], next: Option<&[T]>, to: &mut [f32]) {
+fn join_rows<T: Scalar, F: Format<T>>(step: &[T], next: Option<&[T]>, to: &mut [f32]) {
     let (to, rest) = to.split_at_mut(step.len());
     match next {
         Some(next) => {
@@ -122,21 +127,23 @@ fn join_rows<T: Number, F: Format<T>>(step: &[T], next: Option<&[T]>, to: &mut [
 }
 
 kernel! {
-    /// Packs `[steps, columns]` of a `B` part into panels of `[words, TILE_COLUMNS]`, zeros behind the last column.
-    pub(crate) fn pack_columns<S, T: Number, F: Format<T>>(
-        from: &[T],
-        row: usize,
-        column: usize,
+    /// Packs `[steps, columns]` of `B` into panels of `[words, TILE_COLUMNS]`, zeros after the last
+    /// column.
+    pub(crate) fn pack_columns<S: Tiles, T: Scalar, F: Format<T>>(
+        from: Matrix<T>,
         steps: usize,
         columns: usize,
         to: &mut [f32],
     ) {
+        let Matrix { data: from, row, column } = from;
         let words = steps.div_ceil(F::STEPS);
         let panel = words * S::TILE_COLUMNS;
         if column == 1 {
             for p in 0..words {
                 let step = |s: usize| (s < steps).then(|| &from[s * row..s * row + columns]);
-                let (Some(first), next) = (step(p * F::STEPS), step((p + 1) * F::STEPS - 1)) else { break };
+                let (Some(first), next) = (step(p * F::STEPS), step((p + 1) * F::STEPS - 1)) else {
+                    break;
+                };
                 for (j, first) in first.chunks(S::TILE_COLUMNS).enumerate() {
                     let next = next.map(|next| &next[j * S::TILE_COLUMNS..][..first.len()]);
                     let to = &mut to[j * panel + p * S::TILE_COLUMNS..][..S::TILE_COLUMNS];
@@ -147,27 +154,29 @@ kernel! {
             for (j, to) in to.chunks_exact_mut(panel).enumerate() {
                 let first = j * S::TILE_COLUMNS;
                 let count = S::TILE_COLUMNS.min(columns - first);
-                transpose::<S, T, F>(&from[first * column..], column, steps, count, S::TILE_COLUMNS, to);
+                let from = Matrix::by_rows(&from[first * column..], column);
+                transpose::<S, T, F>(from, steps, count, S::TILE_COLUMNS, to);
             }
         }
     }
 }
 
-/// `to[p·width + j]` becomes word `p` of `from[j·stride..][..steps]` for `j < count`; zeros for
-/// `count ≤ j < width`.
+/// `to[p·width + j]` becomes word `p` of the first `steps` elements of row `j` for `j < count`;
+/// zeros for `count ≤ j < width`.
 #[inline(always)]
-fn transpose<S: Simd, T: Number, F: Format<T>>(
-    from: &[T],
-    stride: usize,
+fn transpose<S: Tiles, T: Scalar, F: Format<T>>(
+    from: Matrix<T>,
     steps: usize,
     count: usize,
     width: usize,
     to: &mut [f32],
 ) {
+    let Matrix { data: from, row: stride, .. } = from;
     let words = steps.div_ceil(F::STEPS);
     let squares = (count / SIDE * SIDE, steps / F::STEPS / SIDE * SIDE);
-    assert!(count == 0 || (count - 1) * stride + steps <= from.len());
-    assert!(count <= width && words * width <= to.len());
+    let end = count.saturating_sub(1).saturating_mul(stride).saturating_add(steps);
+    assert!(count == 0 || end <= from.len());
+    assert!(count <= width && words.saturating_mul(width) <= to.len());
     for j in (0..squares.0).step_by(SIDE) {
         for p in (0..squares.1).step_by(SIDE) {
             // SAFETY: eight rows of eight words inside `count × steps` and `words × width`, checked
@@ -186,17 +195,17 @@ fn transpose<S: Simd, T: Number, F: Format<T>>(
     }
 }
 
-/// Word `p` of numbers that lie one after the other, with zeros behind them.
+/// Word `p` of consecutive elements, with zeros after them.
 #[inline(always)]
-fn word<T: Number, F: Format<T>>(numbers: &[T], p: usize) -> f32 {
-    let at = |i: usize| numbers.get(i).copied().unwrap_or_else(T::zeroed);
+fn word<T: Scalar, F: Format<T>>(elements: &[T], p: usize) -> f32 {
+    let at = |i: usize| elements.get(i).copied().unwrap_or_else(T::zeroed);
     F::join(at(p * F::STEPS), at((p + 1) * F::STEPS - 1))
 }
 
 /// Packs rows of an `A` of `[m, k]` over some words into panels of `[words, TILE_ROWS]`, zeros
-/// behind the last row. `to` has a square's side more than the panels need.
+/// after the last row. `to` has room for [`SIDE`] words more than the panels need.
 #[inline(always)]
-pub(crate) fn pack_rows<S: Simd, T: Number, F: Format<T>>(
+pub(crate) fn pack_rows<S: Tiles, T: Scalar, F: Format<T>>(
     a: Matrix<T>,
     (m, k): (usize, usize),
     rows: Range<usize>,
@@ -209,8 +218,8 @@ pub(crate) fn pack_rows<S: Simd, T: Number, F: Format<T>>(
         return;
     }
     if a.row == 1 {
-        // So few steps at a time that their cache lines still lie there when the next panel reads
-        // on in them.
+        // So few steps at a time that their cache lines are still cached when the next panel reads
+        // the rest of them.
         for first in (0..depth).step_by(STEPS) {
             for (i, row) in rows.clone().step_by(height).enumerate() {
                 let count = height.min(rows.end - row);
@@ -234,8 +243,8 @@ pub(crate) fn pack_rows<S: Simd, T: Number, F: Format<T>>(
         let reach = height.next_multiple_of(SIDE);
         let whole = if first + reach <= m { steps.len() / F::STEPS / SIDE * SIDE } else { 0 };
         for p in (0..whole).step_by(SIDE) {
-            // The squares reach over the panel's rows into the next step, which is written after.
-            // The last first, so that what one spills into the steps of its own block
+            // The squares extend over the panel's rows into the next step, which is written after.
+            // The last square comes first, so that what one spills into the steps of its own block
             // is written again.
             for j in (0..height).step_by(SIDE).rev() {
                 let from = a.part(first + j, SIDE, steps.start + p * F::STEPS, SIDE * F::STEPS);
@@ -256,10 +265,10 @@ pub(crate) fn pack_rows<S: Simd, T: Number, F: Format<T>>(
     }
 }
 
-/// Copies rows of a row-major `A` over some steps, widened, `steps` numbers a row: for tiles of so
+/// Copies rows of a row-major `A` over some steps, widened, `steps` elements a row: for tiles of so
 /// few rows that each can be addressed by itself.
 #[inline(always)]
-pub(crate) fn widen_rows<T: Number>(
+pub(crate) fn widen_rows<T: Scalar>(
     a: Matrix<T>,
     rows: Range<usize>,
     steps: Range<usize>,

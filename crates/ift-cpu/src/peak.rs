@@ -1,10 +1,11 @@
-//! What the machine's arithmetic could reach: multiply-adds that touch no memory.
+//! The peak rate of the machine's arithmetic: multiply-adds that touch no memory.
 
 use crate::Cpu;
 use crate::instructions::kernel;
 use crate::number::Number;
 use crate::simd::Simd;
-use crate::tile::{Plain, Words};
+use crate::tile;
+use crate::words::{Plain, Words};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 const SUMS: usize = 12;
 /// Rounds between two looks at the clock.
 const ROUNDS: usize = 20_000;
-/// How long is measured.
+/// Duration of a measurement.
 const TIME: Duration = Duration::from_millis(200);
 
 /// `rounds` multiply-adds of every vector.
@@ -26,28 +27,28 @@ unsafe fn multiply_add<S: Simd, F: Words>(rounds: usize) -> f32 {
     // SAFETY: the instructions are there by contract; the array holds a vector.
     unsafe {
         let factor = S::splat(black_box(0.999));
-        // Each begins elsewhere: equal ones would be computed once.
+        // With different starts: the compiler would compute equal ones once.
         let mut sums: [S::Vector; SUMS] = std::array::from_fn(|i| S::splat(black_box(i as f32)));
         for _ in 0..rounds {
             for sum in &mut sums {
-                *sum = F::multiply_add::<S>(factor, factor, *sum);
+                *sum = tile::multiply_add::<S, F>(factor, factor, *sum);
             }
         }
-        // All are used: one that is not would not be computed.
+        // All are used: the compiler would remove one that is not.
         let mut total = S::zero();
         for sum in sums {
             total = S::add(total, sum);
         }
-        let mut numbers = [0.0f32; 16];
-        S::store(numbers.as_mut_ptr(), total);
-        numbers[0]
+        let mut elements = [0.0f32; 16];
+        S::store(elements.as_mut_ptr(), total);
+        elements[0]
     }
 }
 
 kernel! {
     /// Rounds of multiply-adds of `f32`; returns the operations done.
     fn plain<S>(rounds: usize) -> usize {
-        // SAFETY: a kernel's copy runs where its instructions are.
+        // SAFETY: a kernel runs where its instructions were detected.
         black_box(unsafe { multiply_add::<S, Plain>(rounds) });
         rounds * 2 * SUMS * S::LANES
     }
@@ -62,7 +63,7 @@ kernel! {
 unsafe fn pairs(rounds: usize) -> usize {
     use crate::simd::Avx512;
     // SAFETY: by contract.
-    black_box(unsafe { multiply_add::<Avx512, crate::tile::Pairs>(rounds) });
+    black_box(unsafe { multiply_add::<Avx512, crate::words::Pairs>(rounds) });
     rounds * 4 * SUMS * Avx512::LANES
 }
 

@@ -1,23 +1,25 @@
 //! Matrix products: `C = [base +] [bias +] A·B` for matrices stored by rows or by columns.
 //!
-//! The plan is Goto's (Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication",
-//! 2008): `B` is packed once into panels as wide as a tile, cut along `k` so that one panel stays
-//! in the first-level cache; blocks of rows of `A` that stay in the second-level cache pass over
-//! the panels, tile by tile. Threads first pack `B` together, then take row blocks. Each number of
-//! `C` is summed over `k` in f32 and in one fixed order that depends on `k` alone: neither the
-//! number of threads nor the other rows change a bit of it.
+//! The algorithm is Goto's (Goto & van de Geijn, "Anatomy of High-Performance Matrix
+//! Multiplication", 2008): `B` is packed once into panels as wide as a tile, cut along `k` so that
+//! one panel stays in the first-level cache. Blocks of rows of `A` that stay in the second-level
+//! cache pass over the panels, tile by tile. Threads first pack `B` together, then take row blocks.
+//! Each element of `C` is summed over `k` in f32, in a fixed order that depends on `k` alone:
+//! neither the number of threads nor the other rows change a bit of it.
 //!
 //! Operands of `bf16` are widened as they are packed, or stay pairs where the machine multiplies
-//! those ([`Pairs`](crate::tile::Pairs)). A `C` of `bf16` is summed aside and rounded once.
+//! pairs ([`Pairs`](crate::words::Pairs)). A `C` of `bf16` is summed in f32 and rounded once.
 
-use crate::Cpu;
+use crate::elements::ScratchVec;
 use crate::instructions::kernel;
-use crate::number::{Number, round_all};
+use crate::number::Number;
 use crate::pack::{Matrix, Operand, SIDE, pack_columns, pack_rows, steps_of, widen_rows};
-use crate::stored::Memory;
+use crate::scalar::{Scalar, round_all};
 use crate::threads::Shared;
-use crate::tile::{Block, Format, Plain, run_block, tile_size};
-use ift_backend::Out;
+use crate::tile::{PackedProduct, Tiles, multiply_packed, tile_size};
+use crate::words::{Format, Plain};
+use crate::{Buffer, Cpu};
+use ift_backend::{BackendError, Out};
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -26,8 +28,7 @@ const CUT: usize = 320;
 /// Rows of `A` in a block, about.
 const BLOCK_ROWS: usize = 144;
 /// Words of `B` that are packed at once, about (16 MiB).
-const PACKED: usize = 4 << 20;
-
+pub(crate) const PACKED: usize = 4 << 20;
 /// Words of `A` that a task works on at a time, about (384 KiB).
 const BLOCK_WORDS: usize = 96 << 10;
 /// Panels of `B` that a task goes through before it takes the next cut: so much of `C` stays in the
@@ -36,9 +37,9 @@ const COLUMN_PANELS: usize = 16;
 /// Panels that one packing task takes.
 const PANELS: usize = 4;
 
-/// The sizes and operands: `A` is `[m, k]`, `B` `[k, n]`.
+/// Sizes and operands of a product: `A` is `[m, k]`, `B` `[k, n]`.
 #[derive(Clone, Copy)]
-pub(crate) struct Product<'a, T, C> {
+pub(crate) struct MatrixProduct<'a, T, C> {
     pub m: usize,
     pub n: usize,
     pub k: usize,
@@ -50,7 +51,7 @@ pub(crate) struct Product<'a, T, C> {
     pub to: Out<'a, [C]>,
 }
 
-impl<T, C> Product<'_, T, C> {
+impl<T, C> MatrixProduct<'_, T, C> {
     /// Multiplications and additions.
     pub(crate) fn flops(&self) -> u64 {
         2 * (self.m * self.n) as u64 * self.k as u64
@@ -64,7 +65,7 @@ fn share(total: usize, parts: usize, i: usize) -> Range<usize> {
 
 /// One task: rows of `A` times packed panels.
 struct Task<'a, T, C> {
-    product: Product<'a, T, C>,
+    product: MatrixProduct<'a, T, C>,
     /// Rows of the product.
     rows: Range<usize>,
     /// Columns of the product.
@@ -79,18 +80,18 @@ struct Task<'a, T, C> {
     base: *const C,
 }
 
-impl<T, C: Number> Task<'_, T, C> {
-    /// `C` of the columns from `first` on becomes the sums, `width` of each row, rounded, with
-    /// `base` added.
+impl<T, C: Scalar> Task<'_, T, C> {
+    /// Writes the sums to the columns of `C` from `first` on, `width` of each row, with `base`
+    /// added and rounded.
     ///
     /// # Safety
-    /// `c` and `base` are as said above, and the columns inside the task's.
+    /// `c` and `base` are as the fields say, and the columns are inside the task's.
     #[inline(always)]
     unsafe fn finish(&self, first: usize, width: usize, sums: &[f32], distance: usize) {
         for (i, sums) in sums.chunks(distance).enumerate().take(self.rows.len()) {
             let (sums, at) = (&sums[..width], i * self.product.n + first);
-            // SAFETY: inside the task's rectangle; numbers of `base` are read before those of `c`
-            // in their place are written.
+            // SAFETY: inside the task's rectangle. An element of `base` is read before the element
+            // of `c` at the same address is written.
             unsafe {
                 let c = self.c.add(at);
                 if self.base.is_null() {
@@ -106,17 +107,21 @@ impl<T, C: Number> Task<'_, T, C> {
     }
 }
 
-/// Memory of a thread: numbers of a stored weight, packed rows of `A`, and sums.
+/// Memory of a thread: decoded elements of a weight, packed rows of `A`, and sums.
 #[derive(Default)]
-struct Scratch {
-    weight: Memory,
-    rows: Memory,
-    sums: Memory,
+struct ThreadMemory {
+    weight: ScratchVec,
+    rows: ScratchVec,
+    sums: ScratchVec,
 }
 
 kernel! {
-    fn multiply<S, T: Number, F: Format<T>, C: Number>(task: &Task<T, C>, scratch: &mut Scratch) {
-        let Product { n, k, a, bias, .. } = task.product;
+    /// Computes one task.
+    fn multiply<S: Tiles, T: Scalar, F: Format<T>, C: Scalar>(
+        task: &Task<T, C>,
+        scratch: &mut ThreadMemory,
+    ) {
+        let MatrixProduct { n, k, a, bias, .. } = task.product;
         let m = task.rows.len();
         let panels = m.div_ceil(S::TILE_ROWS);
         let packed_width = task.packed_columns.len().next_multiple_of(S::TILE_COLUMNS);
@@ -124,8 +129,8 @@ kernel! {
         let words = k.div_ceil(F::STEPS);
         let cuts = words.div_ceil(CUT).max(1);
         let deepest = words.div_ceil(cuts);
-        // Rows that lie in memory step by step are read one by one, where there are few enough in a tile to address: in
-        // place, unless their distance makes them fall on each other in the cache or they have to be widened.
+        // Row-major rows are read one by one where a tile has few enough to address each: in place,
+        // unless they share cache sets because of their distance, or have to be widened.
         let by_rows = a.column == 1 && S::TILE_ROWS <= 8 && F::STEPS == 1;
         let in_place = by_rows && T::EXACT && a.row % 1024 != 0;
         let whole = if in_place { m / S::TILE_ROWS } else { 0 };
@@ -133,10 +138,17 @@ kernel! {
         let together = (BLOCK_WORDS / (m * deepest).max(1)).clamp(1, cuts);
         let size = panels * S::TILE_ROWS * deepest;
         let packed_rows = scratch.rows.words(together * size + SIDE);
-        // Sums that cannot stay in `C` from cut to cut: of a group of columns, or of all if the cuts do not fit at a time.
+        // Sums that cannot stay in `C` from cut to cut: of a group of columns, or of all columns if
+        // the cuts do not fit at a time.
         let group = COLUMN_PANELS * S::TILE_COLUMNS;
         let all = together < cuts;
-        let distance = if C::EXACT { n } else if all { task.columns.len() } else { group };
+        let distance = if C::EXACT {
+            n
+        } else if all {
+            task.columns.len()
+        } else {
+            group
+        };
         let sums = scratch.sums.words(if C::EXACT { 0 } else { m * distance });
         for first_cut in (0..cuts).step_by(together) {
             let batch = first_cut..cuts.min(first_cut + together);
@@ -155,11 +167,13 @@ kernel! {
                 for cut in batch.clone() {
                     let words = share(words, cuts, cut);
                     let depth = words.len();
-                    let panels_at =
-                        words.start * packed_width + (task.columns.start + first - task.packed_columns.start) * depth;
-                    let b = &task.packed[panels_at..][..columns.next_multiple_of(S::TILE_COLUMNS) * depth];
+                    let panels_at = words.start * packed_width
+                        + (task.columns.start + first - task.packed_columns.start) * depth;
+                    let b = &task.packed[panels_at..]
+                        [..columns.next_multiple_of(S::TILE_COLUMNS) * depth];
                     let bias = bias.filter(|_| cut == 0).map(|b| &b[first..first + columns]);
-                    let own_rows = &packed_rows[(cut - first_cut) * size..][..(panels - whole) * S::TILE_ROWS * depth];
+                    let own_rows = &packed_rows[(cut - first_cut) * size..]
+                        [..(panels - whole) * S::TILE_ROWS * depth];
                     let (c, base) = if C::EXACT {
                         // `C` is `f32`.
                         let c = task.c.wrapping_add(first).cast::<f32>();
@@ -174,8 +188,14 @@ kernel! {
                         (c, if cut == 0 { std::ptr::null() } else { c.cast_const() })
                     };
                     let (a_row, a_step) = if by_rows { (depth, 1) } else { (1, S::TILE_ROWS) };
-                    let below = |x: *const f32| if x.is_null() { x } else { x.wrapping_add(whole * S::TILE_ROWS * distance) };
-                    let block = Block {
+                    let below = |x: *const f32| {
+                        if x.is_null() {
+                            x
+                        } else {
+                            x.wrapping_add(whole * S::TILE_ROWS * distance)
+                        }
+                    };
+                    let block = PackedProduct {
                         m: m - whole * S::TILE_ROWS,
                         n: columns,
                         k: depth,
@@ -191,16 +211,30 @@ kernel! {
                         base: below(base),
                         bias: bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
                     };
-                    // SAFETY: the slices hold all that the blocks read; the rows behind the `whole` panels, and then those
-                    // of the panels, are the task's part of `C` or its own sums, `base` lies like `C`.
+                    // SAFETY: the slices hold all that the products read. The rows after the
+                    // `whole` panels, and then those of the panels, are the
+                    // task's part of `C` or its own sums; `base` is laid out
+                    // like `C`.
                     unsafe {
-                        run_block::<S, F>(&block);
+                        multiply_packed::<S, F>(&block);
                         if whole > 0 && depth > 0 {
                             let rows = whole * S::TILE_ROWS;
-                            // Here numbers are words, in place.
-                            let from = a.part(task.rows.start, rows, words.start, depth).as_ptr().cast::<f32>();
+                            // Here elements are words, in place.
+                            let from = a
+                                .part(task.rows.start, rows, words.start, depth)
+                                .as_ptr()
+                                .cast::<f32>();
                             let a_panel = S::TILE_ROWS * a.row;
-                            run_block::<S, F>(&Block { m: rows, a: from, a_panel, a_row: a.row, a_step: 1, c, base, ..block });
+                            multiply_packed::<S, F>(&PackedProduct {
+                                m: rows,
+                                a: from,
+                                a_panel,
+                                a_row: a.row,
+                                a_step: 1,
+                                c,
+                                base,
+                                ..block
+                            });
                         }
                     }
                 }
@@ -214,36 +248,49 @@ kernel! {
     }
 }
 
+type Result<T> = std::result::Result<T, BackendError>;
+
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static SCRATCH: RefCell<ThreadMemory> = RefCell::default();
 }
 
 impl<N: Number> Cpu<N> {
     /// Computes into `c`, `[m, n]`.
-    pub(crate) fn multiply<C: Number>(&self, product: &Product<N, C>, c: &mut [C]) {
+    pub(crate) fn multiply<C: Scalar>(
+        &self,
+        product: &MatrixProduct<N, C>,
+        c: &mut [C],
+    ) -> Result<()> {
         if self.narrow_products {
-            self.multiply_in::<N::Narrow, C>(product, c);
+            self.multiply_in::<N::Narrow, C>(product, c)
         } else {
-            self.multiply_in::<Plain, C>(product, c);
+            self.multiply_in::<Plain, C>(product, c)
         }
     }
 
-    fn multiply_in<F: Format<N>, C: Number>(&self, product: &Product<N, C>, c: &mut [C]) {
-        let Product { m, n, k, .. } = *product;
+    fn multiply_in<F: Format<N>, C: Scalar>(
+        &self,
+        product: &MatrixProduct<N, C>,
+        c: &mut [C],
+    ) -> Result<()> {
+        let MatrixProduct { m, n, k, .. } = *product;
         if m == 0 || n == 0 {
-            return;
+            return Ok(());
         }
+        // A product that overflows is more than any slice holds; from here on none does.
+        let size = m.saturating_mul(n);
+        let c = Shared::new(&mut c[..size]);
+        assert!(k == 0 || product.a.holds(m, k), "`A` is not [{m}, {k}]");
         let (tile_rows, tile_columns) = tile_size(self.set);
         let words = k.div_ceil(F::STEPS);
         let widest = (PACKED / words.max(1)).max(tile_columns * 4);
         let groups = n.div_ceil(widest);
         let panels = n.div_ceil(tile_columns);
-        let base = if let Out::Plus(base) = product.to { &base[..m * n] } else { &[] };
-        let c = Shared::new(&mut c[..m * n]);
+        let base = if let Out::Plus(base) = product.to { &base[..size] } else { &[] };
         for group in 0..groups {
             let panels = share(panels, groups, group);
             let columns = panels.start * tile_columns..n.min(panels.end * tile_columns);
-            let packed = self.pack::<F, C>(product, columns.clone(), tile_columns);
+            let packed = self.pack::<F, C>(product, columns.clone(), tile_columns)?;
             let row_panels = m.div_ceil(tile_rows);
             let (row_parts, column_parts) =
                 self.split(row_panels, panels.len(), BLOCK_ROWS / tile_rows);
@@ -275,20 +322,22 @@ impl<N: Number> Cpu<N> {
                 SCRATCH.with_borrow_mut(|scratch| multiply::<N, F, C>(self.set, &task, scratch));
             });
         }
+        Ok(())
     }
 
     /// The columns of `B`, packed: for each cut of `k` the panels one after the other.
     fn pack<F: Format<N>, C>(
         &self,
-        product: &Product<N, C>,
+        product: &MatrixProduct<N, C>,
         columns: Range<usize>,
         tile: usize,
-    ) -> crate::Buffer<f32> {
-        let Product { k, b, .. } = *product;
+    ) -> Result<Buffer<f32>> {
+        let MatrixProduct { k, b, .. } = *product;
         let words = k.div_ceil(F::STEPS);
         let cuts = words.div_ceil(CUT).max(1);
         let panels = columns.len().div_ceil(tile);
-        let mut packed = self.pool.take(panels * tile * words);
+        let len = (panels * tile).saturating_mul(words);
+        let mut packed = self.arena.take("packed columns of a product", len)?;
         let shared = Shared::new(&mut packed);
         let groups = panels.div_ceil(PANELS);
         let tasks = if k == 0 { 0 } else { cuts * groups };
@@ -305,22 +354,15 @@ impl<N: Number> Cpu<N> {
             SCRATCH.with_borrow_mut(|scratch| {
                 let from =
                     b.part(self.set, steps.clone(), first..first + width, &mut scratch.weight);
-                pack_columns::<N, F>(
-                    self.set,
-                    from.data,
-                    from.row,
-                    from.column,
-                    steps.len(),
-                    width,
-                    to,
-                );
+                pack_columns::<N, F>(self.set, from, steps.len(), width, to);
             });
         });
-        packed
+        Ok(packed)
     }
 
-    /// Into how many parts to split the row panels and the column panels: blocks of at most `block`
-    /// row panels, as many as keep all threads equally busy; columns too where rows are few.
+    /// The number of parts of the row panels and of the column panels: blocks of at most `block`
+    /// row panels, as many as keep all threads equally busy; columns are split too where rows
+    /// are few.
     fn split(&self, row_panels: usize, column_panels: usize, block: usize) -> (usize, usize) {
         let threads = self.threads.count();
         let rows = row_panels.div_ceil(block).next_multiple_of(threads).min(row_panels);
@@ -332,48 +374,102 @@ impl<N: Number> Cpu<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stored::Stored;
-    use crate::tile::Pairs;
+    use crate::elements::Elements;
+    use crate::words::Pairs;
     use crate::{CpuBf16, Instructions};
     use half::bf16;
+    use ift_compare::{Comparison, Tolerance};
 
-    /// Pairs on every machine, by instructions that take them apart: the same products as numbers
-    /// that were widened.
+    /// Pairs on every machine, by instructions that take them apart: the same products as with
+    /// widened elements.
     #[test]
-    fn pairs_give_the_products_of_widened_numbers() {
-        let number = |i: usize| bf16::from_f32((i as f32 * 0.37).sin());
-        // AVX-512 has an instruction for pairs or none; what the tests of whole operations use
-        // where it has one.
+    fn miri_pairs_give_the_products_of_widened_elements() {
+        let sizes: &[_] = if cfg!(miri) {
+            &[(1, 1, 1), (7, 33, 2), (13, 17, 33)]
+        } else {
+            &[(1, 1, 1), (7, 33, 2), (13, 97, 65), (150, 40, 1400), (31, 130, 1281), (16, 64, 640)]
+        };
+        let element = |i: usize| bf16::from_f32((i as f32 * 0.37).sin());
+        // AVX-512 multiplies pairs only where it has an instruction for them: `Avx512Bf16`.
         let sets = Instructions::ALL.into_iter().filter(|set| *set != Instructions::Avx512);
         for cpu in sets.filter_map(|set| CpuBf16::with_instructions(2, set).ok()) {
-            for (m, n, k) in [
-                (1, 1, 1),
-                (7, 33, 2),
-                (13, 97, 65),
-                (150, 40, 1400),
-                (31, 130, 1281),
-                (16, 64, 640),
-            ] {
-                let a: Vec<bf16> = (0..m * k).map(number).collect();
-                let b: Vec<bf16> = (0..n * k).map(|i| number(3 * i + 1)).collect();
+            for &(m, n, k) in sizes {
+                let a: Vec<bf16> = (0..m * k).map(element).collect();
+                let b: Vec<bf16> = (0..n * k).map(|i| element(3 * i + 1)).collect();
                 let base: Vec<f32> = (0..m * n).map(|i| i as f32 * 1e-3).collect();
-                let stored = Stored::from(&b[..]);
+                let stored = Elements::from(&b[..]);
                 let layouts = [
                     (Matrix::by_rows(&a, k), Operand::transposed(stored, k)),
                     (Matrix::by_rows(&a, k), Operand::by_rows(stored, n)),
                     (Matrix::transposed(&a, m), Operand::by_rows(stored, n)),
                 ];
                 for (i, (a, b)) in layouts.into_iter().enumerate() {
-                    let product = Product { m, n, k, a, b, bias: None, to: Out::Plus(&base[..]) };
+                    let product =
+                        MatrixProduct { m, n, k, a, b, bias: None, to: Out::Plus(&base[..]) };
                     let (mut plain, mut pairs) = (vec![0.0f32; m * n], vec![f32::NAN; m * n]);
-                    cpu.multiply_in::<Plain, f32>(&product, &mut plain);
-                    cpu.multiply_in::<Pairs, f32>(&product, &mut pairs);
-                    for (at, (x, y)) in plain.iter().zip(&pairs).enumerate() {
-                        let what = format!("{cpu:?}, {m} x {n} x {k}, layout {i}, number {at}");
-                        assert!((x - y).abs() < 1e-4, "{what}: {y} for {x}");
-                    }
+                    cpu.multiply_in::<Plain, f32>(&product, &mut plain).unwrap();
+                    cpu.multiply_in::<Pairs, f32>(&product, &mut pairs).unwrap();
+                    let what = format!("{cpu:?}, {m} x {n} x {k}, layout {i}");
+                    let mut comparison = Comparison::new(what, Tolerance::absolute(1e-4));
+                    comparison.values("C", &pairs, &plain);
+                    comparison.finish();
                 }
             }
         }
+    }
+
+    /// All layouts of small products against plain sums, also such as have rows that are read in
+    /// place, and sums in several cuts.
+    #[test]
+    fn miri_products_are_sums_of_products() {
+        let sizes: &[_] = if cfg!(miri) {
+            &[(1, 1, 1), (7, 9, 5), (13, 17, 33), (2, 3, 400)]
+        } else {
+            &[(1, 1, 1), (7, 9, 5), (13, 17, 33), (31, 130, 1281)]
+        };
+        for cpu in Instructions::ALL
+            .into_iter()
+            .filter_map(|set| crate::CpuF32::with_instructions(2, set).ok())
+        {
+            for &(m, n, k) in sizes {
+                let a: Vec<f32> = (0..m * k).map(|i| (i as f32 * 0.7).sin()).collect();
+                let b: Vec<f32> = (0..k * n).map(|i| (i as f32 * 0.3).cos()).collect();
+                let bias: Vec<f32> = (0..n).map(|i| i as f32).collect();
+                let stored = Elements::from(&b[..]);
+                let layouts = [
+                    (Matrix::by_rows(&a, k), Operand::transposed(stored, k), (k, 1), (1, k)),
+                    (Matrix::by_rows(&a, k), Operand::by_rows(stored, n), (k, 1), (n, 1)),
+                    (Matrix::transposed(&a, m), Operand::by_rows(stored, n), (1, m), (n, 1)),
+                ];
+                for (i, (left, right, at_a, at_b)) in layouts.into_iter().enumerate() {
+                    let bias = Some(&bias[..]);
+                    let product = MatrixProduct { m, n, k, a: left, b: right, bias, to: Out::Add };
+                    let mut found = vec![1.0f32; m * n];
+                    cpu.multiply(&product, &mut found).unwrap();
+                    let sum = |row: usize, column: usize| {
+                        let products = (0..k).map(|p| {
+                            f64::from(a[row * at_a.0 + p * at_a.1])
+                                * f64::from(b[p * at_b.0 + column * at_b.1])
+                        });
+                        1.0 + column as f64 + products.sum::<f64>()
+                    };
+                    let expected: Vec<f32> = (0..m * n).map(|i| sum(i / n, i % n) as f32).collect();
+                    let what = format!("{cpu:?}, {m} x {n} x {k}, layout {i}");
+                    let mut comparison = Comparison::new(what, Tolerance::absolute(1e-3));
+                    comparison.values("C", &found, &expected);
+                    comparison.finish();
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "`A` is not")]
+    fn miri_a_matrix_that_is_too_short_is_refused() {
+        let (a, b) = ([0.0f32; 11], [0.0f32; 12]);
+        let b = Operand::by_rows(Elements::from(&b[..]), 4);
+        let a = Matrix::by_rows(&a, 3);
+        let product = MatrixProduct { m: 4, n: 4, k: 3, a, b, bias: None, to: Out::Set };
+        drop(crate::CpuF32::new(1).multiply(&product, &mut [0.0f32; 16]));
     }
 }

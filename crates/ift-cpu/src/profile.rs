@@ -1,11 +1,11 @@
-//! Where the time goes: two counters for each kind of operation.
+//! Time and work by kind of operation: two counters for each.
 
 use crate::threads::Threads;
 use ift_backend::{Profile, ProfileEntry};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// The kinds, in the order of the report.
+/// Kinds of operations, in the order of the report.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
     Products,
@@ -42,7 +42,7 @@ impl Meter {
         Timer { counter, start: Instant::now() }
     }
 
-    /// The counters, which begin again, with the threads' share.
+    /// The counters and the threads' busy time since the last call.
     pub(crate) fn take(&self, threads: &Threads) -> Profile {
         let entries = NAMES.iter().zip(&self.0).map(|(&operation, counter)| ProfileEntry {
             operation,

@@ -1,5 +1,5 @@
-//! Work split over a pool of threads in parts whose bounds do not depend on how many threads there
-//! are, so that every result has the same bits with one thread and with many.
+//! Work split over a pool of threads. The bounds of the parts do not depend on the number of
+//! threads, so every result has the same bits with one thread and with many.
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::marker::PhantomData;
@@ -7,15 +7,15 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Below this many numbers an elementwise operation is done by the caller: waking a thread would
-/// take longer.
+/// Up to so many elements, an elementwise operation runs on the caller's thread: waking another one
+/// would take longer.
 const SMALL: usize = 16_384;
-/// Up to so many floating point operations a product is done by the caller, for the same reason.
+/// Up to so many floating point operations, a product runs on the caller's thread.
 const LITTLE: usize = 1 << 19;
-/// About how many numbers an elementwise task touches.
+/// About how many elements an elementwise task touches.
 const TASK: usize = 8_192;
 
-/// A pool; without one, the caller does everything.
+/// A pool of threads; without one, the caller's thread does everything.
 pub(crate) struct Threads {
     pool: Option<ThreadPool>,
     /// Nanoseconds of all threads inside tasks.
@@ -23,8 +23,8 @@ pub(crate) struct Threads {
 }
 
 impl Threads {
-    /// `threads` of them, 0 for one per core. Where the system refuses to start them, the caller's
-    /// thread works alone.
+    /// A pool of `threads`, 0 for one per core. Where the system refuses to start threads, the
+    /// caller's works alone.
     pub(crate) fn new(threads: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = if threads == 0 { cores } else { threads };
@@ -44,8 +44,8 @@ impl Threads {
         self.each_of(usize::MAX, tasks, task);
     }
 
-    /// As [`Threads::each`]; `work` is how many floating point operations all tasks are together.
-    /// If that is little, the caller does them.
+    /// As [`Threads::each`]; `work` is the number of floating point operations of all tasks. Little
+    /// work runs on the caller's thread.
     pub(crate) fn each_of(&self, work: usize, tasks: usize, task: impl Fn(usize) + Sync) {
         let next = AtomicUsize::new(0);
         let take_tasks = || {
@@ -70,8 +70,8 @@ impl Threads {
         Duration::from_nanos(self.busy.swap(0, Ordering::Relaxed))
     }
 
-    /// Runs `task(0..tasks)`, each with its own run of every output: fewer elements (or none) where
-    /// a slice ends.
+    /// Runs `task(0..tasks)`, each with its own part of every output: parts of equal length,
+    /// shorter (or empty) where a slice ends.
     pub(crate) fn split<O: Outputs>(
         &self,
         tasks: usize,
@@ -84,8 +84,8 @@ impl Threads {
     }
 
     /// Runs `task(rows, outputs)` for blocks of the rows `0..n`. Each output is cut into rows and
-    /// must hold `n` of them. `work` is how many numbers a row touches. Nothing may depend on
-    /// which rows share a block.
+    /// must hold `n` of them. `work` is the number of elements that a row touches. No result may
+    /// depend on which rows share a block.
     pub(crate) fn rows<O: Outputs>(
         &self,
         n: usize,
@@ -93,14 +93,15 @@ impl Threads {
         outputs: O,
         task: impl Fn(Range<usize>, O::Part) + Sync,
     ) {
-        let block = if n * work <= SMALL { n.max(1) } else { (TASK / work.max(1)).max(1) };
+        let block =
+            if n.saturating_mul(work) <= SMALL { n.max(1) } else { (TASK / work.max(1)).max(1) };
         self.split(n.div_ceil(block), outputs.rows(n, block), |i, parts| {
-            task(i * block..n.min((i + 1) * block), parts);
+            task(i * block..n.min((i + 1).saturating_mul(block)), parts);
         });
     }
 }
 
-/// A mutable slice, cut into runs of so many elements.
+/// A mutable slice, cut into parts of so many elements.
 pub(crate) struct Cut<'a, T>(pub &'a mut [T], pub usize);
 
 /// What tasks write to: nothing, a [`Cut`], or a tuple of such.
@@ -109,13 +110,13 @@ pub(crate) trait Outputs: Sized {
     type Shared: Sync;
     /// A task's part of each.
     type Part;
-    /// The first `n` times its length of every slice, in runs of `block` lengths.
+    /// The first `n` parts of every slice, joined into parts of `block`.
     fn rows(self, n: usize, block: usize) -> Self;
     fn share(self) -> Self::Shared;
-    /// The `i`-th run of every slice.
+    /// The `i`-th part of every slice.
     ///
     /// # Safety
-    /// Each run is asked for once.
+    /// Each `i` is asked for once.
     unsafe fn part(shared: &Self::Shared, i: usize) -> Self::Part;
 }
 
@@ -131,15 +132,16 @@ impl<'a, T: Send + 'a> Outputs for Cut<'a, T> {
     type Shared = (Shared<'a, T>, usize);
     type Part = &'a mut [T];
     fn rows(self, n: usize, block: usize) -> Self {
-        Cut(&mut self.0[..n * self.1], block * self.1)
+        // A product that overflows is more than any slice holds.
+        Cut(&mut self.0[..n.saturating_mul(self.1)], block.saturating_mul(self.1))
     }
     fn share(self) -> Self::Shared {
         (Shared::new(self.0), self.1)
     }
     unsafe fn part((shared, length): &Self::Shared, i: usize) -> &'a mut [T] {
-        let range = shared.len.min(i * length)..shared.len.min((i + 1) * length);
-        // SAFETY: different runs do not overlap, and each is asked for once.
-        unsafe { shared.range(range) }
+        let bound = |i: usize| shared.len.min(i.saturating_mul(*length));
+        // SAFETY: different parts do not overlap, and each is asked for once.
+        unsafe { shared.range(bound(i)..bound(i + 1)) }
     }
 }
 
@@ -172,8 +174,8 @@ pub(crate) struct Shared<'a, T> {
     slice: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: a task gets at the numbers only through `range` and `pointer`, whose callers keep the
-// parts of tasks apart; `T` itself may change threads.
+// SAFETY: tasks reach the elements only through `range` and `pointer`, whose callers keep the parts
+// of tasks apart; `T` itself may change threads.
 unsafe impl<T: Send> Sync for Shared<'_, T> {}
 
 impl<'a, T> Shared<'a, T> {
@@ -190,7 +192,7 @@ impl<'a, T> Shared<'a, T> {
     /// If the range is not inside the slice.
     #[allow(
         clippy::mut_from_ref,
-        reason = "the point of the type; the callers keep the parts apart"
+        reason = "tasks share the type, and the callers keep their parts apart"
     )]
     pub(crate) unsafe fn range(&self, range: Range<usize>) -> &'a mut [T] {
         assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {}", self.len);
@@ -201,12 +203,12 @@ impl<'a, T> Shared<'a, T> {
         }
     }
 
-    /// Where the number `at` lies, for writes of `len` numbers from there on.
+    /// The address of element `at`, for writes of `len` elements from there on.
     ///
     /// # Panics
     /// If those are not inside the slice.
     pub(crate) fn pointer(&self, at: usize, len: usize) -> *mut T {
-        assert!(at + len <= self.len, "{at} + {len} of {}", self.len);
+        assert!(at <= self.len && len <= self.len - at, "{at} + {len} of {}", self.len);
         // SAFETY: inside the slice.
         unsafe { self.start.add(at) }
     }
@@ -217,11 +219,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_part_is_visited_once() {
+    fn miri_every_part_is_visited_once() {
+        let sizes: &[_] = if cfg!(miri) {
+            &[(0, 3), (7, 65), (33, 512)]
+        } else {
+            &[(0, 3), (1, 1), (7, 65), (1025, 24), (3000, 31)]
+        };
         for threads in [1, 2, 3] {
             let pool = Threads::new(threads);
             assert_eq!(pool.count(), threads);
-            for (n, width) in [(0, 3), (1, 1), (7, 65), (1025, 24), (3000, 31)] {
+            for &(n, width) in sizes {
                 let (mut a, mut b) = (vec![0.0; n * width], vec![0.0; n]);
                 let outputs = (Cut(&mut a, width), Cut(&mut b, 1));
                 pool.rows(n, width, outputs, |rows, (a, b)| {
@@ -240,5 +247,24 @@ mod tests {
                 assert!(b.iter().enumerate().all(|(i, &x)| x == 1.0 + (i / 10) as f32));
             }
         }
+    }
+
+    /// Parts whose bounds would overflow are empty, and do not overlap.
+    #[test]
+    fn miri_absurd_lengths_make_no_overlap() {
+        let mut elements = vec![0; 10];
+        let visited = AtomicUsize::new(0);
+        Threads::new(1).split(4, Cut(&mut elements, usize::MAX / 2 + 1), |_, part| {
+            visited.fetch_add(part.len(), Ordering::Relaxed);
+        });
+        assert_eq!(visited.into_inner(), 10);
+    }
+
+    #[test]
+    #[should_panic(expected = "out of range")]
+    fn miri_rows_that_do_not_fit_are_refused() {
+        let mut elements = vec![0; 10];
+        let outputs = Cut(&mut elements, usize::MAX / 2 + 1);
+        Threads::new(1).rows(2, 1, outputs, |_, _| {});
     }
 }

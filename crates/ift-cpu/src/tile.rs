@@ -1,120 +1,87 @@
 //! The innermost part of every matrix product: a tile of the output kept in registers.
 
-use crate::instructions::kernel;
-use crate::number::Storage;
-use crate::simd::Simd;
-use half::bf16;
+use crate::instructions::{Available, kernel};
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Avx2, Avx512};
+use crate::simd::{Portable, Simd};
+use crate::words::{Pairs, Plain, Words};
 
-/// From so many steps on, a tile's part of `C` is expected to be far away.
+/// From so many steps on, a tile's part of `C` is expected to be outside the caches.
 const FAR: usize = 128;
-/// Numbers in the largest tile, 14 × 32.
+/// Elements of the largest tile, 14 × 32.
 const LARGEST: usize = 448;
 
-/// How the numbers of a product lie in packed panels: in words of 32 bits, each one or more steps
-/// of `k`.
-pub trait Words: 'static {
-    /// Steps of `k` in a word.
-    const STEPS: usize;
-    /// One tile.
+/// The tiles of an instruction set.
+pub(crate) trait Tiles: Simd {
+    /// Rows of a tile.
+    const TILE_ROWS: usize;
+    /// Columns of a tile: two vectors.
+    const TILE_COLUMNS: usize = 2 * Self::LANES;
+
+    /// Computes one tile of words with one element each. A function of its own, so that its loop
+    /// gets all the registers.
     ///
     /// # Safety
-    /// As for `Simd::tile` or `Simd::tile_pairs`.
-    unsafe fn tile<S: Simd>(tile: &Tile);
-    /// `a·b + c`, word by word.
+    /// The machine has the instruction set; the pointers are as [`Tile`] says.
+    unsafe fn tile(tile: &Tile);
+    /// Computes a tile whose words are pairs.
     ///
     /// # Safety
-    /// The machine has the instruction set.
-    unsafe fn multiply_add<S: Simd>(a: S::Vector, b: S::Vector, c: S::Vector) -> S::Vector;
+    /// As for [`Tiles::tile`]; and the machine has the instruction for pairs if the set is AVX-512.
+    unsafe fn tile_pairs(tile: &Tile);
 }
 
-/// Words made of numbers of type `T`.
-pub trait Format<T>: Words {
-    /// The word of steps that lie one after the other in memory.
-    ///
-    /// # Safety
-    /// `from` is readable for `STEPS` numbers.
-    unsafe fn word(from: *const T) -> f32;
-    /// The word of a step and, where words hold two, of the next.
-    fn join(step: T, next: T) -> f32;
-    /// Eight words of steps that lie one after the other in memory.
-    ///
-    /// # Safety
-    /// The machine has AVX2; `from` is readable for `8·STEPS` numbers.
-    #[cfg(target_arch = "x86_64")]
-    unsafe fn words8(from: *const T) -> std::arch::x86_64::__m256;
+macro_rules! tiles {
+    ($set:ident, $rows:literal $(, $features:literal, $pair_features:literal)?) => {
+        impl Tiles for $set {
+            const TILE_ROWS: usize = $rows;
+
+            #[inline(always)]
+            unsafe fn tile(tile: &Tile) {
+                #[inline(never)]
+                $(#[target_feature(enable = $features)])?
+                unsafe fn run(tile: &Tile) {
+                    // SAFETY: passed on.
+                    unsafe { run_tile::<$set, Plain, $rows>(tile) }
+                }
+                // SAFETY: passed on.
+                unsafe { run(tile) }
+            }
+            #[inline(always)]
+            unsafe fn tile_pairs(tile: &Tile) {
+                #[inline(never)]
+                $(#[target_feature(enable = $pair_features)])?
+                unsafe fn run(tile: &Tile) {
+                    // SAFETY: passed on.
+                    unsafe { run_tile::<$set, Pairs, $rows>(tile) }
+                }
+                // SAFETY: passed on.
+                unsafe { run(tile) }
+            }
+        }
+    };
 }
+// A 6 × 8 tile.
+tiles!(Portable, 6);
+// A 6 × 16 tile takes 12 of the 16 registers.
+#[cfg(target_arch = "x86_64")]
+tiles!(Avx2, 6, "avx2,fma", "avx2,fma");
+// A 14 × 32 tile takes 28 of the 32 registers.
+#[cfg(target_arch = "x86_64")]
+tiles!(Avx512, 14, "avx512f,avx2,fma", "avx512f,avx512bf16,avx2,fma");
 
-/// A number in each word, widened to `f32`.
-pub struct Plain;
-
-impl Words for Plain {
-    const STEPS: usize = 1;
-    #[inline(always)]
-    unsafe fn tile<S: Simd>(tile: &Tile) {
-        // SAFETY: passed on.
-        unsafe { S::tile(tile) }
-    }
-    #[inline(always)]
-    unsafe fn multiply_add<S: Simd>(a: S::Vector, b: S::Vector, c: S::Vector) -> S::Vector {
-        // SAFETY: passed on.
-        unsafe { S::multiply_add(a, b, c) }
-    }
-}
-
-impl<T: Storage> Format<T> for Plain {
-    #[inline(always)]
-    unsafe fn word(from: *const T) -> f32 {
-        // SAFETY: readable by contract.
-        unsafe { from.read() }.widen()
-    }
-    #[inline(always)]
-    fn join(step: T, _: T) -> f32 {
-        step.widen()
-    }
-    #[cfg(target_arch = "x86_64")]
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    unsafe fn words8(from: *const T) -> std::arch::x86_64::__m256 {
-        // SAFETY: passed on.
-        unsafe { T::load8(from) }
-    }
-}
-
-/// Two steps in each word, the first in the low half: what the instruction for pairs of `bf16`
-/// takes.
-pub struct Pairs;
-
-impl Words for Pairs {
-    const STEPS: usize = 2;
-    #[inline(always)]
-    unsafe fn tile<S: Simd>(tile: &Tile) {
-        // SAFETY: passed on.
-        unsafe { S::tile_pairs(tile) }
-    }
-    #[inline(always)]
-    unsafe fn multiply_add<S: Simd>(a: S::Vector, b: S::Vector, c: S::Vector) -> S::Vector {
-        // SAFETY: passed on.
-        unsafe { S::multiply_add_pairs(a, b, c) }
-    }
-}
-
-impl Format<bf16> for Pairs {
-    #[inline(always)]
-    unsafe fn word(from: *const bf16) -> f32 {
-        // SAFETY: readable by contract.
-        unsafe { from.cast::<f32>().read_unaligned() }
-    }
-    #[inline(always)]
-    fn join(step: bf16, next: bf16) -> f32 {
-        f32::from_bits(u32::from(step.to_bits()) | u32::from(next.to_bits()) << 16)
-    }
-    #[cfg(target_arch = "x86_64")]
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    unsafe fn words8(from: *const bf16) -> std::arch::x86_64::__m256 {
-        // SAFETY: sixteen numbers are readable by contract.
-        unsafe { std::arch::x86_64::_mm256_loadu_ps(from.cast()) }
-    }
+/// `a·b + c`, word by word.
+///
+/// # Safety
+/// The machine has `S`'s instructions, and those for pairs if words are pairs and `S` is AVX-512.
+#[inline(always)]
+pub(crate) unsafe fn multiply_add<S: Simd, F: Words>(
+    a: S::Vector,
+    b: S::Vector,
+    c: S::Vector,
+) -> S::Vector {
+    // SAFETY: passed on.
+    unsafe { if F::STEPS == 1 { S::multiply_add(a, b, c) } else { S::multiply_add_pairs(a, b, c) } }
 }
 
 /// A tile `C = [base +] [bias +] A·B`: `A` is `[TILE_ROWS, k]`, `B` `[k, TILE_COLUMNS]`, and the
@@ -122,11 +89,11 @@ impl Format<bf16> for Pairs {
 /// `A` and `B`.
 ///
 /// Either `a_row` or `a_step` is 1. `a` is readable at `i·a_row + p·a_step` for `i < TILE_ROWS`, `p
-/// < k`; `b` for `TILE_COLUMNS` numbers from every `p·b_step`; `c` is readable and writable at
+/// < k`; `b` for `TILE_COLUMNS` elements from every `p·b_step`; `c` is readable and writable at
 /// `i·c_row + j` for `i < rows`, `j < columns`, and nobody else uses those; `base` is null or
-/// readable there likewise (it may be `c`); `bias` is null or readable for `columns` numbers.
+/// readable there likewise (it may be `c`); `bias` is null or readable for `columns` elements.
 #[derive(Clone, Copy)]
-pub struct Tile {
+pub(crate) struct Tile {
     pub(crate) k: usize,
     pub(crate) a: *const f32,
     pub(crate) a_row: usize,
@@ -150,22 +117,24 @@ unsafe fn add_row<S: Simd, F: Words>(sum: &mut [S::Vector; 2], x: f32, b: [S::Ve
     // SAFETY: the machine has the instructions by contract.
     unsafe {
         let x = S::splat(x);
-        sum[0] = F::multiply_add::<S>(x, b[0], sum[0]);
-        sum[1] = F::multiply_add::<S>(x, b[1], sum[1]);
+        sum[0] = multiply_add::<S, F>(x, b[0], sum[0]);
+        sum[1] = multiply_add::<S, F>(x, b[1], sum[1]);
     }
 }
 
+/// Computes a tile: sums in registers, then bias and base, then `C`.
+///
 /// # Safety
 /// The machine has `S`'s instructions, `ROWS` is `S::TILE_ROWS`, and the pointers are as [`Tile`]
 /// says.
 #[inline(always)]
-pub(crate) unsafe fn run_tile<S: Simd, F: Words, const ROWS: usize>(tile: &Tile) {
+pub(crate) unsafe fn run_tile<S: Tiles, F: Words, const ROWS: usize>(tile: &Tile) {
     let Tile { k, a_row, a_step, b_step, c_row, rows, columns, base, bias, .. } = *tile;
     // SAFETY: all offsets are those that `Tile` promises.
     unsafe {
         let mut sums = [[S::zero(); 2]; ROWS];
-        // Short products belong to blocks of attention, whose `C` is in the cache. A tile may lie
-        // across two lines.
+        // Short products are those of attention, whose `C` is in the cache. A row of a tile may lie
+        // in two cache lines.
         let far = if k < FAR { 0 } else { rows };
         for i in 0..far {
             S::prefetch::<1>(tile.c.wrapping_add(i * c_row));
@@ -228,8 +197,8 @@ pub(crate) unsafe fn run_tile<S: Simd, F: Words, const ROWS: usize>(tile: &Tile)
     }
 }
 
-/// A block `C = [base +] [bias +] A·B` of `[m, n]`, by tiles. `k` counts words, and so do all
-/// offsets into `A` and `B`.
+/// A product `C = [base +] [bias +] A·B` of `[m, n]` that [`multiply_packed`] computes by tiles.
+/// `k` counts words, and so do all offsets into `A` and `B`.
 ///
 /// Either `a_row` or `a_step` is 1. `a`: panel `i` of `TILE_ROWS` rows starts at `i·a_panel`, in it
 /// row `r` at `r·a_row`, and steps of `k` are `a_step` apart; the last panel is readable for all
@@ -237,7 +206,7 @@ pub(crate) unsafe fn run_tile<S: Simd, F: Words, const ROWS: usize>(tile: &Tile)
 /// `j·b_panel`, steps of `k` are `b_step` apart; the last panel is likewise readable whole. `c` is
 /// `[m, n]` with rows `c_row` apart, and so is `base` unless it is null; it may be `c`.
 #[derive(Clone, Copy)]
-pub(crate) struct Block {
+pub(crate) struct PackedProduct {
     pub m: usize,
     pub n: usize,
     pub k: usize,
@@ -254,54 +223,62 @@ pub(crate) struct Block {
     pub bias: *const f32,
 }
 
+/// Computes a product tile by tile.
+///
 /// # Safety
-/// The machine has `S`'s instructions and the pointers are as [`Block`] says; nobody else uses
-/// `c`'s block meanwhile.
+/// The machine has `S`'s instructions and the pointers are as [`PackedProduct`] says; nobody else
+/// uses that part of `c` meanwhile.
 #[inline(always)]
-pub(crate) unsafe fn run_block<S: Simd, F: Words>(block: &Block) {
-    /// Numbers in a cache line.
+pub(crate) unsafe fn multiply_packed<S: Tiles, F: Words>(product: &PackedProduct) {
+    /// Elements of a cache line.
     const LINE: usize = 16;
-    let Block { m, n, k, .. } = *block;
+    let PackedProduct { m, n, k, .. } = *product;
     let row_tiles = m.div_ceil(S::TILE_ROWS);
     // While one packed panel of `B` is used, the next one is fetched, a part of it before every
     // tile.
-    let lines = if block.b_step == S::TILE_COLUMNS { k * S::TILE_COLUMNS / LINE } else { 0 };
+    let lines = if product.b_step == S::TILE_COLUMNS { k * S::TILE_COLUMNS / LINE } else { 0 };
     for (j, column) in (0..n).step_by(S::TILE_COLUMNS).enumerate() {
         for (i, row) in (0..m).step_by(S::TILE_ROWS).enumerate() {
-            let next = block.b.wrapping_add((j + 1) * block.b_panel);
+            let next = product.b.wrapping_add((j + 1) * product.b_panel);
             for line in lines * i / row_tiles..lines * (i + 1) / row_tiles {
                 // SAFETY: the machine has the instructions by contract.
                 unsafe { S::prefetch::<2>(next.wrapping_add(line * LINE)) }
             }
-            // SAFETY: panels `i` and `j` and this part of `c` lie inside what `Block` promises.
+            // SAFETY: panels `i` and `j` and this part of `c` lie inside what `PackedProduct`
+            // promises.
             unsafe {
-                F::tile::<S>(&Tile {
+                let tile = Tile {
                     k,
-                    a: block.a.add(i * block.a_panel),
-                    a_row: block.a_row,
-                    a_step: block.a_step,
-                    b: block.b.add(j * block.b_panel),
-                    b_step: block.b_step,
-                    c: block.c.add(row * block.c_row + column),
-                    c_row: block.c_row,
+                    a: product.a.add(i * product.a_panel),
+                    a_row: product.a_row,
+                    a_step: product.a_step,
+                    b: product.b.add(j * product.b_panel),
+                    b_step: product.b_step,
+                    c: product.c.add(row * product.c_row + column),
+                    c_row: product.c_row,
                     rows: S::TILE_ROWS.min(m - row),
                     columns: S::TILE_COLUMNS.min(n - column),
-                    base: if block.base.is_null() {
-                        block.base
+                    base: if product.base.is_null() {
+                        product.base
                     } else {
-                        block.base.add(row * block.c_row + column)
+                        product.base.add(row * product.c_row + column)
                     },
-                    bias: if block.bias.is_null() { block.bias } else { block.bias.add(column) },
-                });
+                    bias: if product.bias.is_null() {
+                        product.bias
+                    } else {
+                        product.bias.add(column)
+                    },
+                };
+                if F::STEPS == 1 { S::tile(&tile) } else { S::tile_pairs(&tile) }
             }
         }
     }
 }
 
 /// `TILE_ROWS` and `TILE_COLUMNS` of a set.
-pub(crate) fn tile_size(set: crate::instructions::Available) -> (usize, usize) {
+pub(crate) fn tile_size(set: Available) -> (usize, usize) {
     kernel! {
-        fn size<S>() -> (usize, usize) {
+        fn size<S: Tiles>() -> (usize, usize) {
             (S::TILE_ROWS, S::TILE_COLUMNS)
         }
     }

@@ -1,20 +1,26 @@
-//! The optimizer's pass over a tensor, and the norm of a gradient.
+//! The optimizer's pass over ranges of the parameters, and sums of squares of gradients.
 
 use crate::Cpu;
-use crate::buffer::Buffer;
+use crate::arena::Buffer;
 use crate::instructions::kernel;
-use crate::number::{Number, round_all};
+use crate::number::Number;
+use crate::parameters::Parameters;
+use crate::profile::Kind;
+use crate::scalar::{Scalar, round_all};
 use crate::threads::Cut;
-use ift_backend::Update;
+use ift_backend::{RangeUpdate, Update};
+use std::ops::Range;
 
-/// Numbers in one partial sum of squares.
+/// Elements of one partial sum of squares.
 const CHUNK: usize = 65_536;
 /// Running sums in a chunk.
 const LANES: usize = 16;
 
 kernel! {
-    /// `p`, `g`, the states and the rule, as in [`Update`]; a state that the rule does not keep is empty.
-    fn update<S>(p: &mut [f32], g: &[f32], a: &mut [f32], b: &mut [f32], rule: &Update, scale: f64) {
+    /// `p`, `g`, the states and the rule are those of [`Update`]; a state that the rule does not
+    /// keep is empty.
+    fn update<S>(p: &mut [f32], g: &[f32], states: [&mut [f32]; 2], rule: &Update, scale: f64) {
+        let [a, b] = states;
         let scale = scale as f32;
         match *rule {
             Update::RmsProp { lr, alpha, eps, momentum, weight_decay } => {
@@ -69,6 +75,7 @@ kernel! {
 }
 
 kernel! {
+    /// `Σ x²`.
     fn squares<S>(x: &[f32]) -> f64 {
         let mut sums = [0.0f64; LANES];
         for chunk in x.chunks(LANES) {
@@ -81,50 +88,82 @@ kernel! {
 }
 
 kernel! {
-    pub(crate) fn round_copy<S, N: Number>(exact: &[f32], copy: &mut [N]) {
+    /// `copy[i] = exact[i]`, rounded; as many as the shorter has.
+    pub(crate) fn round_copy<S, N: Scalar>(exact: &[f32], copy: &mut [N]) {
         round_all(exact, copy);
     }
 }
 
+/// The ranges cut into chunks, whose sums are added up in order.
+fn chunks(ranges: &[Range<usize>]) -> impl Iterator<Item = Range<usize>> {
+    ranges.iter().flat_map(|range| {
+        let starts = range.clone().step_by(CHUNK);
+        starts.map(|start| start..range.end.min(start.saturating_add(CHUNK)))
+    })
+}
+
 impl<N: Number> Cpu<N> {
-    /// `copy` is empty or follows the weight.
-    pub(crate) fn update_numbers(
+    pub(crate) fn update_ranges(
         &self,
-        weight: &mut [f32],
-        copy: &mut [N],
+        parameters: &mut Parameters<N>,
         gradient: &[f32],
         states: &mut [Buffer<f32>],
-        rule: &Update,
+        updates: &[RangeUpdate],
         scale: f64,
     ) {
-        let n = weight.len();
-        let mut states = states.iter_mut().map(|s| Cut(&mut s[..], 1));
-        let (first, second) = (states.next(), states.next());
-        let none = || Cut(&mut [][..], 0);
-        let copy_width = usize::from(!copy.is_empty());
-        let outputs = (
-            Cut(weight, 1),
-            Cut(copy, copy_width),
-            first.unwrap_or_else(none),
-            second.unwrap_or_else(none),
-        );
-        self.threads.rows(n, 1, outputs, |range, (p, copy, a, b)| {
-            update(self.set, p, &gradient[range], a, b, rule, scale);
-            round_copy(self.set, p, copy);
-        });
+        let elements: usize = updates.iter().map(|update| update.range.len()).sum();
+        let _timer = self.meter.start(Kind::Optimizer, 10 * elements as u64);
+        let Parameters { exact, copy } = parameters;
+        for RangeUpdate { range, rule } in updates {
+            let mut states = states.iter_mut().map(|state| Cut(&mut state[range.clone()], 1));
+            let (first, second) = (states.next(), states.next());
+            let none = || Cut(&mut [][..], 0);
+            let copy = if copy.is_empty() {
+                Cut(&mut [][..], 0)
+            } else {
+                Cut(&mut copy[range.clone()], 1)
+            };
+            let outputs = (
+                Cut(&mut exact[range.clone()], 1),
+                copy,
+                first.unwrap_or_else(none),
+                second.unwrap_or_else(none),
+            );
+            let gradient = &gradient[range.clone()];
+            self.threads.rows(range.len(), 1, outputs, |part, (p, copy, a, b)| {
+                update(self.set, p, &gradient[part], [a, b], rule, scale);
+                round_copy(self.set, p, copy);
+            });
+        }
+    }
+
+    /// Sets gradients to zero.
+    pub(crate) fn clear_elements(&self, x: &mut [f32]) {
+        let _timer = self.meter.start(Kind::Optimizer, 0);
+        self.threads.rows(x.len(), 1, Cut(x, 1), |_, x| x.fill(0.0));
     }
 
     /// `to[i] = from[i]`, rounded.
-    pub(crate) fn round_numbers(&self, from: &[f32], to: &mut [N]) {
+    pub(crate) fn round_elements(&self, from: &[f32], to: &mut [N]) {
         self.threads
             .rows(to.len(), 2, Cut(to, 1), |range, to| round_copy(self.set, &from[range], to));
     }
 
-    pub(crate) fn squares(&self, x: &[f32]) -> f64 {
-        let mut sums = vec![0.0; x.len().div_ceil(CHUNK)];
+    /// `Σ x²` of each range.
+    pub(crate) fn squares_of(&self, x: &[f32], ranges: &[Range<usize>]) -> Vec<f64> {
+        let elements: usize = ranges.iter().map(Range::len).sum();
+        let _timer = self.meter.start(Kind::Optimizer, 2 * elements as u64);
+        let chunks: Vec<Range<usize>> = chunks(ranges).collect();
+        let mut sums = vec![0.0; chunks.len()];
         self.threads.split(sums.len(), Cut(&mut sums, 1), |i, sum| {
-            sum[0] = squares(self.set, &x[i * CHUNK..x.len().min((i + 1) * CHUNK)]);
+            sum[0] = squares(self.set, &x[chunks[i].clone()]);
         });
-        sums.iter().sum()
+        let mut sums = &sums[..];
+        let total = |range: &Range<usize>| {
+            let (own, rest) = sums.split_at(range.len().div_ceil(CHUNK));
+            sums = rest;
+            own.iter().sum()
+        };
+        ranges.iter().map(total).collect()
     }
 }

@@ -1,25 +1,29 @@
-//! The backward pass. With `P` the probabilities, recomputed from the log-sum-exp, and `D =
-//! rowsum(dO ⊙ O)`: `dV = Pᵀ·dO`, `dS = P ⊙ (dO·Vᵀ - D)`, `dQ = scale·dS·K`, `dK = scale·dSᵀ·Q`.
+//! The backward pass. With `P` the probabilities, recomputed from the log-sum-exp, and
+//! `D = rowsum(dO ⊙ O)`: `dV = Pᵀ·dO`, `dS = P ⊙ (dO·Vᵀ - D)`, `dQ = scale·dS·K`,
+//! `dK = scale·dSᵀ·Q`.
 //!
-//! A task is a chunk of a row's queries and one key-value head. It owns its part of `dQ`, and sums
-//! `dK` and `dV` of the keys it sees in memory of its own. These sums are then added up in the
-//! order of rows and chunks: no atomics, no locks, and the same bits every time, also where several
-//! rows continue the same past.
+//! A task is a chunk of a segment's queries and one key-value head. It owns its part of `dQ`, and
+//! sums `dK` and `dV` of the keys it sees in memory of its own. These sums are then added up in the
+//! order of segments and chunks: no atomics, no locks, and the same bits every time, also where
+//! several segments continue the same past.
 
-use super::{KEYS, Packed, SCRATCH, Sizes, Source, Span, load_rows};
+use super::blocks::{KEYS, Part, QueryBlock, SCRATCH, Sizes, Source, Span, load_rows};
+use super::pack::{Layout, Packed};
 use crate::Cpu;
 use crate::instructions::kernel;
 use crate::math::{dot, exp};
-use crate::number::{Number, round_all};
+use crate::number::Number;
+use crate::scalar::round_all;
 use crate::simd::Simd;
 use crate::threads::Shared;
-use crate::tile::{Block, Plain, run_block};
-use ift_backend::{AttentionRow, AttentionShape};
+use crate::tile::{PackedProduct, Tiles, multiply_packed};
+use crate::words::Plain;
+use ift_backend::{BackendError, Segment};
 
-/// Chunks that a row is cut into, at most.
-const CHUNKS: usize = 8;
+/// Chunks that a segment is cut into, at most.
+pub(crate) const CHUNKS: usize = 8;
 
-/// A run of a row's queries and the local keys that they see.
+/// Consecutive queries of a segment and the local keys that they see.
 struct Chunk<'a> {
     span: &'a Span,
     queries: (usize, usize),
@@ -33,26 +37,32 @@ impl Chunk<'_> {
         self.keys.1 - self.keys.0
     }
 
-    /// Where the sums of a head lie among all sums, in rows of `padded_dim`: `dK`, then `dV`.
+    /// The first row of a head's sums among all, in rows of `padded_dim`: `dK`, then `dV`.
     fn sums_at(&self, kv_heads: usize, head: usize) -> usize {
         2 * (self.before * kv_heads + head * self.key_count())
     }
 }
 
-struct Job<'a, N> {
-    sizes: Sizes,
-    q: &'a [N],
-    out: &'a [N],
-    lse: &'a [f32],
-    d_out: &'a [N],
-    keys_transposed: &'a Packed,
-    values_transposed: &'a Packed,
-    keys: &'a Packed,
+/// What a call reads.
+pub(super) struct Call<'a, N> {
+    pub sizes: Sizes,
+    pub source: Source<'a, N>,
+    pub q: &'a [N],
+    pub out: &'a [N],
+    pub lse: &'a [f32],
+    pub d_out: &'a [N],
+}
+
+/// Packed keys and values, and where the gradient of the queries goes.
+struct Operands<'a, N> {
+    keys_transposed: Packed,
+    values_transposed: Packed,
+    keys: Packed,
     d_q: Shared<'a, N>,
 }
 
-/// The blocks of one block of queries: rows of `padded_dim` or of `KEYS` numbers.
-struct Scratch<'a> {
+/// Matrices of one block of queries: rows of `padded_dim` or of `KEYS` elements.
+struct Matrices<'a> {
     q: &'a mut [f32],
     d_out: &'a mut [f32],
     d_q: &'a mut [f32],
@@ -62,7 +72,7 @@ struct Scratch<'a> {
     mean: &'a mut [f32],
 }
 
-impl<'a> Scratch<'a> {
+impl<'a> Matrices<'a> {
     fn new(memory: &'a mut Vec<f32>, rows: usize, width: usize, slack: usize) -> Self {
         let need = rows * (3 * width + 2 * KEYS + 2) + 2 * slack;
         memory.resize(memory.len().max(need), 0.0);
@@ -77,8 +87,8 @@ impl<'a> Scratch<'a> {
     }
 }
 
-/// `P` and `dS` of one row: scores become probabilities, `d_p` becomes `P ⊙ (dP - D)`; zeros
-/// outside the visible keys.
+/// Computes `P` and `dS` of one row: scores become probabilities, `d_p` becomes `P ⊙ (dP - D)`;
+/// zeros outside the visible keys.
 #[inline(always)]
 fn probabilities_row<S: Simd>(
     p: &mut [f32],
@@ -100,38 +110,46 @@ fn probabilities_row<S: Simd>(
 
 kernel! {
     /// `sums`: `dK` then `dV` of the chunk's keys, `[keys, padded_dim]` each.
-    fn chunk<S, N: Number>(job: &Job<N>, chunk: &Chunk, head: usize, sums: &mut [f32], memory: &mut Vec<f32>) {
-        let Sizes { shape, group, padded_dim, queries, .. } = job.sizes;
-        let d = shape.head_dim;
+    fn chunk<S: Tiles, N: Number>(
+        call: &Call<N>,
+        operands: &Operands<N>,
+        chunk: &Chunk,
+        head: usize,
+        sums: &mut [f32],
+        memory: &mut Vec<f32>,
+    ) {
+        let Sizes { attention, group, padded_dim, queries, .. } = call.sizes;
+        let d = attention.head_dim;
         let span = chunk.span;
         sums.fill(0.0);
         let (d_keys, d_values) = sums.split_at_mut(chunk.key_count() * padded_dim);
-        let padded = job.sizes.padded_rows();
-        let scratch = Scratch::new(memory, padded, padded_dim, S::TILE_ROWS);
+        let padded = call.sizes.padded_rows();
+        let scratch = Matrices::new(memory, padded, padded_dim, S::TILE_ROWS);
         for first_query in (chunk.queries.0..chunk.queries.1).step_by(queries) {
             let count = queries.min(chunk.queries.1 - first_query);
             let m = count * group;
-            let token = span.row.start + first_query;
-            load_rows::<N>(&job.sizes, job.q, token, count, head, shape.scale as f32, scratch.q);
-            load_rows::<N>(&job.sizes, job.d_out, token, count, head, 1.0, scratch.d_out);
+            let token = span.segment.start + first_query;
+            let block = QueryBlock { first_token: token, queries: count, head };
+            load_rows(&call.sizes, call.q, block, attention.scale as f32, scratch.q);
+            load_rows(&call.sizes, call.d_out, block, 1.0, scratch.d_out);
             scratch.d_q[..m * padded_dim].fill(0.0);
             for r in 0..m {
                 let (token, h) = (token + r / group, head * group + r % group);
-                let at = token * shape.q_width() + h * d;
-                scratch.lse[r] = job.lse[token * shape.heads + h];
-                scratch.mean[r] = dot::<S, N, N>(&job.out[at..at + d], &job.d_out[at..at + d]);
+                let at = token * attention.q_width() + h * d;
+                scratch.lse[r] = call.lse[token * attention.heads + h];
+                scratch.mean[r] = dot::<S, N, N>(&call.out[at..at + d], &call.d_out[at..at + d]);
             }
-            let begin = span.visible(&shape, first_query).0 / KEYS * KEYS;
-            let end = span.visible(&shape, first_query + count - 1).1;
+            let begin = span.visible(&attention, first_query).0 / KEYS * KEYS;
+            let end = span.visible(&attention, first_query + count - 1).1;
             for from in (begin..end).step_by(KEYS) {
                 let keys = KEYS.min(end - from);
                 let columns = keys.next_multiple_of(S::TILE_COLUMNS);
                 let rows_by_keys = |a: &[f32], panels: &[f32], c: &mut [f32]| {
                     assert!(panels.len() >= columns * d);
-                    // SAFETY: `a` has `padded ≥ m` rows of `padded_dim ≥ d`, the panels reach over whole tiles
-                    // (asserted), `c` has `padded` rows of `KEYS ≥ columns`.
+                    // SAFETY: `a` has `padded ≥ m` rows of `padded_dim ≥ d`, the panels are whole
+                    // tiles (asserted), `c` has `padded` rows of `KEYS ≥ columns`.
                     unsafe {
-                        run_block::<S, Plain>(&Block {
+                        multiply_packed::<S, Plain>(&PackedProduct {
                             m,
                             n: columns,
                             k: d,
@@ -146,14 +164,22 @@ kernel! {
                             c_row: KEYS,
                             base: std::ptr::null(),
                             bias: std::ptr::null(),
-                                });
+                        });
                     }
                 };
-                rows_by_keys(scratch.q, job.keys_transposed.at(span, head, from), scratch.p);
-                rows_by_keys(scratch.d_out, job.values_transposed.at(span, head, from), scratch.d_s);
-                let rows = scratch.p.chunks_exact_mut(KEYS).zip(scratch.d_s.chunks_exact_mut(KEYS)).take(m);
+                rows_by_keys(scratch.q, operands.keys_transposed.at(span, head, from), scratch.p);
+                rows_by_keys(
+                    scratch.d_out,
+                    operands.values_transposed.at(span, head, from),
+                    scratch.d_s,
+                );
+                let rows = scratch
+                    .p
+                    .chunks_exact_mut(KEYS)
+                    .zip(scratch.d_s.chunks_exact_mut(KEYS))
+                    .take(m);
                 for (r, (p, d_s)) in rows.enumerate() {
-                    let (first, last) = span.visible(&shape, first_query + r / group);
+                    let (first, last) = span.visible(&attention, first_query + r / group);
                     let last = last.clamp(from, from + keys) - from;
                     let first = (first.clamp(from, from + keys) - from).min(last);
                     let (p, d_s) = (&mut p[..keys], &mut d_s[..keys]);
@@ -161,11 +187,13 @@ kernel! {
                 }
                 // `sums += scoresᵀ·x` over the rows of the block.
                 let keys_by_rows = |scores: &[f32], x: &[f32], sums: &mut [f32]| {
-                    let sums = sums[(from - chunk.keys.0) * padded_dim..][..keys * padded_dim].as_mut_ptr();
-                    // SAFETY: column `j` of the scores is row `j` here; whole tiles of them end at most `TILE_ROWS` numbers
-                    // behind the last row, which `Scratch` has in reserve. `x` has `m` rows of `padded_dim`, `sums` `keys`.
+                    let sums = sums[(from - chunk.keys.0) * padded_dim..][..keys * padded_dim]
+                        .as_mut_ptr();
+                    // SAFETY: column `j` of the scores is row `j` here; whole tiles of them end at
+                    // most `TILE_ROWS` elements after the last row, for which `Matrices` has room.
+                    // `x` has `m` rows of `padded_dim`, `sums` has `keys`.
                     unsafe {
-                        run_block::<S, Plain>(&Block {
+                        multiply_packed::<S, Plain>(&PackedProduct {
                             m: keys,
                             n: padded_dim,
                             k: m,
@@ -180,18 +208,18 @@ kernel! {
                             c_row: padded_dim,
                             base: sums,
                             bias: std::ptr::null(),
-                                });
+                        });
                     }
                 };
                 keys_by_rows(scratch.p, scratch.d_out, d_values);
                 keys_by_rows(scratch.d_s, scratch.q, d_keys);
-                let keys_rows = job.keys.at(span, head, from);
+                let keys_rows = operands.keys.at(span, head, from);
                 assert!(keys_rows.len() >= keys * padded_dim);
                 let d_q = scratch.d_q.as_mut_ptr();
-                // SAFETY: `d_s` has `padded` rows of `KEYS ≥ keys`, the keys are `keys` rows of `padded_dim` (asserted), `d_q`
-                // has `padded ≥ m` of them.
+                // SAFETY: `d_s` has `padded` rows of `KEYS ≥ keys`, the keys are `keys` rows of
+                // `padded_dim` (asserted), `d_q` has `padded ≥ m` of them.
                 unsafe {
-                    run_block::<S, Plain>(&Block {
+                    multiply_packed::<S, Plain>(&PackedProduct {
                         m,
                         n: padded_dim,
                         k: keys,
@@ -206,15 +234,17 @@ kernel! {
                         c_row: padded_dim,
                         base: d_q,
                         bias: std::ptr::null(),
-                        });
+                    });
                 }
             }
             for (i, d_q) in scratch.d_q.chunks_exact(group * padded_dim).enumerate().take(count) {
-                let at = (token + i) * shape.q_width() + head * group * d;
+                let at = (token + i) * attention.q_width() + head * group * d;
                 // SAFETY: a task has its own tokens and heads.
-                let to = unsafe { job.d_q.range(at..at + group * d) };
+                let to = unsafe { operands.d_q.range(at..at + group * d) };
                 for (to, d_q) in to.chunks_exact_mut(d).zip(d_q.chunks_exact(padded_dim)) {
-                    to.iter_mut().zip(d_q).for_each(|(to, x)| *to = N::round(shape.scale as f32 * *x));
+                    to.iter_mut()
+                        .zip(d_q)
+                        .for_each(|(to, x)| *to = N::round(attention.scale as f32 * *x));
                 }
             }
         }
@@ -225,11 +255,11 @@ fn chunks<'a>(sizes: &Sizes, spans: &'a [Span]) -> Vec<Chunk<'a>> {
     let mut before = 0;
     let mut chunks = Vec::new();
     for span in spans {
-        let length = span.row.len.div_ceil(CHUNKS).next_multiple_of(sizes.queries);
-        for first in (0..span.row.len).step_by(length) {
-            let queries = (first, span.row.len.min(first + length));
-            let begin = span.visible(&sizes.shape, queries.0).0 / KEYS * KEYS;
-            let keys = (begin, span.visible(&sizes.shape, queries.1 - 1).1);
+        let length = span.segment.len.div_ceil(CHUNKS).next_multiple_of(sizes.queries);
+        for first in (0..span.segment.len).step_by(length) {
+            let queries = (first, span.segment.len.min(first + length));
+            let begin = span.visible(&sizes.attention, queries.0).0 / KEYS * KEYS;
+            let keys = (begin, span.visible(&sizes.attention, queries.1 - 1).1);
             chunks.push(Chunk { span, queries, keys, before });
             before += keys.1 - keys.0;
         }
@@ -238,38 +268,30 @@ fn chunks<'a>(sizes: &Sizes, spans: &'a [Span]) -> Vec<Chunk<'a>> {
 }
 
 impl<N: Number> Cpu<N> {
-    pub(crate) fn attend_backward(
+    pub(super) fn attention_gradients(
         &self,
-        shape: &AttentionShape,
-        rows: &[AttentionRow],
-        q: &[N],
-        kv: &[N],
-        past: &[N],
-        out: &[N],
-        lse: &[f32],
-        d_out: &[N],
+        call: &Call<N>,
+        segments: &[Segment],
         d_q: &mut [N],
         d_kv: &mut [N],
         d_past: Option<&mut [f32]>,
-    ) {
-        let sizes = self.attention_sizes(shape);
-        let source = Source { shape: *shape, past, own: kv };
-        let spans = Self::spans(&sizes, rows, |row| row.len > 0);
-        let job = Job {
-            sizes,
-            q,
-            out,
-            lse,
-            d_out,
-            keys_transposed: &self.pack_heads(&sizes, &source, &spans, 0, true),
-            values_transposed: &self.pack_heads(&sizes, &source, &spans, 1, true),
-            keys: &self.pack_heads(&sizes, &source, &spans, 0, false),
+    ) -> Result<(), BackendError> {
+        let sizes = &call.sizes;
+        let spans = sizes.spans(segments, |segment| segment.len > 0);
+        let pack = |part, transposed| {
+            self.pack_heads(sizes, &call.source, &spans, Layout { part, transposed })
+        };
+        let operands = Operands {
+            keys_transposed: pack(Part::Keys, true)?,
+            values_transposed: pack(Part::Values, true)?,
+            keys: pack(Part::Keys, false)?,
             d_q: Shared::new(d_q),
         };
-        let chunks = chunks(&sizes, &spans);
-        let (kv_heads, width) = (shape.kv_heads, sizes.padded_dim);
+        let chunks = chunks(sizes, &spans);
+        let (kv_heads, width) = (sizes.attention.kv_heads, sizes.padded_dim);
         let total = chunks.last().map_or(0, |c| c.before + c.key_count());
-        let mut sums = self.pool.take::<f32>(2 * total * kv_heads * width);
+        let len = (2 * total).saturating_mul(kv_heads).saturating_mul(width);
+        let mut sums = self.arena.take::<f32>("gradients of keys and values", len)?;
         let shared = Shared::new(&mut sums);
         let mut order: Vec<&Chunk> = chunks.iter().collect();
         // The longest first, so that no thread is left with one at the end.
@@ -279,28 +301,31 @@ impl<N: Number> Cpu<N> {
             let at = own.sums_at(kv_heads, head) * width;
             // SAFETY: every chunk and head has its own sums.
             let sums = unsafe { shared.range(at..at + 2 * own.key_count() * width) };
-            SCRATCH.with_borrow_mut(|memory| chunk(self.set, &job, own, head, sums, memory));
+            SCRATCH.with_borrow_mut(|memory| {
+                chunk(self.set, call, &operands, own, head, sums, memory);
+            });
         });
-        self.add_own(&sizes, &chunks, &sums, d_kv);
+        self.add_own(sizes, &chunks, &sums, d_kv);
         if let Some(d_past) = d_past {
-            self.add_past(&sizes, &chunks, &sums, d_past);
+            self.add_past(sizes, &chunks, &sums, d_past);
         }
+        Ok(())
     }
 
-    /// Sets the gradients of the rows' own keys and values.
+    /// Sets the gradients of the segments' own keys and values.
     fn add_own(&self, sizes: &Sizes, chunks: &[Chunk], sums: &[f32], d_kv: &mut [N]) {
-        let (shape, width) = (sizes.shape, sizes.padded_dim);
-        let (d, kv_heads) = (shape.head_dim, shape.kv_heads);
+        let (attention, width) = (sizes.attention, sizes.padded_dim);
+        let (d, kv_heads) = (attention.head_dim, attention.kv_heads);
         let d_kv = Shared::new(d_kv);
-        let rows: Vec<&[Chunk]> = chunks.chunk_by(|a, b| std::ptr::eq(a.span, b.span)).collect();
-        self.threads.each(rows.len() * 2 * kv_heads, |task| {
-            let (chunks, slot) = (rows[task / (2 * kv_heads)], task % (2 * kv_heads));
+        let spans: Vec<&[Chunk]> = chunks.chunk_by(|a, b| std::ptr::eq(a.span, b.span)).collect();
+        self.threads.each(spans.len() * 2 * kv_heads, |task| {
+            let (chunks, slot) = (spans[task / (2 * kv_heads)], task % (2 * kv_heads));
             let (part, head) = (slot / kv_heads, slot % kv_heads);
             let span = chunks[0].span;
             let mut total = vec![0.0; d];
-            for t in 0..span.row.len {
-                let key = span.row.past_len + t - span.first;
-                let at = (span.row.start + t) * shape.kv_width() + slot * d;
+            for t in 0..span.segment.len {
+                let key = span.segment.past_len + t - span.first;
+                let at = (span.segment.start + t) * attention.kv_width() + slot * d;
                 // SAFETY: a task has its own tokens and columns.
                 let to = unsafe { d_kv.range(at..at + d) };
                 total.fill(0.0);
@@ -314,22 +339,28 @@ impl<N: Number> Cpu<N> {
         });
     }
 
-    /// Adds to the gradients of the past's keys and values; a head's are one task's, whoever
-    /// continues the past.
+    /// Adds to the gradients of the past's keys and values. One task sums those of a head, however
+    /// many segments continue the past.
     fn add_past(&self, sizes: &Sizes, chunks: &[Chunk], sums: &[f32], d_past: &mut [f32]) {
-        let (shape, width) = (sizes.shape, sizes.padded_dim);
-        let (d, kv_heads) = (shape.head_dim, shape.kv_heads);
-        let d_past = Shared::new(d_past);
+        let (attention, width) = (sizes.attention, sizes.padded_dim);
+        let (d, kv_heads) = (attention.head_dim, attention.kv_heads);
+        let end = |chunk: &Chunk| {
+            let Segment { past_start, past_len, .. } = chunk.span.segment;
+            if past_len == 0 { 0 } else { past_start.saturating_add(past_len) }
+        };
+        let tokens = chunks.iter().map(end).max().unwrap_or(0);
+        // A product that overflows is more than any buffer holds; from here on none does.
+        let d_past = Shared::new(&mut d_past[..tokens.saturating_mul(attention.kv_width())]);
         self.threads.each(2 * kv_heads, |slot| {
             let (part, head) = (slot / kv_heads, slot % kv_heads);
             for chunk in chunks {
                 let span = chunk.span;
                 let first_row = chunk.sums_at(kv_heads, head) + part * chunk.key_count();
                 for key in
-                    chunk.keys.0..chunk.keys.1.min(span.row.past_len.saturating_sub(span.first))
+                    chunk.keys.0..chunk.keys.1.min(span.segment.past_len.saturating_sub(span.first))
                 {
-                    let token = span.row.past_start + span.first + key;
-                    let at = token * shape.kv_width() + slot * d;
+                    let token = span.segment.past_start + span.first + key;
+                    let at = token * attention.kv_width() + slot * d;
                     // SAFETY: a task has its own columns.
                     let to = unsafe { d_past.range(at..at + d) };
                     let row = first_row + key - chunk.keys.0;
