@@ -81,6 +81,11 @@ impl<'a> NamedTensors<'a> {
         self.found.keys().map(String::as_str)
     }
 
+    /// The shape of a tensor, if there is one of that name.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.found.get(name).map(|(_, view)| view.shape())
+    }
+
     /// The file that the tensors are in, or the folder of their files.
     pub fn place(&self) -> &Path {
         &self.place

@@ -6,11 +6,17 @@
 mod tiny;
 
 use ift_backend::{Backend, Element, NumberType, Reference, Storage};
+use ift_compare::{Comparison, Tolerance};
 use ift_cpu::{CpuBf16, CpuF32};
-use ift_model::{Adapter, BaseStorage, Keep, Model, PastOf, Sequences, Target};
+use ift_model::{
+    Adapter, BaseStorage, Keep, Model, PastOf, Sequences, Target, TrainableTensor, Trained,
+};
 use serde_json::json;
 use std::sync::Arc;
-use tiny::{How, adapted, create, difference, families, log_probs, loss, run, settings};
+use tiny::{
+    How, adapted, by_name, create, families, load, load_adapted, load_frozen, log_probs, loss,
+    moved, run, same, settings,
+};
 
 /// The kinds that are computed differently.
 fn kinds() -> Vec<Adapter> {
@@ -29,41 +35,36 @@ fn kinds() -> Vec<Adapter> {
 #[test]
 fn gradients_match_finite_differences() {
     let how = How { streams: true, noise: true, ..How::default() };
+    let tolerance = Tolerance { absolute: 1e-7, relative: 1e-7, ..Tolerance::EXACT };
     for family in families() {
         let folder = tempfile::tempdir().unwrap();
         create(&family, folder.path());
         for adapter in kinds() {
             let mut model = adapted(folder.path(), &adapter);
             let gradients = run(&model, how, Keep::Everything).1.unwrap();
-            for i in 0..model.parameters().len() {
-                assert_eq!(gradients.accumulators[i].is_some(), model.trains(i));
-                let Some(found) = &gradients.accumulators[i] else { continue };
-                let name = model.parameters()[i].tensors[0].name.clone();
+            let found = by_name(&model, &gradients);
+            let mut comparison = Comparison::new(format!("{family} {adapter:?}"), tolerance);
+            for tensor in model.trainable().tensors().to_vec() {
                 // The rows' norms are constants of the gradient, so they are renewed for magnitudes
                 // alone, whose factors depend on them.
-                let magnitude = name.ends_with("lora_magnitude_vector");
-                for at in (0..found.len()).step_by(1 + found.len() / 4) {
-                    let step = 1e-5;
-                    let before = model.weight(i).clone();
+                let magnitude = tensor.name.ends_with("lora_magnitude_vector");
+                for at in (0..tensor.range.len()).step_by(1 + tensor.range.len() / 4) {
+                    let (step, start) = (1e-5, tensor.range.start + at);
+                    let before = model.read(start..start + 1)[0];
                     let mut at_offset = |offset: f64| {
-                        let mut moved = before.clone();
-                        moved[at] += offset;
-                        model.write_weight(i, &moved);
+                        model.write(start, &[before + offset]);
                         if magnitude {
-                            model.adapters_changed();
+                            model.adapters_changed().unwrap();
                         }
                         loss(&model, how)
                     };
                     let expected = (at_offset(step) - at_offset(-step)) / (2.0 * step);
                     at_offset(0.0);
-                    let error = (found[at] - expected).abs();
-                    assert!(
-                        error < 1e-7 * (1.0 + expected.abs()),
-                        "{family} {adapter:?} {name}[{at}]: {} {expected}",
-                        found[at]
-                    );
+                    let name = format!("{}[{at}]", tensor.name);
+                    comparison.value(&name, found[&tensor.name][at], expected);
                 }
             }
+            comparison.finish();
         }
     }
 }
@@ -78,12 +79,11 @@ fn recomputed_blocks_draw_the_same() {
             let model = adapted(folder.path(), &adapter);
             let (kept, again) =
                 (run(&model, how, Keep::Everything), run(&model, how, Keep::BlockInputs));
-            assert_eq!(kept.0, again.0);
-            assert_eq!(
-                kept.1.unwrap().accumulators,
-                again.1.unwrap().accumulators,
-                "{family} {adapter:?}"
-            );
+            let gradients = |run: &(Vec<f64>, Option<_>)| by_name(&model, run.1.as_ref().unwrap());
+            let mut comparison = Comparison::new(format!("{family} {adapter:?}"), Tolerance::EXACT);
+            comparison.values("log-probabilities", &again.0, &kept.0);
+            comparison.tensors(&gradients(&again), &gradients(&kept));
+            comparison.finish();
         }
     }
 }
@@ -100,25 +100,19 @@ fn merged_is_adapted_and_saved_is_loaded() {
             let expected = log_probs(&model, How::default());
             model.save(plain.path(), NumberType::F64).unwrap();
             model.save_adapter(own.path(), NumberType::F64).unwrap();
-            let load = |folder: &tempfile::TempDir| {
-                Model::load(folder.path(), Arc::new(Reference)).unwrap()
-            };
-            for merged in [load(&plain), load(&own)] {
-                assert!(!merged.is_adapted() && merged.trains(0));
-                assert_eq!(merged.parameters().len(), load(&base).parameters().len());
+            for merged in [load(plain.path()), load(own.path())] {
+                assert!(!merged.is_adapted());
+                assert_eq!(merged.trainable(), load(base.path()).trainable());
                 let found = log_probs(&merged, How::default());
-                assert!(
-                    difference(&found, &expected) < 1e-12,
-                    "{family} {adapter:?} {found:?} {expected:?}"
-                );
+                same(&format!("{family} {adapter:?}"), &found, &expected);
             }
             // Everything but dropout and storage comes from the folder.
             let path = Some(own.path().to_owned());
             let (dropout, base_storage) = (adapter.dropout, adapter.base);
             let onward = Adapter { path, dropout, base: base_storage, ..Adapter::default() };
-            let again = Model::load_adapted(base.path(), Arc::new(Reference), &onward, 9).unwrap();
+            let again = load_adapted(base.path(), &onward, 9).unwrap();
             assert!(again.is_adapted());
-            assert_eq!(again.parameters(), model.parameters());
+            assert_eq!(again.trainable(), model.trainable());
             let how = How { streams: true, ..How::default() };
             assert_eq!(log_probs(&again, how), log_probs(&model, how), "{family} {adapter:?}");
             assert!(own.path().join("tokenizer.json").is_file());
@@ -130,30 +124,24 @@ fn merged_is_adapted_and_saved_is_loaded() {
 fn a_fresh_adapter_changes_nothing_and_follows_its_seed() {
     let folder = tempfile::tempdir().unwrap();
     create(&json!({"model_type": "qwen3"}), folder.path());
-    let base = Model::load(folder.path(), Arc::new(Reference)).unwrap();
+    let base = load(folder.path());
     let expected = log_probs(&base, How::default());
-    let load = |adapter: &Adapter, seed| {
-        Model::load_adapted(folder.path(), Arc::new(Reference), adapter, seed).unwrap()
-    };
+    let fresh = |adapter: &Adapter, seed| load_adapted(folder.path(), adapter, seed).unwrap();
     for dora in [false, true] {
-        let model = load(&Adapter { dora, ..settings() }, 1);
-        let found = log_probs(&model, How::default());
-        assert!(difference(&found, &expected) < 1e-12, "{found:?} {expected:?}");
+        let model = fresh(&Adapter { dora, ..settings() }, 1);
+        same("fresh adapter", &log_probs(&model, How::default()), &expected);
     }
     // Draws lie in ±1/√inputs and fill that range; a tensor's do not depend on the others.
-    let whole = load(&settings(), 1);
-    let part = load(&Adapter { targets: vec![Target::DownProj], ..settings() }, 1);
-    let named = |model: &Model<Reference>, name: &str| {
-        let at = model.parameters().iter().position(|p| p.tensors[0].name == name).unwrap();
-        model.weight(at).clone()
-    };
+    let whole = fresh(&settings(), 1);
+    let part = fresh(&Adapter { targets: vec![Target::DownProj], ..settings() }, 1);
+    let named = |model: &Model<Reference>, name: &str| model.read_tensor(name).unwrap();
     let name = "base_model.model.model.layers.1.mlp.down_proj.lora_A.weight";
     let drawn = named(&whole, name);
     let bound = 1.0 / 10.0f64.sqrt();
     assert!(drawn.iter().all(|a| a.abs() <= bound) && drawn.iter().any(|a| a.abs() > 0.8 * bound));
     assert_eq!(drawn, named(&part, name));
-    assert_eq!(drawn, named(&load(&settings(), 1), name));
-    assert_ne!(drawn, named(&load(&settings(), 2), name));
+    assert_eq!(drawn, named(&fresh(&settings(), 1), name));
+    assert_ne!(drawn, named(&fresh(&settings(), 2), name));
     assert_ne!(drawn, named(&whole, &name.replace("layers.1", "layers.0")));
     assert!(named(&whole, &name.replace("lora_A", "lora_B")).iter().all(|b| *b == 0.0));
 }
@@ -165,14 +153,14 @@ fn adapters_that_are_off_leave_the_base() {
     for family in families() {
         let folder = tempfile::tempdir().unwrap();
         create(&family, folder.path());
-        let base = Model::load(folder.path(), Arc::new(Reference)).unwrap();
+        let base = load(folder.path());
         let expected = log_probs(&base, How::default());
         for adapter in kinds() {
             let model = adapted(folder.path(), &adapter);
             let off =
                 log_probs(&model, How { adapters_off: true, streams: true, ..How::default() });
             assert_eq!(off, expected, "{family} {adapter:?}");
-            assert!(difference(&log_probs(&model, How::default()), &expected) > 1e-3);
+            assert!(moved(&log_probs(&model, How::default()), &expected) > 1e-3);
         }
     }
 }
@@ -181,28 +169,20 @@ fn adapters_that_are_off_leave_the_base() {
 fn nothing_frozen_has_a_gradient() {
     let folder = tempfile::tempdir().unwrap();
     create(&json!({"model_type": "qwen3", "tie_word_embeddings": false}), folder.path());
-    let plain = Model::load(folder.path(), Arc::new(Reference)).unwrap();
-    assert!((0..plain.parameters().len()).all(|i| plain.trains(i)));
-    let frozen = Model::load_frozen(folder.path(), Arc::new(Reference), Storage::Exact).unwrap();
-    assert!(frozen.gradients(true).accumulators.iter().all(Option::is_none));
+    let plain = load(folder.path());
+    let frozen = load_frozen(folder.path(), Storage::Exact);
+    assert!(frozen.trainable().is_empty() && frozen.trainable().tensors().is_empty());
+    assert_eq!(frozen.element_count(), plain.trainable().element_count());
     assert_eq!(log_probs(&frozen, How::default()), log_probs(&plain, How::default()));
     // Going back through it anyway adds nothing anywhere.
-    assert!(
-        run(&frozen, How::default(), Keep::Everything)
-            .1
-            .unwrap()
-            .accumulators
-            .iter()
-            .all(Option::is_none)
-    );
+    let gradients = run(&frozen, How::default(), Keep::Everything).1.unwrap();
+    assert!(by_name(&frozen, &gradients).is_empty());
 
     let adapter = Adapter { dora: true, ..settings() };
     let model = adapted(folder.path(), &adapter);
-    let gradients = model.gradients(true).accumulators;
-    for (parameter, gradient) in model.parameters().iter().zip(gradients) {
-        let own = parameter.tensors[0].name.contains(".lora_");
-        assert_eq!(gradient.is_some(), own, "{}", parameter.tensors[0].name);
-    }
+    let tensors = model.trainable().tensors();
+    assert_eq!(tensors.len(), 2 * 7 * 3);
+    assert!(tensors.iter().all(|tensor| tensor.name.contains(".lora_")));
 }
 
 #[test]
@@ -214,8 +194,8 @@ fn dropout_and_noise_come_from_the_streams() {
         let mut sequences = Sequences::default();
         sequences.push(&[1, 2, 3, 4]);
         changes(&mut sequences);
-        let pass = model.forward(&sequences, None, &PastOf::Nothing, Keep::Nothing);
-        model.logits(&pass, &[0, 1, 2, 3])
+        let pass = model.forward(&sequences, None, &PastOf::Nothing, Keep::Nothing).unwrap();
+        model.logits(&pass, &[0, 1, 2, 3]).unwrap()
     };
     let plain = hidden(&|_| {});
     let dropped = hidden(&|s| s.streams = vec![1, 2, 3, 4]);
@@ -246,8 +226,8 @@ fn dropped_inputs_are_scaled_up() {
         let mut sequences = Sequences::default();
         sequences.push(&[1, 2, 3]);
         sequences.streams = stream.into_iter().flat_map(|s| [s, s + 1, s + 2]).collect();
-        let pass = model.forward(&sequences, None, &PastOf::Nothing, Keep::Nothing);
-        model.logits(&pass, &[2])
+        let pass = model.forward(&sequences, None, &PastOf::Nothing, Keep::Nothing).unwrap();
+        model.logits(&pass, &[2]).unwrap()
     };
     let plain = logits(None);
     let draws = 400;
@@ -259,39 +239,41 @@ fn dropped_inputs_are_scaled_up() {
             spread = spread.max(f64::from((l - p).abs()));
         }
     }
-    let off = difference(&mean, &plain.iter().map(|&p| f64::from(p)).collect::<Vec<_>>());
+    let off = moved(&mean, &plain.iter().map(|&p| f64::from(p)).collect::<Vec<_>>());
     assert!(spread > 0.0 && off < spread / 5.0, "{off} {spread}");
 }
 
-/// A frozen model is the model of the numbers that are left after rounding.
+/// A frozen model is the model of the elements that are left after rounding.
 #[test]
 fn frozen_models_compute_with_what_is_stored() {
     let folder = tempfile::tempdir().unwrap();
     create(&json!({"model_type": "qwen2", "tie_word_embeddings": false}), folder.path());
-    let exact = Model::load(folder.path(), Arc::new(Reference)).unwrap();
+    let exact = load(folder.path());
     for storage in [Storage::Exact, Storage::Bf16, Storage::Int8, Storage::Nf4] {
-        let frozen = Model::load_frozen(folder.path(), Arc::new(Reference), storage).unwrap();
-        let mut rounded = Model::load(folder.path(), Arc::new(Reference)).unwrap();
-        for (i, parameter) in exact.parameters().iter().enumerate() {
-            let stored = frozen.backend().read_weight(frozen.weight(i), 0..parameter.len);
-            let name = &parameter.tensors[0].name;
+        let frozen = load_frozen(folder.path(), storage);
+        let mut rounded = load(folder.path());
+        let mut comparison = Comparison::new(format!("{storage:?}"), Tolerance::absolute(1e-7));
+        let groups: Vec<_> = exact.trainable().groups().map(<[_]>::to_vec).collect();
+        for group in groups {
+            let range = tiny::range_of(&group);
+            let read = |tensor: &TrainableTensor| frozen.read_tensor(&tensor.name).unwrap();
+            let stored: Vec<f64> = group.iter().flat_map(read).collect();
+            let own = exact.read(range.clone());
+            let name = &group[0].name;
             let expected = match storage {
-                _ if parameter.tensors[0].shape.len() == 1 => exact.weight(i).clone(),
-                Storage::Int8 if name.contains("_proj") => eight_bits(exact.weight(i)),
+                _ if !group[0].is_matrix() => own,
+                Storage::Int8 if name.contains("_proj") => eight_bits(&own),
                 Storage::Nf4 if name.contains("_proj") => stored.clone(),
-                Storage::Exact => exact.weight(i).clone(),
-                _ => exact
-                    .weight(i)
-                    .iter()
-                    .map(|&w| half::bf16::from_f32(w as f32).to_f64())
-                    .collect(),
+                Storage::Exact => own,
+                _ => own.iter().map(|&w| half::bf16::from_f32(w as f32).to_f64()).collect(),
             };
-            assert!(difference(&stored, &expected) < 1e-7, "{storage:?} {name}");
-            rounded.write_weight(i, &stored);
+            comparison.values(name, &stored, &expected);
+            rounded.write(range.start, &stored);
         }
+        comparison.finish();
         let found = log_probs(&frozen, How::default());
         assert_eq!(found, log_probs(&rounded, How::default()), "{storage:?}");
-        let moved = difference(&found, &log_probs(&exact, How::default()));
+        let moved = moved(&found, &log_probs(&exact, How::default()));
         let bounds = match storage {
             Storage::Exact => 0.0..=0.0,
             Storage::Bf16 => 1e-6..=0.05,
@@ -322,20 +304,20 @@ fn a_quantised_base_is_the_one_that_is_adapted() {
     for (base, storage) in [(BaseStorage::Nf4, Storage::Nf4), (BaseStorage::Int8, Storage::Int8)] {
         for dora in [false, true] {
             let model = adapted(folder.path(), &Adapter { base, dora, ..settings() });
-            let frozen = Model::load_frozen(folder.path(), Arc::new(Reference), storage).unwrap();
+            let frozen = load_frozen(folder.path(), storage);
             let off = How { adapters_off: true, ..How::default() };
             assert_eq!(log_probs(&model, off), log_probs(&frozen, How::default()));
             model.save(plain.path(), NumberType::F64).unwrap();
-            let merged = Model::load(plain.path(), Arc::new(Reference)).unwrap();
+            let merged = load(plain.path());
             let (found, expected) =
                 (log_probs(&merged, How::default()), log_probs(&model, How::default()));
-            assert!(difference(&found, &expected) < 1e-12, "{storage:?}");
+            same(&format!("{storage:?}"), &found, &expected);
         }
     }
 }
 
-/// The same adapter on a backend's own numbers: log-probabilities, and every gradient by its
-/// direction and length.
+/// The same adapter on another backend: log-probabilities, and every gradient by its direction and
+/// length.
 fn agrees<B: Backend>(backend: B, off: f64, turned: f64) {
     let backend = Arc::new(backend);
     let how = How { streams: true, noise: true, ..How::default() };
@@ -349,31 +331,21 @@ fn agrees<B: Backend>(backend: B, off: f64, turned: f64) {
                 let path = Some(own.path().to_owned());
                 let adapter =
                     Adapter { path, base, dropout: adapter.dropout, ..Adapter::default() };
-                let model =
-                    Model::load_adapted(folder.path(), Arc::clone(&backend), &adapter, 0).unwrap();
+                let trained = Trained::Adapters { adapter: &adapter, seed: 0 };
+                let model = Model::load(folder.path(), Arc::clone(&backend), trained).unwrap();
                 let (expected, found) =
                     (run(&reference, how, Keep::Everything), run(&model, how, Keep::Everything));
                 let what = format!("{family} {base:?} {adapter:?}");
-                let moved = difference(&found.0, &expected.0);
-                assert!(moved < off, "{what}: {moved}");
-                let (expected, found) = (expected.1.unwrap(), found.1.unwrap());
-                for (i, expected) in expected.accumulators.iter().enumerate() {
-                    let (Some(expected), Some(found)) = (expected, &found.accumulators[i]) else {
-                        continue;
-                    };
-                    let found = backend.read_accumulator(found, 0..expected.len());
-                    let found: Vec<f64> = found.into_iter().map(Element::to_f64).collect();
-                    let dot =
-                        |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-                    let lengths = (dot(&found, &found).sqrt(), dot(expected, expected).sqrt());
-                    let cosine = dot(&found, expected) / (lengths.0 * lengths.1);
-                    let name = &model.parameters()[i].tensors[0].name;
-                    assert!(cosine > 1.0 - turned, "{what} {name}: {cosine}");
-                    assert!(
-                        (lengths.0 / lengths.1 - 1.0).abs() < off,
-                        "{what} {name}: {lengths:?}"
-                    );
+                let mut comparison = Comparison::new(what, Tolerance::absolute(off));
+                comparison.values("log-probabilities", &found.0, &expected.0);
+                let found = by_name(&model, &found.1.unwrap());
+                for (name, expected) in by_name(&reference, &expected.1.unwrap()) {
+                    let found = &found[&name];
+                    comparison.direction(&name, found, &expected, 1.0 - turned);
+                    let length = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
+                    comparison.value(&name, length(found) / length(&expected), 1.0);
                 }
+                comparison.finish();
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What is wrong with a model folder is said by name.
+//! Errors about a model folder name the file, tensor or field.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,7 +8,7 @@
 )]
 
 use ift_backend::{NumberType, Reference};
-use ift_model::{Model, random};
+use ift_model::{Model, ModelError, Trained, random};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::json;
@@ -21,8 +21,12 @@ fn create(folder: &Path) {
     random::create(config.as_object().unwrap().clone(), 1, NumberType::F32, folder).unwrap();
 }
 
+fn load(folder: &Path) -> Result<Model<Reference>, ModelError> {
+    Model::load(folder, Arc::new(Reference), Trained::All { input_embeddings: true })
+}
+
 fn error(folder: &Path) -> String {
-    Model::load(folder, Arc::new(Reference)).err().expect("the folder is broken").to_string()
+    load(folder).err().expect("the folder is broken").to_string()
 }
 
 /// Writes the folder's tensors again, changed by `change`: name, shape, bytes.
@@ -47,7 +51,7 @@ fn broken_folders_are_refused_by_name() {
     let path = folder.path();
     assert!(error(path).contains("config.json"));
     create(path);
-    Model::load(path, Arc::new(Reference)).unwrap();
+    load(path).unwrap();
 
     rewrite(path, |list| list.retain(|(name, ..)| name != "model.norm.weight"));
     assert!(error(path).contains("tensor `model.norm.weight`: is missing"), "{}", error(path));
@@ -94,5 +98,44 @@ fn what_is_known_to_be_superfluous_is_accepted() {
         list.push(("lm_head.weight".into(), vec![40, 16], vec![0; 40 * 16 * 4]));
         list.push(("model.layers.0.self_attn.rotary_emb.inv_freq".into(), vec![2], vec![0; 8]));
     });
-    Model::load(folder.path(), Arc::new(Reference)).unwrap();
+    load(folder.path()).unwrap();
+}
+
+/// A configuration that asks for far more than its files hold is refused before any memory is taken
+/// for it.
+#[test]
+fn a_model_that_is_larger_than_its_files_is_refused_by_tensor() {
+    let folder = tempfile::tempdir().unwrap();
+    create(folder.path());
+    let path = folder.path().join("config.json");
+    let config: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    for (field, value, tensor) in [
+        ("vocab_size", 16_000_000, "model.embed_tokens.weight"),
+        ("intermediate_size", 16_000_000, "model.layers.0.mlp.gate_proj.weight"),
+        ("num_hidden_layers", 4096, "model.layers.1.input_layernorm.weight"),
+    ] {
+        let mut changed = config.clone();
+        changed[field] = value.into();
+        std::fs::write(&path, changed.to_string()).unwrap();
+        let message = error(folder.path());
+        assert!(message.contains(&format!("tensor `{tensor}`")), "{message}");
+    }
+}
+
+/// Two files of one model must not both hold a tensor: which of them counts would be chance.
+#[test]
+fn a_tensor_in_two_files_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    create(folder.path());
+    let from = folder.path().join("model.safetensors");
+    std::fs::copy(&from, folder.path().join("a.safetensors")).unwrap();
+    std::fs::rename(&from, folder.path().join("b.safetensors")).unwrap();
+    let map = json!({"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}});
+    std::fs::write(folder.path().join("model.safetensors.index.json"), map.to_string()).unwrap();
+    let message = error(folder.path());
+    assert!(
+        message.contains("b.safetensors") && message.contains("a.safetensors` too"),
+        "{message}"
+    );
 }

@@ -7,73 +7,90 @@
 
 #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 
-use ift_backend::{Choice, Reference};
-use ift_model::{Adapter, BaseStorage, Keep, Model, PastOf, Sequences};
-use safetensors::SafeTensors;
+use ift_backend::{Backend, Element, Reference, Select};
+use ift_compare::{Comparison, Tolerance};
+use ift_model::{Adapter, BaseStorage, Keep, Model, PastOf, Sequences, TensorFiles, Trained};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 const TOKENS: [u32; 10] = [5, 17, 3, 9, 12, 7, 4, 0, 11, 2];
 
-fn expected(tensors: &SafeTensors, name: &str) -> Vec<f64> {
-    let bytes = tensors.tensor(name).unwrap().data();
-    bytes.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect()
+/// The expected tensors by name.
+fn expected(path: &Path) -> BTreeMap<String, Vec<f64>> {
+    let files = TensorFiles::open(vec![path.to_owned()]).unwrap();
+    let tensors = files.tensors().unwrap();
+    let values = |name: &str| {
+        let shape = tensors.shape(name).unwrap();
+        let tensor = tensors.read(name, shape, "the file").unwrap();
+        let mut values = vec![0.0; tensor.len()];
+        tensor.convert_into(&mut values);
+        values
+    };
+    tensors.names().map(|name| (name.to_owned(), values(name))).collect()
 }
 
-fn close(found: &[f64], expected: &[f64], bound: f64, what: &str) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    for (f, e) in found.iter().zip(expected) {
-        assert!((f - e).abs() < bound * (1.0 + e.abs()), "{what}: {f} {e}");
-    }
-}
-
-/// Log-probabilities, and the gradients of what learns.
-fn check(model: &Model<Reference>, streams: &[u64], tensors: &SafeTensors, prefix: &str) {
+/// Log-probabilities, and the gradients of what is trained.
+fn check(
+    model: &Model<Reference>,
+    streams: &[u64],
+    expected: &BTreeMap<String, Vec<f64>>,
+    prefix: &str,
+) {
+    let tolerance = Tolerance { absolute: 1e-10, relative: 1e-10, ..Tolerance::EXACT };
+    let mut comparison = Comparison::new(prefix, tolerance);
     let mut sequences = Sequences::default();
     sequences.push(&TOKENS);
     sequences.streams = streams.to_vec();
     let positions: Vec<usize> = (0..TOKENS.len() - 1).collect();
-    let pass = model.forward(&sequences, None, &PastOf::Nothing, Keep::Everything);
-    let scored = model.score(&[(&pass, &positions[..])], &TOKENS[1..], Choice::Nothing, false);
-    let log_probs = expected(tensors, &format!("{prefix}.log_probs"));
-    close(&scored.scores.log_probs, &log_probs, 1e-12, prefix);
-    if !model.is_adapted() {
-        return;
+    let pass = model.forward(&sequences, None, &PastOf::Nothing, Keep::Everything).unwrap();
+    let pieces = [(&pass, &positions[..])];
+    let scored = model.score(&pieces, &TOKENS[1..], Select::Nothing, false).unwrap();
+    let tight = Tolerance { absolute: 1e-12, relative: 1e-12, ..Tolerance::EXACT };
+    let log_probs = model.read_scores(&scored).log_probs;
+    let name = format!("{prefix}.log_probs");
+    comparison.values_within(&name, &log_probs, &expected[&name], tight);
+    if model.is_adapted() {
+        let mut gradients = model.gradients().unwrap();
+        let ones = vec![1.0; positions.len()];
+        let d = model.score_backward(scored, &ones, None, &mut gradients).unwrap();
+        let d = model.hidden_gradient(&d, &pass, &[(0, &positions[..])]).unwrap();
+        model.backward(pass, d, None, None, &mut gradients).unwrap();
+        let gradient = |range| {
+            let values = model.backend().read_accumulator(&gradients.sums, range);
+            values.into_iter().map(Element::to_f64).collect::<Vec<_>>()
+        };
+        let found =
+            model.trainable().tensors().iter().map(|tensor| {
+                (format!("{prefix}.{}", tensor.name), gradient(tensor.range.clone()))
+            });
+        let of_base = format!("{prefix}.base_model.");
+        let expected = expected.iter().filter(|(name, _)| name.starts_with(&of_base));
+        let expected = expected.map(|(name, values)| (name.clone(), values.clone()));
+        comparison.tensors(&found.collect(), &expected.collect());
     }
-    let mut gradients = model.gradients(true);
-    let d = model.score_backward(scored, &vec![1.0; positions.len()], None, &mut gradients);
-    let d = model.hidden_gradient(&d, &pass, &[(0, &positions[..])]);
-    model.backward(pass, d, None, None, &mut gradients);
-    let learning = model.parameters().iter().zip(&gradients.accumulators);
-    let learning: Vec<_> = learning.filter_map(|(p, g)| Some((p, g.as_ref()?))).collect();
-    let count =
-        tensors.names().iter().filter(|name| name.starts_with(&format!("{prefix}.base"))).count();
-    assert_eq!(learning.len(), count);
-    for (parameter, gradient) in learning {
-        let name = format!("{prefix}.{}", parameter.tensors[0].name);
-        close(gradient, &expected(tensors, &name), 1e-10, &name);
-    }
+    comparison.finish();
 }
 
 #[test]
-fn peft_s_adapters_say_what_they_say_there() {
+fn adapters_of_peft_have_its_scores_and_gradients() {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/peft");
-    let bytes = std::fs::read(data.join("expected.safetensors")).unwrap();
-    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let expected = expected(&data.join("expected.safetensors"));
     for kind in ["rslora", "dora"] {
         let path = data.join(kind);
-        let merged = Model::load(&path, Arc::new(Reference)).unwrap();
-        check(&merged, &[], &tensors, kind);
+        let all = Trained::All { input_embeddings: true };
+        let merged = Model::load(&path, Arc::new(Reference), all).unwrap();
+        check(&merged, &[], &expected, kind);
         let adapter = Adapter {
             path: Some(path),
             base: BaseStorage::Exact,
             dropout: 0.4,
             ..Adapter::default()
         };
-        let model =
-            Model::load_adapted(&data.join("base"), Arc::new(Reference), &adapter, 0).unwrap();
-        check(&model, &[], &tensors, kind);
+        let trained = Trained::Adapters { adapter: &adapter, seed: 0 };
+        let model = Model::load(&data.join("base"), Arc::new(Reference), trained).unwrap();
+        check(&model, &[], &expected, kind);
         let streams: Vec<u64> = (1000..1010).collect();
-        check(&model, &streams, &tensors, &format!("{kind}.dropped"));
+        check(&model, &streams, &expected, &format!("{kind}.dropped"));
     }
 }

@@ -12,11 +12,12 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use tempfile::TempDir;
-use tiny::{How, adapted, create, difference, log_probs, settings};
+use tiny::{
+    How, adapted, create, load_adapted, load_frozen, log_probs, moved, same, settings, try_load,
+};
 
-/// A base in `base`, and beside it an adapter in `adapter` that has learnt something.
+/// A base in `base`, and beside it an adapter in `adapter` that is no longer fresh.
 fn folders(adapter: &Adapter) -> (TempDir, PathBuf, PathBuf) {
     let root = tempfile::tempdir().unwrap();
     let (base, own) = (root.path().join("base"), root.path().join("adapter"));
@@ -28,7 +29,7 @@ fn folders(adapter: &Adapter) -> (TempDir, PathBuf, PathBuf) {
 }
 
 fn load(folder: &Path) -> Result<Model<Reference>, String> {
-    Model::load(folder, Arc::new(Reference)).map_err(|e| e.to_string())
+    try_load(folder).map_err(|e| e.to_string())
 }
 
 fn error(folder: &Path) -> String {
@@ -146,8 +147,7 @@ fn broken_tensors_are_refused_by_name() {
     let name = "base_model.model.model.layers.0.mlp.up_proj.lora_B.weight";
     let both = |expected: &str| {
         let adapter = Adapter { path: Some(own.clone()), ..settings() };
-        let onward =
-            Model::load_adapted(&base, Arc::new(Reference), &adapter, 0).err().unwrap().to_string();
+        let onward = load_adapted(&base, &adapter, 0).err().unwrap().to_string();
         for message in [error(&own), onward] {
             assert!(message.contains(expected), "{message}");
         }
@@ -210,14 +210,14 @@ fn whole_names_place_adapters_on_some_layers() {
     );
     rewrite(&own, |list| list.retain(|(name, ..)| !name.contains("layers.0.self_attn.v_proj")));
     let merged = load(&own).unwrap();
-    let moved = difference(&log_probs(&merged, How::default()), &expected);
+    let moved = moved(&log_probs(&merged, How::default()), &expected);
     assert!(moved > 1e-4, "{moved}");
     let adapter = Adapter { path: Some(own.clone()), base: settings().base, ..Adapter::default() };
-    let model = Model::load_adapted(&base, Arc::new(Reference), &adapter, 0).unwrap();
+    let model = load_adapted(&base, &adapter, 0).unwrap();
     assert_eq!(model.adapter().unwrap().targets, [Target::VProj, Target::UpProj]);
     assert_eq!(model.adapter().unwrap().rank, 3);
     let found = log_probs(&model, How::default());
-    assert!(difference(&found, &log_probs(&merged, How::default())) < 1e-12);
+    same("merged", &found, &log_probs(&merged, How::default()));
     let again = own.join("again");
     fs::create_dir(&again).unwrap();
     model.save_adapter(&again, NumberType::F64).unwrap();
@@ -237,20 +237,20 @@ fn adapters_stack() {
     let model = adapted(&first, &Adapter { dora: true, ..settings() });
     let expected = log_probs(&model, How::default());
     let off = log_probs(&model, How { adapters_off: true, ..How::default() });
-    assert!(difference(&off, &log_probs(&load(&first).unwrap(), How::default())) < 1e-12);
+    same("base", &off, &log_probs(&load(&first).unwrap(), How::default()));
     let second = root.path().join("second");
     fs::create_dir(&second).unwrap();
     model.save_adapter(&second, NumberType::F64).unwrap();
     assert_eq!(fs::read_to_string(second.join("tokenizer.json")).unwrap(), "first");
     assert_eq!(fs::read_to_string(second.join("LICENSE")).unwrap(), "base");
     let found = log_probs(&load(&second).unwrap(), How::default());
-    assert!(difference(&found, &expected) < 1e-12);
+    same("merged", &found, &expected);
     fs::remove_file(second.join("tokenizer.json")).unwrap();
     assert_eq!(tokenizer_folder(&second).unwrap(), first);
 
     // Quantised after it was merged.
-    let frozen = Model::load_frozen(&second, Arc::new(Reference), Storage::Bf16).unwrap();
-    let moved = difference(&log_probs(&frozen, How::default()), &expected);
+    let frozen = load_frozen(&second, Storage::Bf16);
+    let moved = moved(&log_probs(&frozen, How::default()), &expected);
     assert!(moved > 0.0 && moved < 0.05, "{moved}");
 }
 
@@ -262,6 +262,6 @@ fn what_has_no_adapters_is_not_saved_as_one() {
         load(folder.path()).unwrap().save_adapter(folder.path(), NumberType::F32).err().unwrap();
     assert!(error.to_string().contains("has no adapters"), "{error}");
     let adapter = Adapter { rank: 0, ..settings() };
-    let error = Model::load_adapted(folder.path(), Arc::new(Reference), &adapter, 0).err().unwrap();
+    let error = load_adapted(folder.path(), &adapter, 0).err().unwrap();
     assert!(error.to_string().contains("adapter setting `rank`: is 0"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! Tiny models of several families, and what they say of prompts and continuations.
+//! Tiny models of several families, and their scores of prompts and continuations.
 
 #![allow(
     dead_code,
@@ -6,11 +6,15 @@
     reason = "tests stop at the first surprise; no test uses all of it"
 )]
 
-use ift_backend::{Backend, Choice, NumberType, Reference};
+use ift_backend::{Backend, Element, NumberType, Reference, Select, Storage};
+use ift_compare::{Comparison, Tolerance};
 use ift_model::{
-    Adapter, BaseStorage, Continues, Gradients, Keep, Model, PastOf, Sequences, random,
+    Adapter, BaseStorage, Continues, Gradients, Keep, Model, ModelError, PastOf, Sequences,
+    TrainableTensor, Trained, random,
 };
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,21 +38,52 @@ pub fn create(changes: &Value, folder: &Path) {
         config[field] = value.clone();
     }
     random::create(config.as_object().unwrap().clone(), 11, NumberType::F64, folder).unwrap();
-    let mut model = Model::load(folder, Arc::new(Reference)).unwrap();
-    for i in 0..model.parameters().len() {
-        if model.parameters()[i].tensors[0].shape.len() == 1 {
-            shift(&mut model, i, 0.1);
-        }
+    let mut model = load(folder);
+    let vectors = model.trainable().groups().enumerate().filter(|(_, g)| !g[0].is_matrix());
+    for (group, range) in vectors.map(|(i, group)| (i, range_of(group))).collect::<Vec<_>>() {
+        shift(&mut model, group, range, 0.1);
     }
     model.save(folder, NumberType::F64).unwrap();
 }
 
-/// Moves every number of a parameter, each in its own way.
-fn shift(model: &mut Model<Reference>, parameter: usize, by: f64) {
-    let weight = model.weight(parameter).iter().enumerate();
-    let moved: Vec<f64> =
-        weight.map(|(j, w)| w + by * ((j + 3 * parameter) as f64).sin()).collect();
-    model.write_weight(parameter, &moved);
+/// Where the elements of a group of tensors lie.
+pub fn range_of(group: &[TrainableTensor]) -> Range<usize> {
+    group[0].range.start..group[group.len() - 1].range.end
+}
+
+/// Moves every element of a range, each in its own way.
+fn shift(model: &mut Model<Reference>, group: usize, range: Range<usize>, by: f64) {
+    let moved: Vec<f64> = model
+        .read(range.clone())
+        .into_iter()
+        .enumerate()
+        .map(|(j, w)| w + by * ((j + 3 * group) as f64).sin())
+        .collect();
+    model.write(range.start, &moved);
+}
+
+/// A model all of whose weights are trained.
+pub fn try_load(folder: &Path) -> Result<Model<Reference>, ModelError> {
+    Model::load(folder, Arc::new(Reference), Trained::All { input_embeddings: true })
+}
+
+/// The same, of a folder that is in order.
+pub fn load(folder: &Path) -> Model<Reference> {
+    try_load(folder).unwrap()
+}
+
+/// A model that is not trained.
+pub fn load_frozen(folder: &Path, storage: Storage) -> Model<Reference> {
+    Model::load(folder, Arc::new(Reference), Trained::Nothing { storage }).unwrap()
+}
+
+/// A model whose adapters are trained.
+pub fn load_adapted(
+    folder: &Path,
+    adapter: &Adapter,
+    seed: u64,
+) -> Result<Model<Reference>, ModelError> {
+    Model::load(folder, Arc::new(Reference), Trained::Adapters { adapter, seed })
 }
 
 /// An adapter that is exact but for what the test is about.
@@ -56,15 +91,14 @@ pub fn settings() -> Adapter {
     Adapter { rank: 3, alpha: 5.0, base: BaseStorage::Exact, ..Adapter::default() }
 }
 
-/// A model with adapters that have learnt something.
+/// A model with adapters that are no longer fresh.
 pub fn adapted(folder: &Path, adapter: &Adapter) -> Model<Reference> {
-    let mut model = Model::load_adapted(folder, Arc::new(Reference), adapter, 5).unwrap();
-    for i in 0..model.parameters().len() {
-        if model.trains(i) {
-            shift(&mut model, i, 0.2);
-        }
+    let mut model = load_adapted(folder, adapter, 5).unwrap();
+    let ranges: Vec<_> = model.trainable().groups().map(range_of).collect();
+    for (group, range) in ranges.into_iter().enumerate() {
+        shift(&mut model, group, range, 0.2);
     }
-    model.adapters_changed();
+    model.adapters_changed().unwrap();
     model
 }
 
@@ -104,24 +138,45 @@ pub fn run<B: Backend>(model: &Model<B>, how: How, keep: Keep) -> (Vec<f64>, Opt
     rest.push_after(&[9, 10, 11], 3, 4);
     rest.push_after(&[12, 13], 3, 4);
     how.set(&mut rest, 200);
-    let first = model.forward(&prompts, None, &PastOf::Nothing, keep);
-    let second = model.forward(&rest, None, &PastOf::Pass(&first), keep);
+    let first = model.forward(&prompts, None, &PastOf::Nothing, keep).unwrap();
+    let second = model.forward(&rest, None, &PastOf::Pass(&first), keep).unwrap();
     let (on_first, on_second): ([usize; 2], [usize; 2]) = ([1, 6], [2, 4]);
     let pieces = [(&first, &on_first[..]), (&second, &on_second[..])];
-    let scored = model.score(&pieces, &TARGETS, Choice::Nothing, true);
-    let log_probs = scored.scores.log_probs.clone();
+    let scored = model.score(&pieces, &TARGETS, Select::Nothing, true).unwrap();
+    let log_probs = model.read_scores(&scored).log_probs;
     if keep == Keep::KeysAndValues {
         return (log_probs, None);
     }
-    let mut gradients = model.gradients(true);
-    let d = model.score_backward(scored, &FACTORS, None, &mut gradients);
-    let d_first = model.hidden_gradient(&d, &first, &[(0, &on_first[..])]);
-    let d_second = model.hidden_gradient(&d, &second, &[(2, &on_second[..])]);
-    let mut collected = model.past_gradient(&first);
+    let mut gradients = model.gradients().unwrap();
+    let d = model.score_backward(scored, &FACTORS, None, &mut gradients).unwrap();
+    let d_first = model.hidden_gradient(&d, &first, &[(0, &on_first[..])]).unwrap();
+    let d_second = model.hidden_gradient(&d, &second, &[(2, &on_second[..])]).unwrap();
+    let mut collected = model.past_gradient(&first).unwrap();
     let continues = Continues { pass: &first, gradient: &mut collected };
-    model.backward(second, d_second, Some(continues), None, &mut gradients);
-    model.backward(first, d_first, None, Some(collected), &mut gradients);
+    model.backward(second, d_second, Some(continues), None, &mut gradients).unwrap();
+    model.backward(first, d_first, None, Some(collected), &mut gradients).unwrap();
     (log_probs, Some(gradients))
+}
+
+/// The gradients of every trainable tensor by its name; all elements between tensors are zero.
+pub fn by_name<B: Backend>(
+    model: &Model<B>,
+    gradients: &Gradients<B>,
+) -> BTreeMap<String, Vec<f64>> {
+    let trainable = model.trainable();
+    let read = |range| model.backend().read_accumulator(&gradients.sums, range);
+    let mut end = 0;
+    for group in trainable.groups() {
+        let range = range_of(group);
+        assert!(range.start.is_multiple_of(16) && range.start >= end && range.start < end + 16);
+        assert!(read(end..range.start).iter().all(|g| g.to_f64() == 0.0));
+        end = range.end;
+    }
+    let tensor = |tensor: &TrainableTensor| {
+        let values = read(tensor.range.clone()).into_iter().map(Element::to_f64);
+        (tensor.name.clone(), values.collect())
+    };
+    trainable.tensors().iter().map(tensor).collect()
 }
 
 /// The log-probabilities alone.
@@ -134,8 +189,18 @@ pub fn loss(model: &Model<Reference>, how: How) -> f64 {
     log_probs(model, how).iter().zip(FACTORS).map(|(l, f)| l * f).sum()
 }
 
-/// The largest difference between two lists.
-pub fn difference(a: &[f64], b: &[f64]) -> f64 {
+/// Fails unless two lists agree to rounding.
+#[track_caller]
+pub fn same(what: &str, found: &[f64], expected: &[f64]) {
+    let mut comparison = Comparison::new(what, Tolerance::absolute(1e-12));
+    comparison.values("elements", found, expected);
+    comparison.finish();
+}
+
+/// How far two lists are apart at most; they must be finite and of one length.
+#[track_caller]
+pub fn moved(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
+    assert!(a.iter().chain(b).all(|x| x.is_finite()), "{a:?} {b:?}");
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
