@@ -4,9 +4,10 @@
 //! adapter folder, which is merged into its base; the adapter in `ADAPTER_DIR` stays beside its
 //! base, as in training.
 
-use ift_backend::Reference;
-use ift_model::{Adapter, BaseStorage, Keep, Model, PastOf, Sequences};
-use safetensors::{Dtype, tensor::TensorView};
+use ift_backend::{NumberType, Reference, Storage};
+use ift_model::{
+    Adapter, BaseStorage, Keep, Model, PastOf, PendingTensor, Sequences, Trained, write_tensors,
+};
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,20 +21,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let ids = ids.split(',').map(str::parse).collect::<Result<Vec<u32>, _>>()?;
     let (folder, backend) = (Path::new(model), Arc::new(Reference));
-    let model = match adapter {
-        None => Model::load(folder, backend)?,
-        path => {
-            let adapter = Adapter { path, base: BaseStorage::Exact, ..Adapter::default() };
-            Model::load_adapted(folder, backend, &adapter, 0)?
-        }
+    let is_adapted = adapter.is_some();
+    let adapter = Adapter { path: adapter, base: BaseStorage::Exact, ..Adapter::default() };
+    let trained = if is_adapted {
+        Trained::Adapters { adapter: &adapter, seed: 0 }
+    } else {
+        Trained::Nothing { storage: Storage::Exact }
     };
+    let model = Model::load(folder, backend, trained)?;
     let mut sequences = Sequences::default();
     sequences.push(&ids);
-    let pass = model.forward(&sequences, None, &PastOf::Nothing, Keep::Nothing);
+    let pass = model.forward(&sequences, None, &PastOf::Nothing, Keep::Nothing)?;
     let positions: Vec<usize> = (0..ids.len()).collect();
-    let logits = model.logits(&pass, &positions);
-    let bytes: Vec<u8> = logits.iter().flat_map(|l| l.to_le_bytes()).collect();
-    let view = TensorView::new(Dtype::F32, vec![ids.len(), model.config().vocabulary], &bytes)?;
-    safetensors::serialize_to_file([("logits", view)], None, Path::new(out))?;
+    let logits = model.logits(&pass, &positions)?;
+    let shape = vec![ids.len(), model.config().vocabulary];
+    let tensor = PendingTensor::new(shape, NumberType::F32, || logits.clone());
+    write_tensors([("logits", tensor)], Path::new(out))?;
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! Prints what training needs for some well-known models, as the Markdown tables of
 //! `docs/MEMORY.md`: `cargo run --release -p ift-model --example memory_table`
 
-use ift_backend::Storage;
+use ift_backend::{Backend, Footprint, Storage};
 use ift_cpu::{CpuBf16, CpuF32};
-use ift_model::memory::{Batch, Formula, Need, Numbers, Resident, Settings};
+use ift_model::memory::{Batch, Formula, Need, Resident, Settings};
 use ift_model::{Adapter, BaseStorage, Config};
 use serde_json::{Map, Value, json};
 use std::error::Error;
@@ -60,10 +60,10 @@ fn models() -> [(&'static str, Value); 7] {
     ]
 }
 
-fn need(config: &Config, numbers: Numbers, states: usize, recompute: bool) -> Need {
+fn need(config: &Config, footprint: Footprint, states: usize, recompute: bool) -> Need {
     // IFT: the embedding table is a constant at the inputs.
     let settings = Settings { states, recompute, ..Settings::default() };
-    Formula::new(config, numbers, settings).need(BATCH)
+    Formula::new(config, footprint, settings).need(BATCH)
 }
 
 /// AdamW on an adapter of rank 16 on all linear layers; or, without one, on all weights.
@@ -75,7 +75,7 @@ fn adapted(config: &Config, base: Option<BaseStorage>, dpo: bool) -> Need {
     let adapter = adapter.as_ref();
     let settings =
         Settings { states: 2, recompute: true, input_embeddings: dpo, adapter, reference };
-    Formula::new(config, Numbers::of::<CpuF32>(), settings).need(BATCH)
+    Formula::new(config, CpuF32::new(1).footprint(), settings).need(BATCH)
 }
 
 /// GiB, and the smallest machine that has them.
@@ -92,14 +92,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         let source: Map<String, Value> = serde_json::from_value(source)?;
         configs.push((name, Config::from_json(source, Path::new(name))?));
     }
-    let precisions = [("f32", Numbers::of::<CpuF32>()), ("bf16", Numbers::of::<CpuBf16>())];
+    let precisions = [("f32", CpuF32::new(1).footprint()), ("bf16", CpuBf16::new(1).footprint())];
 
     writeln!(out, "| model | precision | recompute | SGD | RMSprop | AdamW |")?;
     writeln!(out, "|---|---|---|---:|---:|---:|")?;
     for (name, config) in &configs {
-        for (precision, numbers) in precisions {
+        for (precision, footprint) in precisions {
             for (recompute, word) in [(false, "no"), (true, "yes")] {
-                let cells = [0, 1, 2].map(|states| cell(&need(config, numbers, states, recompute)));
+                let cells =
+                    [0, 1, 2].map(|states| cell(&need(config, footprint, states, recompute)));
                 writeln!(out, "| {name} | {precision} | {word} | {} |", cells.join(" | "))?;
             }
         }
@@ -114,8 +115,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     writeln!(out, "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|")?;
     for (name, config) in &configs {
         let parameters = ift_model::memory::weight_count(config) as f64 / 1e6;
-        for (precision, numbers) in precisions {
-            let n = need(config, numbers, 1, false);
+        for (precision, footprint) in precisions {
+            let n = need(config, footprint, 1, false);
             let parts = [
                 n.weights,
                 n.gradients,

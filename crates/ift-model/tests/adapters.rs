@@ -5,7 +5,7 @@
 
 mod tiny;
 
-use ift_backend::{Backend, Element, NumberType, Reference, Storage};
+use ift_backend::{Backend, NumberType, Reference, Storage};
 use ift_compare::{Comparison, Tolerance};
 use ift_cpu::{CpuBf16, CpuF32};
 use ift_model::{
