@@ -51,6 +51,14 @@ pub struct PassInputs<'a, S> {
     pub past_blocks: Option<PastBlocks<'a>>,
 }
 
+impl<S> Clone for PassInputs<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for PassInputs<'_, S> {}
+
 impl<S> PassInputs<'_, S> {
     /// Checks what operations rely on; every backend calls it in [`crate::Backend::upload`].
     ///
@@ -94,6 +102,14 @@ pub struct LookAheadInputs<'a, S> {
     /// What becomes of both.
     pub how: Residual,
 }
+
+impl<S> Clone for LookAheadInputs<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for LookAheadInputs<'_, S> {}
 
 /// How a selected token enters the inputs.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -12,6 +12,7 @@
 
 mod backend;
 mod buffers;
+pub mod conformance;
 mod descriptors;
 mod element;
 mod error;
