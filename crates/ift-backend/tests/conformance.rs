@@ -1,5 +1,7 @@
 //! The conformance suite on the specification itself: every case computes something.
 
+#![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+
 use ift_backend::NumberType;
 use ift_backend::Reference;
 use ift_backend::conformance::{Tolerances, cases};
