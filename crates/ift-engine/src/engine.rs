@@ -36,7 +36,8 @@ impl Default for EngineSettings {
 /// finishes.
 ///
 /// A text depends on its request and [`EngineSettings::prefill_tokens`] alone: neighbours, the
-/// time of joining, the size of the cache and preemption do not change it.
+/// time of joining, the size of the cache and preemption do not change it (beyond the rounding of
+/// the backend, as the crate's documentation says).
 ///
 /// ```
 /// # use ift_backend::{NumberType, Reference};

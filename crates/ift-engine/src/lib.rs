@@ -16,10 +16,13 @@
 //! finds no free block preempts the youngest one, which is run again later. Since a request that
 //! the cache could not hold alone is refused, the oldest always goes on and nothing deadlocks.
 //!
-//! In which parts a prompt is run depends on its length and the budget alone, and a token that was
-//! generated is always run by itself, also after preemption. Operations give a row the same bits
-//! whatever the other rows are, and every request has a random stream of its own, so a text is a
-//! function of its request.
+//! A text is a function of its request and the budget for prompts. In which parts a prompt is run
+//! depends on its length and the budget alone, a generated token is always run by itself, also
+//! after preemption, and every request has a random stream of its own. What is left is how the
+//! backend rounds: `Reference` gives a row the same bits whatever the other rows of a pass are.
+//! `ift_cpu` does so among passes of up to 12 rows and among longer ones, but sums their products
+//! in different orders; a text can therefore change where two tokens are equally probable within
+//! rounding.
 
 mod engine;
 mod error;

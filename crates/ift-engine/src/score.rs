@@ -37,7 +37,7 @@ impl AnswerScores {
 /// Scores the answers of groups; the answers of a group share their prompt. The result has a list
 /// for each group, with an entry for each answer.
 ///
-/// Neither the split into passes nor the other groups change a score.
+/// Neither the split into passes nor the other groups change a score beyond rounding.
 ///
 /// # Errors
 /// If an answer cannot be packed ([`crate::PackError`]), or memory is short.

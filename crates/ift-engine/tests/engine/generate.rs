@@ -25,6 +25,20 @@ fn texts_are_those_of_whole_sequences() {
     }
 }
 
+#[test]
+fn the_cpu_continues_long_prompts_as_whole_sequences() {
+    for window in [None, Some(20)] {
+        let (_folder, model) = model(ift_cpu::CpuF32::new(2), window, 200);
+        let prompts: Vec<Vec<u32>> =
+            [100, 65].map(|length| (0..length).map(|i| i * i % 37).collect()).into();
+        let texts = generate(&model, &prompts, &settings(Sampling::GREEDY, vec![]), &mut |_, _| {})
+            .unwrap();
+        for (prompt, text) in prompts.iter().zip(texts) {
+            assert_eq!(text.tokens, greedy_without_cache(&model, prompt, 9));
+        }
+    }
+}
+
 /// Texts of earlier versions: a seed gives the same text for ever.
 #[test]
 fn a_seed_names_a_text() {
