@@ -22,40 +22,45 @@ fn models() -> [(&'static str, Value); 7] {
     [
         (
             "SmolLM2-135M",
-            json!({"model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
-                "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": true}),
+            json!({"model_type": "llama", "vocab_size": 49152, "hidden_size": 576,
+                "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
+                "num_key_value_heads": 3, "tie_word_embeddings": true}),
         ),
         (
             "Qwen2.5-0.5B",
-            json!({"model_type": "qwen2", "vocab_size": 151_936, "hidden_size": 896, "intermediate_size": 4864,
-                "num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": 2, "tie_word_embeddings": true}),
+            json!({"model_type": "qwen2", "vocab_size": 151_936, "hidden_size": 896,
+                "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14,
+                "num_key_value_heads": 2, "tie_word_embeddings": true}),
         ),
         (
             "Llama-3.2-1B",
-            json!({"model_type": "llama", "vocab_size": 128_256, "hidden_size": 2048, "intermediate_size": 8192,
-                "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8, "tie_word_embeddings": true}),
+            json!({"model_type": "llama", "vocab_size": 128_256, "hidden_size": 2048,
+                "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32,
+                "num_key_value_heads": 8, "tie_word_embeddings": true}),
         ),
         (
             "Gemma-2B",
-            json!({"model_type": "gemma", "vocab_size": 256_000, "hidden_size": 2048, "intermediate_size": 16384,
-                "num_hidden_layers": 18, "num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 256}),
+            json!({"model_type": "gemma", "vocab_size": 256_000, "hidden_size": 2048,
+                "intermediate_size": 16384, "num_hidden_layers": 18, "num_attention_heads": 8,
+                "num_key_value_heads": 1, "head_dim": 256}),
         ),
         (
             "Qwen2.5-3B",
-            json!({"model_type": "qwen2", "vocab_size": 151_936, "hidden_size": 2048, "intermediate_size": 11008,
-                "num_hidden_layers": 36, "num_attention_heads": 16, "num_key_value_heads": 2, "tie_word_embeddings": true}),
+            json!({"model_type": "qwen2", "vocab_size": 151_936, "hidden_size": 2048,
+                "intermediate_size": 11008, "num_hidden_layers": 36, "num_attention_heads": 16,
+                "num_key_value_heads": 2, "tie_word_embeddings": true}),
         ),
         (
             "Mistral-7B",
-            json!({"model_type": "mistral", "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336,
-                "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "sliding_window": 4096,
-                "tie_word_embeddings": false}),
+            json!({"model_type": "mistral", "vocab_size": 32000, "hidden_size": 4096,
+                "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+                "num_key_value_heads": 8, "sliding_window": 4096, "tie_word_embeddings": false}),
         ),
         (
             "Llama-3-8B",
-            json!({"model_type": "llama", "vocab_size": 128_256, "hidden_size": 4096, "intermediate_size": 14336,
-                "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
-                "tie_word_embeddings": false}),
+            json!({"model_type": "llama", "vocab_size": 128_256, "hidden_size": 4096,
+                "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+                "num_key_value_heads": 8, "tie_word_embeddings": false}),
         ),
     ]
 }
@@ -109,8 +114,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     writeln!(out)?;
     writeln!(
         out,
-        "| model | parameters, millions | precision | weights | gradients | states | activations | head | working memory | \
-         past gradients | saving |"
+        "| model | parameters, millions | precision | weights | gradients | states | \
+         activations | head | working memory | past gradients | saving |"
     )?;
     writeln!(out, "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|")?;
     for (name, config) in &configs {
@@ -135,7 +140,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     writeln!(out)?;
     writeln!(
         out,
-        "| model | all weights | DPO, all weights | LoRA on bf16 | on 8 bits | on NF4 | DPO, LoRA on NF4 |"
+        "| model | all weights | DPO, all weights | LoRA on bf16 | on 8 bits | on NF4 | \
+         DPO, LoRA on NF4 |"
     )?;
     writeln!(out, "|---|---:|---:|---:|---:|---:|---:|")?;
     for (name, config) in &configs {

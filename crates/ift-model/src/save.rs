@@ -199,9 +199,10 @@ mod tests {
     use std::sync::Arc;
 
     fn fresh(folder: &Path, number: NumberType) -> Model<Reference> {
-        let config = json!({"model_type": "qwen3", "vocab_size": 50, "hidden_size": 16, "intermediate_size": 24,
-            "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6,
-            "tie_word_embeddings": false, "torch_dtype": "float32", "some_future_field": [1, 2]});
+        let config = json!({"model_type": "qwen3", "vocab_size": 50, "hidden_size": 16,
+            "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "head_dim": 6, "tie_word_embeddings": false,
+            "torch_dtype": "float32", "some_future_field": [1, 2]});
         random::create(config.as_object().unwrap().clone(), 7, number, folder).unwrap();
         load(folder).unwrap()
     }

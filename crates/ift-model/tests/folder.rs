@@ -16,8 +16,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 fn create(folder: &Path) {
-    let config = json!({"model_type": "llama", "vocab_size": 40, "hidden_size": 16, "intermediate_size": 24,
-        "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": true});
+    let config = json!({"model_type": "llama", "vocab_size": 40, "hidden_size": 16,
+        "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "tie_word_embeddings": true});
     random::create(config.as_object().unwrap().clone(), 1, NumberType::F32, folder).unwrap();
 }
 

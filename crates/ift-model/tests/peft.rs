@@ -156,7 +156,7 @@ fn broken_tensors_are_refused_by_name() {
     rewrite(&own, |list| list.retain(|(n, ..)| n != name));
     both(&format!("tensor `{name}`: is missing"));
     rewrite(&own, |list| {
-        list.push(("base_model.model.lm_head.lora_A.weight".into(), vec![1], vec![0; 8]))
+        list.push(("base_model.model.lm_head.lora_A.weight".into(), vec![1], vec![0; 8]));
     });
     both("tensor `base_model.model.lm_head.lora_A.weight`: is not part");
     rewrite(&own, |list| list.iter_mut().find(|(n, ..)| n == name).unwrap().1 = vec![3, 10]);

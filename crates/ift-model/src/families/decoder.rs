@@ -11,6 +11,7 @@ use ift_backend::{Attention, GateFunction, Norm};
 use serde_json::Map;
 
 /// What families of this form differ in. What they share is read by [`read`].
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of a family")]
 pub(super) struct Shape {
     /// Key and value heads.
     pub kv_heads: usize,
@@ -87,17 +88,17 @@ pub(super) fn head_dim(fields: &Fields) -> Result<usize, ModelError> {
 }
 
 /// The decoder of a shape.
-pub(super) fn read(fields: &Fields, shape: Shape) -> Result<Config, ModelError> {
+pub(super) fn read(fields: &Fields, shape: &Shape) -> Result<Config, ModelError> {
     refuse_unsupported(fields)?;
     let hidden = fields.width("hidden_size")?;
-    let attention = attention(fields, &shape)?;
+    let attention = attention(fields, shape)?;
     let parts = Parts {
         hidden,
         intermediate: fields.width("intermediate_size")?,
         eps: fields.optional_non_negative("rms_norm_eps")?.unwrap_or(1e-6),
         mlp_bias: fields.flag("mlp_bias")?.unwrap_or(false),
         attention,
-        shape: &shape,
+        shape,
     };
     Ok(Config {
         vocabulary: fields.width("vocab_size")?,

@@ -21,7 +21,7 @@ pub(super) fn read(fields: &Fields) -> Result<Config, ModelError> {
         tied: fields.flag("tie_word_embeddings")?.unwrap_or(true),
         ..Shape::of_gate(fields, GateFunction::GeluTanh)?
     };
-    decoder::read(fields, shape)
+    decoder::read(fields, &shape)
 }
 
 fn function(fields: &Fields) -> Result<GateFunction, ModelError> {

@@ -16,5 +16,5 @@ pub(super) fn read(fields: &Fields) -> Result<Config, ModelError> {
         output_bias: bias,
         ..Shape::plain(fields)?
     };
-    decoder::read(fields, shape)
+    decoder::read(fields, &shape)
 }

@@ -14,5 +14,5 @@ pub(super) fn read(fields: &Fields) -> Result<Config, ModelError> {
         qkv_bias: fields.flag("attention_bias")?.unwrap_or(true),
         ..Shape::plain(fields)?
     };
-    decoder::read(fields, shape)
+    decoder::read(fields, &shape)
 }

@@ -17,5 +17,5 @@ pub(super) fn read(fields: &Fields) -> Result<Config, ModelError> {
         head_norms: true,
         ..Shape::plain(fields)?
     };
-    decoder::read(fields, shape)
+    decoder::read(fields, &shape)
 }
