@@ -96,8 +96,9 @@ pub fn settings() -> Adapter {
 pub fn adapted(folder: &Path, adapter: &Adapter) -> Model<Reference> {
     let mut model = load_adapted(folder, adapter, 5).unwrap();
     let ranges: Vec<_> = model.trainable().groups().map(range_of).collect();
+    let base = load(folder).trainable().groups().count();
     for (group, range) in ranges.into_iter().enumerate() {
-        shift(&mut model, group, range, 0.2);
+        shift(&mut model, base + group, range, 0.2);
     }
     model.adapters_changed().unwrap();
     model
