@@ -1,5 +1,5 @@
-//! What may be typed: the global flags and the subcommands. Every option is documented here and
-//! nowhere else.
+//! The command line: global flags and subcommands. Every option is documented here and nowhere
+//! else.
 
 use std::path::PathBuf;
 
@@ -15,33 +15,33 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
-/// How the program speaks.
+/// Options that every subcommand has.
 #[derive(Debug, Args)]
 pub(crate) struct OutputArguments {
-    /// Say nothing but results and errors
+    /// Print only results and errors
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
-    /// Print results as JSON, for programs to read
+    /// Print results as JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
 }
 
-/// What the program can do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Train a model as a recipe says
+    /// Train a model as a recipe describes
     Train(TrainArguments),
-    /// Answer prompts with a model
+    /// Generate answers to prompts
     Generate(GenerateArguments),
-    /// Write an adapter and its base as one plain model folder
+    /// Merge an adapter into its base model and write a plain model folder
     Merge(MergeArguments),
-    /// Make a model folder with random weights and a tokenizer trained on given text
+    /// Create a model folder with random weights and a tokenizer trained on given text
     New(NewArguments),
-    /// Print loss and gradient of given rows, to check against another trainer
+    /// Print the loss and the gradients of given rows, to compare with another trainer
     Gradients(GradientsArguments),
     /// Time the training step on given rows
     Bench(BenchArguments),
-    /// Measure on Frozen Lake how close each method comes to a known optimum
+    /// Run the Frozen Lake study: how close each method comes to a known optimum
     Lake(LakeArguments),
     /// Print the JSON schema of a recipe
     Schema(SchemaArguments),
@@ -55,7 +55,7 @@ pub(crate) struct TrainArguments {
     /// Override a field of the recipe, such as method.lambda=0.3; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
-    /// Go on from the newest complete checkpoint in the recipe's output folder
+    /// Resume from the newest complete checkpoint in the output folder
     #[arg(long)]
     pub(crate) resume: bool,
     /// Delete an earlier run in the output folder and start again
@@ -72,7 +72,7 @@ pub(crate) struct GenerateArguments {
     /// The model, a Hugging Face folder
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,
-    /// What the user says; may be repeated, all prompts run in one batch
+    /// The user's message; may be repeated, and all prompts run in one batch
     #[arg(long, required = true)]
     pub(crate) prompt: Vec<String>,
     /// A system message before each prompt
@@ -84,16 +84,16 @@ pub(crate) struct GenerateArguments {
     /// A chat template in place of the tokenizer's: a built-in name or a Jinja file
     #[arg(long)]
     pub(crate) template: Option<String>,
-    /// Most tokens in an answer; it also ends where the model's context does
+    /// Maximum number of tokens in an answer; the model's context length is a limit too
     #[arg(long, default_value_t = 256)]
     pub(crate) max_tokens: usize,
-    /// What the logits are divided by; 0 takes the most probable token
+    /// Sampling temperature, which divides the logits; 0 is greedy decoding
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true, value_parser = non_negative)]
     pub(crate) temperature: f64,
-    /// Draw from the most probable tokens that together have this probability
+    /// Nucleus sampling: draw from the most probable tokens that together have this probability
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_parser = probability)]
     pub(crate) top_p: f64,
-    /// Seed of the draws
+    /// Seed for sampling
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
     #[command(flatten)]
@@ -106,35 +106,35 @@ pub(crate) struct MergeArguments {
     /// The adapter, a PEFT folder; its `adapter_config.json` names the base
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter: PathBuf,
-    /// Where the merged model goes, a folder that does not exist yet
+    /// The folder to write the merged model to; it must not exist
     #[arg(long, value_name = "DIR")]
     pub(crate) output: PathBuf,
-    /// What the adapter is added to: the base's exact weights, or what is left of them when they
-    /// are stored as they were in training
+    /// The base weights that the adapter is added to: as they are in the base's files, or rounded
+    /// as they were in training
     #[arg(long, value_enum, default_value = "exact")]
     pub(crate) base: MergeBase,
-    /// Number type of the merged weights: f32, bf16 or f16; without it, that of the base's files
+    /// Data type of the merged weights; by default that of the base's files
     #[arg(long, value_enum)]
     pub(crate) number: Option<NumberArgument>,
-    /// Threads; 0 for one per core
+    /// Number of threads; 0 for one per core
     #[arg(long, default_value_t = 0)]
     pub(crate) threads: usize,
 }
 
-/// What an adapter is added to.
+/// The base weights that an adapter is added to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum MergeBase {
-    /// The weights of the base's files
+    /// As in the base's files
     Exact,
-    /// Those weights in bfloat16
+    /// Rounded to bfloat16
     Bf16,
-    /// In blocks of eight bits
+    /// Quantised to 8 bits
     Int8,
-    /// In blocks of four bits
+    /// Quantised to 4 bits (NF4)
     Nf4,
 }
 
-/// A number type for weights.
+/// A data type of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum NumberArgument {
     /// IEEE 754 single precision
@@ -174,10 +174,10 @@ pub(crate) struct BenchArguments {
     /// Rows in an optimizer step
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(crate) rows_per_step: u64,
-    /// Timed steps, after one that warms up
+    /// Timed steps, after one warm-up step
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(crate) steps: u64,
-    /// Also print where the time goes
+    /// Also print the time of each kind of operation
     #[arg(long)]
     pub(crate) profile: bool,
 }
@@ -185,8 +185,7 @@ pub(crate) struct BenchArguments {
 /// `ift lake`.
 #[derive(Debug, Args)]
 pub(crate) struct LakeArguments {
-    /// The study's recipe, a TOML file; without it, the defaults (`ift schema lake` describes
-    /// them)
+    /// The study's recipe, a TOML file; without one, the defaults that `ift schema lake` describes
     pub(crate) recipe: Option<PathBuf>,
     /// Override a field of the recipe, such as seeds=200; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
@@ -194,8 +193,8 @@ pub(crate) struct LakeArguments {
     /// Replace an earlier study in the output folder
     #[arg(long)]
     pub(crate) overwrite: bool,
-    /// Play a policy in the terminal instead: a learner of the study, `optimum` or `fitted`,
-    /// trained in the recipe's first world from its first start with its first seed
+    /// Show a policy at play in the terminal instead: a method of the study, `ppo`, `optimum` or
+    /// `fitted`, trained in the recipe's first world from its first start with its first seed
     #[arg(
         long,
         value_name = "POLICY",
@@ -205,7 +204,7 @@ pub(crate) struct LakeArguments {
         conflicts_with = "overwrite"
     )]
     pub(crate) watch: Option<String>,
-    /// Episodes to watch
+    /// Number of episodes to show
     #[arg(long, default_value_t = 3, requires = "watch", value_parser = at_least_one)]
     pub(crate) episodes: usize,
     /// Milliseconds between moves, on a terminal
@@ -216,12 +215,12 @@ pub(crate) struct LakeArguments {
 /// `ift schema`.
 #[derive(Debug, Args)]
 pub(crate) struct SchemaArguments {
-    /// The command whose recipe it is
+    /// The subcommand whose recipe the schema describes
     #[arg(value_enum, default_value = "train")]
     pub(crate) of: RecipeOf,
 }
 
-/// A command that reads a recipe.
+/// A subcommand that reads a recipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RecipeOf {
     /// `ift train`
@@ -232,13 +231,13 @@ pub(crate) enum RecipeOf {
     Lake,
 }
 
-/// A training step on rows that are tokenised already.
+/// A training step on tokenised rows.
 #[derive(Debug, Args)]
 pub(crate) struct StepArguments {
     /// The model, a Hugging Face folder
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,
-    /// JSON lines with `input_ids` and `labels` (-100 where nothing is learned), or for pairs
+    /// JSON lines with `input_ids` and `labels` (-100 for tokens that are not targets); pairs have
     /// `chosen_ids`, `chosen_labels`, `rejected_ids` and `rejected_labels`
     #[arg(long, value_name = "FILE")]
     pub(crate) rows: PathBuf,
@@ -246,53 +245,52 @@ pub(crate) struct StepArguments {
     /// `iw_sft` or `scheduled_sampling`
     #[arg(long, default_value = "ift")]
     pub(crate) method: String,
-    /// Set a field of the method, such as method.lambda=0.3, or train an adapter, such as
+    /// Set a field of the method, such as method.lambda=0.3, or of an adapter to train, such as
     /// adapter.rank=16; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
-    /// The reference model, a Hugging Face folder, for methods that compare with one; without it,
-    /// the model itself as it was before the first step
+    /// The reference model, a Hugging Face folder, for methods that use one; by default the model
+    /// itself as it was before the first step
     #[arg(long, value_name = "DIR")]
     pub(crate) reference: Option<PathBuf>,
-    /// Seed of noisy λ, sampled look-aheads, fresh adapters and dropout
+    /// Seed for noisy λ, sampled look-ahead tokens, new adapters and dropout
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Most tokens computed at once
+    /// Maximum number of tokens in a micro-batch
     #[arg(long, default_value_t = 2048, value_parser = at_least_one)]
     pub(crate) micro_batch_tokens: usize,
-    /// Compute blocks again in the backward pass instead of keeping their activations
+    /// Recompute the activations of each layer in the backward pass instead of keeping them
     #[arg(long)]
     pub(crate) recompute: bool,
     #[command(flatten)]
     pub(crate) compute: ComputeArguments,
 }
 
-/// In which numbers and on how many threads.
+/// Precision and number of threads.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct ComputeArguments {
-    /// Numbers to compute in: f32; bf16 for activations and products, which takes less memory and
-    /// is faster where the processor multiplies bf16; or f64 by plain loops on one core (the
-    /// yardstick, slow)
+    /// Precision of the computation: bf16 takes less memory and is faster where the processor
+    /// multiplies bf16; f64 is the reference, plain loops on one core, and slow
     #[arg(long, value_enum, default_value = "f32")]
     pub(crate) precision: PrecisionArgument,
-    /// Threads; 0 for one per core
+    /// Number of threads; 0 for one per core
     #[arg(long, default_value_t = 0)]
     pub(crate) threads: usize,
 }
 
-/// Numbers to compute in.
+/// Precision of the computation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PrecisionArgument {
     /// Single precision
     F32,
-    /// bfloat16 activations and products, all else in single precision
+    /// bfloat16 activations and products, everything else in single precision
     Bf16,
     /// Double precision
     F64,
 }
 
 impl PrecisionArgument {
-    /// Its name.
+    /// The name on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",

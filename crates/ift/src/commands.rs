@@ -19,7 +19,7 @@ use anyhow::Result;
 use crate::{arguments::Command, output::Output};
 
 impl Command {
-    /// Does what was typed.
+    /// Runs the subcommand.
     pub(crate) fn run(self, output: Output) -> Result<()> {
         match self {
             Self::Train(arguments) => train::run(&arguments, output),

@@ -1,28 +1,28 @@
-//! How a failure is worded and which exit code it has.
+//! Messages and exit codes of errors.
 
 use std::process::ExitCode;
 
 use crate::recipe_file::RecipeError;
 
-/// 2 where the recipe or its overrides are at fault, 1 otherwise.
-pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+/// The exit code of an error: 2 if the recipe or its overrides are wrong, 1 otherwise.
+pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
     let recipe = error.chain().any(<dyn std::error::Error>::is::<RecipeError>);
     ExitCode::from(if recipe { 2 } else { 1 })
 }
 
-/// `error: …`, then a `cause:` line for each cause that says something new, and a `help:` line
-/// where there is help. A recipe has an `error:` line for each of its faults.
+/// The text of an error: `error: …`, then a `cause:` line for each cause that adds information, and
+/// a `help:` line if there is advice. A recipe has an `error:` line for each of its faults.
 pub fn report(error: &anyhow::Error) -> String {
     if let Some(RecipeError::Fields { faults }) = error.downcast_ref() {
         return faults.iter().map(fault).collect::<Vec<_>>().join("\n");
     }
-    let mut said = error.to_string();
-    let mut lines = vec![format!("error: {said}")];
+    let mut last = error.to_string();
+    let mut lines = vec![format!("error: {last}")];
     for cause in error.chain().skip(1).map(ToString::to_string) {
-        // Many errors word their source as part of themselves.
-        if !said.contains(&cause) {
+        // Many errors repeat their source in their own message.
+        if !last.contains(&cause) {
             lines.push(format!("  cause: {cause}"));
-            said = cause;
+            last = cause;
         }
     }
     lines.join("\n")
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn causes_that_say_nothing_new_are_left_out() {
+    fn causes_that_repeat_the_message_are_left_out() {
         let error = Err::<(), _>(anyhow!("no such file"))
             .context("cannot open `x`: no such file")
             .context("the model cannot be read")
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn a_faulty_recipe_is_wrong_usage_whatever_surrounds_it() {
+    fn a_faulty_recipe_is_wrong_usage_in_any_context() {
         let error = RecipeError::Override { argument: "x".to_owned(), message: "y".to_owned() };
         let error = anyhow::Error::new(error).context("cannot train");
         assert_eq!(format!("{:?}", exit_code(&error)), format!("{:?}", ExitCode::from(2)));

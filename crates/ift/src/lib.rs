@@ -1,27 +1,33 @@
-//! The program: what was typed, what it means, and what is said about it.
+//! The `ift` program as a library: command line, recipe files, subcommands, printing, exit codes.
 //!
-//! `arguments` holds what may be typed, `recipe_file` turns a recipe and its `--set` overrides into
-//! settings, `commands` does the work, `failure` says what went wrong and with which exit code, and
-//! `output` is the one place that prints. No crate below this one prints, exits or knows that there
-//! is a terminal.
+//! `arguments` defines the command line. `recipe_file` turns a recipe and its `--set` overrides into
+//! settings, which `schema_check` checks first; `place` says where a field was written. `commands`
+//! has one file for each subcommand. `failure` words errors and chooses exit codes. `output` is the
+//! only module that prints, and no crate below this one prints, exits or knows about terminals.
 
 mod arguments;
 mod commands;
 mod failure;
 mod output;
+mod place;
 mod recipe_file;
 mod schema_check;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use arguments::Arguments;
 use clap::Parser;
-pub use failure::{exit_code, report};
-pub use output::Output;
-pub use recipe_file::{Fault, Place, RecipeError, RecipeFile, load_recipe};
 
-/// Runs the program on its command line, the program's name first, and says how it ended: 0 done, 1
-/// failed, 2 wrong usage or recipe.
+use arguments::Arguments;
+pub use failure::report;
+pub use place::Place;
+pub use recipe_file::{Fault, RecipeError, RecipeFile, load_recipe};
+
+use failure::exit_code;
+use output::Output;
+
+/// Runs the program. The command line starts with the program's name.
+///
+/// The exit code is 0 for success, 1 for a failure, and 2 for wrong usage or a wrong recipe.
 pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(command_line) {
         Ok(arguments) => arguments,

@@ -1,4 +1,4 @@
-//! The `ift` program; see the library of the same name for what it does.
+//! The `ift` program. The library of the same name holds its code.
 
 use std::process::ExitCode;
 

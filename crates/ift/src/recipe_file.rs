@@ -1,8 +1,8 @@
-//! A recipe: a TOML file, the `--set` overrides on top of it, and where each of its fields stands.
+//! Recipes: a TOML file, `--set` overrides, and the place of each field for messages.
 //!
-//! The values are checked against the schema of the settings they become before serde sees them.
-//! That is what lets every fault name its line, its full path and the nearest valid name at any
-//! depth, inside tagged tables like `[method]` too, where serde has already forgotten the file.
+//! Values are checked against the JSON schema of the settings before serde reads them. This way
+//! every error names its line, its full path and the nearest valid name at any depth, also inside
+//! tagged tables such as `[method]`, where serde no longer knows the position in the file.
 
 mod error;
 mod overrides;
@@ -14,12 +14,11 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use crate::schema_check;
+use crate::{place::FieldPath, schema_check};
 pub use error::{Fault, RecipeError};
 use places::Places;
-pub use places::{FieldPath, Place};
 
-/// A recipe as written, before its meaning is known.
+/// A recipe as written: TOML values that are not settings yet.
 #[derive(Clone, Debug)]
 pub struct RecipeFile {
     table: Table,
@@ -30,18 +29,18 @@ impl RecipeFile {
     /// Reads a TOML file and applies overrides of the form `section.key=value` to it, in order.
     ///
     /// # Errors
-    /// The file cannot be read or is not TOML, or an override has no meaning.
+    /// The file cannot be read or is not TOML, or an override cannot be applied.
     pub fn read(path: &Path, sets: &[String]) -> Result<Self, RecipeError> {
         let text = fs::read_to_string(path)
             .map_err(|source| RecipeError::Read { path: path.to_owned(), source })?;
         Self::parse(&path.display().to_string(), &text, sets)
     }
 
-    /// Like [`RecipeFile::read`] for text that is already here; `name` stands for it in messages.
-    /// Empty text makes a recipe of overrides alone.
+    /// Like [`RecipeFile::read`], from text. `name` stands for the file in messages. With empty text
+    /// the recipe consists of the overrides.
     ///
     /// # Errors
-    /// The text is not TOML, or an override has no meaning.
+    /// The text is not TOML, or an override cannot be applied.
     pub fn parse(name: &str, text: &str, sets: &[String]) -> Result<Self, RecipeError> {
         let (table, places) = Places::parse(name, text)?;
         let mut recipe = Self { table, places };
@@ -51,7 +50,21 @@ impl RecipeFile {
         Ok(recipe)
     }
 
-    /// The settings that the recipe means.
+    /// Converts the recipe to settings.
+    ///
+    /// ```
+    /// #[derive(serde::Deserialize, schemars::JsonSchema)]
+    /// #[serde(deny_unknown_fields)]
+    /// struct Settings {
+    ///     steps: u64,
+    /// }
+    ///
+    /// let read = |text: &str| ift::RecipeFile::parse("run.toml", text, &[])?.resolve::<Settings>();
+    /// assert_eq!(read("steps = 3")?.steps, 3);
+    /// let error = read("stpes = 3").err().unwrap();
+    /// assert!(error.to_string().contains("run.toml:1:1: unknown field `stpes`"));
+    /// # Ok::<(), ift::RecipeError>(())
+    /// ```
     ///
     /// # Errors
     /// Lists every field that is unknown, missing, of the wrong type or out of range, with its
@@ -68,7 +81,7 @@ impl RecipeFile {
             })
             .collect();
         if faults.is_empty() {
-            // What a schema cannot say: the message names the field, in a line of its own.
+            // Rules that a schema cannot express; the message names the field in a line of its own.
             return value.try_into().map_err(|error: toml::de::Error| {
                 self.invalid("", error.to_string().trim().replace('\n', " "))
             });
@@ -77,11 +90,10 @@ impl RecipeFile {
         Err(RecipeError::Fields { faults })
     }
 
-    /// A fault of a field that only its meaning shows, such as a value that does not go with
+    /// An error about a field that the schema cannot find, such as a value that does not go with
     /// another.
     ///
-    /// `field` is the full path with dots, `method.gamma`; an empty one stands for the recipe as a
-    /// whole.
+    /// `field` is the full path with dots, `method.gamma`; an empty one means the whole recipe.
     pub fn invalid(&self, field: &str, message: impl fmt::Display) -> RecipeError {
         let path = field
             .split('.')
@@ -93,7 +105,8 @@ impl RecipeFile {
     }
 }
 
-/// The settings that a recipe file means, with overrides of the form `section.key=value` applied.
+/// Reads a recipe file, applies overrides of the form `section.key=value` and converts it to
+/// settings.
 ///
 /// # Errors
 /// As [`RecipeFile::read`] and [`RecipeFile::resolve`].

@@ -1,12 +1,12 @@
-//! Checks TOML values against the JSON schema of the settings they are to become.
+//! Checks TOML values against the JSON schema of the settings that they are converted to.
 //!
-//! Reads the keywords that the schemas of Rust types are made of; a keyword it does not know
-//! restricts nothing here, and serde has the last word.
+//! It knows the keywords that `schemars` uses for Rust types and ignores others: serde checks the
+//! values again.
 
 use serde_json::Value as Schema;
 use toml::{Table, Value};
 
-use crate::recipe_file::FieldPath;
+use crate::place::FieldPath;
 
 mod wording;
 
@@ -18,11 +18,11 @@ pub(crate) struct Finding {
     pub(crate) path: FieldPath,
     /// The field's full path, what was found and what was expected.
     pub(crate) message: String,
-    /// What to do about it.
+    /// Advice on how to correct it.
     pub(crate) help: Option<String>,
 }
 
-/// Everything in `value` that `schema` does not allow.
+/// Finds everything in `value` that `schema` does not allow.
 pub(crate) fn check(value: &Value, schema: &Schema) -> Vec<Finding> {
     let mut check = Check { root: schema, findings: Vec::new() };
     check.value(&FieldPath::default(), value, schema);
@@ -34,10 +34,10 @@ struct Check<'a> {
     findings: Vec<Finding>,
 }
 
-/// Tables told apart by the value of one field, the tag.
+/// Tables that are distinguished by the value of one field, the tag.
 struct Variants<'a> {
     tag: &'a str,
-    /// The tag's value and the schema of each.
+    /// The value of the tag and the schema of each table.
     tables: Vec<(&'a str, &'a Schema)>,
 }
 
@@ -128,7 +128,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A value that may take one of several forms.
+    /// Checks a value that may have one of several forms.
     fn alternatives(&mut self, path: &FieldPath, value: &Value, alternatives: &[&'a Schema]) {
         // TOML has no null: an optional field is left out.
         let forms: Vec<_> = alternatives
@@ -155,7 +155,7 @@ impl<'a> Check<'a> {
             None => self.findings.push(Finding {
                 message: format!("missing field `{path_of_tag}`"),
                 help: Some(format!("set it to {}", listed(&names, '"'))),
-                // The tag was not written: the table was.
+                // The tag is missing, so the place is that of its table.
                 path: path_of_tag,
             }),
             Some(tag) => {
@@ -168,8 +168,8 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Untagged forms: one that fits is enough; otherwise the findings of the one form that has the
-    /// value's type, or that none does.
+    /// Untagged forms: one that fits is enough. If none fits, reports the findings of the form with
+    /// the value's type, or that there is no such form.
     fn nearest_form(&mut self, path: &FieldPath, value: &Value, forms: &[&'a Schema]) {
         let tried = forms.iter().map(|form| {
             let mut check = Check { root: self.root, findings: Vec::new() };
@@ -243,7 +243,7 @@ impl<'a> Check<'a> {
         });
     }
 
-    /// What a `$ref` points to.
+    /// The schema that a `$ref` points to.
     fn target(&self, schema: &Schema) -> Option<&'a Schema> {
         target(schema, self.root)
     }
@@ -253,7 +253,7 @@ fn array<'a>(schema: &'a Schema, keyword: &str) -> &'a [Schema] {
     schema.get(keyword).and_then(Schema::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// Whether the value's type is one that the schema lists; a schema without types takes all.
+/// Whether the schema lists the value's type; a schema without types allows every one.
 fn has_type(value: &Value, schema: &Schema) -> bool {
     let fits = |name: &Schema| {
         matches!(
@@ -273,7 +273,7 @@ fn has_type(value: &Value, schema: &Schema) -> bool {
     }
 }
 
-/// The field that every form fixes to another value, and the forms by it.
+/// The field that has a different constant in every form, and the forms by that constant.
 fn variants<'a>(forms: &[&'a Schema]) -> Option<Variants<'a>> {
     fn properties(form: &Schema) -> Option<&serde_json::Map<String, Schema>> {
         form.get("properties")?.as_object()

@@ -1,4 +1,4 @@
-//! Recipes as a user writes them, right and wrong, on settings like the program's own.
+//! Correct and wrong recipes, on settings like those of the program.
 
 #![allow(
     clippy::unwrap_used,
@@ -43,7 +43,7 @@ struct Optimizer {
 #[serde(rename_all = "snake_case")]
 enum Schedule {
     Constant,
-    /// Documented variants have another schema than plain ones.
+    /// The schema of a documented variant differs from that of a plain one.
     Cosine,
 }
 
@@ -94,13 +94,13 @@ fn load(text: &str, sets: &[&str]) -> Result<Recipe, RecipeError> {
     RecipeFile::parse("recipe.toml", text, &sets)?.resolve()
 }
 
-/// What the program prints about a faulty recipe.
+/// The message that the program prints about a wrong recipe.
 #[track_caller]
 fn refusal(text: &str, sets: &[&str]) -> String {
     report(&load(text, sets).unwrap_err().into())
 }
 
-/// The recipe with one line in place of another.
+/// The recipe with one text replaced.
 fn with(from: &str, to: &str) -> String {
     assert!(RECIPE.contains(from));
     RECIPE.replacen(from, to, 1)
@@ -148,7 +148,7 @@ fn overrides_alone_make_a_recipe() {
     let recipe = load("", &["model=x", "method.name=sft", "warm_up=7"]).unwrap();
     assert_eq!(recipe.method, Method::Sft(ift_methods::Sft::default()));
     assert_eq!(recipe.warm_up, Some(WarmUp::Steps(7)));
-    // A table set whole takes the place of the one in the file.
+    // An override of a whole table replaces the table in the file.
     let recipe = load(RECIPE, &["method={name='lm'}"]).unwrap();
     assert_eq!(recipe.method, Method::Lm(ift_methods::Lm::default()));
 }
@@ -185,7 +185,7 @@ fn unknown_fields_at_every_depth() {
         refusal(RECIPE, &["optimizer.step=3"]),
         "error: `--set optimizer.step=3`: unknown field `optimizer.step`\n  help: did you mean `steps`?"
     );
-    // One table deep within an argument, and an inline table in the file.
+    // A table within an argument, and an inline table in the file.
     assert_eq!(
         refusal(RECIPE, &["method={name='ift', gama=1}"]),
         "error: `--set method={name='ift', gama=1}`: unknown field `method.gama`\n  help: did you mean `gamma`?"
@@ -283,7 +283,7 @@ fn wrong_values_name_what_was_found_and_expected() {
 }
 
 #[test]
-fn what_only_serde_knows_is_refused_too() {
+fn errors_that_only_serde_finds_are_reported() {
     assert_eq!(
         refusal(RECIPE, &["optimizer.host=nowhere"]),
         "error: recipe.toml: invalid IP address syntax in `optimizer.host`"
@@ -291,11 +291,11 @@ fn what_only_serde_knows_is_refused_too() {
 }
 
 #[test]
-fn overrides_without_meaning() {
+fn overrides_that_cannot_be_applied() {
     for (argument, message) in [
         ("method.lambda", "expected `section.key=value`, found no `=`"),
-        ("=3", "`` is not a field; expected keys with dots between them"),
-        ("a b=3", "`a b` is not a field; expected keys with dots between them"),
+        ("=3", "`` is not a field; expected keys joined with dots"),
+        ("a b=3", "`a b` is not a field; expected keys joined with dots"),
         ("a=1\nb=2", ""),
         ("model.path=3", "`model` is \"models/tiny\", not a table; it has no field `path`"),
         ("data.2.path=x", "`data` has 2 elements, counted from 0; found no element `2`"),
@@ -307,7 +307,7 @@ fn overrides_without_meaning() {
 }
 
 #[test]
-fn files_that_are_no_recipe() {
+fn files_that_are_not_recipes() {
     let missing = load_recipe::<Recipe>("no/such.toml".as_ref(), &[]).unwrap_err();
     assert!(report(&missing.into()).starts_with("error: cannot read the recipe `no/such.toml`: "));
     let broken = refusal("model = 'x'\nmethod = [", &[]);
@@ -317,7 +317,7 @@ fn files_that_are_no_recipe() {
 }
 
 #[test]
-fn what_the_settings_find_out_has_a_place_too() {
+fn errors_of_the_settings_name_their_place() {
     let recipe = RecipeFile::parse("recipe.toml", RECIPE, &["method.k=3".to_owned()]).unwrap();
     let Method::Ift(ift) = recipe.resolve::<Recipe>().unwrap().method else { unreachable!() };
     let error = Method::Ift(ift).validate().unwrap_err();

@@ -1,4 +1,4 @@
-//! `ift generate`: answers from a model folder.
+//! `ift generate`: answers to prompts.
 
 use std::sync::Arc;
 
@@ -65,7 +65,7 @@ impl Work for GenerateWork {
 }
 
 impl GenerateWork {
-    /// Prints a single answer while it grows.
+    /// Prints a single answer while it is generated.
     fn stream<B: Backend>(
         &self,
         model: &Model<B>,
@@ -77,8 +77,8 @@ impl GenerateWork {
         let mut show = |token| -> Result<()> {
             tokens.push(token);
             let text = tokenizer.decode(&tokens, true)?;
-            // A character that is still missing bytes decodes to U+FFFD; it is shown when it is
-            // whole.
+            // A character whose bytes are not complete decodes to U+FFFD; it is printed when it is
+            // complete.
             if let Some(new) = text.get(shown..).filter(|new| !new.ends_with('\u{FFFD}')) {
                 self.output.piece(new)?;
                 shown = text.len();
@@ -104,8 +104,6 @@ impl GenerateWork {
             .chain([("user", prompt)])
             .map(|(role, content)| Message { role: role.to_owned(), content: content.to_owned() })
             .collect();
-        tokenizer
-            .encode_chat(&messages, true)
-            .context("the prompt cannot be put into the chat template")
+        tokenizer.encode_chat(&messages, true).context("the chat template cannot render the prompt")
     }
 }

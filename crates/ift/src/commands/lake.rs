@@ -25,9 +25,9 @@ pub(crate) fn run(arguments: &LakeArguments, output: Output) -> Result<()> {
         LakeError::Setting { ref field, .. } => file.invalid(field, &error).into(),
         error => Error::new(error),
     };
-    if let Some(who) = &arguments.watch {
-        let table = lake_watch::Table::set(&settings, who).map_err(at_fault)?;
-        return table.play(arguments, output);
+    if let Some(policy) = &arguments.watch {
+        let show = lake_watch::Show::new(&settings, policy).map_err(at_fault)?;
+        return show.run(arguments, output);
     }
     let target = &settings.output;
     check_free(target, arguments.overwrite)?;
@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &LakeArguments, output: Output) -> Result<()> {
     Ok(())
 }
 
-/// An error unless the study may go into the folder.
+/// Checks that the study may be written to the folder.
 fn check_free(target: &Path, overwrite: bool) -> Result<()> {
     if !target.exists() {
         return Ok(());
@@ -64,16 +64,16 @@ fn check_free(target: &Path, overwrite: bool) -> Result<()> {
             "`{name}` exists already; `--overwrite` replaces it, `--set output=…` chooses another folder"
         );
     }
-    // Whatever is replaced is deleted: it had better be a study.
+    // What is replaced is deleted, so it must be a study.
     if !target.join("report.json").is_file() || !target.join("runs.csv").is_file() {
         bail!(
-            "`{name}` exists and holds no earlier study; choose another folder with `--set output=…`"
+            "`{name}` exists and is not an earlier study; choose another folder with `--set output=…`"
         );
     }
     Ok(())
 }
 
-/// Runs the study behind a progress bar.
+/// Runs the study with a progress bar.
 fn run_study(study: &Study, output: Output) -> Result<Findings, LakeError> {
     let target =
         if output.progress() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };

@@ -1,16 +1,17 @@
-//! What `ift lake` prints: distances by learner and kind of sub-optimal trajectory, and whether the
-//! paper's order holds.
+//! The tables that `ift lake` prints: distances by learner and kind of sub-optimal trajectory, and
+//! whether the paper's order holds.
 
 use std::fmt::Write;
 
 use ift_lake::{Estimate, Ice, Measure, PAPER_ORDER, Report, Start, WorldReport};
 
-/// All tables, one after the other.
+/// All tables.
 pub(crate) fn tables(report: &Report) -> String {
     let mut text = format!(
         "Distance from the optimum: mean squared error between state-action matrices, × 1000,\n\
-         ± half a 95 % interval over {} seeds, closest first; then the share of episodes that arrive. Columns: the kind of\n\
-         trajectory that methods on pairs reject; the others do not see it.\n",
+         ± half a 95 % interval over {} seeds, closest first; then the share of episodes that\n\
+         reach the goal. Columns: the kind of trajectory that methods on pairs reject; other\n\
+         methods do not see it.\n",
         report.seeds
     );
     for world in &report.worlds {
@@ -31,7 +32,7 @@ pub(crate) fn tables(report: &Report) -> String {
     text
 }
 
-/// A line per learner that did not end what it began.
+/// One line for each learner whose training diverged.
 fn diverged(text: &mut String, report: &Report) {
     let scenes: Vec<_> = report.worlds.iter().flat_map(|world| &world.scenes).collect();
     let Some(first) = scenes.first() else { return };
@@ -44,13 +45,13 @@ fn diverged(text: &mut String, report: &Report) {
             let percent = 100.0 * share;
             _ = writeln!(
                 text,
-                "{label} diverged in {percent:.1} % of its runs, and is measured as it was just before."
+                "{label} diverged in {percent:.1} % of its runs; the policies before that are measured."
             );
         }
     }
 }
 
-/// A table of one world and start: a row per learner, a column per kind.
+/// The table of one world and start: one row for each learner, one column for each kind.
 fn distances(text: &mut String, world: &WorldReport, start: Start) {
     let scenes: Vec<_> = world.scenes.iter().filter(|scene| scene.start == start).collect();
     let Some(first) = scenes.first() else { return };
@@ -67,7 +68,7 @@ fn distances(text: &mut String, world: &WorldReport, start: Start) {
     };
     let (left, right) = (16 * scenes.len(), 11 * scenes.len());
     _ = writeln!(text, "{}", title(world, start));
-    _ = writeln!(text, "{:width$}{:>left$}{:>right$}", "", "distance, rejected:", "arrives:");
+    _ = writeln!(text, "{:width$}{:>left$}{:>right$}", "", "distance, rejected:", "reaches goal:");
     _ = writeln!(text, "{:width$}{}{}", "", kinds(14), kinds(9));
     let mut order: Vec<_> = (0..first.learners.len()).collect();
     let mean = |learner: usize| -> f64 {
@@ -102,7 +103,7 @@ fn title(world: &WorldReport, start: Start) -> String {
     format!("{}, {ice}, {start}", world.name)
 }
 
-/// A line per scene: the order of the paper's methods, and IFT against SFT.
+/// One line for each scene: the order of the paper's methods, and IFT compared with SFT.
 fn verdicts(text: &mut String, report: &Report) {
     let scenes: Vec<_> = report.worlds.iter().flat_map(|world| &world.scenes).collect();
     if !scenes.iter().any(|scene| scene.paper_order().is_some()) {

@@ -1,4 +1,4 @@
-//! `ift lake --watch`: a policy at play in the terminal.
+//! `ift lake --watch`: shows a policy at play in the terminal.
 
 use std::fmt::Write;
 use std::thread;
@@ -6,46 +6,54 @@ use std::time::Duration;
 
 use anyhow::Result;
 use ift_lake::{Action, Cell, LakeError, Player, Settings, Trajectory, Visit};
-
 use serde_json::json;
 
 use crate::arguments::LakeArguments;
 use crate::output::Output;
 
-/// A lake with its player.
-pub(crate) struct Table {
+/// A policy and the world that it plays in.
+pub(crate) struct Show {
     player: Player,
-    who: String,
+    policy: String,
 }
 
-impl Table {
-    /// Trains the policy of that name.
+impl Show {
+    /// Trains the policy with that name.
     ///
     /// # Errors
-    /// If there is none, or a setting is unusable.
-    pub(crate) fn set(settings: &Settings, who: &str) -> Result<Self, LakeError> {
-        Ok(Self { player: Player::new(settings, who)?, who: who.to_owned() })
+    /// If there is no such policy, or a setting is unusable.
+    pub(crate) fn new(settings: &Settings, policy: &str) -> Result<Self, LakeError> {
+        Ok(Self { player: Player::new(settings, policy)?, policy: policy.to_owned() })
     }
 
-    /// Plays: on a terminal one frame over the other, elsewhere one below the other; or tells the
-    /// moves as JSON.
-    pub(crate) fn play(&self, arguments: &LakeArguments, output: Output) -> Result<()> {
+    /// Prints the episodes: on a terminal each frame replaces the last one, elsewhere they follow
+    /// each other; with `--json` the moves as JSON.
+    pub(crate) fn run(&self, arguments: &LakeArguments, output: Output) -> Result<()> {
         let episodes: Vec<_> =
             (1..=arguments.episodes).map(|number| self.player.play(number as u64)).collect();
         let map = self.player.arena.world.map();
         let arrived = episodes.iter().filter(|episode| map.cell(episode.end) == Cell::Goal).count();
         if output.json() {
             let world = &self.player.arena.name;
-            let told = json!({ "policy": self.who, "world": world, "arrived": arrived, "episodes": episodes });
-            output.result(&told.to_string())?;
+            let result = json!({
+                "policy": self.policy,
+                "world": world,
+                "arrived": arrived,
+                "episodes": episodes,
+            });
+            output.result(&result.to_string())?;
             return Ok(());
         }
         let screen = output.screen();
         for (number, episode) in episodes.iter().enumerate() {
             let mut drawn = 0;
             for step in 0..=episode.visits.len() {
-                let heading =
-                    format!("{} on {}, episode {}", self.who, self.player.arena.name, number + 1);
+                let heading = format!(
+                    "{} on {}, episode {}",
+                    self.policy,
+                    self.player.arena.name,
+                    number + 1
+                );
                 let frame = self.frame(&heading, episode, step, screen);
                 let over = match (screen, drawn) {
                     (_, 0) => String::new(),
@@ -60,7 +68,8 @@ impl Table {
             }
             output.piece("\n")?;
         }
-        output.result(&format!("{} of {} episodes arrived", arrived, arguments.episodes))?;
+        output
+            .result(&format!("{} of {} episodes reached the goal", arrived, arguments.episodes))?;
         Ok(())
     }
 
@@ -76,12 +85,12 @@ impl Table {
             }
             frame.push('\n');
         }
-        _ = writeln!(frame, "{}", self.said(episode, step));
+        _ = writeln!(frame, "{}", self.moves(episode, step));
         frame
     }
 
-    /// Three characters: what the cell is, or where the policy would go from it; brackets around
-    /// the player.
+    /// A cell as three characters: its kind, or the most probable action from it, in brackets if the
+    /// player is there.
     fn cell(&self, state: usize, here: bool, colours: bool) -> String {
         let (symbol, colour) = match self.player.arena.world.map().cell(state) {
             Cell::Hole => ('O', "\x1b[97;44m"),
@@ -104,16 +113,16 @@ impl Table {
             .unwrap_or(Action::Left)
     }
 
-    /// What the last move was, and how likely each next one is.
-    fn said(&self, episode: &Trajectory, step: usize) -> String {
+    /// The last move, and the probability of each action now.
+    fn moves(&self, episode: &Trajectory, step: usize) -> String {
         let last = step
             .checked_sub(1)
             .map_or_else(|| "start".to_owned(), |last| moved(episode.visits[last]));
         let Some(next) = episode.visits.get(step) else {
             let end = match self.player.arena.world.map().cell(episode.end) {
-                Cell::Goal => "arrived",
+                Cell::Goal => "reached the goal",
                 Cell::Hole => "fell into a hole",
-                Cell::Start | Cell::Frozen => "cut at the limit of steps",
+                Cell::Start | Cell::Frozen => "stopped at the limit of steps",
             };
             return format!("{last}; {end} after {step} steps");
         };

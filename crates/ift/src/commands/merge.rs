@@ -1,4 +1,4 @@
-//! `ift merge`: an adapter and its base as one plain model.
+//! `ift merge`: merges an adapter into its base model.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub(crate) fn run(arguments: &MergeArguments, output: Output) -> Result<()> {
     let base = base_folder(adapter)
         .with_context(|| format!("`{}` cannot be merged", adapter.display()))?
         .with_context(|| {
-            format!("`{}` is no adapter: it holds no `adapter_config.json`", adapter.display())
+            format!("`{}` is not an adapter: it has no `adapter_config.json`", adapter.display())
         })?;
     let number = match arguments.number {
         None => number_of(adapter)?,
@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &MergeArguments, output: Output) -> Result<()> {
         MergeBase::Nf4 => Some(BaseStorage::Nf4),
     };
     let model = match stored {
-        // What will be written in bfloat16 may as well wait in it, in half the memory.
+        // Weights that are written as bfloat16 are loaded as bfloat16, in half the memory.
         None if number == NumberType::Bf16 => Model::load_frozen(adapter, backend, Storage::Bf16)?,
         None => Model::load_frozen(adapter, backend, Storage::Exact)?,
         Some(stored) => {

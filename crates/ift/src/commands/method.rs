@@ -1,5 +1,5 @@
-//! What a step trains with: a method and perhaps an adapter, from `--method` and `--set`; and the
-//! reference it compares with.
+//! Method, adapter and reference model of `ift gradients` and `ift bench`, from `--method`, `--set`
+//! and `--reference`.
 
 use std::sync::Arc;
 
@@ -14,22 +14,22 @@ use serde::Deserialize;
 use crate::arguments::StepArguments;
 use crate::recipe_file::RecipeFile;
 
-/// The tables that the overrides may speak of.
+/// The tables that overrides may set.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StepSettings {
     /// The method.
     pub(crate) method: Method,
-    /// Trains an adapter in place of the weights.
+    /// An adapter to train instead of the weights.
     #[serde(default)]
     pub(crate) adapter: Option<Adapter>,
 }
 
 impl StepSettings {
-    /// What the arguments say.
+    /// Reads the settings from the arguments.
     ///
     /// # Errors
-    /// If there is no such method, a field is unknown or a value unusable.
+    /// The method or a field is unknown, or a value is unusable.
     pub(crate) fn new(arguments: &StepArguments) -> Result<Self> {
         let mut overrides = vec![format!("method.name={:?}", arguments.method)];
         overrides.extend_from_slice(&arguments.set);
@@ -39,7 +39,7 @@ impl StepSettings {
             .method
             .validate()
             .map_err(|e| file.invalid(&format!("method.{}", e.field()), &e));
-        checked.context("the method's settings do not go together")?;
+        checked.context("the settings of the method contradict each other")?;
         if let Some(adapter) = &settings.adapter {
             let checked = adapter.validate();
             checked.map_err(|(field, problem)| {
@@ -49,7 +49,7 @@ impl StepSettings {
         Ok(settings)
     }
 
-    /// The model that learns.
+    /// Loads the model to train.
     pub(crate) fn load<B: Backend>(
         &self,
         arguments: &StepArguments,
@@ -64,10 +64,10 @@ impl StepSettings {
     }
 }
 
-/// The reference's own weights, where the method needs a reference and it is not the model itself.
+/// Loads the reference model, if the method needs one that is not the trained model itself.
 ///
 /// # Errors
-/// If the model cannot be loaded.
+/// The model cannot be loaded.
 pub(crate) fn load_reference<B: Backend>(
     settings: &StepSettings,
     arguments: &StepArguments,
@@ -81,7 +81,7 @@ pub(crate) fn load_reference<B: Backend>(
     Ok(folder.map(|folder| Model::load_frozen(folder, backend, storage)).transpose()?)
 }
 
-/// What a step compares with: the loaded reference, an adapted model's base, or the model itself.
+/// The reference of a step: the loaded model, the base of an adapted model, or the model itself.
 pub(crate) fn reference_of<'a, B: Backend>(
     settings: &StepSettings,
     model: &'a Model<B>,

@@ -1,4 +1,4 @@
-//! `ift new`: a model folder with random weights and, if text is given, a tokenizer trained on it.
+//! `ift new`: creates a model folder with random weights and, if text is given, a tokenizer.
 
 use std::path::{Path, PathBuf};
 
@@ -15,16 +15,16 @@ use crate::arguments::NewArguments;
 use crate::output::Output;
 use crate::recipe_file::RecipeFile;
 
-/// A fresh model. Paths are relative to the working directory.
+/// A new model with random weights. Paths are relative to the working directory.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewRecipe {
-    /// The folder to make; it must not exist.
+    /// The folder to create; it must not exist.
     output: PathBuf,
     /// Seed of the random weights.
     #[serde(default)]
     seed: u64,
-    /// Number type of the weights.
+    /// Data type of the weights.
     #[serde(default = "bf16")]
     number: SaveAs,
     /// The fields of `config.json`: `model_type`, `hidden_size`, … as in Hugging Face folders.
@@ -33,7 +33,7 @@ pub(crate) struct NewRecipe {
     /// Files to train the tokenizer on: plain text, or JSONL or Parquet with a `text` column.
     #[serde(default)]
     text: Vec<PathBuf>,
-    /// The tokenizer's settings; they need `text`.
+    /// The settings of the tokenizer; they need `text`.
     #[serde(default)]
     tokenizer: Option<TokenizerSettings>,
 }
@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: &NewArguments, output: Output) -> Result<()> {
     }
     if recipe.text.is_empty() && recipe.tokenizer.is_some() {
         return Err(file
-            .invalid("tokenizer", "`[tokenizer]` needs `text`: the files to train it on")
+            .invalid("tokenizer", "`[tokenizer]` needs `text`, the files to train it on")
             .into());
     }
     let mut summary = Value::Null;
@@ -63,7 +63,7 @@ pub(crate) fn run(arguments: &NewArguments, output: Output) -> Result<()> {
         output.result(&summary.to_string())?;
     } else {
         output.result(&format!(
-            "made {}: {:.2}M parameters, {} tokens in the vocabulary",
+            "created {}: {:.2}M parameters, {} tokens in the vocabulary",
             recipe.output.display(),
             summary["parameters"].as_f64().unwrap_or(0.0) / 1e6,
             summary["vocabulary"]
@@ -81,7 +81,7 @@ fn make(recipe: &NewRecipe, file: &RecipeFile, folder: &Path) -> Result<Value> {
         let given = config.entry("vocab_size").or_insert(size.into());
         if given.as_u64().is_some_and(|given| given < size as u64) {
             let problem = format!(
-                "is {given}, but the tokenizer has {size} tokens; leave it out, or raise it"
+                "is {given}, but the tokenizer has {size} tokens; remove the field or raise it"
             );
             return Err(at_fault(file, "vocab_size", &problem));
         }
@@ -97,21 +97,20 @@ fn make(recipe: &NewRecipe, file: &RecipeFile, folder: &Path) -> Result<Value> {
         return Err(at_fault(
             file,
             "model_type",
-            "is missing, expected the family, such as `llama`",
+            "is missing; set it to the model family, such as \"llama\"",
         ));
     };
-    // Other readers choose their class by this field.
+    // Other programs choose the class of the model by this field.
     let class = architecture(family);
     config.entry("architectures").or_insert(json!([class]));
-    // Once only to find faults, which stand in the recipe: the folder's own file does not exist
-    // yet.
+    // Errors found here are reported at the recipe's field; `config.json` does not exist yet.
     if let Err(ModelError::Field { field, reason, .. }) = Config::from_json(config.clone(), folder)
     {
         return Err(at_fault(file, &field, &reason));
     }
     let number = recipe.number.number(NumberType::Bf16);
     let config = ift_model::random::create(config, recipe.seed, number, folder)
-        .with_context(|| format!("cannot make `{}`", recipe.output.display()))?;
+        .with_context(|| format!("cannot create `{}`", recipe.output.display()))?;
     Ok(json!({
         "folder": recipe.output,
         "parameters": ift_model::memory::weight_count(&config),
@@ -119,13 +118,12 @@ fn make(recipe: &NewRecipe, file: &RecipeFile, folder: &Path) -> Result<Value> {
     }))
 }
 
-/// A fault of the recipe's `[model]` table.
+/// An error in the `[model]` table of the recipe.
 fn at_fault(file: &RecipeFile, field: &str, problem: &str) -> Error {
     file.invalid(&format!("model.{field}"), format!("`model.{field}`: {problem}")).into()
 }
 
-/// The class name that Hugging Face files give a family's language model: `qwen2` →
-/// `Qwen2ForCausalLM`.
+/// The class name of a family in Hugging Face files: `qwen2` → `Qwen2ForCausalLM`.
 fn architecture(family: &str) -> String {
     let mut letters = family.chars();
     let first = letters.next().map(|c| c.to_ascii_uppercase());

@@ -1,4 +1,4 @@
-//! `ift schema`: the JSON schema of a recipe.
+//! `ift schema`: prints the JSON schema of a recipe.
 
 use anyhow::Result;
 use ift_train::Recipe;

@@ -1,12 +1,12 @@
-//! What can be wrong with a recipe.
+//! Errors of recipes.
 
 use std::{fmt, io, path::PathBuf};
 
 use thiserror::Error;
 
-use super::Place;
+use crate::place::Place;
 
-/// A recipe that has no meaning.
+/// A recipe that cannot be used.
 #[derive(Debug, Error)]
 pub enum RecipeError {
     /// The file cannot be read.
@@ -14,15 +14,15 @@ pub enum RecipeError {
     Read {
         /// The recipe file.
         path: PathBuf,
-        /// What the system reports.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The text is not TOML.
     #[error("{place}: {message}")]
     Syntax {
-        /// Where the text stops being TOML.
+        /// The position of the first error.
         place: Place,
-        /// What the parser expected.
+        /// The message of the parser.
         message: String,
     },
     /// A `--set` argument that cannot be applied.
@@ -33,7 +33,7 @@ pub enum RecipeError {
         /// What is wrong with it.
         message: String,
     },
-    /// Fields that the settings do not have, lack or do not take.
+    /// Fields that are unknown, missing or have a wrong value.
     #[error("{}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Fields {
         /// At least one fault, in the order of their places.
@@ -48,7 +48,7 @@ pub struct Fault {
     pub place: Place,
     /// The field's full path, what was found and what was expected.
     pub message: String,
-    /// What to do about it.
+    /// Advice on how to correct it.
     pub help: Option<String>,
 }
 

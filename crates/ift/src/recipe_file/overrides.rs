@@ -2,13 +2,11 @@
 
 use toml::{Table, Value};
 
-use super::{
-    RecipeError,
-    places::{FieldPath, Places},
-};
+use super::{error::RecipeError, places::Places};
+use crate::place::FieldPath;
 
-/// Sets one field. The value is TOML where it reads as TOML (`0.3`, `true`, `[1, 2]`, `{name =
-/// "sft"}`) and a string otherwise. Tables on the way are made; elements of arrays go by number and
+/// Sets one field. The value is parsed as TOML (`0.3`, `true`, `[1, 2]`, `{name = "sft"}`); if that
+/// fails it is a string. Missing tables are created; elements of arrays are named by their index and
 /// must exist.
 pub(super) fn apply(
     table: &mut Table,
@@ -20,7 +18,7 @@ pub(super) fn apply(
         .split_once('=')
         .ok_or_else(|| refuse("expected `section.key=value`, found no `=`".to_owned()))?;
     let keys = keys(field).ok_or_else(|| {
-        refuse(format!("`{field}` is not a field; expected keys with dots between them"))
+        refuse(format!("`{field}` is not a field; expected keys joined with dots"))
     })?;
     let value = text.trim().parse().unwrap_or_else(|_| Value::String(text.to_owned()));
     let path = insert(table, &keys, value).map_err(refuse)?;
@@ -28,7 +26,7 @@ pub(super) fn apply(
     Ok(())
 }
 
-/// The keys of a dotted TOML key, quoted ones unquoted.
+/// The parts of a dotted TOML key, without quotes.
 fn keys(field: &str) -> Option<Vec<String>> {
     let mut keys = Vec::new();
     let mut value = Value::Table(toml::from_str(&format!("{field} = 0")).ok()?);

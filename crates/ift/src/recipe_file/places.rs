@@ -1,80 +1,16 @@
-//! Where the fields of a recipe stand: a line of the file or an argument.
+//! The place of every field of a recipe.
 
-use std::{collections::HashMap, fmt};
+use std::collections::HashMap;
 
 use toml::{
     Table,
     de::{DeTable, DeValue},
 };
 
-use super::RecipeError;
+use super::error::RecipeError;
+use crate::place::{FieldPath, Place};
 
-/// Where a field was written.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
-    /// The recipe as a whole.
-    Recipe {
-        /// Name of the file.
-        file: String,
-    },
-    /// A place in the file, lines and columns (in characters) counted from 1.
-    Line {
-        /// Name of the file.
-        file: String,
-        /// Line of the field's name.
-        line: usize,
-        /// Column of the field's name.
-        column: usize,
-    },
-    /// A `--set` argument.
-    Argument {
-        /// The argument as given.
-        argument: String,
-    },
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Recipe { file } => write!(f, "{file}"),
-            Self::Line { file, line, column } => write!(f, "{file}:{line}:{column}"),
-            Self::Argument { argument } => write!(f, "`--set {argument}`"),
-        }
-    }
-}
-
-/// The keys that lead to a field; an element of an array goes by its number, counted from 0.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct FieldPath(Vec<String>);
-
-impl FieldPath {
-    /// The path of a field or element within this one.
-    pub fn key(&self, key: &str) -> Self {
-        Self(self.0.iter().cloned().chain([key.to_owned()]).collect())
-    }
-
-    fn parent(&self) -> Option<Self> {
-        self.0.split_last().map(|(_, parent)| Self(parent.to_vec()))
-    }
-}
-
-impl fmt::Display for FieldPath {
-    /// As `--set` takes it: keys with dots between them, quoted where TOML needs it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, key) in self.0.iter().enumerate() {
-            let dot = if index > 0 { "." } else { "" };
-            let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-            if !key.is_empty() && key.chars().all(bare) {
-                write!(f, "{dot}{key}")?;
-            } else {
-                write!(f, "{dot}{key:?}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Where every field of a recipe stands.
+/// Where each field of a recipe was written.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
     file: String,
@@ -82,7 +18,7 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// Parses TOML and notes where its fields stand.
+    /// Parses TOML and records the places of its fields.
     pub(super) fn parse(file: &str, text: &str) -> Result<(Table, Self), RecipeError> {
         let mut places = Self { file: file.to_owned(), known: HashMap::new() };
         let refuse = |error: toml::de::Error| RecipeError::Syntax {
@@ -95,7 +31,7 @@ impl Places {
         Ok((table, places))
     }
 
-    /// The place of a field, or of the innermost table around it that was written down.
+    /// The place of a field, or of the innermost table around it that was written.
     pub(super) fn of(&self, path: &FieldPath) -> Place {
         match (self.known.get(path), path.parent()) {
             (Some(place), _) => place.clone(),
@@ -104,9 +40,9 @@ impl Places {
         }
     }
 
-    /// Notes that an argument wrote a field, and with it all that lies within.
+    /// Records that an argument set a field and everything within it.
     pub(super) fn override_with(&mut self, path: &FieldPath, argument: &str) {
-        self.known.retain(|known, _| !known.0.starts_with(&path.0));
+        self.known.retain(|known, _| !known.is_within(path));
         self.known.insert(path.clone(), Place::Argument { argument: argument.to_owned() });
     }
 

@@ -1,9 +1,9 @@
-//! How values, types and names are worded in findings.
+//! Words for values, types and names in findings.
 
 use serde_json::Value as Schema;
 use toml::Value;
 
-/// A value as a reader of the recipe would call it.
+/// Describes a value of a recipe.
 pub(super) fn found(value: &Value) -> String {
     match value {
         Value::String(_) => format!("the string {value}"),
@@ -16,7 +16,7 @@ pub(super) fn found(value: &Value) -> String {
     }
 }
 
-/// What values of one of several schemas look like; `root` holds what they refer to.
+/// Describes the values that at least one of the schemas allows. `$ref`s point into `root`.
 pub(super) fn expected(schemas: &[&Schema], root: &Schema) -> String {
     let mut kinds: Vec<String> = Vec::new();
     for kind in schemas.iter().flat_map(|schema| kinds_of(schema, root)) {
@@ -27,7 +27,7 @@ pub(super) fn expected(schemas: &[&Schema], root: &Schema) -> String {
     if kinds.is_empty() { "a value".to_owned() } else { kinds.join(" or ") }
 }
 
-/// Every kind of value that a schema allows.
+/// Describes each kind of value that a schema allows.
 fn kinds_of(schema: &Schema, root: &Schema) -> Vec<String> {
     let schema = target(schema, root).unwrap_or(schema);
     let alternatives =
@@ -50,24 +50,24 @@ fn kinds_of(schema: &Schema, root: &Schema) -> Vec<String> {
     types.iter().filter_map(|name| type_name(name.as_str()?, schema)).collect()
 }
 
-/// What a schema's `$ref` points to.
+/// The schema that a `$ref` points to.
 pub(super) fn target<'a>(schema: &Schema, root: &'a Schema) -> Option<&'a Schema> {
     root.pointer(schema.get("$ref")?.as_str()?.strip_prefix('#')?)
 }
 
-/// The strings a schema allows, where it lists them.
+/// The strings that a schema allows, if it lists them.
 pub(super) fn constants(schema: &Schema) -> Option<Vec<&str>> {
     match (schema.get("const"), schema.get("enum")) {
         (Some(name), _) => Some(vec![name.as_str()?]),
         (None, Some(names)) => {
-            // An optional choice lists null, which TOML does not have.
+            // An optional value may be null, which TOML does not have.
             names.as_array()?.iter().filter(|name| !name.is_null()).map(Schema::as_str).collect()
         }
         (None, None) => None,
     }
 }
 
-/// `a`, `b` or `c`, each between the given quotes.
+/// Names as `a`, `b` or `c`, each in the given quotes.
 pub(super) fn listed(names: &[&str], quote: char) -> String {
     let quoted: Vec<_> = names.iter().map(|name| format!("{quote}{name}{quote}")).collect();
     match quoted.split_last() {
@@ -76,12 +76,12 @@ pub(super) fn listed(names: &[&str], quote: char) -> String {
     }
 }
 
-/// The name most like `text`, if any is like it at all.
+/// The name that is most similar to `text`, if one is similar enough.
 pub(super) fn nearest<'a>(text: &str, names: &[&'a str]) -> Option<&'a str> {
     let similar = |name: &str| {
         let edits =
             strsim::normalized_damerau_levenshtein(&text.to_lowercase(), &name.to_lowercase());
-        // A shortened name is meant, however short.
+        // The beginning of a word is a likely abbreviation, however short.
         let shortened = text.len() > 1 && name.split('_').any(|word| word.starts_with(text));
         if shortened { edits.max(0.6) } else { edits }
     };
@@ -120,8 +120,8 @@ fn type_name(name: &str, schema: &Schema) -> Option<String> {
     })
 }
 
-/// A limit of a number: the schema's own, or that of a 32-bit type, which schemas leave to
-/// `format`.
+/// A limit of a number: from the schema itself, or of a 32-bit type, for which `schemars` writes
+/// only `format`.
 pub(super) fn bound(schema: &Schema, keyword: &str) -> Option<f64> {
     let format = schema.get("format").and_then(Schema::as_str);
     let own = schema.get(keyword).and_then(Schema::as_f64);

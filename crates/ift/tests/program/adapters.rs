@@ -1,8 +1,8 @@
-//! Adapters from training to generating and merging.
+//! Adapters: training, generating and merging.
 
-use crate::common::Folder;
+use crate::common::{Folder, close, number};
 
-/// A run that trains an adapter.
+/// Overrides for a run that trains an adapter.
 const ADAPTER: [&str; 3] = ["adapter.rank=4", "optimizer.lr=3e-2", "adapter.base=exact"];
 
 fn answer(folder: &Folder, model: &str) -> String {
@@ -27,7 +27,7 @@ fn an_adapter_is_trained_used_and_merged() {
         lines.iter().filter(|l| l["kind"] == "eval").map(|l| l["loss"].as_f64().unwrap()).collect();
     assert!(evals[evals.len() - 1] < 0.9 * evals[0], "{evals:?}");
 
-    // What the run answered is what the adapter's folder answers, and the merged model.
+    // The adapter's folder and the merged model give the answer that the run reported.
     let sample = lines.iter().rfind(|l| l["kind"] == "sample" && l["prompt"] != "Who?").unwrap();
     let said = answer(&folder, "run/model");
     assert_eq!(said.trim_end(), sample["answer"].as_str().unwrap().trim_end());
@@ -37,15 +37,15 @@ fn an_adapter_is_trained_used_and_merged() {
     assert_eq!(folder.names("merged"), folder.names("base"));
     assert!(folder.ift(&merge).refused(1).contains("exists already"));
     let said = folder.ift(&["merge", "--adapter", "base", "--output", "other"]).refused(1);
-    assert!(said.contains("is no adapter"), "{said}");
+    assert!(said.contains("is not an adapter"), "{said}");
 
-    // A further run begins at the merged model; DPO compares with it, at no memory of its own.
+    // A second run starts from the merged model, which is also the reference of DPO.
     let next =
         ["model.path=run/model", "output.dir=next", "method.name=dpo", "data.train=pairs.jsonl"];
     folder.train(&[&ADAPTER[..], &next, &["data.eval=pairs.jsonl"]].concat());
     let first = &folder.metrics("next")[0];
-    assert!((first["method_loss"].as_f64().unwrap() - 2f64.ln()).abs() < 1e-6, "{first}");
-    assert!((first["loss"].as_f64().unwrap() - evals[evals.len() - 1]).abs() < 1e-3, "{first}");
+    close("method_loss", number(first, "method_loss"), 2f64.ln(), 1e-6);
+    close("loss", number(first, "loss"), evals[evals.len() - 1], 1e-3);
 }
 
 #[test]

@@ -1,14 +1,15 @@
-//! A folder to run the program in, with a tiny model and a tiny data set.
+//! A working directory with a tiny model and a tiny data set, to run the program in.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use assert_cmd::Command;
+use ift_compare::{Comparison, Tolerance};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Text that the tokenizer of the tiny model is trained on.
+/// Training text of the tiny model's tokenizer.
 const TEXT: &str = "\
 The miller lives by the river. The baker lives by the hill.
 Every morning the miller brings flour to the baker.
@@ -37,7 +38,7 @@ initializer_range = 0.1
 vocab_size = 300
 ";
 
-/// How the program ended and what it said.
+/// Exit code and output of the program.
 #[derive(Debug)]
 pub struct Answer {
     pub code: Option<i32>,
@@ -46,20 +47,20 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The standard output of a run that went well.
+    /// The standard output of a successful run.
     #[track_caller]
     pub fn done(self) -> String {
         assert_eq!(self.code, Some(0), "{}", self.stderr);
         self.stdout
     }
 
-    /// The result of a run that went well, as JSON.
+    /// The JSON result of a successful run.
     #[track_caller]
     pub fn json(self) -> Value {
         serde_json::from_str(&self.done()).unwrap()
     }
 
-    /// What a run that failed said; it has no result.
+    /// The standard error of a failed run, which prints no result.
     #[track_caller]
     pub fn refused(self, code: i32) -> String {
         assert_eq!((self.code, self.stdout.as_str()), (Some(code), ""), "{}", self.stderr);
@@ -67,11 +68,11 @@ impl Answer {
     }
 }
 
-/// A working directory that goes when it is dropped.
+/// A working directory, deleted when it is dropped.
 pub struct Folder(TempDir);
 
 impl Folder {
-    /// One with the recipe `new.toml` of a tiny model and its text.
+    /// A folder with `new.toml`, the recipe of the tiny model, and its text.
     pub fn new() -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         folder.write("text.txt", TEXT);
@@ -79,18 +80,18 @@ impl Folder {
         folder
     }
 
-    /// One with the tiny model in `base`.
+    /// A folder with the tiny model in `base`.
     pub fn with_model() -> Self {
         let folder = Self::new();
         folder.ift(&["new", "new.toml"]).done();
         folder
     }
 
-    /// Runs the program here.
+    /// Runs the program in this folder.
     #[track_caller]
     pub fn ift(&self, arguments: &[&str]) -> Answer {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ift"));
-        // Help is as wide as the terminal, if there is one.
+        // The width of help depends on the terminal.
         command.current_dir(self.path("")).args(arguments).write_stdin("").env_remove("COLUMNS");
         let output = command.timeout(Duration::from_secs(120)).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -154,21 +155,21 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Rows as other trainers give them.
+/// Tokenised rows for `ift gradients` and `ift bench`.
 pub const ROWS: &str = "\
 {\"input_ids\":[1,40,50,60,70,2],\"labels\":[-100,-100,50,60,70,2]}
 {\"input_ids\":[1,41,51,2],\"labels\":[-100,41,51,2]}
 {\"input_ids\":[1,42,52,62,72,82,2],\"labels\":[-100,-100,-100,-100,72,82,2]}
 ";
 
-/// Conversations to train on.
+/// Conversations for training.
 pub const CHATS: &str = r#"{"messages":[{"role":"user","content":"What does the baker make?"},{"role":"assistant","content":"The baker makes bread."}]}
 {"messages":[{"role":"user","content":"Where does the miller live?"},{"role":"assistant","content":"The miller lives by the river."}]}
 {"messages":[{"role":"user","content":"What does the miller grind?"},{"role":"assistant","content":"Corn."}]}
 {"messages":[{"role":"user","content":"Where does the baker live?"},{"role":"assistant","content":"The baker lives by the hill."}]}
 "#;
 
-/// Pairs to train on.
+/// Pairs for training.
 pub const PAIRS: &str = r#"{"prompt":"What does the baker make?","chosen":"The baker makes bread.","rejected":"The baker grinds corn."}
 {"prompt":"Where does the miller live?","chosen":"The miller lives by the river.","rejected":"By the hill."}
 {"prompt":"What does the miller grind?","chosen":"Corn.","rejected":"Bread."}
@@ -210,7 +211,7 @@ dir = 'run'
 ";
 
 impl Folder {
-    /// One with the tiny model, [`CHATS`] in `chats.jsonl`, [`PAIRS`] in `pairs.jsonl` and
+    /// A folder with the tiny model, [`CHATS`] in `chats.jsonl`, [`PAIRS`] in `pairs.jsonl` and
     /// [`RECIPE`] in `recipe.toml`.
     pub fn ready_to_train() -> Self {
         let folder = Self::with_model();
@@ -220,7 +221,7 @@ impl Folder {
         folder
     }
 
-    /// Trains [`RECIPE`] with overrides and without a word.
+    /// Trains [`RECIPE`] with overrides.
     #[track_caller]
     pub fn train(&self, sets: &[&str]) {
         let sets = sets.iter().flat_map(|set| ["--set", set]);
@@ -228,7 +229,7 @@ impl Folder {
             .done();
     }
 
-    /// The lines of `metrics.jsonl` in a run's folder, without what depends on the machine.
+    /// The lines of a run's `metrics.jsonl`, without times and memory.
     #[track_caller]
     pub fn metrics(&self, run: &str) -> Vec<Value> {
         let mut lines = self.lines(&format!("{run}/metrics.jsonl"));
@@ -240,4 +241,18 @@ impl Folder {
         }
         lines
     }
+}
+
+/// A number in a JSON result.
+#[track_caller]
+pub fn number(answer: &Value, field: &str) -> f64 {
+    answer[field].as_f64().unwrap_or_else(|| panic!("`{field}` is not a number: {answer}"))
+}
+
+/// Compares two numbers; the allowed difference is a share of the expected one.
+#[track_caller]
+pub fn close(what: &str, found: f64, expected: f64, relative: f64) {
+    let mut comparison = Comparison::new(what, Tolerance::relative(relative));
+    comparison.value(what, found, expected);
+    comparison.finish();
 }

@@ -1,4 +1,4 @@
-//! `ift generate`: the same question, the same answer.
+//! `ift generate`: reproducible answers, prompts and templates, wrong usage.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ fn ask<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&ASK[..], more].concat()
 }
 
-/// One JSON answer a line.
+/// Answers as JSON, one in each line.
 #[track_caller]
 fn answers(folder: &Folder, more: &[&str]) -> Vec<Value> {
     let said = folder.ift(&ask(&[&["--json"], more].concat())).done();
@@ -33,7 +33,7 @@ fn greedy_answers_are_always_the_same() {
 }
 
 #[test]
-fn drawn_answers_are_their_seeds() {
+fn sampled_answers_depend_on_the_seed() {
     let folder = Folder::with_model();
     let draw = |more: &[&str]| {
         answers(&folder, &[&["--prompt", "Who?", "--temperature", "1.5"], more].concat())
@@ -65,7 +65,7 @@ fn raw_prompts_are_continued_without_the_template() {
     let folder = Folder::with_model();
     let raw = answers(&folder, &["--raw", "--prompt", "The miller lives"]);
     assert_ne!(raw[0]["tokens"], answers(&folder, &["--prompt", "The miller lives"])[0]["tokens"]);
-    // The template written out is what the template writes.
+    // The text that the template renders gives the same answer.
     let chat = answers(&folder, &["--prompt", "Who?"]);
     let written = answers(&folder, &["--raw", "--prompt", "<|user|>\nWho?</s>\n<|assistant|>\n"]);
     assert_eq!(written[0]["tokens"], chat[0]["tokens"]);

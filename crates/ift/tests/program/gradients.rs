@@ -1,9 +1,9 @@
-//! `ift gradients`: numbers that another trainer can be checked against.
+//! `ift gradients`: losses and gradients to compare with another trainer.
 
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
-use crate::common::{Folder, ROWS};
+use crate::common::{Folder, ROWS, close, number};
 
 fn with_rows() -> Folder {
     let folder = Folder::with_model();
@@ -16,13 +16,8 @@ fn gradients(folder: &Folder, more: &[&str]) -> Value {
     folder.ift(&[&["gradients", "--model", "base", "--rows", "rows.jsonl"], more].concat()).json()
 }
 
-#[track_caller]
-fn number(answer: &Value, field: &str) -> f64 {
-    answer[field].as_f64().unwrap_or_else(|| panic!("{field}: {answer}"))
-}
-
 #[test]
-fn the_numbers_of_rows() {
+fn results_for_each_row() {
     let folder = with_rows();
     let answer = gradients(&folder, &[]);
     let counts = ["rows", "targets", "tokens"].map(|field| answer[field].as_u64().unwrap());
@@ -40,7 +35,7 @@ fn the_numbers_of_rows() {
         }
     }
     let mean = rows.iter().map(|row| number(row, "loss")).sum::<f64>() / 3.0;
-    assert!((mean - number(&answer, "loss")).abs() < 1e-12);
+    close("loss", number(&answer, "loss"), mean, 1e-13);
 
     // SFT's loss is the mean over rows of the mean over targets of −log p.
     let sft = gradients(&folder, &["--method", "sft"]);
@@ -50,7 +45,7 @@ fn the_numbers_of_rows() {
         values.iter().sum::<f64>() / values.len() as f64
     };
     let by_hand = sft["per_row"].as_array().unwrap().iter().map(mean_of).sum::<f64>() / 3.0;
-    assert!((by_hand - number(&sft, "loss")).abs() < 1e-12, "{by_hand} {}", sft["loss"]);
+    close("loss of SFT", number(&sft, "loss"), by_hand, 1e-13);
 }
 
 #[test]
@@ -59,7 +54,7 @@ fn ift_without_mixing_and_propagation_is_sft() {
     let sft = gradients(&folder, &["--method", "sft"]);
     let ift = gradients(&folder, &["--set", "method.lambda=0", "--set", "method.gamma=0"]);
     assert_eq!(ift["loss"], sft["loss"]);
-    // The paper's input embeddings learn nothing; the other gradients agree.
+    // IFT does not train the input embeddings; the other gradients agree.
     assert!(number(&ift, "grad_norm") <= number(&sft, "grad_norm"));
     assert_eq!(ift["per_row"][0]["d_log_probs"], sft["per_row"][0]["d_log_probs"]);
     let mixed = gradients(&folder, &["--set", "method.gamma=0"]);
@@ -73,16 +68,16 @@ fn single_and_double_precision_agree() {
         let [single, double] =
             ["f32", "f64"].map(|p| gradients(&folder, &["--method", method, "--precision", p]));
         for field in ["loss", "grad_norm", "first_pass_loss", "unweighted_loss"] {
-            let (a, b) = (number(&single, field), number(&double, field));
-            assert!((a - b).abs() < 1e-5 * b, "{method} {field}: {a} {b}");
+            let what = format!("{method} {field}");
+            close(&what, number(&single, field), number(&double, field), 1e-5);
         }
-        let choices = |answer: &Value| answer["per_row"][2]["look_ahead"].clone();
-        assert_eq!(choices(&single), choices(&double));
+        let look_ahead = |answer: &Value| answer["per_row"][2]["look_ahead"].clone();
+        assert_eq!(look_ahead(&single), look_ahead(&double));
     }
 }
 
 #[test]
-fn the_gradients_of_a_file_bear_hugging_face_names() {
+fn gradient_files_have_hugging_face_names() {
     let folder = with_rows();
     let weights = folder.bytes("base/model.safetensors");
     let weights = SafeTensors::deserialize(&weights).unwrap();
@@ -120,10 +115,9 @@ fn the_gradients_of_a_file_bear_hugging_face_names() {
             };
             assert!(squares > own, "{name} has no gradient");
         }
-        let norm = number(&answer, "grad_norm");
-        assert!((squares.sqrt() - norm).abs() < 1e-5 * norm, "{} {norm}", squares.sqrt());
+        close("norm", squares.sqrt(), number(&answer, "grad_norm"), 1e-5);
     }
-    // IFT leaves the input embeddings of an untied model as they are, so they have no gradient.
+    // IFT does not train the input embeddings, which have no gradient if the head is not tied.
     gradients(&folder, &["--out", "ift.safetensors"]);
     let bytes = folder.bytes("ift.safetensors");
     let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -134,7 +128,7 @@ fn the_gradients_of_a_file_bear_hugging_face_names() {
 }
 
 #[test]
-fn what_cannot_be_computed_is_refused() {
+fn unusable_rows_and_settings_are_refused() {
     let folder = with_rows();
     folder.write(
         "untargeted.jsonl",

@@ -1,4 +1,4 @@
-//! A run that is stopped, politely or not, and resumed is the same run to the last bit.
+//! A run that is interrupted or killed and then resumed gives the same bits.
 
 #![cfg(unix)]
 
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::common::{Folder, RECIPE};
 
-/// Steps of the run: many more than pass while a test looks for the moment to stop it.
+/// Steps of the run: many more than pass while a test waits to stop it.
 const STEPS: usize = 300;
 
-/// A folder with a long run in `recipe.toml`, uninterrupted once in `whole`.
+/// A folder with the recipe of a long run, and the same run without interruption in `whole`.
 fn with_long_run(checkpoint_every: u64) -> Folder {
     let folder = Folder::ready_to_train();
     let recipe = RECIPE
@@ -30,7 +30,7 @@ fn start(folder: &Folder, more: &[&str]) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Waits until the run has got so far.
+/// Waits until the run has reached a condition.
 #[track_caller]
 fn wait_until(child: &mut Child, reached: impl Fn() -> bool) {
     let start = Instant::now();
@@ -46,7 +46,7 @@ fn steps_done(folder: &Folder) -> usize {
     metrics.matches("\"kind\":\"step\"").count()
 }
 
-/// The newest checkpoint's step; those being written do not count.
+/// The step of the newest complete checkpoint.
 fn checkpoint(folder: &Folder) -> Option<usize> {
     let entries = std::fs::read_dir(folder.path("run/checkpoints")).ok()?;
     entries.filter_map(|e| e.ok()?.file_name().to_str()?.strip_prefix("step-")?.parse().ok()).max()
@@ -95,7 +95,7 @@ fn ctrl_c_saves_and_resuming_changes_nothing() {
 #[test]
 fn kill_9_loses_no_more_than_the_steps_since_the_last_checkpoint() {
     let folder = with_long_run(10);
-    // At several moments between two checkpoints, or within one.
+    // Between two checkpoints, or while one is written.
     for delay in [0, 3, 11, 19] {
         let before = checkpoint(&folder);
         let mut child = start(&folder, if before.is_some() { &["--resume"] } else { &[] });
@@ -109,14 +109,14 @@ fn kill_9_loses_no_more_than_the_steps_since_the_last_checkpoint() {
     same_as_uninterrupted(&folder);
     let last = format!("checkpoints/step-{STEPS}/trainer_state/optimizer.safetensors");
     assert!(folder.bytes(&format!("run/{last}")) == folder.bytes(&format!("whole/{last}")));
-    // Nothing half-written is left.
+    // No incomplete files are left.
     for name in ["run", "run/checkpoints"] {
         assert!(!folder.names(name).iter().any(|name| name.ends_with(".unfinished")));
     }
 }
 
 #[test]
-fn a_checkpoint_that_was_damaged_is_passed_over() {
+fn a_damaged_checkpoint_is_skipped() {
     let folder = Folder::ready_to_train();
     folder.ift(&["train", "recipe.toml", "--quiet"]).done();
     let (metrics, model) = (folder.metrics("run"), folder.bytes("run/model/model.safetensors"));

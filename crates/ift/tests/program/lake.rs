@@ -1,4 +1,4 @@
-//! `ift lake`: the study on disk and in print, own maps, and what is said about mistakes.
+//! `ift lake`: files and tables of the study, own maps, and messages about mistakes.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use insta::assert_snapshot;
 
 use crate::common::Folder;
 
-/// A study of seconds.
+/// A study that takes seconds.
 const STUDY: &str = "\
 maps = ['4x4']
 ice = ['solid']
@@ -50,7 +50,7 @@ fn a_study_leaves_numbers_tables_and_pictures() {
     ];
     let names = pictures.iter().flat_map(|name| [format!("{name}.png"), format!("{name}.svg")]);
     assert_eq!(folder.names("study/pictures"), names.collect::<Vec<_>>());
-    // A line per policy: five methods and PPO for three seeds.
+    // One line for each policy: five methods and PPO, three seeds.
     assert_eq!(folder.text("study/runs.csv").lines().count(), 1 + 6 * 3);
     assert_eq!(folder.text("study/summary.csv").lines().count(), 1 + 6);
     assert_eq!(folder.text("study/comparisons.csv").lines().count(), 1 + 15);
@@ -60,7 +60,7 @@ fn a_study_leaves_numbers_tables_and_pictures() {
     let labels: Vec<_> =
         learners.iter().map(|learner| learner["label"].as_str().unwrap()).collect();
     assert_eq!(labels, ["sft", "ift", "orpo", "dpo beta=0.3", "dpo", "ppo"]);
-    // The resolved recipe makes the same study again.
+    // The resolved recipe gives the same study.
     folder.ift(&["lake", "study/study.toml", "--set", "output=again", "--set", "threads=1"]).done();
     for name in
         ["report.json", "runs.csv", "pictures/overview.png", "pictures/grids-4x4-random-hole.svg"]
@@ -88,7 +88,7 @@ fn a_study_leaves_numbers_tables_and_pictures() {
 }
 
 #[test]
-fn what_diverges_is_told() {
+fn diverged_learners_are_reported() {
     let folder = folder();
     let sets = [
         "training.optimizer=sgd",
@@ -104,7 +104,7 @@ fn what_diverges_is_told() {
 }
 
 #[test]
-fn an_earlier_study_is_replaced_only_if_asked_and_nothing_else_ever() {
+fn only_a_study_is_replaced_and_only_with_overwrite() {
     let folder = folder();
     folder.ift(&["lake", "study.toml", "--quiet"]).done();
     let before = folder.bytes("study/runs.csv");
@@ -116,7 +116,7 @@ fn an_earlier_study_is_replaced_only_if_asked_and_nothing_else_ever() {
     folder.ift(&[&again[..], &["--overwrite"]].concat()).done();
     assert_ne!(folder.bytes("study/runs.csv"), before);
     let here = folder.ift(&["lake", "study.toml", "--set", "output=.", "--overwrite"]).refused(1);
-    assert!(here.contains("holds no earlier study"), "{here}");
+    assert!(here.contains("is not an earlier study"), "{here}");
     assert!(folder.exists("study.toml"));
 }
 
@@ -192,7 +192,8 @@ fn a_policy_is_watched_move_by_move() {
     assert_snapshot!("lake_watch", folder.ift(&optimum).done());
     let ift = folder.ift(&["lake", "study.toml", "--watch", "--episodes", "2"]).done();
     assert!(
-        ift.starts_with("ift on 4x4, episode 1, step 0\n") && ift.contains("of 2 episodes arrived"),
+        ift.starts_with("ift on 4x4, episode 1, step 0\n")
+            && ift.contains("of 2 episodes reached the goal"),
         "{ift}"
     );
     assert_eq!(ift, folder.ift(&["lake", "study.toml", "--watch=ift", "--episodes", "2"]).done());

@@ -1,5 +1,4 @@
-//! The program as a whole, run as its users run it: exit codes, what it prints and where, what it
-//! leaves on disk.
+//! The program as its users run it: exit codes, output streams, files.
 
 #![allow(
     clippy::unwrap_used,

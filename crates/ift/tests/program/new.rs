@@ -1,4 +1,4 @@
-//! `ift new`: a model folder, or nothing.
+//! `ift new`: creates a complete model folder or none.
 
 use serde_json::json;
 
@@ -14,14 +14,17 @@ const FILES: [&str; 6] = [
 ];
 
 #[test]
-fn a_folder_is_made() {
+fn a_folder_is_created() {
     let folder = Folder::new();
     let said = folder.ift(&["new", "new.toml"]).done();
     let config = folder.json("base/config.json");
     assert_eq!(folder.names("base"), FILES);
     assert_eq!(
         said,
-        format!("made base: 0.01M parameters, {} tokens in the vocabulary\n", config["vocab_size"])
+        format!(
+            "created base: 0.01M parameters, {} tokens in the vocabulary\n",
+            config["vocab_size"]
+        )
     );
     for (field, value) in [
         ("model_type", json!("llama")),
@@ -37,12 +40,12 @@ fn a_folder_is_made() {
     }
     let tokenizer = folder.json("base/tokenizer_config.json");
     assert!(tokenizer["chat_template"].as_str().unwrap().contains("add_generation_prompt"));
-    // Nothing but the folder is left behind.
+    // No other files are left.
     assert_eq!(folder.names(""), ["base", "new.toml", "text.txt"]);
 }
 
 #[test]
-fn the_seed_decides_and_nothing_else() {
+fn the_same_seed_gives_the_same_folder() {
     let folder = Folder::with_model();
     folder.ift(&["new", "new.toml", "--set", "output=again"]).done();
     folder.ift(&["new", "new.toml", "--set", "output=other", "--set", "seed=4"]).done();
@@ -57,14 +60,14 @@ fn the_seed_decides_and_nothing_else() {
 #[test]
 fn results_as_json_and_deep_folders() {
     let folder = Folder::new();
-    let made = folder.ift(&["new", "new.toml", "--json", "--set", "output=a/b/c"]).json();
+    let created = folder.ift(&["new", "new.toml", "--json", "--set", "output=a/b/c"]).json();
     assert_eq!(
-        (&made["folder"], &made["vocabulary"]),
+        (&created["folder"], &created["vocabulary"]),
         (&json!("a/b/c"), &folder.json("a/b/c/config.json")["vocab_size"])
     );
-    // Weights are f32: four bytes each, after a header.
+    // Weights are f32, four bytes each, after a header.
     let bytes = folder.bytes("a/b/c/model.safetensors").len() as u64;
-    let weights = 4 * made["parameters"].as_u64().unwrap();
+    let weights = 4 * created["parameters"].as_u64().unwrap();
     assert!((weights..weights + 4096).contains(&bytes), "{bytes} {weights}");
 }
 
@@ -98,7 +101,7 @@ fn faulty_recipes_are_refused_and_leave_nothing() {
             2,
             "`gpt2` is not a supported architecture, expected one of llama",
         ),
-        ("model={hidden_size=16}", 2, "`model.model_type`: is missing"),
+        ("model={hidden_size=16}", 2, "`model.model_type`: is missing; set it to the model family"),
         ("tokenizer.vocab_size=20", 1, "vocab_size"),
         ("tokenizer.template=zephir", 1, "`tokenizer.template`"),
         ("text=['none.txt']", 1, "`none.txt`"),

@@ -1,15 +1,15 @@
-//! Methods that compare answers, from files to models.
+//! Training with methods on pairs, and references.
 
 use serde_json::Value;
 
-use crate::common::Folder;
+use crate::common::{Folder, close, number};
 
-/// What every run here changes of the recipe.
+/// Overrides that all runs here share.
 const ON_PAIRS: [&str; 3] =
     ["data.train=pairs.jsonl", "data.eval=pairs.jsonl", "generate.prompts=[]"];
 
 #[test]
-fn every_method_runs_on_pairs_and_tells_what_it_compares() {
+fn every_method_trains_on_pairs_and_reports_its_metrics() {
     let folder = Folder::ready_to_train();
     for method in ["dpo", "ipo", "tdpo1", "tdpo2", "orpo", "simpo", "kto"] {
         let (method, output) = (format!("method.name={method}"), format!("output.dir={method}"));
@@ -55,15 +55,15 @@ fn siblings_of_ift_learn_from_the_same_chats() {
             .collect();
         assert!(evals[evals.len() - 1] < evals[0], "{method}: {evals:?}");
     }
-    // Pairs do for methods of one answer: they learn the chosen ones.
+    // Methods on single answers accept pairs and learn the chosen answers.
     folder.train(&["data.train=pairs.jsonl", "data.eval=pairs.jsonl", "output.dir=chosen"]);
     folder.train(&["output.dir=chats"]);
     assert_eq!(folder.metrics("chosen"), folder.metrics("chats"));
 }
 
-/// A reference that is computed once and gone from memory is the one that stays.
+/// A precomputed reference gives the same run as one that stays in memory.
 #[test]
-fn a_precomputed_reference_is_the_resident_one() {
+fn a_precomputed_reference_equals_a_resident_one() {
     let folder = Folder::ready_to_train();
     let train = |output: &str, reference: &str| {
         let (output, reference) =
@@ -75,7 +75,7 @@ fn a_precomputed_reference_is_the_resident_one() {
     assert_eq!(folder.metrics("resident"), folder.metrics("known"));
     assert_eq!(folder.names("known/reference").len(), 1);
     assert!(!folder.exists("resident/reference"));
-    // A row that occurs several times is asked once.
+    // A row that occurs several times is scored once.
     let size = |run: &str| {
         let name = &folder.names(&format!("{run}/reference"))[0];
         folder.bytes(&format!("{run}/reference/{name}")).len()
@@ -88,12 +88,11 @@ fn a_precomputed_reference_is_the_resident_one() {
     }
     assert_eq!(folder.metrics("resident-twice"), folder.metrics("known-twice"));
     assert_eq!(size("known-twice"), size("known"));
-    // Rewards of a first step are zero but for what bfloat16 leaves of the reference; nothing, if
-    // it is kept exactly.
+    // With an exact reference the rewards of the first step are zero; in bfloat16 rounding remains.
     train("exact", "{ storage = 'exact' }");
     let first = &folder.metrics("exact")[0];
-    assert!(first["chosen_reward"].as_f64().unwrap().abs() < 1e-6, "{first}");
-    assert!((first["method_loss"].as_f64().unwrap() - 2f64.ln()).abs() < 1e-6, "{first}");
+    assert!(number(first, "chosen_reward").abs() < 1e-6, "{first}");
+    close("method_loss", number(first, "method_loss"), 2f64.ln(), 1e-6);
 }
 
 #[test]
@@ -156,9 +155,9 @@ fn gradients_of_pairs_against_another_model() {
             .ift(&[&["gradients", "--model", "base", "--rows", "rows.jsonl"], more].concat())
             .json()
     };
-    // Against itself nothing is preferred yet.
+    // The model is its own reference, so the loss is ln 2.
     let own = gradients(&["--method", "dpo"]);
-    assert!((own["loss"].as_f64().unwrap() - 2f64.ln()).abs() < 1e-6, "{own}");
+    close("loss", number(&own, "loss"), 2f64.ln(), 1e-6);
     let other = gradients(&["--method", "dpo", "--reference", "other", "--precision", "f64"]);
     let rows = other["per_row"].as_array().unwrap();
     assert_eq!(
@@ -170,17 +169,17 @@ fn gradients_of_pairs_against_another_model() {
     let reward = |row: &Value| 0.1 * (sum(&row["log_probs"]) - sum(&row["reference_log_probs"]));
     let mut loss = 0.0;
     for pair in rows.chunks(2) {
-        assert!((reward(&pair[0]) - pair[0]["reward"].as_f64().unwrap()).abs() < 1e-12);
+        close("reward", number(&pair[0], "reward"), reward(&pair[0]), 1e-11);
         loss += (1.0 + (reward(&pair[1]) - reward(&pair[0])).exp()).ln() / 2.0;
     }
-    assert!((loss - other["loss"].as_f64().unwrap()).abs() < 1e-12, "{loss} {}", other["loss"]);
+    close("loss against another model", number(&other, "loss"), loss, 1e-12);
     assert_eq!(other["tokens"], 19);
     for method in ["ipo", "tdpo1", "tdpo2", "orpo", "simpo", "kto"] {
         let [single, double] = ["f32", "f64"]
             .map(|p| gradients(&["--method", method, "--reference", "other", "--precision", p]));
         for field in ["loss", "grad_norm"] {
-            let (a, b) = (single[field].as_f64().unwrap(), double[field].as_f64().unwrap());
-            assert!((a - b).abs() < 1e-4 * b.abs(), "{method} {field}: {a} {b}");
+            let what = format!("{method} {field}");
+            close(&what, number(&single, field), number(&double, field), 1e-4);
         }
     }
     let bench = [
@@ -195,5 +194,6 @@ fn gradients_of_pairs_against_another_model() {
         "2",
     ];
     let bench = folder.ift(&[&bench[..], &["--steps", "1"]].concat()).json();
-    assert!((bench["first_loss"].as_f64().unwrap() - 2f64.ln()).abs() < 1e-2, "{bench}");
+    // The reference is in bfloat16.
+    close("first_loss", number(&bench, "first_loss"), 2f64.ln(), 1e-2);
 }

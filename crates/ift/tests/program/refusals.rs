@@ -1,10 +1,10 @@
-//! What `ift train` says when it cannot start.
+//! Messages of `ift train` when it cannot start.
 
 use std::fs::{self, File};
 
 use crate::common::{CHATS, Folder};
 
-/// The run is refused with a code and words, and leaves nothing that looks like a run.
+/// Checks exit code and message of a refused run, and that it leaves no files of a run.
 #[track_caller]
 fn refused(folder: &Folder, sets: &[&str], code: i32, words: &[&str]) {
     let mut arguments = vec!["train", "recipe.toml"];
@@ -20,7 +20,7 @@ fn refused(folder: &Folder, sets: &[&str], code: i32, words: &[&str]) {
 }
 
 #[test]
-fn typos_and_values_of_no_use() {
+fn typos_and_unusable_values() {
     let folder = Folder::ready_to_train();
     for (set, words) in [
         ("train.stpes=3", "unknown field `train.stpes`\n  help: did you mean `steps`?"),
@@ -37,7 +37,7 @@ fn typos_and_values_of_no_use() {
     ] {
         refused(&folder, &[set], 2, &[words]);
     }
-    // What is wrong with an argument is said with the argument.
+    // Errors of an override name the argument.
     refused(&folder, &["train.stpes=3"], 2, &["error: `--set train.stpes=3`: "]);
     let recipe = folder.text("recipe.toml");
     folder.write("recipe.toml", &recipe.replace("rows_per_step", "rows_per_stop"));
@@ -54,7 +54,7 @@ fn typos_and_values_of_no_use() {
 }
 
 #[test]
-fn data_that_cannot_be_used() {
+fn unusable_data() {
     let folder = Folder::ready_to_train();
     folder.write("empty.jsonl", "");
     folder.write("broken.jsonl", &format!("{CHATS}{{\"messages\": [\n"));
@@ -83,7 +83,7 @@ fn data_that_cannot_be_used() {
 }
 
 #[test]
-fn models_that_cannot_be_used() {
+fn unusable_models() {
     let folder = Folder::ready_to_train();
     let copy = |name: &str| folder.copy("base", name);
     copy("cut");
@@ -134,7 +134,7 @@ fn a_tokenizer_of_another_model_is_found_before_the_first_step() {
 }
 
 #[test]
-fn learning_that_diverges_stops_with_the_step() {
+fn diverging_training_stops_and_names_the_step() {
     let folder = Folder::ready_to_train();
     let said = folder
         .ift(&[

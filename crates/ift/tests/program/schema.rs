@@ -1,10 +1,13 @@
-//! `ift schema`: every field of a recipe, for people and editors.
+//! `ift schema`, and the schemas in `schema/` that editors read.
+
+use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 
 use crate::common::Folder;
 
-/// Fields without a description, other than a table's tag, which its variants describe.
+/// Collects fields without a description, except the tags of tables, which the variants describe.
 fn undocumented(at: &str, schema: &Value, found: &mut Vec<String>, fields: &mut usize) {
     match schema {
         Value::Object(map) => {
@@ -40,5 +43,19 @@ fn every_field_is_documented() {
         undocumented("", &schema, &mut found, &mut fields);
         assert_eq!(found, Vec::<String>::new(), "{arguments:?}");
         assert!(fields > least, "{arguments:?}: {fields}");
+    }
+}
+
+#[test]
+fn the_schemas_in_the_repository_are_current() {
+    let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schema");
+    for of in ["train", "new", "lake"] {
+        let current = Folder::new().ift(&["schema", of]).done();
+        let stored = fs::read_to_string(schemas.join(format!("{of}.json"))).unwrap_or_default();
+        assert!(
+            stored == current,
+            "`schema/{of}.json` is not current; renew it with\n  \
+             cargo run -- schema {of} > schema/{of}.json"
+        );
     }
 }

@@ -1,9 +1,9 @@
-//! `ift train` from its beginning to its end: what it leaves, and that it learns.
+//! `ift train`: whole runs, their files, and that the loss falls.
 
-use crate::common::{Folder, RECIPE};
+use crate::common::{Folder, RECIPE, close};
 
 #[test]
-fn a_run_learns_and_leaves_everything() {
+fn a_run_learns_and_writes_all_files() {
     let folder = Folder::ready_to_train();
     let answer = folder.ift(&["train", "recipe.toml"]);
     let said = answer.stderr.clone();
@@ -54,7 +54,7 @@ fn a_run_learns_and_leaves_everything() {
         folder.bytes("run/checkpoints/step-8/model.safetensors")
     );
 
-    // What the run said its model answers is what `ift generate` gets from it.
+    // `ift generate` gives the answer that the run reported.
     let prompt = "What does the baker make?";
     let sample = lines.iter().rfind(|l| l["prompt"] == prompt).unwrap();
     let said = folder
@@ -73,7 +73,7 @@ fn a_run_learns_and_leaves_everything() {
 }
 
 #[test]
-fn a_second_run_asks_what_to_do_with_the_first() {
+fn a_second_run_needs_resume_or_overwrite() {
     let folder = Folder::ready_to_train();
     folder.ift(&["train", "recipe.toml", "--quiet"]).done();
     let (metrics, model) = (folder.metrics("run"), folder.bytes("run/model/model.safetensors"));
@@ -84,7 +84,7 @@ fn a_second_run_asks_what_to_do_with_the_first() {
     );
     assert_eq!(folder.metrics("run"), metrics);
 
-    // The same again, over it and beside it.
+    // The same run in the same folder and in another one.
     for how in [["--overwrite", "--quiet"], ["--set", "output.dir=beside"]] {
         folder.ift(&[&["train", "recipe.toml"], &how[..]].concat()).done();
         let run = if how[0] == "--set" { "beside" } else { "run" };
@@ -92,7 +92,7 @@ fn a_second_run_asks_what_to_do_with_the_first() {
         assert_eq!(folder.bytes(&format!("{run}/model/model.safetensors")), model);
     }
 
-    // The resolved recipe of a run is a recipe for the same run.
+    // The resolved recipe of a run gives the same run.
     folder.ift(&["train", "run/recipe.toml", "--set", "output.dir=resolved", "--quiet"]).done();
     assert_eq!(folder.bytes("resolved/model/model.safetensors"), model);
 
@@ -102,7 +102,7 @@ fn a_second_run_asks_what_to_do_with_the_first() {
         (folder.metrics("run"), folder.bytes("run/model/model.safetensors")),
         (metrics, model)
     );
-    // Nor does it become another run.
+    // It cannot become a different run.
     let said =
         folder.ift(&["train", "recipe.toml", "--resume", "--set", "optimizer.lr=1"]).refused(1);
     assert!(said.contains("`optimizer.lr` was 0.01, is 1"), "{said}");
@@ -112,7 +112,7 @@ fn a_second_run_asks_what_to_do_with_the_first() {
 }
 
 #[test]
-fn overrides_count_and_results_can_be_json() {
+fn overrides_and_json_results() {
     let folder = Folder::ready_to_train();
     let sets = ["--set", "train.steps=2", "--set", "method.name=sft", "--set", "output.dir=a/b"];
     let answer = folder.ift(&[&["train", "recipe.toml", "--json", "--quiet"], &sets[..]].concat());
@@ -126,7 +126,7 @@ fn overrides_count_and_results_can_be_json() {
 }
 
 #[test]
-fn neither_threads_nor_micro_batches_nor_recomputing_decide_what_is_learned() {
+fn threads_micro_batches_and_recompute_do_not_change_the_result() {
     let folder = Folder::ready_to_train();
     let train = |run: &str, set: &str| {
         let output = format!("output.dir={run}");
@@ -140,12 +140,12 @@ fn neither_threads_nor_micro_batches_nor_recomputing_decide_what_is_learned() {
     let loss = |run: &str| {
         folder.metrics(run).into_iter().rfind(|l| l["kind"] == "eval").unwrap()["loss"].clone()
     };
-    let (whole, split) = (loss("one").as_f64().unwrap(), loss("small").as_f64().unwrap());
-    assert!((whole - split).abs() < 1e-4 * whole, "{whole} {split}");
+    let [whole, split] = ["one", "small"].map(|run| loss(run).as_f64().unwrap());
+    close("loss of small micro-batches", split, whole, 1e-4);
 }
 
 #[test]
-fn text_is_trained_on_with_lm() {
+fn lm_trains_on_text() {
     let folder = Folder::ready_to_train();
     folder.write(
         "texts.jsonl",
@@ -159,7 +159,7 @@ fn text_is_trained_on_with_lm() {
 }
 
 #[test]
-fn overwriting_waits_until_the_new_run_can_start() {
+fn overwrite_deletes_only_when_the_new_run_can_start() {
     let folder = Folder::ready_to_train();
     folder.ift(&["train", "recipe.toml", "--quiet"]).done();
     let model = folder.bytes("run/model/model.safetensors");

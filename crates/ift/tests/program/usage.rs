@@ -1,4 +1,4 @@
-//! What the program says about itself and about mistakes, word for word.
+//! Help and error messages, word for word.
 
 use insta::assert_snapshot;
 
@@ -17,7 +17,7 @@ fn version_and_help_are_results() {
 }
 
 #[test]
-fn wrong_usage_is_2_and_names_the_word() {
+fn wrong_usage_exits_with_2_and_names_the_argument() {
     let folder = Folder::new();
     assert_snapshot!("error_unknown_flag", folder.ift(&["--quite"]).refused(2));
     assert_snapshot!("error_unknown_command", folder.ift(&["tran", "recipe.toml"]).refused(2));
