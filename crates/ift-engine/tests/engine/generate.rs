@@ -39,12 +39,15 @@ fn the_cpu_continues_long_prompts_as_whole_sequences() {
     }
 }
 
+/// A window, how tokens are chosen, and the text of each prompt.
+type Known = (Option<usize>, Sampling, [(&'static [u32], Finish); 3]);
+
 /// Texts of earlier versions: a seed gives the same text for ever.
 #[test]
 fn a_seed_names_a_text() {
     let warm = Sampling { temperature: 1.0, top_p: 0.9 };
     let cool = Sampling { temperature: 0.8, top_p: 1.0 };
-    let known: [(Option<usize>, Sampling, [(&[u32], Finish); 3]); 6] = [
+    let known: [Known; 6] = [
         (
             None,
             Sampling::GREEDY,

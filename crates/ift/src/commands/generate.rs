@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use ift_backend::{Backend, Storage};
 use ift_data::{ChatTokenizer, Message};
-use ift_eval::{Finish, GenerationSettings, Sampling, generate};
-use ift_model::{Model, tokenizer_folder};
+use ift_engine::{Finish, GenerationSettings, Sampling, generate};
+use ift_model::{Model, Trained, tokenizer_folder};
 use serde_json::json;
 
 use super::backend::{Work, run_on};
@@ -45,7 +45,8 @@ impl Work for GenerateWork {
             stop,
             seed: arguments.seed,
         };
-        let model = Model::load_frozen(&arguments.model, backend, Storage::Exact)?;
+        let trained = Trained::Nothing { storage: Storage::Exact };
+        let model = Model::load(&arguments.model, backend, trained)?;
         if let ([prompt], false) = (prompts.as_slice(), self.output.json()) {
             return self.stream(&model, &tokenizer, prompt, &settings);
         }
