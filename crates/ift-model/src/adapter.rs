@@ -1,8 +1,8 @@
 //! Low-rank adapters: which tensors get one, how large, and how their frozen base is stored.
 //!
 //! An adapter adds `scale·B·A` to a weight that never changes (`LoRA`, arXiv 2106.09685); only `A`
-//! (`[rank, inputs]`) and `B` (`[outputs, rank]`) learn. `DoRA` (arXiv 2402.09353) also learns the
-//! length of every row of the sum.
+//! (`[rank, inputs]`) and `B` (`[outputs, rank]`) are trained. `DoRA` (arXiv 2402.09353) also
+//! trains the length of every row of the sum.
 
 use ift_backend::Storage;
 use schemars::JsonSchema;
@@ -53,6 +53,9 @@ impl Default for Adapter {
 }
 
 impl Adapter {
+    /// The largest rank: far beyond use, and small enough that no size overflows.
+    const MOST_RANK: usize = 1 << 16;
+
     /// The factor of `B·A`: `alpha / rank`, or `alpha / √rank` for rsLoRA.
     pub fn scale(&self) -> f64 {
         let rank = self.rank as f64;
@@ -64,8 +67,9 @@ impl Adapter {
     /// # Errors
     /// The first unusable field, with what was found and what was expected.
     pub fn validate(&self) -> Result<(), (&'static str, String)> {
-        if self.rank == 0 {
-            return Err(("rank", "is 0, expected at least 1".to_owned()));
+        if self.rank == 0 || self.rank > Self::MOST_RANK {
+            let expected = format!("expected a number from 1 to {}", Self::MOST_RANK);
+            return Err(("rank", format!("is {}, {expected}", self.rank)));
         }
         if !(self.alpha.is_finite() && self.alpha > 0.0) {
             return Err(("alpha", format!("is {}, expected a number above 0", self.alpha)));
@@ -173,7 +177,7 @@ pub enum BaseStorage {
     /// bfloat16.
     #[default]
     Bf16,
-    /// As the backend keeps weights that learn.
+    /// As the backend keeps trainable weights.
     Exact,
     /// Eight bits in blocks for the linear layers, bfloat16 for embeddings and head.
     Int8,
@@ -203,7 +207,9 @@ mod tests {
         let field = |adapter: Adapter| adapter.validate().err().map(|(field, _)| field);
         let default = Adapter::default;
         assert_eq!(field(default()), None);
-        assert_eq!(field(Adapter { rank: 0, ..default() }), Some("rank"));
+        for rank in [0, 1 << 17, usize::MAX] {
+            assert_eq!(field(Adapter { rank, ..default() }), Some("rank"));
+        }
         for alpha in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             assert_eq!(field(Adapter { alpha, ..default() }), Some("alpha"));
         }

@@ -16,7 +16,7 @@ const INDEX: &str = "model.safetensors.index.json";
 pub(crate) struct Shards {
     folder: PathBuf,
     files: TensorFiles,
-    /// What says which tensors there are, for messages.
+    /// The files that determine names and shapes of the tensors, for messages.
     shaped_by: &'static str,
 }
 

@@ -53,11 +53,11 @@ fn weight_bytes(map: &ParameterMap, footprint: Footprint) -> usize {
         Place::Trainable { .. } => 0,
         Place::Frozen(storage) => storage.bytes(parameter.len, footprint.weight),
     };
-    let trainable = footprint.weight * Trainable::new(map).len();
-    trainable + map.parameters.iter().map(frozen).sum::<usize>()
+    let trainable = bytes(footprint.weight, Trainable::new(map).len());
+    trainable.saturating_add(map.parameters.iter().map(frozen).sum())
 }
 
-/// What a recipe says that changes how much memory is needed.
+/// Settings of a recipe that change how much memory is needed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Settings<'a> {
     /// Optimizer states of an element.
@@ -135,9 +135,9 @@ impl Need {
     /// The same without saving anything.
     pub fn step(&self) -> usize {
         let moment = self.head.max(self.working.saturating_add(self.past_gradients));
-        let models = self.weights + self.gradients + self.states + self.reference;
-        let fixed = self.program + models;
-        fixed.saturating_add(self.activations).saturating_add(moment)
+        let models = [self.weights, self.gradients, self.states, self.reference];
+        let all = models.into_iter().chain([self.activations, moment]);
+        all.fold(self.program, usize::saturating_add)
     }
 }
 
@@ -201,14 +201,14 @@ impl<'a> Formula<'a> {
         Need {
             weights: self.weights,
             reference: reference.map_or(0, |r| frozen_bytes(r.config, self.footprint, r.storage)),
-            gradients: exact * self.trainable,
-            states: exact * self.trainable * self.settings.states,
+            gradients: bytes(exact, self.trainable),
+            states: bytes(exact * self.settings.states, self.trainable),
             activations: bytes(of_token, prompts + continuations),
             head: self.head(targets),
             working,
             past_gradients,
             program: PROGRAM,
-            saving: 2 * exact * self.largest,
+            saving: bytes(2 * exact, self.largest),
         }
     }
 

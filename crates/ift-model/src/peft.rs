@@ -37,12 +37,12 @@ const UNSUPPORTED: [&str; 17] = [
 /// Ways to start an adapter that leave its base as it is.
 const NEUTRAL_STARTS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
 
-/// What an adapter folder says of itself.
+/// What an adapter folder's configuration contains.
 pub(crate) struct AdapterFolder {
     pub folder: PathBuf,
     /// The folder of the model it was trained on.
     pub base: PathBuf,
-    /// Of its settings, `base` and `path` are at their defaults: the file knows nothing of them.
+    /// Of its settings, `base` and `path` are at their defaults: the file does not have them.
     pub placed: Placed,
 }
 
@@ -126,7 +126,7 @@ pub fn number_of(folder: &Path) -> Result<NumberType, ModelError> {
 }
 
 /// The files that decide what a model folder computes: configurations and weights, those of an
-/// adapter's base too. Their bytes tell whether two folders hold the same model.
+/// adapter's base too. Two folders hold the same model if the bytes of these files are equal.
 ///
 /// # Errors
 /// If a folder cannot be read, or an adapter's base is not found.
@@ -299,7 +299,7 @@ fn base(fields: &Fields, folder: &Path) -> Result<PathBuf, ModelError> {
 pub(crate) fn config(placed: &Placed, base: &Path) -> Value {
     let Placed { settings, modules } = placed;
     let whole = settings.alpha.fract() == 0.0 && settings.alpha < 1e9;
-    // PEFT declares it a whole number, and takes others.
+    // PEFT declares it an integer, and accepts others.
     let alpha = if whole { json!(settings.alpha as u64) } else { json!(settings.alpha) };
     json!({
         "alpha_pattern": {},

@@ -160,7 +160,7 @@ pub fn dtype(number: NumberType) -> Dtype {
 
 /// Elements as the little-endian bytes of a file. (Narrow ones by way of f32: `half`'s conversions
 /// from f64 ignore the lower bits, so that a little more than half a step is rounded as a half.)
-pub(crate) fn to_bytes<E: Element>(values: &[E], number: NumberType) -> Vec<u8> {
+fn to_bytes<E: Element>(values: &[E], number: NumberType) -> Vec<u8> {
     match number {
         NumberType::F64 => values.iter().flat_map(|v| v.to_f64().to_le_bytes()).collect(),
         NumberType::F32 => values.iter().flat_map(|v| v.to_f32().to_le_bytes()).collect(),
