@@ -80,6 +80,21 @@ pub struct PackedAnswer {
 ///
 /// Scores come in the order of `prompt_positions`, list after list, then
 /// `continuation_positions`.
+///
+/// ```
+/// use ift_engine::{Answer, Packed};
+///
+/// // Two answers to the prompt 1, 2; the last token of each is predicted but is no input.
+/// let chosen = Answer { tokens: &[1, 2, 3, 4], targets: vec![2, 3] };
+/// let rejected = Answer { tokens: &[1, 2, 5], targets: vec![2] };
+/// let packed = Packed::new(&[vec![chosen, rejected]], 10, false)?;
+/// assert_eq!(packed.prompts.tokens, [1, 2]);
+/// assert_eq!(packed.continuations.tokens, [3]);
+/// // The scores of 3, of 5 (both predicted by the prompt's last token), and of 4.
+/// assert_eq!(packed.targets, [3, 5, 4]);
+/// assert_eq!(packed.by_answer(&[-0.1, -0.2, -0.3]), [vec![-0.1, -0.3], vec![-0.2]]);
+/// # Ok::<(), ift_engine::PackError>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Packed {
     /// The prompts, one for each group; whole sequences where a group is not split.

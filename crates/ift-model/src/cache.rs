@@ -27,11 +27,6 @@ impl CachedSequence {
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
-
-    /// Tokens that there is room for, the cached ones included.
-    pub fn room(&self) -> usize {
-        self.blocks.len() * BLOCK
-    }
 }
 
 /// Tokens in a block; a power of two.
@@ -66,14 +61,6 @@ impl<B: Backend> Cache<B> {
             .map(|_| model.backend().activation(0))
             .collect::<Result<Vec<_>, BackendError>>()?;
         Ok(Self { layers, widths, pool: BlockPool::new(tokens.div_ceil(BLOCK)) })
-    }
-
-    /// Bytes that a token takes in the caches of a model.
-    pub fn bytes_per_token(model: &Model<B>) -> usize {
-        let config = model.config();
-        let width: usize =
-            (0..config.layers()).map(|layer| config.attention(layer).kv_width()).sum();
-        width * model.backend().footprint().activation
     }
 
     /// Most tokens of all sequences together.

@@ -1,7 +1,9 @@
-//! Generation: texts do not depend on the schedule, and every request finishes.
+//! The engine over tiny models: texts do not depend on the schedule, every request finishes, and
+//! scores are those of whole sequences.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod cache;
 mod generate;
 mod model;
 mod schedules;

@@ -14,6 +14,14 @@ pub fn model<B: Backend>(
     window: Option<usize>,
     context: usize,
 ) -> (tempfile::TempDir, Model<B>) {
+    let folder = folder(window, context);
+    let trained = Trained::Nothing { storage: Storage::Exact };
+    let model = Model::load(folder.path(), Arc::new(backend), trained).unwrap();
+    (folder, model)
+}
+
+/// A model folder with random weights.
+pub fn folder(window: Option<usize>, context: usize) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let config = serde_json::json!({"model_type": "mistral", "vocab_size": VOCABULARY,
         "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
@@ -21,9 +29,7 @@ pub fn model<B: Backend>(
         "sliding_window": window, "max_position_embeddings": context});
     let config = config.as_object().unwrap().clone();
     ift_model::random::create(config, 3, NumberType::F32, folder.path()).unwrap();
-    let trained = Trained::Nothing { storage: Storage::Exact };
-    let model = Model::load(folder.path(), Arc::new(backend), trained).unwrap();
-    (folder, model)
+    folder
 }
 
 pub fn request(prompt: Vec<u32>, max_tokens: usize) -> Request {

@@ -1,10 +1,13 @@
 //! Log-probabilities of given answers.
 
-use crate::model::model;
+use crate::model::{folder, model, request};
 use ift_backend::Reference;
 use ift_compare::{Comparison, Tolerance};
-use ift_engine::{Answer, AnswerScores, EngineError, PackFault, ScoreSettings, score};
-use ift_model::{Keep, Model, PastOf, Sequences};
+use ift_engine::{
+    Answer, AnswerScores, Engine, EngineError, EngineSettings, PackFault, ScoreSettings, score,
+};
+use ift_model::{Adapter, BaseStorage, Keep, Model, PastOf, Sequences, Trained};
+use std::sync::Arc;
 
 /// Log-probabilities and argmax of the targets, from all logits of the sequence.
 fn from_logits(model: &Model<Reference>, answer: &Answer) -> (Vec<f64>, Vec<u32>) {
@@ -100,4 +103,31 @@ fn the_group_that_cannot_be_scored_is_named_whatever_the_passes() {
         assert_eq!((error.group, error.answer), (2, 0));
         assert!(matches!(error.fault, PackFault::Token { token: 99, .. }));
     }
+}
+
+#[test]
+fn without_its_adapters_a_model_scores_as_its_base() {
+    let folder = folder(None, 100);
+    let adapter = Adapter { base: BaseStorage::Exact, ..Adapter::default() };
+    let trained = Trained::Adapters { adapter: &adapter, seed: 1 };
+    let mut adapted = Model::load(folder.path(), Arc::new(Reference), trained).unwrap();
+    let values: Vec<f64> = (0..adapted.trainable().len()).map(|i| (i as f64).sin()).collect();
+    adapted.write(0, &values);
+    adapted.adapters_changed().unwrap();
+    let (_folder, base) = model(Reference, None, 100);
+    let groups = [vec![
+        Answer { tokens: &[1, 2, 3, 4], targets: vec![2, 3] },
+        Answer { tokens: &[1, 2, 9], targets: vec![2] },
+    ]];
+    let settings = ScoreSettings { tokens: 100, adapters_off: false, argmax: true };
+    let off = ScoreSettings { adapters_off: true, ..settings };
+    let expected = score(&base, &groups, settings).unwrap();
+    assert_eq!(score(&adapted, &groups, off).unwrap(), expected);
+    assert_ne!(score(&adapted, &groups, settings).unwrap(), expected);
+    // Generation uses them.
+    let mut engine = Engine::new(&adapted, EngineSettings::default()).unwrap();
+    engine.submit(request(vec![1, 2], 1)).unwrap();
+    let token = crate::model::greedy_without_cache(&adapted, &[1, 2], 1)[0];
+    let events = format!("{:?}", engine.step().unwrap());
+    assert!(events.contains(&format!("token: {token}")), "{events}");
 }
