@@ -24,6 +24,7 @@
 //! in different orders; a text can therefore change where two tokens are equally probable within
 //! rounding.
 
+mod answer;
 mod engine;
 mod error;
 mod generate;
@@ -33,10 +34,11 @@ mod sampling;
 mod score;
 mod sequence;
 
+pub use answer::{Answer, PackError, PackFault};
 pub use engine::{Engine, EngineSettings};
 pub use error::EngineError;
 pub use generate::{Generated, GenerationSettings, generate};
-pub use pack::{Answer, PackError, PackFault, Packed, PackedAnswer, runs};
+pub use pack::{Packed, PackedAnswer, runs};
 pub use request::{Event, Finish, Request, RequestError, RequestId};
 pub use sampling::Sampling;
 pub use score::{AnswerScores, ScoreSettings, score, score_packed};
