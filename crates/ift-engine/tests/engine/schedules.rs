@@ -108,16 +108,25 @@ fn no_schedule_changes_a_text() {
 
 /// With at most 6 tokens of prompts and 6 others no pass has more than the 12 rows up to which the
 /// CPU backend gives a row the same bits in any company.
-#[test]
-fn no_schedule_changes_a_text_in_single_precision() {
+fn no_schedule_changes_a_text_on<B: Backend>(backend: fn() -> B) {
     for window in [None, Some(5)] {
-        let (_folder, model) = model(ift_cpu::CpuF32::new(2), window, 100);
+        let (_folder, model) = model(backend(), window, 100);
         let mut preemptions = 0;
         for prefill_tokens in [2, 6] {
             preemptions += (0..8).map(|seed| schedule(&model, prefill_tokens, seed)).sum::<u64>();
         }
         assert!(preemptions > 0, "no schedule was tight");
     }
+}
+
+#[test]
+fn no_schedule_changes_a_text_in_f32() {
+    no_schedule_changes_a_text_on(|| ift_cpu::CpuF32::new(2));
+}
+
+#[test]
+fn no_schedule_changes_a_text_in_bf16() {
+    no_schedule_changes_a_text_on(|| ift_cpu::CpuBf16::new(2));
 }
 
 #[test]
