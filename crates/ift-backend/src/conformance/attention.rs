@@ -51,7 +51,8 @@ impl Blocks {
 
 impl Operation for AttentionCase {
     fn tolerance(&self) -> CaseTolerance {
-        CaseTolerance::stored_between(1e-5)
+        // The output is stored, and its error is multiplied by large queries in the backward pass.
+        CaseTolerance { of_largest: 1e-5, stored: 2.0 }
     }
 
     fn run<B: Backend>(&self, f: &Fixture<B>) -> Result<Results> {

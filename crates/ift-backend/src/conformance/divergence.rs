@@ -84,7 +84,7 @@ impl Operation for SmallDivergenceCase {
         let (b, n) = (f.backend, 20);
         let head = Head { width: 64, vocabulary: 49_153 };
         let ids = tokens(5, n, head.vocabulary);
-        let states = f.scaled(1, n * head.width, 4.0);
+        let states = f.scaled(1, n * head.width, 2.0);
         let near: Vec<f64> =
             states.iter().zip(f.values(3, states.len())).map(|(x, y)| x + 0.01 * y).collect();
         let near: Vec<f64> = near.into_iter().map(|x| f.rounded(x)).collect();

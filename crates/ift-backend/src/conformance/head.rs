@@ -4,7 +4,7 @@ use super::fixture::{Fixture, Kept, Result, START, slot, streams, tokens};
 use super::operation::Operation;
 use super::results::Results;
 use super::tolerances::CaseTolerance;
-use crate::{Backend, Head, HeadGradient, HeadTargets, Select};
+use crate::{Backend, Head, HeadGradient, HeadTargets, Select, Storage};
 
 /// A head, forward and backward.
 #[derive(Debug)]
@@ -15,22 +15,26 @@ pub(super) struct HeadCase {
 }
 
 impl HeadCase {
-    /// Everything that can be selected.
+    /// Whether the weight is exact in every type: products of narrow types round it otherwise.
+    fn is_exact(&self) -> bool {
+        !matches!(self.kept, Kept::Frozen(Storage::Int8 | Storage::Nf4))
+    }
+
+    /// What is selected: everything that can be, or a few of many logits.
     fn selections<'a>(&self, streams: &'a [u64]) -> Vec<Select<'a>> {
         let vocabulary = self.head.vocabulary;
-        vec![
-            Select::Argmax,
-            Select::TopK(1),
-            Select::TopK(2),
-            Select::TopK(7),
-            Select::TopK(vocabulary),
-            Select::TopK(vocabulary + 3),
-            Select::Sample { temperature: 0.7, streams },
-            Select::Entropy { top: 1 },
-            Select::Entropy { top: 2 },
-            Select::Entropy { top: 20 },
-            Select::Entropy { top: vocabulary.min(400) + 1 },
-        ]
+        if !self.is_exact() {
+            return Vec::new();
+        }
+        let sample = Select::Sample { temperature: 0.7, streams };
+        let mut selections =
+            vec![Select::Argmax, Select::TopK(2), sample, Select::Entropy { top: 20 }];
+        if self.targets * vocabulary < 100_000 {
+            selections.extend([1, 7, vocabulary, vocabulary + 3].map(Select::TopK));
+            let tops = [1, 2, vocabulary.min(400) + 1];
+            selections.extend(tops.map(|top| Select::Entropy { top }));
+        }
+        selections
     }
 }
 
@@ -51,7 +55,8 @@ impl Operation for HeadCase {
         let b = f.backend;
         let Self { targets: n, head, kept } = *self;
         let Head { width, vocabulary } = head;
-        let x = b.activation_from(&f.scaled(1, n * width, 4.0))?;
+        let sharpness = if self.is_exact() { 4.0 } else { 1.0 };
+        let x = b.activation_from(&f.scaled(1, n * width, sharpness))?;
         let held = f.weight(kept, 2, vocabulary * width)?;
         let w = held.weight();
         let ids = tokens(3, n, vocabulary);

@@ -16,7 +16,7 @@ pub struct Tolerances {
     /// The relative error of storing an element of an activation.
     pub rounding: f64,
     /// The least difference allowed where a result is computed from activations that were stored
-    /// in between, as a share of its largest element.
+    /// in between once, as a share of its largest element.
     pub intermediate: f64,
 }
 
@@ -31,8 +31,8 @@ impl Tolerances {
 
     /// The difference allowed in a case.
     pub(super) fn of(&self, case: CaseTolerance) -> Tolerance {
-        let CaseTolerance { of_largest, stored_between } = case;
-        let least = if stored_between { self.intermediate } else { 0.0 };
+        let CaseTolerance { of_largest, stored } = case;
+        let least = stored * self.intermediate;
         Tolerance {
             relative: self.rounding,
             of_largest: (of_largest * self.factor).max(least),
@@ -46,18 +46,18 @@ impl Tolerances {
 pub(super) struct CaseTolerance {
     /// In f32 arithmetic, as a share of the largest element of a result.
     pub(super) of_largest: f64,
-    /// Whether results are computed from activations that were stored in between.
-    pub(super) stored_between: bool,
+    /// How often results are computed from activations that were stored in between.
+    pub(super) stored: f64,
 }
 
 impl CaseTolerance {
     /// For results that are computed from the inputs in one go.
     pub(super) const fn direct(of_largest: f64) -> Self {
-        Self { of_largest, stored_between: false }
+        Self { of_largest, stored: 0.0 }
     }
 
     /// For results that are computed from activations that were stored in between.
     pub(super) const fn stored_between(of_largest: f64) -> Self {
-        Self { of_largest, stored_between: true }
+        Self { of_largest, stored: 1.0 }
     }
 }

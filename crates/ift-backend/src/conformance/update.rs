@@ -1,10 +1,11 @@
 //! Optimizer steps and running means.
 
-use super::fixture::{Fixture, Result};
+use super::fixture::{Fixture, Result, f64_bytes};
 use super::operation::Operation;
 use super::results::Results;
 use super::tolerances::CaseTolerance;
 use crate::{Backend, Element, HostTensor, Linear, NumberType, Out, RangeUpdate, Update, Weight};
+use ift_compare::Tolerance;
 
 /// Two optimizer steps of several ranges with rules of their own, and a running mean.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ impl Operation for UpdateCase {
         let b = f.backend;
         let Self { len, rule } = *self;
         let mut parameters = b.parameters(len)?;
-        let bytes = super::fixture::f64_bytes(&f.values(1, len));
+        let bytes = f64_bytes(&f.values(1, len));
         let tensor = HostTensor { number: NumberType::F64, bytes: &bytes };
         b.write_parameters(&mut parameters, 0, tensor);
         let gradient = f.accumulator(2, len)?;
@@ -65,8 +66,8 @@ impl Operation for UpdateCase {
         let weight = Weight::Trainable { parameters: &parameters, start: 0 };
         b.linear(linear, &x, weight, None, Out::Set, &mut out)?;
         let out = f.read(&out, linear.outputs);
-        let of_largest = if f.inputs == NumberType::Bf16 { 5e-3 } else { 1e-5 };
-        results.within("out", out, ift_compare::Tolerance::of_largest(of_largest));
+        let rounding = if f.inputs == NumberType::Bf16 { 0.05 } else { 1e-4 };
+        results.within("out", out, Tolerance::absolute(rounding));
         Ok(results)
     }
 }

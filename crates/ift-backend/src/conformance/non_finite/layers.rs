@@ -137,7 +137,9 @@ pub(super) fn gated<B: Backend>(
     Ok(())
 }
 
-/// In the second of two sequences, in a query, a key and a value.
+/// In the second of three sequences: in its last query, which sees all keys, and in its first key
+/// and value, which all queries see. What a query must not see may be multiplied by 0 and make it
+/// NaN, but not in another sequence.
 pub(super) fn attention<B: Backend>(
     element: Element,
     f: &Fixture<B>,
@@ -145,25 +147,26 @@ pub(super) fn attention<B: Backend>(
 ) -> Result<()> {
     let (b, d) = (f.backend, 16);
     let attention = Attention { heads: 2, kv_heads: 1, head_dim: d, scale: 0.25, window: None };
-    let (first, second) = (5, 70);
-    let n = first + second;
-    let mut pass_segments = [Segment { len: first, ..Default::default() }; 2];
-    pass_segments[1] = Segment { start: first, len: second, ..Default::default() };
+    let (first, second, third) = (5, 70, 6);
+    let n = first + second + third;
+    let segments = [
+        Segment { len: first, ..Segment::default() },
+        Segment { start: first, len: second, ..Segment::default() },
+        Segment { start: first + second, len: third, ..Segment::default() },
+    ];
     let inputs = b.upload(&PassInputs {
         tokens: &tokens(1, n, 9),
-        segments: &pass_segments,
+        segments: &segments,
         streams: &[],
         noise: &[],
         look_ahead: None,
         past_blocks: None,
     })?;
     let (q_size, kv_size) = (n * attention.q_width(), n * attention.kv_width());
-    // Token 40 of the second sequence.
-    let token = first + 40;
     for (place, at) in [
-        ("query", token * attention.q_width() + 3),
-        ("key", token * attention.kv_width() + 3),
-        ("value", token * attention.kv_width() + d + 3),
+        ("query", (first + second - 1) * attention.q_width() + 3),
+        ("key", first * attention.kv_width() + 3),
+        ("value", first * attention.kv_width() + d + 3),
     ] {
         let (q, kv) = match place {
             "query" => (element.among(f, 2, q_size, at), f.values(3, kv_size)),
