@@ -6,8 +6,8 @@ use crate::adapter::{Adapter, Placed};
 use crate::folder::{FolderTensors, Shards};
 use crate::merge::Merge;
 use crate::model::{Model, PlacedWeight};
-use crate::parameter_map::{ParameterMap, Place, Plan, Trainable};
-use crate::peft::{self, Source};
+use crate::parameter_map::{Location, ParameterMap, Trainable, TrainedParts};
+use crate::peft::{self, ModelFolders};
 use crate::{Config, ModelError};
 use ift_backend::{Backend, Element, HostTensor, LowRank, Storage};
 use rand_distr::{Distribution, Uniform};
@@ -57,38 +57,35 @@ impl<B: Backend> Model<B> {
     /// usable, its base is not found, or it is of a kind that is not supported; and if the weights
     /// do not fit into memory.
     pub fn load(folder: &Path, backend: Arc<B>, trained: Trained) -> Result<Self, ModelError> {
-        match trained {
+        let (adapter, seed) = match trained {
             Trained::All { input_embeddings } => {
-                let plan = Plan::All { input_embeddings };
-                Self::load_base(folder, backend, plan, input_embeddings)
+                return Self::load_base(folder, backend, TrainedParts::All { input_embeddings });
             }
             Trained::Nothing { storage } => {
-                Self::load_base(folder, backend, Plan::Nothing(storage), false)
+                return Self::load_base(folder, backend, TrainedParts::Nothing(storage));
             }
-            Trained::Adapters { adapter, seed } => {
-                let placed = place(adapter)?;
-                let mut model = Self::load_base(folder, backend, Plan::Adapters(&placed), false)?;
-                model.adapted = Some(Adapted::new(placed));
-                match &adapter.path {
-                    Some(path) => model.read_adapters(path)?,
-                    None => model.start_adapters(seed)?,
-                }
-                model.adapters_changed()?;
-                Ok(model)
-            }
+            Trained::Adapters { adapter, seed } => (adapter, seed),
+        };
+        let placed = place(adapter)?;
+        let mut model = Self::load_base(folder, backend, TrainedParts::Adapters(&placed))?;
+        model.adapted = Some(Adapted::new(placed));
+        match &adapter.path {
+            Some(path) => model.read_adapters(path)?,
+            None => model.start_adapters(seed)?,
         }
+        model.adapters_changed()?;
+        Ok(model)
     }
 
     /// Everything but the values of adapters.
     fn load_base(
         folder: &Path,
         backend: Arc<B>,
-        plan: Plan,
-        input_embeddings: bool,
+        trained: TrainedParts,
     ) -> Result<Self, ModelError> {
-        let source = Source::of(folder)?;
+        let source = ModelFolders::of(folder)?;
         let config = Config::from_folder(&source.base)?;
-        let map = ParameterMap::new(&config, plan);
+        let map = ParameterMap::new(&config, trained);
         let shards = Shards::open(&source.base)?;
         let tensors = shards.tensors()?;
         // Old files store the rotary frequencies, and some tied models store their head a second
@@ -97,7 +94,9 @@ impl<B: Backend> Model<B> {
             name.ends_with(".rotary_emb.inv_freq")
                 || (config.head.is_none() && name == "lm_head.weight")
         };
+        // All that can be wrong with the files is found before memory is taken.
         tensors.check(map.tensors(), ignorable)?;
+        let reader = BaseReader::new(&source, &config, &map, &tensors)?;
         let trainable = Trainable::new(&map);
         let memory = |source| ModelError::Memory {
             path: folder.to_owned(),
@@ -105,11 +104,10 @@ impl<B: Backend> Model<B> {
             source,
         };
         let mut parameters = backend.parameters(trainable.len()).map_err(memory)?;
-        let reader = BaseReader::new(&source, &config, &map, &tensors)?;
         let mut weights = Vec::with_capacity(map.parameters.len());
         for (index, parameter) in map.parameters.iter().enumerate() {
             weights.push(match parameter.place {
-                Place::Trainable { start } => {
+                Location::Trainable { start } => {
                     if index < map.base {
                         reader.read::<B::Element, _>(index, |parts| {
                             let mut at = start;
@@ -121,7 +119,7 @@ impl<B: Backend> Model<B> {
                     }
                     PlacedWeight::Trainable { start }
                 }
-                Place::Frozen(storage) => {
+                Location::Frozen(storage) => {
                     let frozen = reader
                         .read::<B::Element, _>(index, |parts| backend.frozen(parts, storage))?;
                     PlacedWeight::Frozen(frozen.map_err(memory)?)
@@ -140,7 +138,7 @@ impl<B: Backend> Model<B> {
             folders,
             number,
             frequencies,
-            input_embeddings,
+            input_embeddings: matches!(trained, TrainedParts::All { input_embeddings: true }),
             adapted: None,
         })
     }
@@ -151,7 +149,7 @@ impl<B: Backend> Model<B> {
         let tensors = shards.tensors()?;
         tensors.check(self.map.adapter_tensors(), |_| false)?;
         for parameter in &self.map.parameters[self.map.base..] {
-            let Place::Trainable { start } = parameter.place else { continue };
+            let Location::Trainable { start } = parameter.place else { continue };
             for tensor in &parameter.tensors {
                 let values = tensors.read(tensor)?;
                 self.backend.write_parameters(&mut self.parameters, start + tensor.start, values);
@@ -217,7 +215,7 @@ struct BaseReader<'a> {
 
 impl<'a> BaseReader<'a> {
     fn new(
-        source: &Source,
+        source: &ModelFolders,
         config: &Config,
         map: &'a ParameterMap,
         tensors: &'a FolderTensors<'a>,

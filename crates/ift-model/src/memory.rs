@@ -7,7 +7,7 @@
 //! and `e` are the bytes of an element of an activation and of an accumulator ([`Footprint`]).
 
 use crate::adapter::Placed;
-use crate::parameter_map::{Parameter, ParameterMap, Place, Plan, Tensor, Trainable};
+use crate::parameter_map::{Location, Parameter, ParameterMap, Tensor, Trainable, TrainedParts};
 use crate::{Adapter, Block, Config};
 use ift_backend::{Footprint, Storage};
 use std::iter::Sum;
@@ -18,7 +18,7 @@ const PROGRAM: usize = 16 << 20;
 
 /// Elements of all weights.
 pub fn weight_count(config: &Config) -> usize {
-    ParameterMap::new(config, Plan::Nothing(Storage::Exact)).element_count()
+    ParameterMap::new(config, TrainedParts::Nothing(Storage::Exact)).element_count()
 }
 
 /// The size of a micro-batch.
@@ -44,14 +44,14 @@ impl Sum for Batch {
 
 /// Bytes of all weights of a model that is never trained ([`crate::Trained::Nothing`]).
 pub fn frozen_bytes(config: &Config, footprint: Footprint, storage: Storage) -> usize {
-    weight_bytes(&ParameterMap::new(config, Plan::Nothing(storage)), footprint)
+    weight_bytes(&ParameterMap::new(config, TrainedParts::Nothing(storage)), footprint)
 }
 
 /// Bytes of all weights: of the flat range of trainable elements, and of what is frozen.
 fn weight_bytes(map: &ParameterMap, footprint: Footprint) -> usize {
     let frozen = |parameter: &Parameter| match parameter.place {
-        Place::Trainable { .. } => 0,
-        Place::Frozen(storage) => storage.bytes(parameter.len, footprint.weight),
+        Location::Trainable { .. } => 0,
+        Location::Frozen(storage) => storage.bytes(parameter.len, footprint.weight),
     };
     let trainable = bytes(footprint.weight, Trainable::new(map).len());
     trainable.saturating_add(map.parameters.iter().map(frozen).sum())
@@ -158,10 +158,11 @@ impl<'a> Formula<'a> {
     /// Counts the weights.
     pub fn new(config: &'a Config, footprint: Footprint, settings: Settings<'a>) -> Self {
         let placed = settings.adapter.map(|adapter| Placed::everywhere(adapter.clone()));
-        let plan = placed
-            .as_ref()
-            .map_or(Plan::All { input_embeddings: settings.input_embeddings }, Plan::Adapters);
-        let map = ParameterMap::new(config, plan);
+        let trained = placed.as_ref().map_or(
+            TrainedParts::All { input_embeddings: settings.input_embeddings },
+            TrainedParts::Adapters,
+        );
+        let map = ParameterMap::new(config, trained);
         let largest = if settings.adapter.is_some() {
             map.adapter_tensors().map(Tensor::len).max()
         } else {

@@ -1,7 +1,7 @@
 //! Adding adapters to the weights they belong to, on the host.
 
 use crate::folder::Shards;
-use crate::parameter_map::{AdapterIds, LinearIds, ParameterMap, Plan};
+use crate::parameter_map::{AdapterIds, LinearIds, ParameterMap, TrainedParts};
 use crate::peft::AdapterFolder;
 use crate::{Config, ModelError};
 use ift_backend::{Element, HostTensor};
@@ -54,7 +54,7 @@ impl Merge {
     /// Checks that the folder holds an adapter for a model of that configuration.
     pub fn new(config: &Config, adapter: &AdapterFolder) -> Result<Self, ModelError> {
         let settings = &adapter.placed.settings;
-        let map = ParameterMap::new(config, Plan::Adapters(&adapter.placed));
+        let map = ParameterMap::new(config, TrainedParts::Adapters(&adapter.placed));
         let shards = Shards::open_adapter(&adapter.folder)?;
         shards.tensors()?.check(map.adapter_tensors(), |_| false)?;
         Ok(Self { map, shards, rank: settings.rank, scale: settings.scale() })

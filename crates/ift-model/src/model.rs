@@ -1,7 +1,7 @@
 //! A decoder on a backend: its weights, and how they change.
 
 use crate::adapted::{Adapted, RowScale};
-use crate::parameter_map::{ParameterMap, Place, Trainable};
+use crate::parameter_map::{Location, ParameterMap, Trainable};
 use crate::{Adapter, Config, ModelError};
 use ift_backend::{Backend, Element, HostTensor, LowRank, NumberType, RangeUpdate, Weight};
 use std::ops::Range;
@@ -234,8 +234,8 @@ impl<B: Backend> Model<B> {
     /// Where the gradient of a parameter begins; `None` for what is not trained.
     pub(crate) fn start_of(&self, parameter: usize) -> Option<usize> {
         match self.map.parameters[parameter].place {
-            Place::Trainable { start } => Some(start),
-            Place::Frozen(_) => None,
+            Location::Trainable { start } => Some(start),
+            Location::Frozen(_) => None,
         }
     }
 }

@@ -18,7 +18,7 @@ const ALIGNMENT: usize = 16;
 
 /// What is to be trained.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Plan<'a> {
+pub(crate) enum TrainedParts<'a> {
     /// All weights; see [`crate::Trained::All`].
     All { input_embeddings: bool },
     /// Adapters on a frozen base.
@@ -54,7 +54,7 @@ impl Tensor {
 
 /// Where the elements of a parameter are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Location {
     /// In the flat range of trainable elements, from this one on.
     Trainable { start: usize },
     /// In a buffer of their own.
@@ -68,7 +68,7 @@ pub(crate) struct Parameter {
     pub tensors: Vec<Tensor>,
     /// Number of elements.
     pub len: usize,
-    pub place: Place,
+    pub place: Location,
 }
 
 /// The parameters of a linear layer, by their indices.
@@ -132,14 +132,14 @@ pub(crate) struct ParameterMap {
 }
 
 struct Builder<'a> {
-    plan: Plan<'a>,
+    trained: TrainedParts<'a>,
     parameters: Vec<Parameter>,
     /// Elements of the flat range so far.
     flat: usize,
 }
 
 impl Builder<'_> {
-    fn add(&mut self, tensors: Vec<(String, Vec<usize>, Option<f64>)>, place: Place) -> usize {
+    fn add(&mut self, tensors: Vec<(String, Vec<usize>, Option<f64>)>, place: Location) -> usize {
         let mut len = 0;
         let mut placed = Vec::with_capacity(tensors.len());
         for (name, shape, fresh) in tensors {
@@ -147,30 +147,32 @@ impl Builder<'_> {
             len += tensor.len();
             placed.push(tensor);
         }
-        if matches!(place, Place::Trainable { .. }) {
+        if matches!(place, Location::Trainable { .. }) {
             self.flat += len.next_multiple_of(ALIGNMENT);
         }
         self.parameters.push(Parameter { tensors: placed, len, place });
         self.parameters.len() - 1
     }
 
-    fn trainable(&self) -> Place {
-        Place::Trainable { start: self.flat }
+    fn trainable(&self) -> Location {
+        Location::Trainable { start: self.flat }
     }
 
     /// The place of a parameter of the base that is kept in `narrow` where it is frozen.
-    fn base_place(&self, narrow: impl Fn(Storage) -> Storage) -> Place {
-        match self.plan {
-            Plan::All { .. } => self.trainable(),
-            Plan::Adapters(placed) => Place::Frozen(narrow(placed.settings.base.storage())),
-            Plan::Nothing(storage) => Place::Frozen(narrow(storage)),
+    fn base_place(&self, narrow: impl Fn(Storage) -> Storage) -> Location {
+        match self.trained {
+            TrainedParts::All { .. } => self.trainable(),
+            TrainedParts::Adapters(placed) => {
+                Location::Frozen(narrow(placed.settings.base.storage()))
+            }
+            TrainedParts::Nothing(storage) => Location::Frozen(narrow(storage)),
         }
     }
 
     /// An embedding table or a head: at least bfloat16.
     fn table(&mut self, config: &Config, name: &str, constant: bool) -> usize {
         let place = if constant {
-            Place::Frozen(Storage::Exact)
+            Location::Frozen(Storage::Exact)
         } else {
             self.base_place(|storage| match storage {
                 Storage::Int8 | Storage::Nf4 => Storage::Bf16,
@@ -248,9 +250,9 @@ impl Builder<'_> {
 
 impl ParameterMap {
     /// The parameters of a configuration.
-    pub fn new(config: &Config, plan: Plan) -> Self {
-        let mut builder = Builder { plan, parameters: Vec::new(), flat: 0 };
-        let constant = matches!(plan, Plan::All { input_embeddings: false });
+    pub fn new(config: &Config, trained: TrainedParts) -> Self {
+        let mut builder = Builder { trained, parameters: Vec::new(), flat: 0 };
+        let constant = matches!(trained, TrainedParts::All { input_embeddings: false });
         let untied = config.head.is_some();
         let embedding = builder.table(config, &config.embedding.name, constant && untied);
         let mut blocks: Vec<_> = config.blocks.iter().map(|block| builder.block(block)).collect();
@@ -258,7 +260,7 @@ impl ParameterMap {
         let head =
             config.head.as_ref().map_or(embedding, |name| builder.table(config, name, false));
         let base = builder.parameters.len();
-        if let Plan::Adapters(placed) = plan {
+        if let TrainedParts::Adapters(placed) = trained {
             for BlockIds { qkv, output, gate_up, down, .. } in &mut blocks {
                 for layer in [qkv, output, gate_up, down] {
                     builder.adapt(layer, placed);
@@ -322,7 +324,7 @@ impl Trainable {
     pub(crate) fn new(map: &ParameterMap) -> Self {
         let mut trainable = Self { tensors: Vec::new(), groups: Vec::new(), len: 0 };
         for parameter in &map.parameters {
-            let Place::Trainable { start } = parameter.place else { continue };
+            let Location::Trainable { start } = parameter.place else { continue };
             let first = trainable.tensors.len();
             trainable.tensors.extend(parameter.tensors.iter().map(|tensor| TrainableTensor {
                 name: tensor.name.clone(),

@@ -48,14 +48,14 @@ pub(crate) struct AdapterFolder {
 
 /// Where a model comes from: a folder with its weights, and adapters that are to be merged into
 /// them.
-pub(crate) struct Source {
+pub(crate) struct ModelFolders {
     /// The folder with the weights and `config.json`.
     pub base: PathBuf,
     /// The first to be merged first.
     pub merged: Vec<AdapterFolder>,
 }
 
-impl Source {
+impl ModelFolders {
     /// Follows adapter folders to the model they were trained on.
     pub fn of(folder: &Path) -> Result<Self, ModelError> {
         let mut source = Self { base: folder.to_owned(), merged: Vec::new() };
@@ -91,7 +91,7 @@ impl Source {
 /// # Errors
 /// If an adapter folder's configuration cannot be read or its base is not found.
 pub fn tokenizer_folder(folder: &Path) -> Result<PathBuf, ModelError> {
-    let folders = Source::of(folder)?.folders();
+    let folders = ModelFolders::of(folder)?.folders();
     let found = folders.into_iter().find(|folder| folder.join("tokenizer.json").is_file());
     Ok(found.unwrap_or_else(|| folder.to_owned()))
 }
@@ -113,7 +113,7 @@ pub fn base_folder(folder: &Path) -> Result<Option<PathBuf>, ModelError> {
 /// # Errors
 /// If a configuration cannot be read or is not supported, or an adapter's base is not found.
 pub fn config_of(folder: &Path) -> Result<Config, ModelError> {
-    Config::from_folder(&Source::of(folder)?.base)
+    Config::from_folder(&ModelFolders::of(folder)?.base)
 }
 
 /// The number type of most of a model folder's weights, of an adapter folder's base.
@@ -121,7 +121,7 @@ pub fn config_of(folder: &Path) -> Result<Config, ModelError> {
 /// # Errors
 /// If a file cannot be read, or an adapter's base is not found.
 pub fn number_of(folder: &Path) -> Result<NumberType, ModelError> {
-    let shards = Shards::open(&Source::of(folder)?.base)?;
+    let shards = Shards::open(&ModelFolders::of(folder)?.base)?;
     Ok(shards.tensors()?.named.number())
 }
 
@@ -132,7 +132,7 @@ pub fn number_of(folder: &Path) -> Result<NumberType, ModelError> {
 /// If a folder cannot be read, or an adapter's base is not found.
 pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
     let mut files = Vec::new();
-    for folder in Source::of(folder)?.folders() {
+    for folder in ModelFolders::of(folder)?.folders() {
         let io = |source| ModelError::Io { action: "read", path: folder.clone(), source };
         let mut found = Vec::new();
         for entry in std::fs::read_dir(&folder).map_err(io)? {

@@ -1,6 +1,6 @@
 //! A model folder with random weights.
 
-use crate::parameter_map::{ParameterMap, Plan, Tensor};
+use crate::parameter_map::{ParameterMap, Tensor, TrainedParts};
 use crate::save::write_config;
 use crate::tensor_files::{PendingTensor, write_tensors};
 use crate::{Config, ModelError};
@@ -27,7 +27,7 @@ pub fn create(
 ) -> Result<Config, ModelError> {
     let config_path = folder.join("config.json");
     let config = Config::from_json(config, &config_path)?;
-    let map = ParameterMap::new(&config, Plan::Nothing(Storage::Exact));
+    let map = ParameterMap::new(&config, TrainedParts::Nothing(Storage::Exact));
     check_memory(&map, number, &config_path)?;
     let normal = Normal::new(0.0, config.initializer_range).map_err(|e| ModelError::Field {
         path: config_path,
@@ -86,7 +86,7 @@ mod tests {
         let error = create(config, 3, NumberType::F32, folder.path()).unwrap_err().to_string();
         assert!(error.contains("field `initializer_range`"), "{error}");
 
-        let mut map = ParameterMap::new(&good, Plan::Nothing(Storage::Exact));
+        let mut map = ParameterMap::new(&good, TrainedParts::Nothing(Storage::Exact));
         // More than any machine can address.
         map.parameters[0].tensors[0].shape = vec![1 << 24, 1 << 30];
         let error = check_memory(&map, NumberType::F32, folder.path()).unwrap_err().to_string();

@@ -12,7 +12,7 @@ use serde_json::Map;
 
 /// What families of this form differ in. What they share is read by [`read`].
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of a family")]
-pub(super) struct Shape {
+pub(super) struct DecoderForm {
     /// Key and value heads.
     pub kv_heads: usize,
     /// Elements of a head.
@@ -35,7 +35,7 @@ pub(super) struct Shape {
     pub tied: bool,
 }
 
-impl Shape {
+impl DecoderForm {
     /// What most families have: no biases, no head norms, a head of its own, the gate that
     /// `hidden_act` names. Heads and windows are for the family to say.
     pub fn plain(fields: &Fields) -> Result<Self, ModelError> {
@@ -88,7 +88,7 @@ pub(super) fn head_dim(fields: &Fields) -> Result<usize, ModelError> {
 }
 
 /// The decoder of a shape.
-pub(super) fn read(fields: &Fields, shape: &Shape) -> Result<Config, ModelError> {
+pub(super) fn read(fields: &Fields, shape: &DecoderForm) -> Result<Config, ModelError> {
     refuse_unsupported(fields)?;
     let hidden = fields.width("hidden_size")?;
     let attention = attention(fields, shape)?;
@@ -118,7 +118,7 @@ pub(super) fn read(fields: &Fields, shape: &Shape) -> Result<Config, ModelError>
 }
 
 /// The heads, without a window.
-fn attention(fields: &Fields, shape: &Shape) -> Result<Attention, ModelError> {
+fn attention(fields: &Fields, shape: &DecoderForm) -> Result<Attention, ModelError> {
     let (heads, kv_heads) = (fields.width("num_attention_heads")?, shape.kv_heads);
     let head_dim = shape.head_dim;
     if !heads.is_multiple_of(kv_heads) {
@@ -165,7 +165,7 @@ struct Parts<'a> {
     eps: f64,
     mlp_bias: bool,
     attention: Attention,
-    shape: &'a Shape,
+    shape: &'a DecoderForm,
 }
 
 impl Parts<'_> {

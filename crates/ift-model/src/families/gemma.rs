@@ -1,7 +1,7 @@
 //! Gemma 1: Llama's form with scaled embeddings, norm weights stored minus one, a gate of tanh GELU
 //! and a tied head.
 
-use super::decoder::{self, Shape};
+use super::decoder::{self, DecoderForm};
 use super::windows;
 use crate::fields::Fields;
 use crate::{Config, ModelError};
@@ -9,7 +9,7 @@ use ift_backend::GateFunction;
 
 pub(super) fn read(fields: &Fields) -> Result<Config, ModelError> {
     let bias = fields.flag("attention_bias")?.unwrap_or(false);
-    let shape = Shape {
+    let shape = DecoderForm {
         kv_heads: fields.width("num_key_value_heads")?,
         head_dim: fields.optional_width("head_dim")?.unwrap_or(256),
         windows: windows::read(fields, None, 0)?,
@@ -19,7 +19,7 @@ pub(super) fn read(fields: &Fields) -> Result<Config, ModelError> {
         qkv_bias: bias,
         output_bias: bias,
         tied: fields.flag("tie_word_embeddings")?.unwrap_or(true),
-        ..Shape::of_gate(fields, GateFunction::GeluTanh)?
+        ..DecoderForm::of_gate(fields, GateFunction::GeluTanh)?
     };
     decoder::read(fields, &shape)
 }

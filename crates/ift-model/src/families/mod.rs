@@ -2,7 +2,7 @@
 //!
 //! A family is one file with a function from [`Fields`] to [`Config`], listed in [`FAMILIES`].
 //! To add one, write its file and its line in that list. Families of Llama's form fill in a
-//! [`decoder::Shape`]; another form makes its own list of blocks.
+//! [`decoder::DecoderForm`]; another form makes its own list of blocks.
 
 mod decoder;
 mod gemma;
