@@ -70,7 +70,7 @@ impl<S> PassInputs<'_, S> {
         let end = self.segments.iter().fold(0, |end, segment| {
             let start = segment.start;
             assert!(start == end, "a segment starts at token {start}, expected {end}");
-            end + segment.len
+            end.saturating_add(segment.len)
         });
         assert!(end == tokens, "the segments hold {end} tokens, expected {tokens}");
         let check = |what: &str, len: usize, needed: bool| {
@@ -84,7 +84,8 @@ impl<S> PassInputs<'_, S> {
         if let Some(PastBlocks { size, table }) = self.past_blocks {
             assert!(size.is_power_of_two(), "blocks of {size} tokens, expected a power of two");
             for Segment { past_start, past_len, .. } in self.segments {
-                let (end, len) = (past_start + past_len.div_ceil(size), table.len());
+                let end = past_start.saturating_add(past_len.div_ceil(size));
+                let len = table.len();
                 assert!(end <= len, "a past needs {end} blocks in the table, which has {len}");
             }
         }

@@ -82,10 +82,8 @@ fn positions(tokens: usize, segments: &[Segment]) -> Result<Vec<u32>> {
 
 impl Inputs {
     pub(crate) fn new(inputs: &PassInputs<Scores>) -> Result<Self> {
+        inputs.check();
         let PassInputs { tokens, segments, streams, noise, .. } = *inputs;
-        for len in [streams.len(), noise.len()] {
-            assert!(len == 0 || len == tokens.len(), "a list of {len} for {}", tokens.len());
-        }
         let past_blocks = inputs.past_blocks.map(|blocks| BlockTable::new(&blocks, segments));
         let mut uploaded = Self {
             positions: positions(tokens.len(), segments)?,
