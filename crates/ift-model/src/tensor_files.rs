@@ -239,4 +239,31 @@ mod tests {
         let f16 = to_bytes(&[1.0 + 1.0 / 2048.0 + little], NumberType::F16);
         assert_eq!(f16, f16::from_f32(1.0 + 1.0 / 1024.0).to_le_bytes());
     }
+
+    #[test]
+    fn errors_name_file_and_tensor() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("some.safetensors");
+        let tensor = PendingTensor::new(vec![2, 1], NumberType::F32, || vec![1.0, 2.0]);
+        write_tensors([("a", tensor)], &path).unwrap();
+        let files = TensorFiles::open(vec![path.clone()]).unwrap();
+        let tensors = files.tensors().unwrap();
+        assert_eq!(tensors.names().collect::<Vec<_>>(), ["a"]);
+        assert_eq!((tensors.shape("a"), tensors.shape("b")), (Some(&[2, 1][..]), None));
+        let read = |name, shape: &[usize]| {
+            tensors.read(name, shape, "the model").map(|t| t.len()).map_err(|e| e.to_string())
+        };
+        assert_eq!(read("a", &[2, 1]), Ok(2));
+        for (name, shape, expected) in [
+            ("a", vec![1, 2], "tensor `a`: has shape [2, 1], expected [1, 2] by the model"),
+            ("b", vec![1], "tensor `b`: is missing, expected shape [1] by the model"),
+        ] {
+            let error = read(name, &shape).unwrap_err();
+            assert!(error.contains(expected) && error.contains("some.safetensors"), "{error}");
+        }
+        fs::write(&path, "{}").unwrap();
+        let files = TensorFiles::open(vec![path]).unwrap();
+        let error = files.tensors().err().unwrap().to_string();
+        assert!(error.contains("some.safetensors`: not a readable"), "{error}");
+    }
 }
