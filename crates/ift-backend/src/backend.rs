@@ -18,21 +18,20 @@ type Result<T> = std::result::Result<T, BackendError>;
 /// implementation may panic on it. Running out of memory is not a bug: every operation that
 /// allocates returns a [`Result`].
 ///
+/// # Errors
+/// Methods that return a [`Result`] fail only if memory is short.
+///
+/// # Gradients
 /// Gradients of weights are always *added*, so that micro-batches, and the continuations of a
 /// prompt, accumulate.
+#[expect(clippy::missing_errors_doc, reason = "all methods have the one error named above")]
 pub trait Backend: Buffers {
     /// Bytes per element and sizes of temporary buffers, for memory formulas.
     fn footprint(&self) -> Footprint;
 
     /// An activation of `len` elements with unspecified (but initialised) contents.
-    ///
-    /// # Errors
-    /// If memory is short.
     fn activation(&self, len: usize) -> Result<Self::Activation>;
     /// An activation that holds `values`.
-    ///
-    /// # Errors
-    /// If memory is short.
     fn activation_from(&self, values: &[f64]) -> Result<Self::Activation>;
     /// The first `len` elements.
     fn read_activation(&self, activation: &Self::Activation, len: usize) -> Vec<Self::Element>;
@@ -40,9 +39,6 @@ pub trait Backend: Buffers {
     fn zero(&self, len: usize, x: &mut Self::Activation);
 
     /// An accumulator of zeros.
-    ///
-    /// # Errors
-    /// If memory is short.
     fn accumulator(&self, len: usize) -> Result<Self::Accumulator>;
     /// Overwrites the elements from `start` on.
     fn write_accumulator(
@@ -65,9 +61,6 @@ pub trait Backend: Buffers {
     -> Vec<f64>;
 
     /// `len` trainable elements, all zero.
-    ///
-    /// # Errors
-    /// If memory is short.
     fn parameters(&self, len: usize) -> Result<Self::Parameters>;
     /// Overwrites the elements from `start` on with the converted elements of a tensor, and renews
     /// their compute copy.
@@ -94,17 +87,11 @@ pub trait Backend: Buffers {
     fn average(&self, parameters: &Self::Parameters, decay: f64, average: &mut Self::Accumulator);
 
     /// A weight that is never trained, made of `parts` laid end to end.
-    ///
-    /// # Errors
-    /// If memory is short.
     fn frozen(&self, parts: &[HostTensor], storage: Storage) -> Result<Self::Frozen>;
     /// The elements of a range, as products see them.
     fn read_frozen(&self, frozen: &Self::Frozen, range: Range<usize>) -> Vec<Self::Element>;
 
     /// Uploads what a pass needs of the host, once per pass.
-    ///
-    /// # Errors
-    /// If memory is short.
     ///
     /// # Panics
     /// If the segments do not lie end to end and cover the tokens exactly, or a list has another
@@ -113,9 +100,6 @@ pub trait Backend: Buffers {
 
     /// `out[t] = scale · E[token t]`, with the look-ahead of the inputs mixed in (IFT, eq. 17).
     /// `table`: `[vocabulary, width]`, `out`: `[tokens, width]`.
-    ///
-    /// # Errors
-    /// If memory is short.
     fn embed(
         &self,
         embedding: Embedding,
@@ -125,9 +109,6 @@ pub trait Backend: Buffers {
     ) -> Result<()>;
     /// `d_table[token t] += scale · d_out[t]`. Never used with mixed embeddings: IFT's table is a
     /// constant at the inputs.
-    ///
-    /// # Errors
-    /// If memory is short.
     fn embed_backward(
         &self,
         embedding: Embedding,
@@ -140,9 +121,6 @@ pub trait Backend: Buffers {
     fn add_noise(&self, width: usize, part: u64, inputs: &Self::Inputs, x: &mut Self::Activation);
 
     /// RMS norm of `rows` rows.
-    ///
-    /// # Errors
-    /// If memory is short.
     fn norm(
         &self,
         rows: usize,
@@ -153,9 +131,6 @@ pub trait Backend: Buffers {
     ) -> Result<()>;
     /// Adds the norm's input gradient to `d_x` (which already holds the residual's), and the
     /// weight's to `d_weight`.
-    ///
-    /// # Errors
-    /// If memory is short.
     fn norm_backward(
         &self,
         rows: usize,
@@ -169,9 +144,6 @@ pub trait Backend: Buffers {
 
     /// `out = x·Wᵀ + b`, or what `to` says. `x`: `[tokens, inputs]`, `weight`:
     /// `[outputs, inputs]`, `bias`: `[outputs]`, `out`: `[tokens, outputs]`.
-    ///
-    /// # Errors
-    /// If memory is short.
     fn linear(
         &self,
         linear: Linear,
@@ -182,9 +154,6 @@ pub trait Backend: Buffers {
         out: &mut Self::Activation,
     ) -> Result<()>;
     /// `d_x = d_out·W`, or what `to` says.
-    ///
-    /// # Errors
-    /// If memory is short.
     fn linear_backward_input(
         &self,
         linear: Linear,
@@ -195,9 +164,6 @@ pub trait Backend: Buffers {
     ) -> Result<()>;
     /// Adds `d_outᵀ·x` to the weight's gradient and `Σ_t d_out[t]` to the bias's, where they have
     /// one.
-    ///
-    /// # Errors
-    /// If memory is short.
     fn linear_backward_weight(
         &self,
         linear: Linear,
@@ -240,9 +206,6 @@ pub trait Backend: Buffers {
     /// Norms of the rows `W[o] + scale·(B·A)[o - rows.start]` of a weight with a low-rank sum
     /// (`DoRA`, arXiv 2402.09353). `weight`: `[…, inputs]` of which `rows` are meant, `a`:
     /// `[rank, inputs]`, `b`: `[rows.len(), rank]`.
-    ///
-    /// # Errors
-    /// If memory is short.
     fn adapted_norms(
         &self,
         low_rank: &LowRank,
@@ -254,9 +217,6 @@ pub trait Backend: Buffers {
     /// Cosines then sines of the rotary angles: `[tokens, 2·frequencies]`, first `cos(p·f_i)`, then
     /// `sin(p·f_i)`, for each token's position `p` and the inverse frequencies `f`. Angles are
     /// computed in f64.
-    ///
-    /// # Errors
-    /// If memory is short.
     fn rotary(
         &self,
         inputs: &Self::Inputs,
@@ -266,9 +226,6 @@ pub trait Backend: Buffers {
     /// `[tokens, heads·head_dim]` and keys and values `[tokens, 2·kv_heads·head_dim]`. Queries and
     /// keys are normalised per head where there are norms, then rotated where there are angles:
     /// with `(a, b)` the halves of a head, `a' = a·cos - b·sin`, `b' = b·cos + a·sin`.
-    ///
-    /// # Errors
-    /// If memory is short.
     fn split_heads(
         &self,
         heads: &Heads<Self>,
@@ -278,9 +235,6 @@ pub trait Backend: Buffers {
     ) -> Result<()>;
     /// Backward of [`Backend::split_heads`]: sets `d_qkv`, adds to the norms' gradients. `qkv` (the
     /// forward's input) is read only where there are norms.
-    ///
-    /// # Errors
-    /// If memory is short.
     fn split_heads_backward(
         &self,
         heads: &Heads<Self>,
@@ -295,9 +249,6 @@ pub trait Backend: Buffers {
     /// `[past tokens, 2·kv_heads·head_dim]`, rotated keys then values; `out`:
     /// `[tokens, heads·head_dim]`; `lse`: `[tokens, heads]`, the log-sum-exp of each query's scaled
     /// scores.
-    ///
-    /// # Errors
-    /// If memory is short.
     fn attention(
         &self,
         attention: &Attention,
@@ -310,9 +261,6 @@ pub trait Backend: Buffers {
     ) -> Result<()>;
     /// Sets `d_q` and `d_kv` for every token; adds to `d_past`
     /// (`[past tokens, 2·kv_heads·head_dim]`). Not for a past in blocks.
-    ///
-    /// # Errors
-    /// If memory is short.
     fn attention_backward(
         &self,
         attention: &Attention,
@@ -358,9 +306,6 @@ pub trait Backend: Buffers {
     /// Log-probabilities of the targets under `softmax(x·Wᵀ)`, and the selected tokens. `x`:
     /// `[targets, width]`, `weight`: `[vocabulary, width]`. Logits exist only in blocks; the scores
     /// keep them where the targets ask for it and they are small enough.
-    ///
-    /// # Errors
-    /// If memory is short.
     fn head(
         &self,
         head: Head,
@@ -372,9 +317,6 @@ pub trait Backend: Buffers {
     fn read_scores(&self, scores: &Self::Scores) -> HeadScores;
     /// At each scored position the divergence between a policy, whose scores these are and where
     /// the values are kept, and a reference over the same vocabulary.
-    ///
-    /// # Errors
-    /// If memory is short.
     fn divergence(
         &self,
         kind: Divergence,
@@ -392,9 +334,6 @@ pub trait Backend: Buffers {
     /// `slopes[t]·(p - r)` for [`Divergence::Forward`] and `slopes[t]·p·(log p - log r - KL[t])`
     /// for [`Divergence::Reverse`], with the `KL` that [`Backend::divergence`] kept in the scores;
     /// the reference is a constant.
-    ///
-    /// # Errors
-    /// If memory is short.
     fn head_backward(
         &self,
         head: Head,
@@ -407,9 +346,6 @@ pub trait Backend: Buffers {
     ) -> Result<()>;
     /// The logits of `n` hidden states, `[n, vocabulary]` on the host: for generation, one row per
     /// sequence.
-    ///
-    /// # Errors
-    /// If memory is short.
     fn logits(
         &self,
         head: Head,
