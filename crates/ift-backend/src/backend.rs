@@ -16,10 +16,10 @@ type Result<T> = std::result::Result<T, BackendError>;
 ///
 /// The model code checks shapes when it is built, so a wrong length here is a bug and an
 /// implementation may panic on it. Running out of memory is not a bug: every operation that
-/// allocates returns a [`Result`].
+/// allocates returns a `Result`.
 ///
 /// # Errors
-/// Methods that return a [`Result`] fail only if memory is short.
+/// Methods that return a `Result` fail only if memory is short.
 ///
 /// # Gradients
 /// Gradients of weights are always *added*, so that micro-batches, and the continuations of a
@@ -88,7 +88,7 @@ pub trait Backend: Buffers {
 
     /// A weight that is never trained, made of `parts` laid end to end.
     fn frozen(&self, parts: &[HostTensor], storage: Storage) -> Result<Self::Frozen>;
-    /// The elements of a range, as products see them.
+    /// The elements of a range, as the storage keeps them.
     fn read_frozen(&self, frozen: &Self::Frozen, range: Range<usize>) -> Vec<Self::Element>;
 
     /// Uploads what a pass needs of the host, once per pass.
@@ -98,7 +98,8 @@ pub trait Backend: Buffers {
     /// length than the tokens: what operations rely on is checked here.
     fn upload(&self, inputs: &PassInputs<Self::Scores>) -> Result<Self::Inputs>;
 
-    /// `out[t] = scale · E[token t]`, with the look-ahead of the inputs mixed in (IFT, eq. 17).
+    /// `out[t] = scale · E[token t]`, where a look-ahead of the inputs replaces `E[token t]`; see
+    /// [`crate::Residual`].
     /// `table`: `[vocabulary, width]`, `out`: `[tokens, width]`.
     fn embed(
         &self,
@@ -204,8 +205,8 @@ pub trait Backend: Buffers {
         out: &mut Self::Activation,
     );
     /// Norms of the rows `W[o] + scale·(B·A)[o - rows.start]` of a weight with a low-rank sum
-    /// (`DoRA`, arXiv 2402.09353). `weight`: `[…, inputs]` of which `rows` are meant, `a`:
-    /// `[rank, inputs]`, `b`: `[rows.len(), rank]`.
+    /// (`DoRA`, arXiv 2402.09353). `weight`: `[outputs, inputs]` with `rows` among the outputs,
+    /// `a`: `[rank, inputs]`, `b`: `[rows.len(), rank]`.
     fn adapted_norms(
         &self,
         low_rank: &LowRank,

@@ -1,9 +1,9 @@
-//! Numbers as they lie in files and in a backend's exact storage.
+//! Element types of tensors in files and in a backend's memory.
 
 use bytemuck::{Pod, Zeroable};
 use half::{bf16, f16};
 
-/// A number type a safetensors file may hold weights in.
+/// An element type of tensors in safetensors files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NumberType {
     /// IEEE 754 double precision.
@@ -17,7 +17,7 @@ pub enum NumberType {
 }
 
 impl NumberType {
-    /// Bytes of one number.
+    /// Bytes of one element.
     pub fn size(self) -> usize {
         match self {
             Self::F64 => 8,
@@ -27,27 +27,28 @@ impl NumberType {
     }
 }
 
-/// A piece of a file: numbers as little-endian bytes, not necessarily aligned.
+/// A tensor in host memory, such as a piece of a file: elements as little-endian bytes, not
+/// necessarily aligned.
 #[derive(Clone, Copy, Debug)]
 pub struct HostTensor<'a> {
-    /// What the bytes are.
+    /// The type of the elements.
     pub number: NumberType,
-    /// `count × number.size()` bytes.
+    /// `len × number.size()` bytes.
     pub bytes: &'a [u8],
 }
 
 impl HostTensor<'_> {
-    /// How many numbers there are.
+    /// The number of elements.
     pub fn len(&self) -> usize {
         self.bytes.len() / self.number.size()
     }
 
-    /// Whether there are none.
+    /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Writes the numbers, converted, to `out`; stops at the shorter of the two.
+    /// Converts the elements into `out`; stops at the shorter of the two.
     pub fn convert_into<E: Element>(&self, out: &mut [E]) {
         fn each<E, const N: usize>(bytes: &[u8], out: &mut [E], read: impl Fn([u8; N]) -> E) {
             for (slot, chunk) in out.iter_mut().zip(bytes.as_chunks::<N>().0) {
@@ -67,12 +68,12 @@ impl HostTensor<'_> {
     }
 }
 
-/// The type in which a backend's weights, gradients and optimizer states are exact on the host:
-/// what a checkpoint must hold to go on bit for bit.
+/// The type in which weights, gradients and optimizer states are exact on the host. A checkpoint
+/// stores it, so that a resumed run continues with the same bits.
 pub trait Element:
     Pod + Zeroable + PartialEq + PartialOrd + Send + Sync + std::fmt::Debug + 'static
 {
-    /// How a file names this type.
+    /// The type's name in files.
     const NUMBER: NumberType;
     /// Rounds to this type.
     fn from_f64(value: f64) -> Self;

@@ -1,4 +1,4 @@
-//! What operations need of the host.
+//! Inputs of a pass, as the host gives them to a backend.
 
 /// One sequence inside a packed batch, perhaps continuing a past. Absolute positions are
 /// `0..past_len` for the past and `past_len..past_len + len` for the sequence's own tokens.
@@ -34,7 +34,7 @@ impl PastBlocks<'_> {
     }
 }
 
-/// Everything that a pass needs of the host; [`crate::Backend::upload`] makes one value of it.
+/// The inputs of a pass on the host; [`crate::Backend::upload`] copies them to the device.
 #[derive(Debug)]
 pub struct PassInputs<'a, S> {
     /// `[tokens]` token ids, below the vocabulary's size.
@@ -43,11 +43,11 @@ pub struct PassInputs<'a, S> {
     pub segments: &'a [Segment],
     /// `[tokens]` the stream of each token's random draws; empty where nothing is random.
     pub streams: &'a [u64],
-    /// `[tokens]` how far noise moves each element of a token's embedding at most; empty for none.
+    /// `[tokens]` the largest noise on an element of the token's embedding; empty for no noise.
     pub noise: &'a [f64],
-    /// What is mixed into the embeddings.
+    /// Selected tokens of an earlier pass that enter the embeddings.
     pub look_ahead: Option<LookAheadInputs<'a, S>>,
-    /// Where the past lies, if it is a cache of blocks.
+    /// The block table, if the past is a cache of blocks.
     pub past_blocks: Option<PastBlocks<'a>>,
 }
 
@@ -97,10 +97,10 @@ impl<S> PassInputs<'_, S> {
 pub struct LookAheadInputs<'a, S> {
     /// The scores that hold them.
     pub scores: &'a S,
-    /// `[tokens]` for each token the score whose selected token it meets; `None` leaves it as it
-    /// is.
+    /// `[tokens]` for each token the index of the score whose selected token is mixed into it or
+    /// replaces it; `None` leaves the token as it is.
     pub index: &'a [Option<u32>],
-    /// What becomes of both.
+    /// How they enter.
     pub how: Residual,
 }
 

@@ -1,4 +1,4 @@
-//! What a backend tells about itself: memory and time.
+//! The memory and time that a backend takes.
 
 use std::time::Duration;
 

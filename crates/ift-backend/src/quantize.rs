@@ -1,5 +1,5 @@
-//! Numbers in eight or four bits: blocks of [`Storage::BLOCK`] that share a scale, the largest
-//! magnitude of the block.
+//! Weights in eight or four bits: blocks of [`Storage::BLOCK`] elements that share a scale, the
+//! largest magnitude of the block.
 
 use crate::Storage;
 use half::bf16;
@@ -30,27 +30,28 @@ fn scale(block: impl Iterator<Item = f32>) -> f32 {
     block.fold(0.0, |largest, x| if x.abs() > largest { x.abs() } else { largest })
 }
 
-/// The code of a number in a block of that scale.
+/// The eight-bit code of an element in a block with the given scale.
 #[inline]
 pub fn int8_code(x: f32, scale: f32) -> i8 {
     if scale > 0.0 { (x / scale * 127.0).round_ties_even().clamp(-127.0, 127.0) as i8 } else { 0 }
 }
 
-/// What a code stands for.
+/// The value of an eight-bit code in a block with the given scale.
 #[inline]
 pub fn int8_value(code: i8, scale: f32) -> f32 {
     f32::from(code) * (scale / 127.0)
 }
 
-/// The number of the nearest level; of two equally near the lower.
+/// The index of the level of [`NF4`] nearest to an element in a block with the given scale; the
+/// lower of two that are equally near.
 #[inline]
 pub fn nf4_code(x: f32, scale: f32) -> u8 {
     let x = if scale > 0.0 { x / scale } else { 0.0 };
-    // All bounds are looked at, without a branch, so that loops vectorise.
+    // Counts the bounds below `x`, without a branch, so that loops vectorise.
     NF4.windows(2).map(|pair| u8::from(x > f32::midpoint(pair[0], pair[1]))).sum()
 }
 
-/// What a level's number stands for.
+/// The value of a level in a block with the given scale.
 pub fn nf4_value(code: u8, scale: f32) -> f32 {
     NF4[usize::from(code & 15)] * scale
 }

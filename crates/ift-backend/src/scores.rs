@@ -7,7 +7,7 @@ use crate::{Buffers, Weight};
 pub struct HeadTargets<'a> {
     /// `[targets]` token ids.
     pub ids: &'a [u32],
-    /// What to select at each position besides.
+    /// What to report at each position besides the log-probability.
     pub select: Select<'a>,
     /// Whether a backward pass will follow, for which logits are kept if they are small enough.
     pub keep_logits: bool,
@@ -53,7 +53,7 @@ pub struct HeadScores {
     pub divergences: Vec<f64>,
 }
 
-/// A head over hidden states that were scored: its distributions are `softmax(x·Wᵀ)`.
+/// The distributions `softmax(x·Wᵀ)` of a head over hidden states that were scored.
 pub struct Distributions<'a, B: Buffers + ?Sized> {
     /// Elements of a hidden state; two models that share a vocabulary may differ in it.
     pub width: usize,

@@ -32,3 +32,15 @@ impl Storage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_takes_its_elements_and_its_scale() {
+        let storages = [Storage::Exact, Storage::Bf16, Storage::Int8, Storage::Nf4];
+        assert_eq!(storages.map(|storage| storage.bytes(6400, 4)), [25_600, 12_800, 6800, 3600]);
+        assert_eq!(storages.map(|storage| storage.bytes(65, 6)), [390, 130, 136, 72]);
+    }
+}

@@ -1,7 +1,7 @@
-//! The optimizer rules, as data: a backend applies one to a whole tensor in one pass.
+//! Update rules of optimizers, as data: a backend applies one to a range of elements in one pass.
 
-/// One optimizer step for one tensor. `g` is the accumulated gradient times `gradient_scale`
-/// (one over the global count, times the clipping factor).
+/// The rule of one optimizer step. `p` is a parameter and `g` its accumulated gradient times
+/// `gradient_scale` (one over the count that the loss is a mean of, times the clipping factor).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Update {
     /// `g += wd·p; v = α·v + (1-α)·g²; p -= lr·g / (√v + ε)`, with momentum `b = μ·b + g/(√v + ε);
@@ -49,7 +49,7 @@ pub enum Update {
 }
 
 impl Update {
-    /// How many state tensors the rule keeps for each weight tensor, all starting at zero.
+    /// The number of optimizer states per parameter; all start at zero.
     pub fn states(&self) -> usize {
         match *self {
             Self::RmsProp { momentum, .. } => 1 + usize::from(momentum > 0.0),

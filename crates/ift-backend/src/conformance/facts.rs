@@ -1,4 +1,4 @@
-//! What a backend tells about itself.
+//! The footprint, the profile and the peak of a backend.
 
 use super::fixture::{Fixture, Kept, Result};
 use super::operation::Operation;
