@@ -8,6 +8,7 @@
 //! | `record` | a record of a known format as an [`Example`] |
 //! | `special` | special tokens of a Hugging Face tokenizer folder |
 //! | `template` | chat templates, run as transformers runs them |
+//! | `template_source` | which template a tokenizer folder has |
 //! | `turns` | where each assistant turn lies in the rendered text |
 //! | `tokenizer` | text to tokens, conversations to tokens and targets |
 //! | `tokenizer_training` | a new tokenizer from text |
@@ -41,6 +42,7 @@ mod report;
 mod rows;
 mod special;
 mod template;
+mod template_source;
 mod tokenised;
 mod tokenizer;
 mod tokenizer_training;

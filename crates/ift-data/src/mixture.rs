@@ -5,6 +5,8 @@
 
 use std::collections::HashSet;
 
+use ift_random::mix;
+
 use crate::report::{FileReport, Report};
 use crate::rows::Row;
 
@@ -78,13 +80,4 @@ fn choose(rows: &[Row], share: f64, least: usize) -> HashSet<Position> {
         (mix(u64::from(source) << 40 ^ record), source, record)
     });
     records.into_iter().take(wanted).collect()
-}
-
-/// The finaliser of `SplitMix64` (Steele, Lea and Flood, 2014): close positions get unrelated
-/// values.
-fn mix(position: u64) -> u64 {
-    let z = position.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
