@@ -49,5 +49,5 @@ pub(crate) fn find_template(
         return Ok((source.to_owned(), "`tokenizer_config.json`".to_owned()));
     }
     let source = built_in("zephyr").unwrap_or_default();
-    Ok((source, "built-in `zephyr`, as the tokenizer has none".to_owned()))
+    Ok((source, "built-in `zephyr`, because the tokenizer has none".to_owned()))
 }
