@@ -127,8 +127,8 @@ impl Encoder<'_> {
         let (tokens, special_in_text) = match example {
             Example::Text(text) => {
                 let tokens = self.tokenizer.encode_plain(text, true)?;
-                let cause = "the tokenizer adds one and the text begins with another; remove it from \
-                             the data";
+                let cause = "the tokenizer adds one and the text begins with another; remove it \
+                             from the data";
                 self.tokenizer.check_bos(&tokens, || cause.to_owned())?;
                 (tokens, self.tokenizer.holds_special_token(text))
             }

@@ -8,8 +8,8 @@
 use crate::rows::Row;
 
 /// The problem with a single judged row.
-pub(crate) const TOO_FEW: &str = "holds one judged answer, expected at least two: KTO combines each \
-                                  prompt with the answer of another row";
+pub(crate) const TOO_FEW: &str = "holds one judged answer, expected at least two: KTO combines \
+                                  each prompt with the answer of another row";
 
 /// Moves the desirable rows to the front, otherwise keeping the order, and gives each row its
 /// mismatched sequence: its prompt with the answer of the nearest row before it that has another

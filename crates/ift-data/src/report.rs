@@ -194,7 +194,8 @@ impl fmt::Display for Report {
             let n = total.special_in_text;
             write!(
                 f,
-                "\n{n} records contain the text of special tokens, which is tokenised as these tokens"
+                "\n{n} records contain the text of special tokens, which is tokenised as these \
+                 tokens"
             )?;
         }
         if self.stopped_early {

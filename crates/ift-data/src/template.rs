@@ -25,7 +25,8 @@ pub(crate) const BUILT_IN_TEMPLATES: [(&str, &str); 3] =
 /// tokenizer.
 const ZEPHYR: &str = "{%- for message in messages -%}
 {%- if message.role not in ['system', 'user', 'assistant'] -%}
-{{- raise_exception('role `' + message.role + '` is not known; expected system, user or assistant') -}}
+{{- raise_exception('role `' + message.role + '` is not known; \
+    expected system, user or assistant') -}}
 {%- endif -%}
 {{- '<|' + message.role + '|>\\n' + message.content + eos_token + '\\n' -}}
 {%- endfor -%}
@@ -38,9 +39,11 @@ const CHATML: &str = "{%- for message in messages -%}
 
 const LLAMA3: &str = "{{- bos_token -}}
 {%- for message in messages -%}
-{{- '<|start_header_id|>' + message.role + '<|end_header_id|>\\n\\n' + message.content | trim + '<|eot_id|>' -}}
+{{- '<|start_header_id|>' + message.role + '<|end_header_id|>\\n\\n' \
+    + message.content | trim + '<|eot_id|>' -}}
 {%- endfor -%}
-{%- if add_generation_prompt -%}{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' -}}{%- endif -%}";
+{%- if add_generation_prompt -%}\
+    {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' -}}{%- endif -%}";
 
 /// Name of the only template of an environment.
 const NAME: &str = "chat";

@@ -73,8 +73,8 @@ fn line_rows(line: &[u8], kind: RowKind) -> Result<Vec<Row>, DataError> {
                 Ok(vec![Row::unmatched(line.answer()?, desirable)])
             }
             None if line.chosen_ids.is_none() && line.rejected_ids.is_none() => {
-                let expected = "true or false beside `input_ids`, or `chosen_ids`, `chosen_labels`, \
-                                `rejected_ids` and `rejected_labels`";
+                let expected = "true or false beside `input_ids`, or `chosen_ids`, \
+                                `chosen_labels`, `rejected_ids` and `rejected_labels`";
                 Err(DataError::field("desirable", "nothing", expected))
             }
             _ => Ok(vec![

@@ -34,8 +34,8 @@ use crate::turns::TurnStyle;
 /// let tokenizer = ChatTokenizer::from_folder("tests/data/tokenizers/llama3".as_ref(), None)?;
 /// let talk = [Message::new("user", "Hello"), Message::new("assistant", "Hi")];
 /// let (tokens, targets) = tokenizer.encode_with_targets(&talk, Targets::Assistant)?;
-/// let answer: Vec<u32> =
-///     tokens.into_iter().zip(targets).filter(|(_, target)| *target).map(|(token, _)| token).collect();
+/// let learned = tokens.into_iter().zip(targets).filter(|(_, target)| *target);
+/// let answer: Vec<u32> = learned.map(|(token, _)| token).collect();
 /// assert_eq!(tokenizer.decode(&answer, false)?, "Hi<|eot_id|>");
 /// # Ok(())
 /// # }
@@ -187,8 +187,8 @@ impl ChatTokenizer {
         self.special_texts.iter().any(|special| text.contains(special.as_str()))
     }
 
-    /// Tokens of a text. With `add_special`, the tokenizer's post-processor adds its tokens, such as
-    /// BOS.
+    /// Tokens of a text. With `add_special`, the tokenizer's post-processor adds its tokens, such
+    /// as BOS.
     ///
     /// # Errors
     /// When the tokenizer fails.
@@ -366,8 +366,8 @@ fn mark(
             last.is_some_and(|(token, to)| to >= span.end && end.is_none_or(|end| end == token));
         if !fits {
             return Err(
-                "reports token offsets that do not match the end of an assistant's turn, so targets \
-                 cannot be found",
+                "reports token offsets that do not match the end of an assistant's turn, so \
+                 targets cannot be found",
             );
         }
     }

@@ -10,9 +10,9 @@
 //!   header (the `[/INST] answer` style).
 //! - *End of a turn*: the conversation is rendered again with a marker as the content of the turn.
 //!   The text after the marker does not depend on the content, and the whole text must end with it.
-//!   The turn ends after the end-of-turn text, which is the same for every turn: up to and including
-//!   the first added token, or, if there is none, all text after a last turn without trailing white
-//!   space.
+//!   The turn ends after the end-of-turn text, which is the same for every turn: up to and
+//!   including the first added token, or, if there is none, all text after a last turn without
+//!   trailing white space.
 
 use std::ops::Range;
 
@@ -192,9 +192,9 @@ fn around<'a>(text: &'a str, marker: &str) -> Option<(&'a str, &'a str)> {
     text.split_once(marker).filter(|(_, after)| !after.contains(marker))
 }
 
-/// The end-of-turn text at the start of `tail`, the text after the last content: white space and one
-/// added token, which is returned too; or, without an added token, `tail` without trailing white
-/// space.
+/// The end-of-turn text at the start of `tail`, the text after the last content: white space and
+/// one added token, which is returned too; or, without an added token, `tail` without trailing
+/// white space.
 fn end_of_turn<'a>(tail: &'a str, added: &[String]) -> (&'a str, Option<&'a str>) {
     let rest = tail.trim_start();
     let longest =

@@ -36,8 +36,8 @@ pub(crate) fn not_negative(field: &'static str, value: f64) -> Result<(), Method
     range(field, value, (0.0..=1e9).contains(&value), "a number from 0 to 1e9")
 }
 
-/// An error where a field differs from its default but does not apply; `condition` is the setting
-/// under which it would.
+/// An error if a field differs from its default although it has no effect; `condition` is the
+/// setting under which it would have one.
 pub(crate) fn effect<T: Serialize + PartialEq>(
     field: &'static str,
     value: &T,
