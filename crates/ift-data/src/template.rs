@@ -53,6 +53,8 @@ const NAME: &str = "chat";
 pub(crate) struct Template {
     env: Environment<'static>,
     variables: Vec<(&'static str, Value)>,
+    /// The Jinja text.
+    pub source: String,
     /// Where the template comes from, for messages.
     pub origin: String,
     /// Whether it contains `strftime_now`.
@@ -86,6 +88,7 @@ impl Template {
         let mut this = Self {
             env,
             variables: special.variables().collect(),
+            source: source.to_owned(),
             origin: origin.to_owned(),
             reads_clock: source.contains("strftime_now"),
         };

@@ -182,6 +182,11 @@ impl ChatTokenizer {
         self.chat.as_ref().map(|chat| chat.template.origin.as_str())
     }
 
+    /// The Jinja text of the chat template in use; `None` without one.
+    pub fn template_source(&self) -> Option<&str> {
+        self.chat.as_ref().map(|chat| chat.template.source.as_str())
+    }
+
     /// Whether a text contains the text of a special token, which is tokenised as that token.
     pub fn holds_special_token(&self, text: &str) -> bool {
         self.special_texts.iter().any(|special| text.contains(special.as_str()))
