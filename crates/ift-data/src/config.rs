@@ -10,12 +10,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::format::Format;
 
-/// The data of a run: files, what in them is learned, and how long a row may be.
+/// The data of a run: files, targets, and the longest row.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
-    /// Training files: a path, a table with `path`, or a list of either. Their rows follow each
-    /// other in this order.
+    /// Training files: a path, a table with `path`, or a list of either. They are read in this
+    /// order.
     #[serde(deserialize_with = "one_or_many")]
     #[schemars(with = "OneOrMany")]
     pub train: Vec<Source>,
@@ -23,24 +23,24 @@ pub struct DataConfig {
     #[serde(deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "OneOrMany")]
     pub eval: Vec<Source>,
-    /// Share of the training records to hold out instead, between 0 and 1. Which ones depends on
-    /// their position alone.
+    /// Share of the training records to hold out instead of `eval`, between 0 and 1. The choice
+    /// depends only on the position of each record in its file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_fraction: Option<f64>,
-    /// Which assistant turns are learned. Methods on pairs or judged answers always learn the last
-    /// one only.
+    /// Which assistant turns are targets. For methods on pairs or judged answers it is always the
+    /// last one only.
     pub targets: Targets,
-    /// Longest row, in tokens, at least 2. For plain text, the length of the pieces that a
-    /// document is cut into.
+    /// Longest row in tokens, at least 2. Documents of plain text are cut into pieces of this
+    /// length.
     pub max_length: usize,
-    /// What happens to a conversation that is longer than `max_length`. A pair goes as a whole.
+    /// What happens to a conversation that is longer than `max_length`. A pair is kept or dropped
+    /// as a whole.
     pub over_length: OverLength,
-    /// Chat template in place of the tokenizer's own: `zephyr`, `chatml`, `llama3`, or the path of
-    /// a Jinja file.
+    /// Chat template to use instead of the tokenizer's: `zephyr`, `chatml`, `llama3`, or the path
+    /// of a Jinja file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
-    /// Use only the first rows of the training files, at most this many (before a held-out share
-    /// is taken).
+    /// Largest number of rows to read from the training files, before a held-out share is taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_rows: Option<usize>,
 }
@@ -75,12 +75,12 @@ pub enum Targets {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OverLength {
-    /// It is left out, and counted.
+    /// It is dropped, and counted in the report.
     #[default]
     Drop,
-    /// It is cut at `max_length`, and counted; without a target left it is dropped.
+    /// It is cut at `max_length`, and counted in the report; if no target is left, it is dropped.
     Truncate,
-    /// The run stops and names it.
+    /// The run stops with an error that names the record.
     Error,
 }
 
@@ -89,43 +89,43 @@ pub enum OverLength {
 pub struct Source {
     /// A JSONL, JSON or Parquet file; with `split`, a folder.
     pub path: PathBuf,
-    /// How its records are laid out; recognised from the first record when left out.
+    /// The layout of its records; recognised from the first record if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
-    /// For a folder: takes its files, or those of its `data` folder, that are named `SPLIT.*` or
+    /// For a folder: the files in it, or in its `data` folder, that are named `SPLIT.*` or
     /// `SPLIT-*`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
-    /// How often its rows occur in an epoch, 1 when left out, at most 1000: 0.5 takes a half of
-    /// its records, always the same one, 2.5 every record twice and a half of them once more.
-    /// Applied after a held-out share is taken; not for held-out files.
+    /// How often its rows occur in an epoch, 1 if absent, at most 1000: 0.5 uses one half of its
+    /// records, the same half in every epoch; 2.5 uses every record twice and one half a third
+    /// time. Applied after a held-out share is taken; not allowed for held-out files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
 }
 
 impl Source {
-    /// A file whose format is to be recognised.
+    /// A file whose layout is recognised from its first record.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), format: None, split: None, weight: None }
     }
 }
 
-/// The long form of a [`Source`].
+/// A [`Source`] written as a table.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct SourceTable {
     /// A JSONL, JSON or Parquet file; with `split`, a folder.
     path: PathBuf,
-    /// How its records are laid out; recognised from the first record when left out.
+    /// The layout of its records; recognised from the first record if absent.
     #[serde(default)]
     format: Option<Format>,
-    /// For a folder: takes its files, or those of its `data` folder, that are named `SPLIT.*` or
+    /// For a folder: the files in it, or in its `data` folder, that are named `SPLIT.*` or
     /// `SPLIT-*`.
     #[serde(default)]
     split: Option<String>,
-    /// How often its rows occur in an epoch, 1 when left out, at most 1000: 0.5 takes a half of
-    /// its records, always the same one, 2.5 every record twice and a half of them once more.
-    /// Applied after a held-out share is taken; not for held-out files.
+    /// How often its rows occur in an epoch, 1 if absent, at most 1000: 0.5 uses one half of its
+    /// records, the same half in every epoch; 2.5 uses every record twice and one half a third
+    /// time. Applied after a held-out share is taken; not allowed for held-out files.
     #[serde(default)]
     weight: Option<f64>,
 }
@@ -205,7 +205,7 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Source>
     deserializer.deserialize_any(Sources)
 }
 
-/// Only the schema of what [`one_or_many`] reads.
+/// The schema of what [`one_or_many`] reads.
 struct OneOrMany;
 
 impl JsonSchema for OneOrMany {
@@ -249,7 +249,8 @@ mod tests {
 
     #[test]
     fn a_written_configuration_reads_back() {
-        let text = "train = ['a', { path = 'b', split = 's', weight = 0.5 }]\neval_fraction = 0.1\nover_length = 'truncate'\n\
+        let text = "train = ['a', { path = 'b', split = 's', weight = 0.5 }]\n\
+                    eval_fraction = 0.1\nover_length = 'truncate'\n\
                     targets = 'last'\ntemplate = 'chatml'\nmax_rows = 5";
         let first = parse(text).unwrap();
         let second = parse(&toml::to_string(&first).unwrap()).unwrap();

@@ -1,23 +1,23 @@
-//! What a record says, before any template.
+//! The meaning of a record: text, a conversation, a pair or a judged answer.
 
 use serde::{Deserialize, Serialize};
 
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// Who speaks: `system`, `user`, `assistant` or what the template knows besides.
+    /// `system`, `user`, `assistant` or another role that the template supports.
     pub role: String,
-    /// What is said.
+    /// The text.
     pub content: String,
 }
 
 impl Message {
-    /// A message from anything that can be made a string.
+    /// A message of a role.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
         Self { role: role.into(), content: content.into() }
     }
 
-    /// Whether the message is the model's own.
+    /// Whether the role is `assistant`.
     pub fn is_assistant(&self) -> bool {
         self.role == "assistant"
     }
@@ -25,30 +25,30 @@ impl Message {
 
 /// The meaning of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Example {
+pub(crate) enum Example {
     /// Plain text, for next-token training.
     Text(String),
     /// A conversation.
     Chat(Vec<Message>),
-    /// Two whole conversations that differ in their last answer.
+    /// Two conversations that differ in their last answer.
     Pair {
-        /// The preferred one.
+        /// The conversation with the preferred answer.
         chosen: Vec<Message>,
-        /// The other one.
+        /// The conversation with the other answer.
         rejected: Vec<Message>,
     },
-    /// A conversation whose last answer was judged on its own.
+    /// A conversation whose last answer was judged by itself.
     Judged {
         /// The whole conversation.
         messages: Vec<Message>,
-        /// The verdict.
+        /// Whether the answer is desirable.
         desirable: bool,
     },
 }
 
 impl Example {
-    /// The conversation that supervised fine-tuning imitates: the only one, or the chosen one of a
-    /// pair. That of a judged answer is no example to follow where [`Self::is_undesirable`].
+    /// The conversation for supervised fine-tuning: the only one, or the chosen one of a pair. It
+    /// is not to be imitated if [`Self::is_undesirable`]. `None` for plain text.
     pub fn messages(&self) -> Option<&[Message]> {
         match self {
             Example::Text(_) => None,
@@ -58,7 +58,7 @@ impl Example {
         }
     }
 
-    /// Whether the only answer was judged undesirable.
+    /// Whether the answer was judged undesirable.
     pub fn is_undesirable(&self) -> bool {
         matches!(self, Example::Judged { desirable: false, .. })
     }

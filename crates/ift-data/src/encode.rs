@@ -1,5 +1,5 @@
-//! One record to rows: what is learned of it in each mode, and what becomes of it if it is too
-//! long, has no target or teaches nothing.
+//! One record as rows of the kind that a method learns from; and records that are too long, have
+//! no target, or consist of two equal answers.
 
 use ift_methods::RowKind;
 use serde_json::{Map, Value};
@@ -12,43 +12,43 @@ use crate::record::{self, not_a_pair, not_judged};
 use crate::rows::{Row, Sequence};
 use crate::tokenizer::ChatTokenizer;
 
-/// One record as rows, and what became of it.
+/// The rows of one record, and whether it was kept.
 pub(crate) struct Encoded {
-    /// Their `source` and `record` are 0.
+    /// `source` and `record` are 0.
     pub rows: Vec<Row>,
     pub fate: Fate,
     pub special_in_text: bool,
-    /// Tokens of the record, kept or not.
+    /// Number of tokens of the record, kept or not.
     pub tokens: u64,
     pub tokens_lost: u64,
 }
 
-/// What became of a record; of two sides, the later in this list.
+/// Whether a record was kept, or why not. If several apply, the last in this list counts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fate {
     Kept,
     Truncated,
-    /// Both sides of the pair are the same.
+    /// Both answers of the pair are the same.
     Identical,
     WithoutTargets,
     TooLong,
-    /// Judged undesirable, where only demonstrations are learned.
+    /// Judged undesirable, but the method imitates answers.
     Undesirable,
 }
 
-/// Turns records into rows as a configuration says.
+/// Turns records into rows of one kind.
 pub(crate) struct Encoder<'a> {
     pub config: &'a DataConfig,
     pub tokenizer: &'a ChatTokenizer,
     pub kind: RowKind,
 }
 
-/// One conversation, cut where that is wanted.
+/// One tokenised conversation, cut at `max_length` if the configuration says so.
 struct Side {
     sequence: Sequence,
     fate: Fate,
     special_in_text: bool,
-    /// Tokens before the cut.
+    /// Number of tokens before the cut.
     length: usize,
 }
 
@@ -56,8 +56,8 @@ impl Encoder<'_> {
     /// The rows of one record.
     ///
     /// # Errors
-    /// When the record is not what its format or the mode asks for, the template refuses it, or it
-    /// is too long and that is to be an error.
+    /// When the record does not fit its format or the kind of rows, the template raises an error,
+    /// or the record is too long and `over_length` is `error`.
     pub fn encode(
         &self,
         fields: &Map<String, Value>,
@@ -90,8 +90,8 @@ impl Encoder<'_> {
     fn demonstration(&self, example: &Example) -> Result<Encoded, DataError> {
         let Some(messages) = example.messages() else {
             return Err(DataError::Malformed(
-                "found plain `text`, which has no turns to tell prompt and answer apart; expected a \
-                 conversation, or method `lm`, which learns every token"
+                "found plain `text`, which has no prompt and answer; expected a conversation, or \
+                 method `lm`, which trains on every token"
                     .to_owned(),
             ));
         };
@@ -127,7 +127,8 @@ impl Encoder<'_> {
         let (tokens, special_in_text) = match example {
             Example::Text(text) => {
                 let tokens = self.tokenizer.encode_plain(text, true)?;
-                let cause = "the tokenizer writes one and the text begins with another; remove it from the data";
+                let cause = "the tokenizer adds one and the text begins with another; remove it \
+                             from the data";
                 self.tokenizer.check_bos(&tokens, || cause.to_owned())?;
                 (tokens, self.tokenizer.holds_special_token(text))
             }
@@ -138,7 +139,7 @@ impl Encoder<'_> {
             }
         };
         let read = tokens.len();
-        // A piece of one token has nothing to predict it from.
+        // Nothing predicts the only token of a piece.
         let pieces = tokens.chunks(self.config.max_length).filter(|piece| piece.len() > 1);
         let row =
             |piece: &[u32]| Row::text(Sequence::masked(piece.to_vec(), &vec![true; piece.len()]));
@@ -156,8 +157,8 @@ impl Encoder<'_> {
     }
 }
 
-/// The sides of one record as rows, unless something is wrong with one of them: a record is kept or
-/// dropped as a whole.
+/// The rows of one record, or none if one of its conversations is to be dropped: a record is kept
+/// or dropped as a whole.
 fn account<const N: usize>(
     sides: [Side; N],
     rows: impl FnOnce([Sequence; N]) -> Vec<Row>,

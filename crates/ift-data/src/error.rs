@@ -1,9 +1,9 @@
-//! What can go wrong between a file and a row.
+//! Errors on the way from a file to a row.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Where in a file a record stands. Both count from 1.
+/// Position of a record in its file, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// A line of a JSONL file.
@@ -33,15 +33,15 @@ impl fmt::Display for Place {
 /// An error on the way from a file to a row.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// The operating system refused to read.
+    /// A file cannot be read.
     #[error("`{path}`: cannot be read: {source}")]
     Read {
         /// The file.
         path: PathBuf,
-        /// The reason it gave.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A file as a whole is not what it should be.
+    /// A file as a whole cannot be used.
     #[error("`{path}`: {problem}")]
     File {
         /// The file.
@@ -49,17 +49,17 @@ pub enum DataError {
         /// What was found, what was expected.
         problem: String,
     },
-    /// A record of a file is at fault.
+    /// A record cannot be used.
     #[error("`{path}`, {place}: {cause}")]
     Record {
         /// The file.
         path: PathBuf,
         /// The line or record.
         place: Place,
-        /// What is wrong with it.
+        /// The reason.
         cause: Box<DataError>,
     },
-    /// A record is not what it should be as a whole: not JSON, not an object, of no known layout.
+    /// A record as a whole cannot be used: not JSON, not an object, or of no known layout.
     #[error("{0}")]
     Malformed(String),
     /// A field is missing or of the wrong type.
@@ -67,12 +67,12 @@ pub enum DataError {
     Field {
         /// The field's path, such as `messages[2].content`.
         field: String,
-        /// What stands there.
+        /// What was found there.
         found: String,
-        /// What should.
+        /// What was expected.
         expected: String,
     },
-    /// A value of the `[data]` table makes no sense.
+    /// A value of the `[data]` table cannot be used.
     #[error("`data.{field}`: {problem}")]
     Config {
         /// The field in the table.
@@ -88,7 +88,7 @@ pub enum DataError {
         /// What was found, what was expected.
         problem: String,
     },
-    /// A chat template does not compile, refuses a conversation or does not suit training.
+    /// A chat template does not compile, raises an error, or cannot be used for training.
     #[error("chat template ({origin}): {problem}")]
     Template {
         /// Where the template comes from.
@@ -96,8 +96,8 @@ pub enum DataError {
         /// What was found, what was expected.
         problem: String,
     },
-    /// The assistant turns of a conversation cannot be told apart in the rendered text.
-    #[error("chat template ({origin}): turns cannot be told apart at message {message}: {problem}")]
+    /// The assistant turns of a conversation cannot be found in the rendered text.
+    #[error("chat template ({origin}): the turn of message {message} cannot be found: {problem}")]
     Turns {
         /// Where the template comes from.
         origin: String,
@@ -111,13 +111,13 @@ pub enum DataError {
     DoubleBos {
         /// The token's text.
         bos: String,
-        /// Who wrote the second one.
+        /// Where the second one comes from.
         cause: String,
     },
-    /// A row is longer than `max_length` and the configuration says that this is an error.
+    /// A row is longer than `max_length`, and `over_length` is `error`.
     #[error(
-        "{tokens} tokens, but `data.max_length` is {max_length} and `data.over_length` is \"error\"; raise \
-         `max_length`, or choose \"drop\" or \"truncate\""
+        "{tokens} tokens, but `data.max_length` is {max_length} and `data.over_length` is \
+         \"error\"; raise `max_length`, or choose \"drop\" or \"truncate\""
     )]
     OverLength {
         /// Length of the row in tokens.
@@ -125,18 +125,18 @@ pub enum DataError {
         /// The limit.
         max_length: usize,
     },
-    /// Nothing is left to train or evaluate on.
-    #[error("no row is left {purpose}; what happened to the records:\n{report}")]
+    /// No row is left to train or evaluate on.
+    #[error("no row is left {purpose}; the records read:\n{report}")]
     NoRows {
         /// "to train on" or "to evaluate on".
         purpose: &'static str,
         /// The report as a table.
         report: String,
     },
-    /// A judged answer is alone, so no other row's answer can be set beside its prompt.
+    /// There is only one judged answer, so there is no other answer to combine its prompt with.
     #[error(
-        "only one judged row is left {purpose}, expected at least two: KTO sets the answer of another row \
-         beside each prompt; what happened to the records:\n{report}"
+        "only one judged row is left {purpose}, expected at least two: KTO combines each prompt \
+         with the answer of another row; the records read:\n{report}"
     )]
     OneJudged {
         /// "to train on" or "to evaluate on".
@@ -147,12 +147,12 @@ pub enum DataError {
 }
 
 impl DataError {
-    /// Names the record that an error belongs to.
+    /// Adds the record to an error.
     pub(crate) fn in_record(self, path: &Path, place: Place) -> Self {
         DataError::Record { path: path.to_owned(), place, cause: Box::new(self) }
     }
 
-    /// A fault of a whole file.
+    /// A file that cannot be used.
     pub(crate) fn file(path: &Path, problem: impl Into<String>) -> Self {
         DataError::File { path: path.to_owned(), problem: problem.into() }
     }

@@ -1,4 +1,4 @@
-//! Files as streams of records: JSON lines, one JSON array, or Parquet, told apart by their first
+//! Files as streams of records: JSON lines, one JSON array, or Parquet, recognised by their first
 //! bytes.
 
 use std::borrow::Cow;
@@ -14,7 +14,8 @@ use crate::config::Source;
 use crate::error::{DataError, Place};
 use crate::record::kind;
 
-/// A record that may still have to be parsed, so that parsing can happen on another thread.
+/// A record. A line is parsed only when its fields are asked for, so that threads can share the
+/// work.
 pub(crate) struct Record {
     pub place: Place,
     body: Body,
@@ -42,7 +43,7 @@ impl Record {
         }
     }
 
-    /// The bytes of a line, for a caller that parses them into a type of its own.
+    /// The bytes of a line; `None` for a record that is not a line.
     pub fn line(&self) -> Option<&[u8]> {
         match &self.body {
             Body::Line(bytes) => Some(bytes),
@@ -55,7 +56,7 @@ fn not_an_object(value: &Value) -> DataError {
     DataError::Malformed(format!("found {}, expected an object with named fields", kind(value)))
 }
 
-/// Parses JSON, and says so where it is the encoding that is wrong.
+/// Parses JSON, with a message of its own for text that is not UTF-8.
 fn parse(bytes: &[u8]) -> Result<Value, DataError> {
     let text = utf8(bytes)?;
     serde_json::from_str(text).map_err(|e| {
@@ -69,7 +70,7 @@ fn parse(bytes: &[u8]) -> Result<Value, DataError> {
 pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, DataError> {
     std::str::from_utf8(bytes).map_err(|e| {
         DataError::Malformed(format!(
-            "not valid UTF-8 at byte {} of it; convert the file to UTF-8",
+            "not valid UTF-8 at byte {} of the text; convert the file to UTF-8",
             e.valid_up_to()
         ))
     })
@@ -78,7 +79,7 @@ pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, DataError> {
 /// The records of a file, in order.
 pub(crate) type Records = Box<dyn Iterator<Item = Result<Record, DataError>>>;
 
-/// The files that a source stands for: itself, or those of a split in a folder.
+/// The files of a source: itself, or those of a split in a folder.
 ///
 /// # Errors
 /// When a folder is given without `split` or has no such split.
@@ -98,7 +99,7 @@ pub(crate) fn resolve(source: &Source) -> Result<Vec<PathBuf>, DataError> {
     if !folder {
         return Err(DataError::file(
             path,
-            format!("`split = \"{split}\"` goes with a folder, but this is none"),
+            format!("is not a folder, which `split = \"{split}\"` needs; remove `split`"),
         ));
     }
     let mut names = Vec::new();
@@ -135,7 +136,7 @@ pub(crate) fn resolve(source: &Source) -> Result<Vec<PathBuf>, DataError> {
 /// Opens a file of records.
 ///
 /// # Errors
-/// When it cannot be read, is empty, or is none of the known kinds.
+/// When it cannot be read, is empty, or is of no known kind.
 pub(crate) fn open(path: &Path) -> Result<Records, DataError> {
     let mut file = File::open(path).map_err(DataError::read(path))?;
     if file.metadata().map_err(DataError::read(path))?.is_dir() {
@@ -195,7 +196,7 @@ impl Iterator for Lines {
     }
 }
 
-/// A file that is one JSON array; it is read whole.
+/// A file with one JSON array, which is read as a whole.
 fn array(path: &Path, mut file: File, bom: usize) -> Result<Records, DataError> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(DataError::read(path))?;

@@ -10,7 +10,7 @@ pub enum Format {
     /// `messages`, each with `role` and `content` (the layout of `OpenAI` and UltraChat-200k).
     Messages,
     /// `prompt` and `completion`, each a string or a list of messages. Strings become a user's and
-    /// an assistant's message, so they too pass through the chat template.
+    /// an assistant's message, so the chat template applies to them too.
     PromptCompletion,
     /// `conversations`, each turn with `from` and `value` (`ShareGPT`).
     Sharegpt,
@@ -18,10 +18,10 @@ pub enum Format {
     /// after an empty line.
     Alpaca,
     /// `chosen` and `rejected`, each a string or a list of messages, with an optional `prompt`
-    /// (UltraFeedback-binarized). SFT and IFT learn the chosen one.
+    /// (UltraFeedback-binarized). SFT and IFT train on the chosen one.
     Preference,
     /// `label` (true for desirable, false for undesirable) beside `prompt` and `completion` or
-    /// `messages`, for method `kto`. SFT and IFT learn the desirable ones.
+    /// `messages`, for method `kto`. SFT and IFT train on the desirable ones.
     Judged,
     /// `text`, for method `lm`.
     Text,

@@ -1,19 +1,19 @@
-//! Judged answers: their order, and the mismatched answer of each.
+//! Judged answers: their order, and the mismatched sequence of each.
 //!
-//! KTO compares rewards with how far the policy has moved from the reference in general. It
-//! measures that on answers that do not belong to the prompt: here that of the row before, which
-//! other trainers take within a batch and which is taken over the whole data set here, so that it
-//! does not depend on the batch.
+//! KTO subtracts an estimate of the KL divergence between policy and reference from its rewards. It
+//! is estimated on mismatched sequences: the prompt of one row with the answer of another. Other
+//! trainers take the answer of the previous row of the batch; here it is the previous row of the
+//! data set, so that it does not depend on the batch.
 
 use crate::rows::Row;
 
-/// What is wrong with a single judged row.
-pub(crate) const TOO_FEW: &str = "holds one judged answer, expected at least two: KTO sets the answer of \
-                                  another row beside each prompt";
+/// The problem with a single judged row.
+pub(crate) const TOO_FEW: &str = "holds one judged answer, expected at least two: KTO combines \
+                                  each prompt with the answer of another row";
 
-/// Puts the desirable rows first, otherwise keeping their order, and gives each row its mismatched
-/// sequence: its prompt, followed by the answer of the row before (of the last one for the first),
-/// or of the nearest row before that with another prompt. Cut at `max_length` tokens.
+/// Moves the desirable rows to the front, otherwise keeping the order, and gives each row its
+/// mismatched sequence: its prompt with the answer of the nearest row before it that has another
+/// prompt. The row before the first is the last. Cut at `max_length` tokens.
 pub(crate) fn pair_up(rows: &mut [Row], max_length: usize) {
     rows.sort_by_key(|row| !row.is_desirable());
     for (i, donor) in donors(rows).into_iter().enumerate() {
@@ -23,14 +23,14 @@ pub(crate) fn pair_up(rows: &mut [Row], max_length: usize) {
     }
 }
 
-/// For each row, the row whose answer it takes.
+/// For each row, the index of the row whose answer it takes.
 fn donors(rows: &[Row]) -> Vec<usize> {
     let count = rows.len();
     let before = |i: usize| (i + count - 1) % count;
     let mut donors: Vec<usize> = (0..count).map(before).collect();
     let differs = |i: usize| prompt(&rows[i]) != prompt(&rows[before(i)]);
-    // Where the row before has the same prompt, its donor is the nearest one with another prompt.
-    // Beginning after a change of prompt, that donor is known already.
+    // A row whose predecessor has the same prompt takes the donor of its predecessor. Starting at a
+    // change of prompt, that donor is already known.
     if let Some(first) = (0..count).find(|&i| differs(i)) {
         for i in (first..count).chain(0..first) {
             if !differs(i) {

@@ -1,30 +1,33 @@
-//! From files to training rows: files → records → conversations → tokens and targets → rows.
+//! From files to training rows: files → records → examples → tokens with targets → rows.
 //!
 //! | module | holds |
 //! |---|---|
 //! | `config` | the `[data]` table of a recipe |
 //! | `format` | the seven layouts of records |
 //! | `files` | JSONL, JSON and Parquet files as streams of records |
-//! | `record` | a record of a known format as an [`Example`] |
+//! | `conversation` | messages, and the meaning of a record |
+//! | `record` | recognises the layout of a record and reads it |
 //! | `special` | special tokens of a Hugging Face tokenizer folder |
 //! | `template` | chat templates, run as transformers runs them |
-//! | `turns` | where each assistant turn lies in the rendered text |
+//! | `template_source` | which template a tokenizer folder has |
+//! | `turns` | the position of each assistant turn in the rendered text |
 //! | `tokenizer` | text to tokens, conversations to tokens and targets |
-//! | `tokenizer_training` | a new tokenizer from text |
+//! | `tokenizer_training` | training a new tokenizer on text |
 //! | `encode` | one example as rows of the kind that a method learns from |
 //! | `rows` | a row: sequences with targets, and how they are compared |
 //! | `dataset` | rows with their report and identity |
-//! | `mixture` | the held-out share, and how often a file's rows occur |
-//! | `judged` | the mismatched answers of judged rows |
-//! | `load` | all of it together, in parallel, with a report |
+//! | `mixture` | the held-out share, and the weights of files |
+//! | `judged` | the mismatched sequences of judged rows |
+//! | `report` | numbers of records read, kept and dropped |
+//! | `load` | reads the files of a configuration into data sets, in parallel |
 //! | `tokenised` | rows that were tokenised elsewhere |
 //!
 //! *Invariants.* Targets are found by position, never by token id: the template is rendered turn by
-//! turn and the results are compared, so a token that looks like an end-of-turn token inside a
-//! user's message is not one. The text is tokenised once, as a whole, as transformers does. Nothing
-//! is padded. No record disappears without being counted in the [`Report`]. The rows depend on the
-//! files, the configuration and the tokenizer alone, so [`Dataset::identity`] says whether two runs
-//! saw the same data.
+//! turn and the results are compared, so an end-of-turn token inside a user's message is not taken
+//! for one. The text is tokenised once, as a whole, as transformers does. Nothing is padded. Every
+//! record that is dropped is counted in the [`Report`]. The rows depend only on the files, the
+//! configuration and the tokenizer, so two runs with the same [`Dataset::identity`] have the same
+//! data.
 
 mod config;
 mod conversation;
@@ -41,20 +44,20 @@ mod report;
 mod rows;
 mod special;
 mod template;
+mod template_source;
 mod tokenised;
 mod tokenizer;
 mod tokenizer_training;
 mod turns;
 
 pub use config::{DataConfig, OverLength, Source, Targets};
-pub use conversation::{Example, Message};
+pub use conversation::Message;
 pub use dataset::Dataset;
 pub use error::{DataError, Place};
 pub use format::Format;
 pub use load::load;
 pub use report::{FileReport, Report};
 pub use rows::{Row, Sequence};
-pub use template::BUILT_IN_TEMPLATES;
 pub use tokenised::rows_from_jsonl;
 pub use tokenizer::ChatTokenizer;
 pub use tokenizer_training::{TokenizerSettings, train_tokenizer};

@@ -1,4 +1,4 @@
-//! Files to rows: records are read in order, encoded in parallel batches, and accounted for.
+//! Files to rows: records are read in order, encoded in parallel batches, and counted.
 
 use std::path::Path;
 
@@ -18,20 +18,28 @@ use crate::report::{FileReport, Report};
 use crate::rows::Row;
 use crate::tokenizer::ChatTokenizer;
 
-/// Records encoded at a time: enough for every thread, little beside the rows themselves.
+/// Records encoded at a time: enough for every thread, and small compared with the rows.
 const BATCH: usize = 1024;
 
-/// No source may come more often than this; it would rather be a slip of the pen.
+/// Largest weight of a file; a larger one is taken for a typing error.
 const MAX_WEIGHT: f64 = 1000.0;
 
-/// Reads the training and evaluation data of a configuration. `template` is the tokenizer's affair
-/// (see [`ChatTokenizer::from_folder`]); everything else is looked at here. A held-out share is
-/// chosen by a hash of each record's position, so it is the same in every run; weights apply to
-/// what remains.
+/// Reads the training and evaluation data of a configuration, as rows of the kind that a method
+/// learns from. `config.template` is not read here, but by [`ChatTokenizer::from_folder`]. A
+/// held-out share is chosen by a hash of each record's position, so it is the same in every run;
+/// weights apply to the remaining records.
+///
+/// - [`RowKind::Text`]: texts or rendered conversations, in pieces of `max_length` tokens; every
+///   token is a target.
+/// - [`RowKind::Demonstration`]: conversations, of pairs the chosen one, of judged answers the
+///   desirable ones; the targets are the assistant turns that `config.targets` selects.
+/// - [`RowKind::Pair`]: pairs; the last assistant turn of either conversation is the target.
+/// - [`RowKind::Judged`]: judged answers; the last assistant turn is the target. A pair becomes a
+///   desirable and an undesirable row.
 ///
 /// # Errors
-/// When the configuration contradicts itself, a file or record is at fault (the message names it),
-/// or no row is left (of judged ones: fewer than two).
+/// When the configuration contradicts itself, a file or record cannot be used (the message names
+/// it), no row is left, or only one judged row is left.
 pub fn load(
     config: &DataConfig,
     tokenizer: &ChatTokenizer,
@@ -97,7 +105,7 @@ fn check(config: &DataConfig) -> Result<(), DataError> {
         let path = source.path.display();
         return fault(
             "eval",
-            format!("`{path}` has a `weight`, but held-out rows are measured once each; remove it"),
+            format!("`{path}` has a `weight`, but every held-out row is evaluated once; remove it"),
         );
     }
     Ok(())
@@ -183,7 +191,7 @@ impl Loader<'_> {
         encoded.map_err(|e| e.in_record(path, record.place))
     }
 
-    /// What needs all rows of a set: the mismatched answers, the counts, the identity.
+    /// The steps that need all rows of a set: mismatched sequences, counts, identity.
     fn finish(
         &self,
         (mut rows, mut report): Loaded,

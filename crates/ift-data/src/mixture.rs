@@ -1,24 +1,26 @@
-//! Which records go where: the held-out share, and how often each file's rows occur.
+//! The held-out share of the records, and the weights of files.
 //!
-//! Both are decided by a hash of a record's position, so they are the same in every run, spread
+//! Records are chosen by a hash of their position: the choice is the same in every run and spread
 //! over the file, and all rows of a record stay together.
 
 use std::collections::HashSet;
 
+use ift_random::mix;
+
 use crate::report::{FileReport, Report};
 use crate::rows::Row;
 
-/// Rows in the order of the files, and the account of them, in which rows are not counted yet.
+/// Rows in the order of the files, and the report, whose rows are not counted yet.
 pub(crate) type Loaded = (Vec<Row>, Report);
 
-/// File and record.
+/// Index of the file, and number of the record.
 type Position = (u32, u64);
 
 fn position(row: &Row) -> Position {
     (row.source, row.record)
 }
 
-/// Takes a share of the records out, at least one of them.
+/// Splits off a share of the records, at least one.
 pub(crate) fn hold_out((rows, mut report): Loaded, fraction: f64) -> (Loaded, Loaded) {
     let held = choose(&rows, fraction, 1);
     let (eval, train): (Vec<Row>, Vec<Row>) =
@@ -41,8 +43,8 @@ pub(crate) fn hold_out((rows, mut report): Loaded, fraction: f64) -> (Loaded, Lo
     ((train, report), (eval, held_report))
 }
 
-/// Repeats or leaves out each file's rows as its weight says. Of a weight of 2.5, the file comes
-/// twice, then half of its records once more. Of a file with rows something always remains.
+/// Repeats or leaves out the rows of each file by its weight. With a weight of 2.5, all rows occur
+/// twice, then half of the records a third time. At least one record of every file remains.
 pub(crate) fn weigh((rows, mut report): Loaded) -> Loaded {
     if report.files.iter().all(|file| file.weight.is_none()) {
         return (rows, report);
@@ -69,7 +71,7 @@ pub(crate) fn weigh((rows, mut report): Loaded) -> Loaded {
     (weighed, report)
 }
 
-/// A share of the records that the rows come from, rounded, but no fewer than `least`.
+/// A share of the records of the rows, rounded, but at least `least`.
 fn choose(rows: &[Row], share: f64, least: usize) -> HashSet<Position> {
     let mut records: Vec<Position> = rows.iter().map(position).collect();
     records.dedup();
@@ -78,13 +80,4 @@ fn choose(rows: &[Row], share: f64, least: usize) -> HashSet<Position> {
         (mix(u64::from(source) << 40 ^ record), source, record)
     });
     records.into_iter().take(wanted).collect()
-}
-
-/// The finaliser of `SplitMix64` (Steele, Lea and Flood, 2014): close positions get unrelated
-/// values.
-fn mix(position: u64) -> u64 {
-    let z = position.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

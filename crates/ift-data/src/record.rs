@@ -1,4 +1,4 @@
-//! The layouts that records come in, and what each means.
+//! Recognises the layout of a record, and reads a record of a known layout.
 
 use ift_methods::RowKind;
 use serde_json::{Map, Value};
@@ -7,13 +7,12 @@ use crate::conversation::{Example, Message};
 use crate::error::DataError;
 use crate::format::Format;
 
-/// Recognises the layout of a record by its fields. A data set may carry several
-/// (`UltraFeedback` has `messages` beside `chosen`), so the most specific wins; `text`
-/// comes first for methods on plain text, and methods on pairs or judged answers accept
-/// only those.
+/// Recognises the layout of a record by its fields. A record may fit several (`UltraFeedback` has
+/// `messages` beside `chosen`): the most specific one counts. For methods on plain text, `text`
+/// comes first; methods on pairs or judged answers accept no other layout.
 ///
 /// # Errors
-/// When no layout fits; the message lists the fields found.
+/// When no layout fits; the message lists the fields that were found.
 pub(crate) fn detect(record: &Map<String, Value>, kind: RowKind) -> Result<Format, DataError> {
     let has = |name: &str| record.get(name).is_some_and(|v| !v.is_null());
     let list = |name: &str| record.get(name).is_some_and(Value::is_array);
@@ -43,8 +42,8 @@ pub(crate) fn detect(record: &Map<String, Value>, kind: RowKind) -> Result<Forma
     } else {
         return Err(DataError::Malformed(format!(
             "the layout of the record is not known: found fields {}; expected `messages`, \
-             `conversations`, `prompt` and `completion`, `instruction` and `output`, `chosen` and \
-             `rejected`, or `text`",
+             `conversations`, `prompt` and `completion`, `instruction` and `output`, `chosen` \
+             and `rejected`, or `text`",
             names(record)
         )));
     };
@@ -70,31 +69,31 @@ pub(crate) fn parse(record: &Map<String, Value>, format: Format) -> Result<Examp
     }
 }
 
-/// What is said to a record that should be a pair.
+/// The error for a record that should be a pair.
 pub(crate) fn not_a_pair(record: &Map<String, Value>) -> DataError {
     DataError::Malformed(format!(
-        "not a pair: found fields {}; expected `chosen` and `rejected`, each a string or a list of messages, \
-         and optionally `prompt`",
+        "not a pair: found fields {}; expected `chosen` and `rejected`, each a string or a list \
+         of messages, and optionally `prompt`",
         names(record)
     ))
 }
 
-/// What is said to a record that should be judged.
+/// The error for a record that should be a judged answer.
 pub(crate) fn not_judged(record: &Map<String, Value>) -> DataError {
     DataError::Malformed(format!(
-        "not a judged answer: found fields {}; expected `label` (true or false) beside `prompt` and \
-         `completion` or `messages`, or a pair of `chosen` and `rejected`",
+        "not a judged answer: found fields {}; expected `label` (true or false) beside `prompt` \
+         and `completion` or `messages`, or a pair of `chosen` and `rejected`",
         names(record)
     ))
 }
 
-/// The fields of a record, in words.
+/// The names of the fields, for messages.
 fn names(record: &Map<String, Value>) -> String {
     let names: Vec<_> = record.keys().map(|k| format!("`{k}`")).collect();
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// A conversation has at least one message.
+/// Refuses a conversation without messages.
 fn filled(messages: Vec<Message>, field: &str) -> Result<Vec<Message>, DataError> {
     if messages.is_empty() {
         return Err(DataError::field(field, "an empty list", "at least one message"));
@@ -154,15 +153,15 @@ fn sharegpt_turn(turn: &Value, at: &str) -> Result<Message, DataError> {
         "system" => "system",
         "tool" | "function_response" | "observation" => "tool",
         _ => {
-            let expected = "\"human\", \"gpt\", \"system\", \"tool\" or a usual synonym of one";
+            let expected = "\"human\", \"gpt\", \"system\", \"tool\" or a common synonym";
             return Err(DataError::field(format!("{at}.from"), format!("\"{from}\""), expected));
         }
     };
     Ok(Message::new(role, string_at(turn, "value", at)?))
 }
 
-/// One side of a pair as a whole conversation: a list that begins with the prompt already, or the
-/// prompt and its answer.
+/// One side of a pair as a whole conversation. The field holds the whole conversation, or only the
+/// answer, which then follows `prompt`.
 fn continuation(record: &Map<String, Value>, field: &str) -> Result<Vec<Message>, DataError> {
     let answer = side(get(record, field)?, field, "assistant")?;
     let Some(first) = answer.first() else {
@@ -219,7 +218,7 @@ fn content_text(content: &Value, at: &str) -> Result<String, DataError> {
                 return Err(DataError::field(
                     at,
                     found,
-                    "a part of type \"text\" (only text can be trained)",
+                    "a part of type \"text\" (only text is supported)",
                 ));
             }
             None => {
@@ -261,7 +260,7 @@ fn object<'a>(value: &'a Value, field: &str) -> Result<&'a Map<String, Value>, D
     value.as_object().ok_or_else(|| DataError::field(field, kind(value), "an object"))
 }
 
-/// The type of a value, in words.
+/// The type of a value, for messages.
 pub(crate) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "nothing (null or missing)",

@@ -1,4 +1,4 @@
-//! The account of what was read, kept and lost: the start-up report.
+//! The report at the start of a run: numbers of records read, kept and dropped.
 
 use std::fmt;
 use std::ops::Range;
@@ -8,55 +8,55 @@ use serde::Serialize;
 
 use crate::rows::Row;
 
-/// What became of the records of all files.
+/// Numbers of records read, kept and dropped, for all files.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
     /// One entry per file, in order.
     pub files: Vec<FileReport>,
-    /// Where the chat template comes from; absent where none was needed.
+    /// Where the chat template comes from; `None` if none was needed.
     pub template: Option<String>,
-    /// Whether the chat template writes the current time, so that another day gives other tokens.
+    /// Whether the chat template writes the current date, so that tokens depend on it.
     pub template_reads_clock: bool,
-    /// Whether `max_rows` ended the reading before the files did.
+    /// Whether reading stopped at `max_rows`, before the end of the files.
     pub stopped_early: bool,
 }
 
-/// What became of the records of one file.
+/// Numbers of records read, kept and dropped, for one file.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct FileReport {
     /// The file.
     pub path: PathBuf,
-    /// Its layout, or `-` if nothing was read of it.
+    /// Its layout, or `-` if nothing was read from it.
     pub format: String,
-    /// How often its rows occur, if the configuration says so.
+    /// Its weight in the configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
     /// Records read.
     pub records: u64,
-    /// Rows in the data set, repetitions included. A long document of plain text becomes several,
-    /// and so does a pair in judged answers.
+    /// Rows in the data set, including repetitions. A long document becomes several rows, and a
+    /// pair becomes two for a method on judged answers.
     pub rows: u64,
-    /// Rows among them that come from repetition, by a weight above 1.
+    /// How many of them are repetitions, by a weight above 1.
     pub repeated: u64,
     /// Rows left out by a weight below 1.
     pub left_out: u64,
     /// Records held out for evaluation.
     pub held_out: u64,
-    /// Records dropped as longer than `max_length`.
+    /// Records dropped because they are longer than `max_length`.
     pub dropped_over_length: u64,
     /// Records cut at `max_length` and kept.
     pub truncated: u64,
-    /// Records dropped as nothing in them is learned.
+    /// Records dropped because they have no target.
     pub dropped_without_targets: u64,
-    /// Pairs dropped as both sides are the same.
+    /// Pairs dropped because both answers are the same.
     pub dropped_identical: u64,
-    /// Judged answers dropped as undesirable, where answers are imitated.
+    /// Undesirable answers dropped, for methods that imitate answers.
     pub dropped_undesirable: u64,
-    /// Records whose own text holds a special token's text.
+    /// Records that contain the text of a special token.
     pub special_in_text: u64,
-    /// Tokens in the rows, of pairs those of both sides.
+    /// Tokens in the rows; for pairs, of both answers.
     pub tokens: u64,
-    /// Targets in the rows that have a token before them, of pairs those of both sides.
+    /// Scored targets in the rows; for pairs, of both answers.
     pub targets: u64,
     /// Tokens of all records read, kept or not.
     pub tokens_read: u64,
@@ -112,7 +112,7 @@ impl FileReport {
 
 const COLUMNS: usize = 16;
 
-/// The columns of the table; the first two are words.
+/// The columns of the table; the first two are text.
 const HEAD: [&str; COLUMNS] = [
     "file",
     "format",
@@ -132,7 +132,7 @@ const HEAD: [&str; COLUMNS] = [
     "lost",
 ];
 
-/// Columns that are left out where they say nothing.
+/// Columns that are omitted if all their values are 0 or absent.
 const OPTIONAL: Range<usize> = 4..13;
 
 impl Report {
@@ -144,7 +144,7 @@ impl Report {
         total
     }
 
-    /// Counts the rows of the data set and what is in them.
+    /// Counts the rows of the data set, their tokens and their targets.
     pub(crate) fn count_rows(&mut self, rows: &[Row]) {
         for row in rows {
             if let Some(file) = self.files.get_mut(row.source as usize) {
@@ -157,7 +157,7 @@ impl Report {
 }
 
 impl fmt::Display for Report {
-    /// A table, one line per file; columns about nothing are left out. Notes follow.
+    /// A table with one line per file, then notes. Columns without values are omitted.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total = self.total();
         let mut lines = vec![HEAD.map(str::to_owned)];
@@ -165,9 +165,10 @@ impl fmt::Display for Report {
         if self.files.len() > 1 {
             lines.push(total.cells());
         }
-        let said = |c: usize| lines.iter().skip(1).any(|line| line[c] != "0" && line[c] != "-");
+        let has_values =
+            |c: usize| lines.iter().skip(1).any(|line| line[c] != "0" && line[c] != "-");
         let shown: Vec<usize> =
-            (0..COLUMNS).filter(|&c| !OPTIONAL.contains(&c) || said(c)).collect();
+            (0..COLUMNS).filter(|&c| !OPTIONAL.contains(&c) || has_values(c)).collect();
         let width = |c: usize| lines.iter().map(|line| line[c].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = shown.iter().map(|&c| width(c)).collect();
         for (n, line) in lines.iter().enumerate() {
@@ -193,11 +194,12 @@ impl fmt::Display for Report {
             let n = total.special_in_text;
             write!(
                 f,
-                "\n{n} records hold the text of special tokens, which is tokenised as these tokens"
+                "\n{n} records contain the text of special tokens, which is tokenised as these \
+                 tokens"
             )?;
         }
         if self.stopped_early {
-            write!(f, "\nstopped at `max_rows`; the rest was not read")?;
+            write!(f, "\nreading stopped at `max_rows`")?;
         }
         Ok(())
     }

@@ -1,9 +1,8 @@
-//! The special tokens of a Hugging Face tokenizer folder: which they are, and that the tokenizer
-//! knows them.
+//! The special tokens of a Hugging Face tokenizer folder.
 //!
-//! transformers reads `tokenizer_config.json` beside `tokenizer.json` and adds what the latter
-//! lacks; text is split at these tokens, so ids depend on it. The same is done here, in the same
-//! order.
+//! transformers reads `tokenizer_config.json` beside `tokenizer.json` and adds the tokens that the
+//! latter lacks. Text is split at special tokens, so token ids depend on it. The same is done here,
+//! in the same order.
 
 use std::path::Path;
 
@@ -15,7 +14,7 @@ use crate::error::DataError;
 /// The keys that name one token each.
 const NAMED: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
-/// The keys that list further ones; the second is the newer name.
+/// The keys that list further tokens; the second is the newer name.
 const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
 
 /// The special tokens that the configuration names, by key.
@@ -26,7 +25,7 @@ pub(crate) struct SpecialTokens {
 }
 
 impl SpecialTokens {
-    /// Reads them and teaches them to the tokenizer.
+    /// Reads the special tokens and adds those that the tokenizer lacks.
     ///
     /// # Errors
     /// When a token is neither a string nor an object with `content`, or would get another id than
@@ -69,7 +68,8 @@ impl SpecialTokens {
             let got = tokenizer.token_to_id(&text);
             if id.is_some() && got != id {
                 return Err(fault(format!(
-                    "`added_tokens_decoder` gives `{text}` the id {}, but `tokenizer.json` leads to {}",
+                    "`added_tokens_decoder` gives `{text}` the id {}, but with `tokenizer.json` \
+                     it gets {}; the two files do not belong together",
                     id.unwrap_or_default(),
                     got.map_or("none".to_owned(), |n| n.to_string()),
                 )));
@@ -83,7 +83,7 @@ impl SpecialTokens {
         self.named.iter().find(|(name, _)| *name == key).map(|(_, text)| text.as_str())
     }
 
-    /// What a chat template sees: every named token, and the list of the others.
+    /// The variables of a chat template: every named token, and the list of the others.
     pub fn variables(&self) -> impl Iterator<Item = (&'static str, minijinja::Value)> {
         let named =
             self.named.iter().map(|(name, text)| (*name, minijinja::Value::from(text.as_str())));
@@ -93,7 +93,7 @@ impl SpecialTokens {
     }
 }
 
-/// Remembers a token to add unless the tokenizer or the list has it.
+/// Adds a token to the list, unless the tokenizer or the list has it.
 fn learn(add: &mut Vec<(Option<u32>, AddedToken)>, token: AddedToken, tokenizer: &Tokenizer) {
     let known = tokenizer.get_added_vocabulary().get_vocab().contains_key(&token.content);
     if !known && !add.iter().any(|(_, other)| other.content == token.content) {
@@ -125,7 +125,7 @@ fn added_tokens_decoder(
     Ok(add)
 }
 
-/// Equality of every flag (the type's own looks at the text alone).
+/// Equality of text and flags (`==` of `AddedToken` compares only the text).
 fn same(a: &AddedToken, b: &AddedToken) -> bool {
     let flags = |t: &AddedToken| (t.single_word, t.lstrip, t.rstrip, t.normalized, t.special);
     a.content == b.content && flags(a) == flags(b)

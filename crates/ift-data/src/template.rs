@@ -18,14 +18,15 @@ use crate::error::DataError;
 use crate::special::SpecialTokens;
 
 /// Templates that can be named in a configuration: (name, source).
-pub const BUILT_IN_TEMPLATES: [(&str, &str); 3] =
+pub(crate) const BUILT_IN_TEMPLATES: [(&str, &str); 3] =
     [("zephyr", ZEPHYR), ("chatml", CHATML), ("llama3", LLAMA3)];
 
-/// What the authors of IFT train with: `<|role|>`, a new line, the content, and the tokenizer's own
-/// eos token.
+/// The template of the IFT authors: `<|role|>`, a new line, the content, and the EOS token of the
+/// tokenizer.
 const ZEPHYR: &str = "{%- for message in messages -%}
 {%- if message.role not in ['system', 'user', 'assistant'] -%}
-{{- raise_exception('role `' + message.role + '` is not known; expected system, user or assistant') -}}
+{{- raise_exception('role `' + message.role + '` is not known; \
+    expected system, user or assistant') -}}
 {%- endif -%}
 {{- '<|' + message.role + '|>\\n' + message.content + eos_token + '\\n' -}}
 {%- endfor -%}
@@ -38,11 +39,13 @@ const CHATML: &str = "{%- for message in messages -%}
 
 const LLAMA3: &str = "{{- bos_token -}}
 {%- for message in messages -%}
-{{- '<|start_header_id|>' + message.role + '<|end_header_id|>\\n\\n' + message.content | trim + '<|eot_id|>' -}}
+{{- '<|start_header_id|>' + message.role + '<|end_header_id|>\\n\\n' \
+    + message.content | trim + '<|eot_id|>' -}}
 {%- endfor -%}
-{%- if add_generation_prompt -%}{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' -}}{%- endif -%}";
+{%- if add_generation_prompt -%}\
+    {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' -}}{%- endif -%}";
 
-/// The only template of an environment.
+/// Name of the only template of an environment.
 const NAME: &str = "chat";
 
 /// A compiled chat template with the tokenizer's special tokens.
@@ -50,9 +53,11 @@ const NAME: &str = "chat";
 pub(crate) struct Template {
     env: Environment<'static>,
     variables: Vec<(&'static str, Value)>,
-    /// Where it comes from, for messages.
+    /// The Jinja text.
+    pub source: String,
+    /// Where the template comes from, for messages.
     pub origin: String,
-    /// Whether it names `strftime_now`.
+    /// Whether it contains `strftime_now`.
     pub reads_clock: bool,
 }
 
@@ -83,6 +88,7 @@ impl Template {
         let mut this = Self {
             env,
             variables: special.variables().collect(),
+            source: source.to_owned(),
             origin: origin.to_owned(),
             reads_clock: source.contains("strftime_now"),
         };
@@ -101,7 +107,7 @@ impl Template {
     /// Renders a conversation.
     ///
     /// # Errors
-    /// When the template raises an exception or uses what it is not given.
+    /// When the template raises an exception, or uses an unknown variable or function.
     pub fn render(
         &self,
         messages: &[Value],
@@ -120,12 +126,12 @@ impl Template {
     }
 }
 
-/// A message as a template sees it.
+/// A message as the value that templates get.
 pub(crate) fn template_value(message: &Message) -> Value {
     Value::from_pairs([("role", message.role.as_str()), ("content", message.content.as_str())])
 }
 
-/// What went wrong, and in which line.
+/// The message of an error, with the line of the template.
 fn explain(error: &Error) -> String {
     let text = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
     match error.line() {
@@ -134,8 +140,8 @@ fn explain(error: &Error) -> String {
     }
 }
 
-/// Replaces `{% generation %}` and `{% endgeneration %}`, which only mark text, by tags that do
-/// nothing and treat white space alike.
+/// Replaces `{% generation %}` and `{% endgeneration %}`, which only mark text, by tags without
+/// effect that treat white space in the same way.
 fn without_generation_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
@@ -168,7 +174,7 @@ fn to_json(value: Value, indent: Option<usize>, kwargs: Kwargs) -> Result<Value,
         Some(n) => Some(n),
         None => indent,
     };
-    // The defaults of transformers' filter; others would need Python itself.
+    // The default of transformers' filter. Other values are accepted but have no effect.
     kwargs.get::<Option<bool>>("ensure_ascii")?;
     kwargs.assert_all_used()?;
     let mut bytes = Vec::new();

@@ -10,7 +10,7 @@ use crate::files;
 use crate::judged;
 use crate::rows::{Row, Sequence};
 
-/// A line of pre-tokenised rows; other fields are ignored.
+/// The fields of one line; others are ignored.
 #[derive(Deserialize)]
 struct Line {
     input_ids: Option<Vec<u32>>,
@@ -22,8 +22,8 @@ struct Line {
     desirable: Option<bool>,
 }
 
-/// Reads pre-tokenised rows: JSON lines with token ids and labels, which repeat the ids at targets
-/// and are −100 elsewhere. Every row's `source` is 0, its `record` the line.
+/// Reads pre-tokenised rows: JSON lines with token ids and labels. A label is the id of a target,
+/// and −100 elsewhere. `source` of every row is 0, `record` is its line.
 ///
 /// | kind | a line has | and gives |
 /// |---|---|---|
@@ -32,11 +32,11 @@ struct Line {
 /// | `Judged` | these four | two rows |
 /// | `Judged` | `input_ids`, `labels` and `desirable` (true or false) | one row |
 ///
-/// Judged rows are ordered and mismatched as by [`load`](crate::load()).
+/// Judged rows get their order and their mismatched sequences as by [`load`](crate::load()).
 ///
 /// # Errors
-/// When the file cannot be read, is not JSON lines, a line lacks a field or its lists do not fit
-/// each other, or there is only one judged row.
+/// When the file cannot be read or is not JSON lines, a line lacks a field, the lists of a line
+/// differ in length, a label is neither its id nor −100, or there is only one judged row.
 pub fn rows_from_jsonl(path: &Path, kind: RowKind) -> Result<Vec<Row>, DataError> {
     let mut rows = Vec::new();
     for record in files::open(path)? {
@@ -73,8 +73,8 @@ fn line_rows(line: &[u8], kind: RowKind) -> Result<Vec<Row>, DataError> {
                 Ok(vec![Row::unmatched(line.answer()?, desirable)])
             }
             None if line.chosen_ids.is_none() && line.rejected_ids.is_none() => {
-                let expected = "true or false beside `input_ids`, or `chosen_ids`, `chosen_labels`, \
-                                `rejected_ids` and `rejected_labels`";
+                let expected = "true or false beside `input_ids`, or `chosen_ids`, \
+                                `chosen_labels`, `rejected_ids` and `rejected_labels`";
                 Err(DataError::field("desirable", "nothing", expected))
             }
             _ => Ok(vec![
@@ -113,7 +113,7 @@ impl Line {
     }
 }
 
-/// Token ids and labels as a sequence; the names are those of their fields.
+/// Token ids and labels as a sequence; `names` are those of their fields.
 fn sequence(
     names: [&str; 2],
     ids: Option<&[u32]>,

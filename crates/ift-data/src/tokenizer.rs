@@ -1,11 +1,11 @@
 //! A Hugging Face tokenizer folder with its chat template: text to tokens, conversations to tokens
 //! and targets.
 //!
-//! A conversation is rendered to one string and tokenised in one go without adding special tokens,
-//! as transformers' `apply_chat_template` does, so ids agree with it. Byte ranges to learn are
-//! carried over to tokens through the offsets of that one tokenisation: **a token is a target if it
-//! holds any byte of a range**. A token that joins the end of the header with the beginning of the
-//! answer is therefore a target, and so is one that joins the end of the turn with what follows it.
+//! A conversation is rendered to one string and tokenised as a whole without adding special tokens,
+//! as transformers' `apply_chat_template` does, so the ids agree with it. Each assistant turn is a
+//! byte range of that string; the offsets of the tokens map it to targets: **a token is a target if
+//! it contains a byte of such a range**. So a token that contains the end of the header and the
+//! beginning of the answer is a target, and so is one that reaches beyond the end of the turn.
 
 use std::fmt;
 use std::fs;
@@ -22,25 +22,39 @@ use crate::config::Targets;
 use crate::conversation::Message;
 use crate::error::DataError;
 use crate::special::SpecialTokens;
-use crate::template::{BUILT_IN_TEMPLATES, Template, template_value};
+use crate::template::{Template, template_value};
+use crate::template_source::find_template;
 use crate::turns::TurnStyle;
 
-/// A tokenizer, its special tokens and, usually, its chat template.
+/// A tokenizer with its special tokens and, unless it was read for plain text, its chat template.
+///
+/// ```
+/// use ift_data::{ChatTokenizer, Message, Targets};
+/// # fn main() -> Result<(), ift_data::DataError> {
+/// let tokenizer = ChatTokenizer::from_folder("tests/data/tokenizers/llama3".as_ref(), None)?;
+/// let talk = [Message::new("user", "Hello"), Message::new("assistant", "Hi")];
+/// let (tokens, targets) = tokenizer.encode_with_targets(&talk, Targets::Assistant)?;
+/// let learned = tokens.into_iter().zip(targets).filter(|(_, target)| *target);
+/// let answer: Vec<u32> = learned.map(|(token, _)| token).collect();
+/// assert_eq!(tokenizer.decode(&answer, false)?, "Hi<|eot_id|>");
+/// # Ok(())
+/// # }
+/// ```
 pub struct ChatTokenizer {
     folder: PathBuf,
-    /// Without its post-processor, which would shorten the offsets.
+    /// Without its post-processor, which would change the offsets.
     tokenizer: Tokenizer,
     post_processor: Option<PostProcessorWrapper>,
     special: SpecialTokens,
     /// The text of every token flagged as special.
     special_texts: Vec<String>,
-    /// The text of every added token, special or not, that is more than white space.
+    /// The text of every added token, special or not, except those of white space only.
     added_texts: Vec<String>,
     chat: Option<Chat>,
     vocab_size: usize,
 }
 
-/// A template and, once asked for, what probing it told.
+/// A template, and its turn style once it has been needed.
 struct Chat {
     template: Template,
     style: OnceLock<TurnStyle>,
@@ -72,12 +86,12 @@ impl ChatTokenizer {
         Ok(this)
     }
 
-    /// Sets the time, in seconds since 1970, that a template with `strftime_now` writes; the time
-    /// of reading otherwise. A run that is resumed on another day has the same tokens only with
-    /// the same time. In UTC.
+    /// Sets the time, in seconds since 1970 (UTC), that a template with `strftime_now` writes. By
+    /// default it is the time at which the folder was read. A resumed run has the same tokens only
+    /// with the same time.
     ///
     /// # Errors
-    /// When the time is outside the years that a date can have.
+    /// When the time is out of the range of dates.
     pub fn at_time(mut self, seconds: i64) -> Result<Self, DataError> {
         let now = Timestamp::from_second(seconds).map_err(|e| self.fault(&e.to_string()))?;
         if let Some(chat) = &mut self.chat {
@@ -104,7 +118,8 @@ impl ChatTokenizer {
         let fault = |problem: String| DataError::Tokenizer { path: path.clone(), problem };
         if !path.is_file() {
             let hint = if dir.join("tokenizer.model").is_file() {
-                "; the folder has only `tokenizer.model`: save it once with transformers' fast tokenizer"
+                "; the folder has only `tokenizer.model`: load it with transformers' fast \
+                 tokenizer and save it again"
             } else {
                 ""
             };
@@ -153,7 +168,7 @@ impl ChatTokenizer {
         self.named_id("eos_token")
     }
 
-    /// Id of the padding token. Nothing here pads; it is for those who read the folder.
+    /// Id of the padding token. This crate does not pad; model folders name it.
     pub fn pad_id(&self) -> Option<u32> {
         self.named_id("pad_token")
     }
@@ -162,18 +177,23 @@ impl ChatTokenizer {
         self.special.get(key).and_then(|text| self.tokenizer.token_to_id(text))
     }
 
-    /// Where the chat template comes from, in words; `None` without one.
+    /// Where the chat template comes from, for messages; `None` without a template.
     pub fn template_origin(&self) -> Option<&str> {
         self.chat.as_ref().map(|chat| chat.template.origin.as_str())
     }
 
-    /// Whether a text holds the text of a special token, which will be tokenised as that token.
+    /// The Jinja text of the chat template in use; `None` without one.
+    pub fn template_source(&self) -> Option<&str> {
+        self.chat.as_ref().map(|chat| chat.template.source.as_str())
+    }
+
+    /// Whether a text contains the text of a special token, which is tokenised as that token.
     pub fn holds_special_token(&self, text: &str) -> bool {
         self.special_texts.iter().any(|special| text.contains(special.as_str()))
     }
 
-    /// Tokens of a text; with `add_special`, with what the tokenizer's post-processor adds, such as
-    /// BOS.
+    /// Tokens of a text. With `add_special`, the tokenizer's post-processor adds its tokens, such
+    /// as BOS.
     ///
     /// # Errors
     /// When the tokenizer fails.
@@ -189,7 +209,7 @@ impl ChatTokenizer {
         }
     }
 
-    /// Text of tokens.
+    /// Text of tokens, without special tokens if `skip_special`.
     ///
     /// # Errors
     /// When the tokenizer fails or an id is outside the vocabulary.
@@ -201,10 +221,10 @@ impl ChatTokenizer {
         self.tokenizer.decode(ids, skip_special).map_err(|e| self.fault(&e.to_string()))
     }
 
-    /// A conversation as the template writes it.
+    /// A conversation as the template renders it.
     ///
     /// # Errors
-    /// When there is no template or it refuses the conversation.
+    /// When there is no template, or it raises an error.
     pub fn render(
         &self,
         messages: &[Message],
@@ -217,7 +237,7 @@ impl ChatTokenizer {
     /// Tokens of a conversation; the same as transformers' `apply_chat_template`.
     ///
     /// # Errors
-    /// When there is no template, it refuses the conversation, or the tokens begin with two BOS.
+    /// When there is no template, it raises an error, or the tokens begin with two BOS tokens.
     pub fn encode_chat(
         &self,
         messages: &[Message],
@@ -229,12 +249,12 @@ impl ChatTokenizer {
         Ok(tokens)
     }
 
-    /// Tokens of a conversation, and which of them are targets: those of the chosen assistant turns
-    /// from the first one that the model writes to the end-of-turn token.
+    /// Tokens of a conversation, and whether each is a target, `[length]` both. The targets are the
+    /// selected assistant turns, each with its end-of-turn token.
     ///
     /// # Errors
-    /// When there is no template, it refuses the conversation, its turns cannot be told apart, the
-    /// tokens begin with two BOS, or the tokenizer's offsets do not fit the text.
+    /// When there is no template, it raises an error, its turns cannot be found, the tokens begin
+    /// with two BOS tokens, or the offsets of the tokens do not fit the text.
     pub fn encode_with_targets(
         &self,
         messages: &[Message],
@@ -252,11 +272,11 @@ impl ChatTokenizer {
         Ok((tokens, mask))
     }
 
-    /// Ids of the tokens that end an assistant's turn: the template's end-of-turn token, if it is
-    /// one, and EOS. Generation stops at any of them.
+    /// Ids of the tokens that end an assistant's turn: the end-of-turn token of the template, if it
+    /// is a single token, and EOS. Generation stops at any of them.
     ///
     /// # Errors
-    /// When there are none, or the template does not suit (see [`Self::encode_with_targets`]).
+    /// When there is none, or the turns of the template cannot be found.
     pub fn end_of_turn(&self) -> Result<Vec<u32>, DataError> {
         let mut ids: Vec<u32> = Vec::new();
         if self.chat.is_some() {
@@ -271,7 +291,7 @@ impl ChatTokenizer {
         Ok(ids)
     }
 
-    /// Refuses tokens that begin with two BOS.
+    /// Refuses tokens that begin with two BOS tokens.
     pub(crate) fn check_bos(
         &self,
         tokens: &[u32],
@@ -289,7 +309,8 @@ impl ChatTokenizer {
         let bos = self.special.get("bos_token").unwrap_or_default();
         let first = messages.first().map_or("", |m| m.content.as_str());
         if first.trim_start().starts_with(bos) {
-            "the template writes one and the record's own text begins with another; remove it from the data"
+            "the template writes one and the text of the record begins with another; remove it \
+             from the data"
                 .to_owned()
         } else {
             "the chat template writes it twice; correct the template".to_owned()
@@ -324,10 +345,10 @@ impl ChatTokenizer {
     }
 }
 
-/// Marks the tokens that hold a byte of a span. `offsets` are the tokens' byte ranges in the text;
-/// an empty one (a prefix that the tokenizer puts in) belongs to what follows it. That the offsets
-/// fit the text is checked where it can be known: they never run backwards, and every span ends
-/// with a token, which is `end` if the turn ends with one.
+/// Marks the tokens that contain a byte of a span. `offsets` are the byte ranges of the tokens in
+/// the text; an empty range (a prefix that the tokenizer adds) belongs to the token after it. The
+/// offsets are checked: they must not decrease, and every span must end with a token, which is
+/// `end` if the turns end with a token.
 fn mark(
     tokens: &[u32],
     offsets: &[(usize, usize)],
@@ -335,7 +356,7 @@ fn mark(
     end: Option<u32>,
 ) -> Result<Vec<bool>, &'static str> {
     if offsets.windows(2).any(|pair| pair[1].0 < pair[0].0) {
-        return Err("reports token offsets that run backwards, so targets cannot be found");
+        return Err("reports token offsets that decrease, so targets cannot be found");
     }
     let mut mask = vec![false; offsets.len()];
     for span in spans {
@@ -350,56 +371,12 @@ fn mark(
             last.is_some_and(|(token, to)| to >= span.end && end.is_none_or(|end| end == token));
         if !fits {
             return Err(
-                "reports token offsets that do not lead to the end of an assistant's turn, so targets cannot \
-                        be found",
+                "reports token offsets that do not match the end of an assistant's turn, so \
+                 targets cannot be found",
             );
         }
     }
     Ok(mask)
-}
-
-/// The template's source and where it comes from.
-fn find_template(
-    dir: &Path,
-    config: &Map<String, serde_json::Value>,
-    wanted: Option<&str>,
-) -> Result<(String, String), DataError> {
-    let built_in = |name: &str| {
-        BUILT_IN_TEMPLATES.iter().find(|(n, _)| *n == name).map(|(_, s)| (*s).to_owned())
-    };
-    if let Some(name) = wanted {
-        if let Some(source) = built_in(name) {
-            return Ok((source, format!("built-in `{name}`")));
-        }
-        if !Path::new(name).is_file() {
-            let names: Vec<_> = BUILT_IN_TEMPLATES.iter().map(|(n, _)| format!("`{n}`")).collect();
-            let problem = format!(
-                "`{name}` is neither a built-in template ({}) nor a file",
-                names.join(", ")
-            );
-            return Err(DataError::Config { field: "template", problem });
-        }
-        let source = fs::read_to_string(name).map_err(DataError::read(Path::new(name)))?;
-        return Ok((source, format!("`{name}`")));
-    }
-    let path = dir.join("chat_template.jinja");
-    if path.is_file() {
-        let source = fs::read_to_string(&path).map_err(DataError::read(&path))?;
-        return Ok((source, "`chat_template.jinja`".to_owned()));
-    }
-    let own = match config.get("chat_template") {
-        Some(serde_json::Value::String(source)) => Some(source.as_str()),
-        Some(serde_json::Value::Array(named)) => named
-            .iter()
-            .find(|entry| entry.get("name").and_then(|n| n.as_str()) == Some("default"))
-            .and_then(|entry| entry.get("template").and_then(|t| t.as_str())),
-        _ => None,
-    };
-    if let Some(source) = own {
-        return Ok((source.to_owned(), "`tokenizer_config.json`".to_owned()));
-    }
-    let source = built_in("zephyr").unwrap_or_default();
-    Ok((source, "built-in `zephyr`, as the tokenizer has none".to_owned()))
 }
 
 /// A JSON file that holds one object; an absent file is an empty one.

@@ -1,7 +1,7 @@
-//! Training a tokenizer on text, for a model that begins from random weights.
+//! Training a tokenizer on text, for a model that starts from random weights.
 //!
-//! It is a byte-level BPE: every byte has a symbol of its own, so that any text comes back
-//! unchanged from its tokens. The ids are, in order, `pad`, `bos`, `eos`, the other special tokens,
+//! It is a byte-level BPE: every byte has a symbol of its own, so that decoding returns any text
+//! unchanged. The ids are, in order, `pad`, `bos`, `eos`, the other special tokens,
 //! the 256 bytes, and the merges. The same text gives the same files.
 
 use std::collections::BTreeSet;
@@ -31,11 +31,11 @@ const MIN_FREQUENCY: u64 = 2;
 /// The trainer counts pairs in 32 bits.
 const LARGEST_TEXT: usize = i32::MAX as usize;
 
-/// What a new tokenizer is like.
+/// Settings of a new tokenizer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TokenizerSettings {
-    /// Number of tokens: special ones, 256 bytes, and merges.
+    /// Number of tokens: special tokens, 256 bytes, and merges.
     pub vocab_size: usize,
     /// The padding token.
     pub pad_token: String,
@@ -43,13 +43,13 @@ pub struct TokenizerSettings {
     pub bos_token: String,
     /// The end-of-sequence token.
     pub eos_token: String,
-    /// Further special tokens; by default, the markers that `template` writes.
+    /// Further special tokens; by default, the markers of `template`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub special_tokens: Option<Vec<String>>,
     /// The chat template: `zephyr`, `chatml` or `llama3`.
     pub template: String,
-    /// Whether text that is tokenised with special tokens begins with BOS. Chats get theirs from
-    /// the template alone.
+    /// Whether text that is tokenised with special tokens begins with BOS. In conversations, only
+    /// the template writes it.
     pub add_bos: bool,
     /// Longest input of the model in tokens, as written to `tokenizer_config.json`.
     pub model_max_length: usize,
@@ -106,8 +106,8 @@ impl TokenizerSettings {
                 2 => "tokenizer.eos_token".to_owned(),
                 _ => format!("tokenizer.special_tokens[{}]", i - 3),
             };
-            // A single character is a byte's symbol already, and a byte-level decoder would read
-            // any other than these as a byte.
+            // A single character is the symbol of a byte, and a byte-level decoder would read a
+            // character outside of this range as a byte.
             if token.len() < 2 || !token.bytes().all(|b| b.is_ascii_graphic()) {
                 let expected = "at least two printable ASCII characters without spaces";
                 return Err(DataError::field(field(), format!("`{token}`"), expected));
@@ -124,15 +124,15 @@ impl TokenizerSettings {
 
 /// Trains a tokenizer and writes `tokenizer.json`, `tokenizer_config.json`,
 /// `special_tokens_map.json` and `generation_config.json` (the ids at which generation begins and
-/// stops) to `folder`, which is made if it does not exist; files of these names in it are replaced.
+/// stops) to `folder`. The folder is created if needed; files of these names are replaced.
 ///
-/// A text that ends in `.jsonl`, `.json` or `.parquet` holds records with a field `text`; any other
-/// is plain text. Returns the number of tokens, which is smaller than `vocab_size` if the text has
-/// no more pairs worth merging.
+/// A file that ends in `.jsonl`, `.json` or `.parquet` holds records with a field `text`; any other
+/// is plain text. Returns the number of tokens, which is below `vocab_size` if the text has too few
+/// frequent pairs to merge.
 ///
 /// # Errors
-/// When a text cannot be read or all are empty, when a setting makes no sense (the message names
-/// it), or when the folder cannot be written.
+/// When a file cannot be read or all are empty, a setting cannot be used (the message names it), or
+/// the folder cannot be written.
 pub fn train_tokenizer(
     texts: &[PathBuf],
     settings: &TokenizerSettings,
@@ -162,8 +162,8 @@ pub fn train_tokenizer(
     Ok(tokenizer.get_vocab_size(true))
 }
 
-/// Adds the lines of a file, each with its line break. The tokenizer never joins a line break with
-/// a letter after it, so lines say what whole documents would, in less memory.
+/// Adds the lines of a file, each with its line break. The tokenizer never merges a line break with
+/// a letter after it, so lines give the same merges as whole documents, in less memory.
 fn read_lines(path: &Path, lines: &mut Vec<String>) -> Result<(), DataError> {
     let mut add = |text: &str| lines.extend(text.split_inclusive('\n').map(str::to_owned));
     let records = path.extension().is_some_and(|e| e == "jsonl" || e == "json" || e == "parquet");
@@ -197,9 +197,7 @@ fn check_size(lines: &[String], texts: &[PathBuf]) -> Result<(), DataError> {
     let bytes: usize = lines.iter().map(String::len).sum();
     if bytes > LARGEST_TEXT {
         let found = format!("{bytes} bytes of text in {}", names());
-        let expected = format!(
-            "at most {LARGEST_TEXT} bytes; a sample of the text trains as good a tokenizer"
-        );
+        let expected = format!("at most {LARGEST_TEXT} bytes; train on a sample of the text");
         return Err(DataError::field("tokenizer texts", found, expected));
     }
     Ok(())
@@ -245,7 +243,7 @@ fn train(
     Ok(tokenizer.into())
 }
 
-/// Writes the folder, and reads it back for the ids that end a turn.
+/// Writes the folder, and reads it again to find the tokens that end a turn.
 fn write(
     tokenizer: &Tokenizer,
     settings: &TokenizerSettings,

@@ -1,19 +1,18 @@
-//! Where the assistant's turns lie in the rendered text of a conversation.
+//! The positions of the assistant's turns in the rendered text of a conversation.
 //!
-//! A template is a program, so its turns are found by asking it:
+//! A template is a program, so its turns are found by rendering it several times:
 //!
-//! - *Where a turn begins*: after what the template writes for the messages before it together with
-//!   the generation prompt. That is where the model takes over at inference, so whatever follows is
-//!   the model's to write. This must be a prefix of the whole text, to the byte; otherwise the
-//!   model would be trained after another text than it will be given, and the template is refused.
-//!   A template without a generation prompt writes its header as part of the turn; there the turn
-//!   begins at the content itself, and white space before it counts only if there is no header (the
-//!   `[/INST] answer` style).
-//! - *Where it ends*: the conversation is rendered again with a marker in place of that turn's
-//!   content. What follows the marker is the template's own writing and the messages after it,
-//!   whatever the content holds. The whole text must end in the same way. The turn ends after the
-//!   end-of-turn text, the same after every turn: up to the first added token, or all that is
-//!   written after a last turn, without white space at its end.
+//! - *Start of a turn*: the messages before it are rendered with the generation prompt. The model
+//!   continues this text at inference, so the turn starts at its end. It must be a prefix of the
+//!   whole text; otherwise the model would be trained on another context than it gets at inference,
+//!   and the template is refused. Without a generation prompt, the header is part of the turn; then
+//!   the turn starts at its content, and white space before the content counts only if there is no
+//!   header (the `[/INST] answer` style).
+//! - *End of a turn*: the conversation is rendered again with a marker as the content of the turn.
+//!   The text after the marker does not depend on the content, and the whole text must end with it.
+//!   The turn ends after the end-of-turn text, which is the same for every turn: up to and
+//!   including the first added token, or, if there is none, all text after a last turn without
+//!   trailing white space.
 
 use std::ops::Range;
 
@@ -24,31 +23,31 @@ use crate::conversation::Message;
 use crate::error::DataError;
 use crate::template::{Template, template_value};
 
-/// What a template writes around an assistant's turn.
+/// How a template marks the turns of the assistant.
 #[derive(Clone, Debug)]
 pub(crate) struct TurnStyle {
-    /// Whether `add_generation_prompt` makes a difference.
+    /// Whether `add_generation_prompt` has an effect.
     pub generation_prompt: bool,
     /// End-of-turn text after the last message.
     pub end: String,
-    /// The added token at the end of it, unless it is spelled with ordinary ones.
+    /// The added token at the end of that text, if it ends with one.
     pub end_token: Option<String>,
-    /// Whether it is also what follows an earlier turn.
+    /// Whether the same text follows earlier turns.
     pub end_everywhere: bool,
 }
 
 /// A rendered conversation.
 pub(crate) struct Rendered {
     pub text: String,
-    /// The byte ranges that the model learns, in order, without overlap.
+    /// The byte ranges of the selected turns, in order, without overlap.
     pub spans: Vec<Range<usize>>,
 }
 
 impl TurnStyle {
-    /// Learns a template's style from a conversation of two and of three messages.
+    /// Finds the style of a template by rendering conversations of two and of three messages.
     ///
     /// # Errors
-    /// When the template does not write the answer exactly once, or nothing after it.
+    /// When the template does not write the answer exactly once, or writes nothing after it.
     pub fn probe(template: &Template, added: &[String]) -> Result<Self, DataError> {
         let fault = |problem: &str| DataError::Template {
             origin: template.origin.clone(),
@@ -59,14 +58,14 @@ impl TurnStyle {
         let short = template.render(&talk[..2], false)?;
         let Some((_, tail)) = around(&short, MARKER) else {
             return Err(fault(
-                "does not write an assistant's content exactly once, so turns cannot be told apart",
+                "does not write an assistant's content exactly once, so turns cannot be found",
             ));
         };
         let (end, end_token) = end_of_turn(tail, added);
         if end.is_empty() {
             return Err(fault(
-                "writes nothing after an assistant's turn, so a model would never learn to stop; use a \
-                 template that ends the turn with `eos_token` or another token",
+                "writes nothing after an assistant's turn, so a model would not learn to stop; use \
+                 a template that ends the turn with `eos_token` or another token",
             ));
         }
         let long = template.render(&talk, false).ok();
@@ -83,10 +82,10 @@ impl TurnStyle {
         })
     }
 
-    /// Renders a conversation and finds the turns to learn.
+    /// Renders a conversation and finds the selected turns.
     ///
     /// # Errors
-    /// When the template refuses the conversation or a turn cannot be told apart.
+    /// When the template raises an error or a turn cannot be found.
     pub fn spans(
         &self,
         template: &Template,
@@ -130,12 +129,12 @@ impl TurnStyle {
         Ok(Rendered { text, spans })
     }
 
-    /// The end-of-turn text's place, given what follows the marked content.
+    /// The byte range of the end-of-turn text, given the text after the marker.
     fn end_of(&self, text: &str, after: &str, last: bool) -> Result<Range<usize>, &'static str> {
         if !last && !self.end_everywhere {
             return Err(
-                "the template ends the last turn in another way than earlier ones, so these would be learned \
-                        without an end; use `targets = \"last\"` or another template",
+                "the template ends the last turn in another way than earlier turns, so the model \
+                 would not learn to end those; use `targets = \"last\"` or another template",
             );
         }
         if !after.starts_with(&self.end) {
@@ -150,8 +149,7 @@ impl TurnStyle {
         Ok(content_end..content_end + self.end.len())
     }
 
-    /// The first byte that the model writes, given what precedes the marked content and the
-    /// rendered prompt.
+    /// The first byte of the turn, given the text before the marker and the rendered prompt.
     fn start_of(
         &self,
         text: &str,
@@ -160,9 +158,9 @@ impl TurnStyle {
     ) -> Result<usize, &'static str> {
         if prompt.is_some_and(|prompt| !text.starts_with(prompt)) {
             return Err(
-                "the messages before it, with the generation prompt if there is one, are not how the whole \
-                        text begins, so the model would learn to answer after another text than it is given; \
-                        use `targets = \"last\"` or another template",
+                "the messages before it, rendered with the generation prompt, are not a prefix of \
+                 the whole text, so the model would be trained on another context than it gets at \
+                 inference; use `targets = \"last\"` or another template",
             );
         }
         if let Some(prompt) = prompt.filter(|_| self.generation_prompt) {
@@ -177,10 +175,10 @@ impl TurnStyle {
     }
 }
 
-/// Stands for an assistant's content. Letters only, so that no template trims or escapes it.
+/// Replaces the content of an assistant. Only letters, so that no template trims or escapes it.
 const MARKER: &str = "iftassistantcontentmarker";
 
-/// A marker that the text does not hold.
+/// A marker that does not occur in the text.
 fn unused_marker(text: &str) -> String {
     let mut marker = MARKER.to_owned();
     while text.contains(&marker) {
@@ -189,13 +187,14 @@ fn unused_marker(text: &str) -> String {
     marker
 }
 
-/// What stands before and after the only occurrence of a marker.
+/// The text before and after a marker that occurs exactly once.
 fn around<'a>(text: &'a str, marker: &str) -> Option<(&'a str, &'a str)> {
     text.split_once(marker).filter(|(_, after)| !after.contains(marker))
 }
 
-/// The end-of-turn text at the start of what follows the last turn: white space and one added
-/// token, which is returned too, or, if there is none, everything up to the white space at the end.
+/// The end-of-turn text at the start of `tail`, the text after the last content: white space and
+/// one added token, which is returned too; or, without an added token, `tail` without trailing
+/// white space.
 fn end_of_turn<'a>(tail: &'a str, added: &[String]) -> (&'a str, Option<&'a str>) {
     let rest = tail.trim_start();
     let longest =

@@ -301,6 +301,6 @@ fn a_split_of_a_folder() {
         load(&config, &tokenizer, RowKind::Demonstration)
             .unwrap_err()
             .to_string()
-            .contains("goes with a folder")
+            .contains("is not a folder, which `split")
     );
 }

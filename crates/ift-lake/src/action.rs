@@ -1,37 +1,38 @@
-//! What can be done in a cell.
+//! The four moves.
 
 use serde::Serialize;
 
-/// A move, numbered as in Gymnasium.
+/// A move; numbers are those of Gymnasium.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// 0: to the column before.
+    /// 0: one column to the left.
     Left,
-    /// 1: to the row below.
+    /// 1: one row down.
     Down,
-    /// 2: to the next column.
+    /// 2: one column to the right.
     Right,
-    /// 3: to the row above.
+    /// 3: one row up.
     Up,
 }
 
 impl Action {
-    /// All moves, by number.
+    /// All moves, ordered by number.
     pub const ALL: [Self; 4] = [Self::Left, Self::Down, Self::Right, Self::Up];
 
-    /// Its number.
+    /// The number of the move.
     pub fn index(self) -> usize {
         self as usize
     }
 
-    /// The move that is `turn` numbers further: -1 is a quarter clockwise, 1 one counter-clockwise.
+    /// The move after `turn` quarter turns: -1 is a quarter clockwise, 1 a quarter
+    /// counter-clockwise.
     #[must_use]
     pub fn turned(self, turn: i8) -> Self {
         Self::ALL[(self as i8 + turn.rem_euclid(4)).rem_euclid(4) as usize]
     }
 
-    /// An arrow that points where it leads.
+    /// An arrow in the direction of the move.
     pub fn arrow(self) -> char {
         match self {
             Self::Left => '←',

@@ -1,4 +1,4 @@
-//! What can go wrong in a study.
+//! Errors of a study.
 
 use std::{io, path::PathBuf};
 
@@ -7,41 +7,41 @@ use thiserror::Error;
 /// Why a study cannot be run or written.
 #[derive(Debug, Error)]
 pub enum LakeError {
-    /// A map's file cannot be read.
+    /// The file of a map cannot be read.
     #[error("cannot read the map `{path}`: {source}; expected `4x4`, `8x8`, `random` or a file")]
     Read {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The reason that the system gives.
         source: io::Error,
     },
-    /// A map that is no lake.
+    /// A map is not valid.
     #[error("{name}{}: {problem}", line.map(|line| format!(", line {line}")).unwrap_or_default())]
     Map {
-        /// The map's file or name.
+        /// The file or the name of the map.
         name: String,
-        /// The line at fault, counted from 1, if it is one.
+        /// The line with the mistake, counted from 1; `None` if it concerns the whole map.
         line: Option<usize>,
         /// What was found and what was expected.
         problem: String,
     },
-    /// A setting that cannot be used.
+    /// A setting is out of range.
     #[error("`{field}` {problem}")]
     Setting {
-        /// The setting's full path, such as `training.hidden`.
+        /// The full path of the setting, such as `training.hidden`.
         field: String,
         /// What was found and what was expected.
         problem: String,
     },
-    /// A trajectory of the kind asked for was not found.
+    /// No map, trajectory or policy of the wanted kind exists or was found.
     #[error("{0}")]
     Impossible(String),
-    /// A result cannot be written.
+    /// A result file cannot be written.
     #[error("cannot write `{path}`: {problem}")]
     Write {
         /// The file or folder.
         path: PathBuf,
-        /// What went wrong.
+        /// The reason.
         problem: String,
     },
 }

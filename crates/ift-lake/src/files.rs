@@ -1,4 +1,4 @@
-//! What a study leaves on disk: numbers for programs, tables for spreadsheets, pictures for people.
+//! The result files of a study: JSON, CSV tables and pictures.
 
 use std::{fs, path::Path};
 
@@ -12,12 +12,16 @@ use crate::{
     summary::{Findings, RunRow},
 };
 
-/// Writes everything into a folder that exists: `report.json` ([`crate::Report`]), `runs.csv` (a
-/// line per policy), `summary.csv` (a line per scene and learner: means and half widths of 95 %
-/// intervals), `comparisons.csv`, and `pictures/` if there are to be any, each as SVG and PNG.
+/// Writes the results into an existing folder.
+///
+/// * `report.json`: the [`crate::StudyReport`];
+/// * `runs.csv`: one line per policy;
+/// * `summary.csv`: one line per scene and learner, with means and half widths of 95 % intervals;
+/// * `comparisons.csv`: one line per scene and pair of learners;
+/// * `pictures/`, if `with_pictures` is set: every picture as SVG and as PNG.
 ///
 /// # Errors
-/// If a file cannot be written, or a picture not be drawn.
+/// If a file cannot be written or a picture cannot be drawn.
 pub fn write(findings: &Findings, folder: &Path, with_pictures: bool) -> Result<(), LakeError> {
     let json = serde_json::to_string(&findings.report).map_err(|error| failed(folder, &error))?;
     put(&folder.join("report.json"), json.as_bytes())?;

@@ -1,19 +1,20 @@
 //! Frozen Lake: how close each training method brings a policy to a known optimum (IFT's paper,
 //! arXiv 2405.11870, section 5.3).
 //!
-//! A [`World`] is Gymnasium's lake on a [`LakeMap`]; [`value_iteration`] and [`policy_iteration`]
-//! find its [`Optimum`]. A policy is a network of two layers on the one-hot state. A [`Study`]
-//! crosses maps, ice, starts and kinds of sub-optimal [`Trajectory`], trains a policy with every
-//! `ift_methods::Method` (and PPO) for each seed, and its [`Findings`] say how far each is from the
-//! optimum by every [`Measure`]. [`write()`] leaves them on disk, with [`pictures()`]; a [`Player`]
-//! is a policy to be watched.
+//! A [`World`] is Gymnasium's `FrozenLake-v1` on a [`LakeMap`]. [`value_iteration`] and
+//! [`policy_iteration`] compute its [`Optimum`]. A policy is a network with two layers on the
+//! one-hot encoding of the state.
+//!
+//! A [`Study`] trains one policy per map, kind of ice, initial policy, kind of sub-optimal
+//! [`Trajectory`], method and seed. Methods are those of `ift-methods`, and PPO. Its [`Findings`]
+//! hold the distance of each policy from the optimum by every [`Measure`]; [`write()`] writes them
+//! to a folder, with [`pictures()`]. A [`Player`] plays episodes with one policy.
 
 mod action;
-mod arena;
-mod classroom;
 mod error;
 mod files;
 mod fit;
+mod learner;
 mod map;
 mod measure;
 mod network;
@@ -22,10 +23,14 @@ mod online;
 mod optimizer;
 mod optimum;
 mod pictures;
+mod plan;
 mod player;
 mod report;
+mod seed_result;
+mod seed_setup;
 mod settings;
 mod softmax;
+mod solved_world;
 mod statistics;
 mod study;
 mod summary;
@@ -34,24 +39,27 @@ mod trajectory;
 mod world;
 
 pub use action::Action;
-pub use arena::{Arena, arenas};
 pub use error::LakeError;
 pub use files::write;
 pub use map::{Cell, LakeMap};
 pub use measure::Measure;
-pub use network::Activation;
-pub use online::Online;
+pub use network::ActivationFunction;
+pub use online::PpoSettings;
 pub use optimizer::Rule;
-pub use optimum::{Matrix, Optimum, greedy, policy_iteration, success_rate, value_iteration};
+pub use optimum::{
+    Optimum, StateActionMatrix, greedy, policy_iteration, success_rate, value_iteration,
+};
 pub use pictures::{Picture, pictures};
 pub use player::Player;
 pub use report::{
-    Comparison, LearnerReport, PAPER_ORDER, Panel, Portrait, Report, Scene, Sweep, WorldReport,
+    LearnerReport, PAPER_ORDER, PairedComparison, Panel, Portrait, Scene, StudyReport, Sweep,
+    WorldReport,
 };
-pub use settings::{RandomMap, Settings, Start, SweepValues, Trajectories};
+pub use settings::{InitialPolicy, RandomMap, StudySettings, SweepValues, TrajectorySource};
+pub use solved_world::{SolvedWorld, solved_worlds};
 pub use statistics::Estimate;
 pub use study::Study;
 pub use summary::{Findings, RunRow};
 pub use training::Training;
 pub use trajectory::{Suboptimal, Trajectory, Visit, draw_optimal, draw_suboptimal, rollout};
-pub use world::{Ice, Outcome, Rewards, World, default_limit};
+pub use world::{Ice, Rewards, Transition, World, default_limit};

@@ -1,25 +1,25 @@
-//! The map of a lake.
+//! Maps: parsing, reading, drawing at random.
 
 use std::{fmt, fs, path::Path};
 
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use ift_random::generator;
+use rand::RngExt;
 
 use crate::{action::Action, error::LakeError};
 
-/// Most cells a map may have.
+/// Largest number of cells of a map.
 const MOST_CELLS: usize = 10_000;
-/// Most rows of a random map, so that it has no more cells than any other.
+/// Largest number of rows of a random map, so that it has at most `MOST_CELLS` cells.
 const MOST_ROWS: usize = 100;
-/// Random maps that are drawn before there is taken to be none with a path.
+/// Number of draws after which drawing a random map is given up.
 const DRAWS: usize = 10_000;
 
-/// What a cell of the lake is.
+/// A cell of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cell {
     /// `S`: frozen, and an episode may start here.
     Start,
-    /// `F`: can be walked on.
+    /// `F`: frozen.
     Frozen,
     /// `H`: ends an episode.
     Hole,
@@ -28,7 +28,7 @@ pub enum Cell {
 }
 
 impl Cell {
-    /// The cell of a map's letter; only capitals are letters, as for Gymnasium.
+    /// The cell of a letter. Only capitals are valid, as in Gymnasium.
     fn from_letter(letter: char) -> Option<Self> {
         Some(match letter {
             'S' => Self::Start,
@@ -39,7 +39,7 @@ impl Cell {
         })
     }
 
-    /// Its letter on a map.
+    /// The letter of the cell.
     pub fn letter(self) -> char {
         match self {
             Self::Start => 'S',
@@ -49,17 +49,17 @@ impl Cell {
         }
     }
 
-    /// Whether an episode ends here.
+    /// Whether an episode ends in the cell.
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Hole | Self::Goal)
     }
 }
 
-/// A lake: rows of equally many cells. A *state* is the number of a cell, `row · columns + column`,
-/// as in Gymnasium.
+/// A rectangular map of cells. A *state* is the number of a cell, `row · columns + column`, as in
+/// Gymnasium.
 ///
-/// It has a start and a goal, and a goal can be walked to from every start. [`fmt::Display`] prints
-/// the letters, a row a line.
+/// A map has at least one start and one goal, and every start has a path to a goal.
+/// [`fmt::Display`] prints the letters, one line per row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LakeMap {
     name: String,
@@ -80,13 +80,13 @@ impl LakeMap {
         Self::parse(name, letters).ok()
     }
 
-    /// A map from its letters, a row a line. Blanks at the end of lines and blank lines at the end
-    /// do not count.
+    /// Parses a map from its letters, one line per row. White space at the end of lines and blank
+    /// lines at the end are ignored.
     ///
     /// # Errors
-    /// [`LakeError::Map`] with `name` and, where there is one, the line: for another letter, rows
-    /// of different length, more than 10 000 cells, no start, no goal, or a start from which no
-    /// goal can be walked to.
+    /// [`LakeError::Map`] with `name` and, if the mistake is in one line, its number: for an unknown
+    /// letter, rows of different lengths, more than 10 000 cells, no start, no goal, or a start
+    /// without a path to a goal.
     pub fn parse(name: &str, text: &str) -> Result<Self, LakeError> {
         let refused = |line: Option<usize>, problem: String| LakeError::Map {
             name: name.to_owned(),
@@ -112,7 +112,7 @@ impl LakeMap {
             if found == 0 {
                 return Err(refused(
                     Some(line),
-                    "is blank; only the end of a map may be".to_owned(),
+                    "is blank; blank lines are allowed only at the end of a map".to_owned(),
                 ));
             }
             if line == 1 {
@@ -127,7 +127,7 @@ impl LakeMap {
             if map.cells.len() > MOST_CELLS {
                 return Err(refused(
                     Some(line),
-                    format!("is beyond the {MOST_CELLS} cells a map may have"),
+                    format!("exceeds the {MOST_CELLS} cells that a map may have"),
                 ));
             }
         }
@@ -139,17 +139,18 @@ impl LakeMap {
         let reaches = map.reaches_goal();
         if let Some(state) = map.starts().find(|&state| !reaches[state]) {
             let column = state % map.columns + 1;
-            let problem = format!("no way leads from the `S` in column {column} to a `G`");
+            let problem = format!("there is no path from the `S` in column {column} to a `G`");
             return Err(refused(Some(state / map.columns + 1), problem));
         }
         Ok(map)
     }
 
-    /// A map from a file, as [`LakeMap::parse`] has it; its name is the file's stem.
+    /// Reads a map from a file in the format of [`LakeMap::parse`]. Its name is the stem of the file
+    /// name.
     ///
     /// # Errors
-    /// [`LakeError::Read`] if the file cannot be read as text, and `parse`'s, which name the whole
-    /// path.
+    /// [`LakeError::Read`] if the file cannot be read as text, and the errors of `parse`, which name
+    /// the path.
     pub fn read(path: &Path) -> Result<Self, LakeError> {
         let text = fs::read_to_string(path)
             .map_err(|source| LakeError::Read { path: path.to_owned(), source })?;
@@ -160,24 +161,23 @@ impl LakeMap {
         })
     }
 
-    /// A square map of `size` rows with the start top left and the goal bottom right. Each other
-    /// cell is frozen with probability `frozen` and else a hole; maps without a path are drawn
-    /// again.
+    /// Draws a square map with `size` rows, the start at the top left and the goal at the bottom
+    /// right. Every other cell is frozen with probability `frozen`, otherwise a hole. A map without
+    /// a path from start to goal is drawn again.
     ///
     /// # Errors
-    /// [`LakeError::Setting`] if `size` is not within 2 to 100 or `frozen` not within (0, 1];
+    /// [`LakeError::Setting`] if `size` is not within 2 to 100 or `frozen` is not within (0, 1];
     /// [`LakeError::Impossible`] if none of 10 000 draws has a path.
     pub fn random(size: usize, frozen: f64, seed: u64) -> Result<Self, LakeError> {
         if !(2..=MOST_ROWS).contains(&size) {
-            let problem = format!("is {size}; a random map has 2 to {MOST_ROWS} rows");
-            return Err(LakeError::Setting { field: "size".to_owned(), problem });
+            let problem = format!("is {size}, expected 2 to {MOST_ROWS} rows");
+            return Err(LakeError::Setting { field: "random.size".to_owned(), problem });
         }
         if !(frozen > 0.0 && frozen <= 1.0) {
-            let problem =
-                format!("is {frozen}; the share of frozen cells is above 0 and at most 1");
-            return Err(LakeError::Setting { field: "frozen".to_owned(), problem });
+            let problem = format!("is {frozen}, expected a number above 0, up to 1");
+            return Err(LakeError::Setting { field: "random.frozen".to_owned(), problem });
         }
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut rng = generator(seed, 0);
         let name = format!("random-{size}x{size}-{seed}");
         let mut map = Self { name, columns: size, cells: vec![Cell::Start; size * size] };
         for _ in 0..DRAWS {
@@ -189,12 +189,12 @@ impl LakeMap {
             }
         }
         Err(LakeError::Impossible(format!(
-            "none of {DRAWS} random maps of {size}x{size} cells with a share of {frozen} frozen has a way to its \
-             goal; raise the share or make the map smaller"
+            "none of {DRAWS} random maps of {size}x{size} cells with a share of {frozen} frozen \
+             has a path to its goal; raise `random.frozen` or lower `random.size`"
         )))
     }
 
-    /// What the map is called: the standard map's name, the file's stem, or `random-` with size and
+    /// The name of the map: that of a standard map, the stem of its file, or `random-` with size and
     /// seed.
     pub fn name(&self) -> &str {
         &self.name
@@ -215,7 +215,7 @@ impl LakeMap {
         self.cells.len()
     }
 
-    /// What a cell is.
+    /// The cell of a state.
     ///
     /// # Panics
     /// If the map has no such state.
@@ -228,7 +228,7 @@ impl LakeMap {
         (0..self.states()).filter(|&state| self.cells[state] == Cell::Start)
     }
 
-    /// The cell next to another; the cell itself where the map ends.
+    /// The state after a move without a slip; at the edge of the map, the same state.
     pub(crate) fn neighbour(&self, state: usize, action: Action) -> usize {
         let (row, column) = (state / self.columns, state % self.columns);
         match action {
@@ -240,7 +240,7 @@ impl LakeMap {
         }
     }
 
-    /// Whether a goal can be walked to, by state; walked backwards from the goals. `[states]`
+    /// By state, whether it has a path to a goal; searched backwards from the goals. `[states]`
     fn reaches_goal(&self) -> Vec<bool> {
         let mut reaches: Vec<_> = self.cells.iter().map(|&cell| cell == Cell::Goal).collect();
         let mut frontier: Vec<_> = (0..self.states()).filter(|&state| reaches[state]).collect();

@@ -1,58 +1,59 @@
-//! How far a policy is from the optimum.
+//! Measures of a policy: its distance from the optimum and what it achieves.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
     network::Network,
-    optimum::{Matrix, greedy, success_rate},
+    optimum::{StateActionMatrix, greedy, success_rate},
     training::Trained,
     world::World,
 };
 
-/// What is measured of a trained policy.
+/// A measure of a trained policy.
 ///
-/// The optimum is the optimal state-action matrix, with ties shared; the fitted policy is a network
-/// of the same shape, fitted to that matrix from the same initial weights (the paper's optimal
-/// parameterised policy). States are those that are not terminal; *on* are those of the optimal
-/// trajectory, *off* the others.
+/// The optimum is the optimal state-action matrix, in which equally good actions have the same
+/// probability. The fitted policy is a network of the same size that is fitted to this matrix from
+/// the same initial weights (the paper's optimal parameterised policy). Means are over non-terminal
+/// states: *on* over those of the optimal trajectory, *off* over the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
     /// Mean squared error from the optimal matrix, over all states and actions.
     Mse,
-    /// The same on the optimal trajectory.
+    /// The same over the states of the optimal trajectory.
     MseOn,
-    /// The same off it.
+    /// The same over the other states.
     MseOff,
-    /// Mean squared error from the fitted policy's matrix.
+    /// Mean squared error from the action probabilities of the fitted policy.
     Fitted,
-    /// The same on the optimal trajectory.
+    /// The same over the states of the optimal trajectory.
     FittedOn,
-    /// The same off it.
+    /// The same over the other states.
     FittedOff,
     /// `KL(optimum ‖ policy)`, mean over states, nats.
     Kl,
-    /// The same on the optimal trajectory.
+    /// The same over the states of the optimal trajectory.
     KlOn,
-    /// The same off it.
+    /// The same over the other states.
     KlOff,
     /// `KL(fitted ‖ policy)`, mean over states, nats.
     KlFitted,
-    /// Probability to arrive at a goal within the limit of steps.
+    /// Probability of reaching a goal within the limit of moves.
     Success,
-    /// The same when the most probable action is always taken.
+    /// The same if the most probable action is always taken.
     GreedySuccess,
-    /// Mean squared distance between the weights of the policy and of the fitted one.
+    /// Mean squared difference between the parameters of the policy and of the fitted policy.
     Weights,
-    /// Share of the states that training looked at.
+    /// Share of the states that training used as an input.
     Explored,
-    /// 1 if training diverged and the policy is the last before it did, else 0.
+    /// 1 if training diverged, else 0. A policy that diverged is measured as it was before the
+    /// step that diverged.
     Diverged,
 }
 
 impl Measure {
-    /// All of them, in the order in which lists of them stand.
+    /// All measures, in the order of every list of measures.
     pub const ALL: [Self; 15] = [
         Self::Mse,
         Self::MseOn,
@@ -71,7 +72,7 @@ impl Measure {
         Self::Diverged,
     ];
 
-    /// Its name in files.
+    /// Name in result files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Mse => "mse",
@@ -93,29 +94,30 @@ impl Measure {
     }
 }
 
-/// One policy's numbers, by [`Measure::ALL`].
+/// The measures of one policy, in the order of [`Measure::ALL`].
 pub(crate) type Measured = [f64; Measure::ALL.len()];
 
-/// What policies of one world, seed and optimal trajectory are measured against.
-pub(crate) struct Yardstick<'a> {
+/// Measures the policies of one seed in one world.
+pub(crate) struct Evaluator<'a> {
     pub(crate) world: &'a World,
     /// The optimal matrix.
-    pub(crate) optimum: &'a Matrix,
-    /// The optimal parameterised policy.
+    pub(crate) optimum: &'a StateActionMatrix,
+    /// The network that is fitted to the optimal matrix.
     pub(crate) fitted: &'a Network,
-    /// Its matrix.
-    pub(crate) fitted_matrix: &'a Matrix,
-    /// The states that are not terminal: those of the optimal trajectory, and the others.
+    /// Action probabilities of `fitted`.
+    pub(crate) fitted_matrix: &'a StateActionMatrix,
+    /// The non-terminal states of the optimal trajectory.
     pub(crate) on: Vec<usize>,
+    /// The other non-terminal states.
     pub(crate) off: Vec<usize>,
 }
 
-impl Yardstick<'_> {
-    /// All that is measured of a policy.
+impl Evaluator<'_> {
+    /// All measures of a policy.
     pub(crate) fn measure(&self, Trained { network, explored, diverged }: &Trained) -> Measured {
         let policy = &network.policy(self.world.states());
         let mse = |target| self.parts(target, policy, squared_error);
-        let kl = |target| self.parts(target, policy, divergence);
+        let kl = |target| self.parts(target, policy, kl_divergence);
         let ([mse, mse_on, mse_off], [fitted, fitted_on, fitted_off]) =
             (mse(self.optimum), mse(self.fitted_matrix));
         let ([kl, kl_on, kl_off], [kl_fitted, ..]) = (kl(self.optimum), kl(self.fitted_matrix));
@@ -143,18 +145,18 @@ impl Yardstick<'_> {
         self.parts(self.optimum, &network.policy(self.world.states()), squared_error)
     }
 
-    /// The share of states that are not terminal for which something holds.
-    fn share(&self, holds: &[bool]) -> f64 {
+    /// The share of the non-terminal states that are marked. `marked: [states]`
+    fn share(&self, marked: &[bool]) -> f64 {
         let states = || self.on.iter().chain(&self.off);
-        states().filter(|&&state| holds[state]).count() as f64 / states().count().max(1) as f64
+        states().filter(|&&state| marked[state]).count() as f64 / states().count().max(1) as f64
     }
 
-    /// The mean of a distance between rows of two matrices: over all states, those on the
-    /// trajectory and those off it.
+    /// The mean over states of a distance between the rows of two matrices: over all states, over
+    /// those of the optimal trajectory and over the others.
     fn parts(
         &self,
-        target: &Matrix,
-        policy: &Matrix,
+        target: &StateActionMatrix,
+        policy: &StateActionMatrix,
         distance: fn(&[f64; 4], &[f64; 4]) -> f64,
     ) -> [f64; 3] {
         let sum = |states: &[usize]| {
@@ -167,14 +169,14 @@ impl Yardstick<'_> {
     }
 }
 
-/// Mean over actions.
+/// Mean squared error over the actions.
 fn squared_error(target: &[f64; 4], policy: &[f64; 4]) -> f64 {
     mean_squared_distance(target, policy)
 }
 
-/// `KL(target ‖ policy)`, nats; a probability of 0 that the target has not is the smallest there
-/// is.
-fn divergence(target: &[f64; 4], policy: &[f64; 4]) -> f64 {
+/// `KL(target ‖ policy)`, nats. Where the policy has probability 0 and the target has not, the
+/// smallest positive number takes its place, so that the result is finite.
+fn kl_divergence(target: &[f64; 4], policy: &[f64; 4]) -> f64 {
     let term = |(&t, &p): (&f64, &f64)| {
         if t > 0.0 { t * (t / p.max(f64::MIN_POSITIVE)).ln() } else { 0.0 }
     };
@@ -187,21 +189,21 @@ fn mean_squared_distance(a: &[f64], b: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use rand::SeedableRng;
-    use rand_chacha::ChaCha8Rng;
+
+    use ift_compare::{Comparison, Tolerance};
 
     use super::*;
     use crate::{
         map::LakeMap,
-        network::Activation,
+        network::ActivationFunction,
         optimum::value_iteration,
         world::{Ice, Rewards},
     };
 
-    /// A network that goes in each state as the logits of its outputs' biases say.
+    /// A network with the same logits in every state.
     fn biased(logits: [f64; 4], states: usize) -> Network {
         let mut network =
-            Network::new(states, 3, 4, Activation::Relu, &mut ChaCha8Rng::seed_from_u64(0))
+            Network::new(states, 3, 4, ActivationFunction::Relu, &mut ift_random::generator(0, 0))
                 .silenced();
         let biases = network.parameters().len() - 4;
         network.parameters_mut()[biases..].copy_from_slice(&logits);
@@ -209,14 +211,14 @@ mod tests {
     }
 
     #[test]
-    fn distances_of_a_corridor_are_those_by_hand() {
+    fn measures_of_a_corridor_equal_those_by_hand() {
         // S F G: right is optimal in both states.
         let map = LakeMap::parse("corridor", "SFG").unwrap();
         let world = World::new(map, Ice::Solid, 1.0, Rewards::default(), 3);
         let optimum = value_iteration(&world, 0.9).policy;
         let fitted = biased([0.0, 0.0, 2.0_f64.ln(), 0.0], 3);
         let fitted_matrix = fitted.policy(3);
-        let yardstick = Yardstick {
+        let evaluator = Evaluator {
             world: &world,
             optimum: &optimum,
             fitted: &fitted,
@@ -225,24 +227,21 @@ mod tests {
             off: vec![1],
         };
         let network = biased([0.0; 4], 3);
-        let measured = yardstick.measure(&Trained {
+        let measured = evaluator.measure(&Trained {
             network,
             explored: vec![true, false, true],
             diverged: true,
         });
         let of = |measure: Measure| measured[measure as usize];
-        let near = |measure: Measure, expected: f64| {
-            assert!(
-                (of(measure) - expected).abs() < 1e-12,
-                "{measure:?}: {} {expected}",
-                of(measure)
-            );
+        let mut comparison = Comparison::new("measures", Tolerance::absolute(1e-12));
+        let mut near = |measure: Measure, expected: f64| {
+            comparison.value(measure.name(), of(measure), expected);
         };
         // Three of four actions are off by 1/4, one by 3/4.
         for measure in [Measure::Mse, Measure::MseOn, Measure::MseOff] {
             near(measure, (3.0 / 16.0 + 9.0 / 16.0) / 4.0);
         }
-        // The fitted policy goes right with 2/5, else with 1/5 each.
+        // The fitted policy goes right with probability 2/5, in each other direction with 1/5.
         for measure in [Measure::Fitted, Measure::FittedOn, Measure::FittedOff] {
             near(measure, (3.0 * 0.05_f64.powi(2) + 0.15_f64.powi(2)) / 4.0);
         }
@@ -250,21 +249,22 @@ mod tests {
             near(measure, 4.0_f64.ln());
         }
         near(Measure::KlFitted, 0.4 * 1.6_f64.ln() + 0.6 * 0.8_f64.ln());
-        // Two moves right; or one of the three others first; or, between them, one of the two that
-        // stay.
+        // Success within three moves: right twice; before that one of the three moves that stay in
+        // the first cell, or between the two one of the two moves that stay in the second.
         near(Measure::Success, (1.0 + 3.0 / 4.0 + 2.0 / 4.0) / 16.0);
         near(Measure::GreedySuccess, 0.0);
         near(Measure::Weights, 2.0_f64.ln().powi(2) / fitted.parameters().len() as f64);
         near(Measure::Explored, 0.5);
         near(Measure::Diverged, 1.0);
+        comparison.finish();
     }
 
     #[test]
     fn the_optimum_is_at_no_distance_from_itself() {
-        assert_eq!(divergence(&[0.0, 0.5, 0.5, 0.0], &[0.0, 0.5, 0.5, 0.0]), 0.0);
+        assert_eq!(kl_divergence(&[0.0, 0.5, 0.5, 0.0], &[0.0, 0.5, 0.5, 0.0]), 0.0);
         assert_eq!(squared_error(&[0.0, 0.5, 0.5, 0.0], &[0.0, 0.5, 0.5, 0.0]), 0.0);
-        // What the target wants and the policy never does is far, but finite.
-        let far = divergence(&[1.0, 0.0, 0.0, 0.0], &[0.0, 1.0, 0.0, 0.0]);
+        // Where the policy has probability 0 and the target 1, the divergence is large but finite.
+        let far = kl_divergence(&[1.0, 0.0, 0.0, 0.0], &[0.0, 1.0, 0.0, 0.0]);
         assert!(far > 700.0 && far.is_finite());
     }
 }

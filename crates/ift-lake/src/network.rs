@@ -1,27 +1,27 @@
-//! The policy: two fully connected layers on a state's one-hot encoding.
+//! The policy network: two fully connected layers on the one-hot encoding of a state.
 //!
-//! A study takes millions of training steps, so the network is written for what they are: the
-//! product of the first layer with a one-hot vector is a row of its weights, and every inner loop
-//! runs over contiguous numbers. The paper leaves open what stands between the layers; rectified
-//! units cost next to nothing beside the products.
+//! A study takes millions of training steps, so the network is written for these inputs: the
+//! product of the first layer with a one-hot vector is one row of its weights, and every inner loop
+//! runs over contiguous elements. The paper does not name the activation function; `relu`, the
+//! default, takes little time beside the products.
 
 use rand::{Rng, RngExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{optimum::Matrix, softmax::softmax};
+use crate::{optimum::StateActionMatrix, softmax::softmax};
 
-/// What the units between the layers do.
+/// Activation function of the hidden units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Activation {
+pub enum ActivationFunction {
     /// `max(0, x)`
     Relu,
-    /// `tanh x`; takes longer than all the rest of a step.
+    /// `tanh x`; takes longer than the rest of a training step.
     Tanh,
 }
 
-impl Activation {
+impl ActivationFunction {
     fn of(self, x: f64) -> f64 {
         match self {
             Self::Relu => x.max(0.0),
@@ -29,8 +29,8 @@ impl Activation {
         }
     }
 
-    /// The derivative where the value is `y`.
-    fn slope(self, y: f64) -> f64 {
+    /// The derivative, given the value `y` of the function.
+    fn derivative(self, y: f64) -> f64 {
         match self {
             Self::Relu => f64::from(u8::from(y > 0.0)),
             Self::Tanh => 1.0 - y * y,
@@ -38,24 +38,24 @@ impl Activation {
     }
 }
 
-/// What the network is given: `(1-share)·onehot(state) + share·onehot(other)`.
+/// An input of the network: `(1-share)·onehot(state) + share·onehot(other)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Input {
-    /// The one state.
+    /// The first state.
     pub(crate) state: usize,
-    /// The other state.
+    /// The second state.
     pub(crate) other: usize,
-    /// Share of the other, 0 to 1.
+    /// Share of the second state, 0 to 1.
     pub(crate) share: f64,
 }
 
 impl Input {
-    /// The plain encoding of a state.
+    /// The one-hot encoding of one state.
     pub(crate) fn at(state: usize) -> Self {
         Self { state, other: state, share: 0.0 }
     }
 
-    /// The states that have a share, with it.
+    /// The states with a share other than 0, and their shares.
     fn parts(self) -> impl Iterator<Item = (usize, f64)> {
         [(self.state, 1.0 - self.share), (self.other, self.share)]
             .into_iter()
@@ -63,23 +63,23 @@ impl Input {
     }
 }
 
-/// Sizes of a network, at least 1 each, and how its parameters lie in memory: the first layer's
-/// weights, one row per input; its biases; the second layer's weights, one row per output; its
-/// biases. A row is as wide as `hidden`.
+/// Sizes of a network, each at least 1, and the order of its parameters: weights of the first layer
+/// `[inputs, hidden]`, its biases `[hidden]`, weights of the second layer `[outputs, hidden]`, its
+/// biases `[outputs]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shape {
+pub(crate) struct NetworkShape {
     pub(crate) inputs: usize,
     pub(crate) hidden: usize,
     pub(crate) outputs: usize,
 }
 
-impl Shape {
+impl NetworkShape {
     /// Number of parameters.
     pub(crate) fn parameters(self) -> usize {
         self.first() + self.hidden + self.second() + self.outputs
     }
 
-    /// Number of the first layer's weights.
+    /// Number of weights of the first layer.
     pub(crate) fn first(self) -> usize {
         self.inputs * self.hidden
     }
@@ -103,48 +103,48 @@ impl Shape {
     }
 }
 
-/// Two fully connected layers with an activation between them.
+/// Two fully connected layers with an activation function between them.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Network {
-    shape: Shape,
-    activation: Activation,
+    shape: NetworkShape,
+    activation: ActivationFunction,
     parameters: Vec<f64>,
 }
 
-/// What a forward pass found and its backward pass needs.
+/// Results of a forward pass, as its backward pass needs them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pass {
-    /// Activations between the layers. `[inputs given × hidden]`
+pub(crate) struct ForwardPass {
+    /// Activations of the hidden units. `[batch, hidden]`
     hidden: Vec<f64>,
-    /// `[inputs given × outputs]`
+    /// `[batch, outputs]`
     outputs: Vec<f64>,
     width: usize,
 }
 
-impl Pass {
-    /// The outputs for the input at a place in what was given.
-    pub(crate) fn outputs(&self, place: usize) -> &[f64] {
-        &self.outputs[place * self.width..][..self.width]
+impl ForwardPass {
+    /// The outputs for the input number `index` of the batch.
+    pub(crate) fn outputs(&self, index: usize) -> &[f64] {
+        &self.outputs[index * self.width..][..self.width]
     }
 }
 
-/// The sum of the gradients of the passes since the last step.
+/// The sum of the gradients of all backward passes since the last step.
 #[derive(Clone, Debug)]
 pub(crate) struct Gradient {
-    /// By parameter, in the network's order.
-    pub(crate) slopes: Vec<f64>,
+    /// By parameter, in the order of [`NetworkShape`].
+    pub(crate) values: Vec<f64>,
     /// By input: whether its row of the first layer has a gradient.
     pub(crate) touched: Vec<bool>,
-    /// Slopes at the units between the layers, of one input at a time. `[hidden]`
+    /// Scratch space: derivatives at the hidden units for one input. `[hidden]`
     units: Vec<f64>,
 }
 
 impl Gradient {
-    /// No gradient yet.
+    /// A gradient of 0.
     pub(crate) fn new(network: &Network) -> Self {
         let shape = network.shape;
         Self {
-            slopes: vec![0.0; shape.parameters()],
+            values: vec![0.0; shape.parameters()],
             touched: vec![false; shape.inputs],
             units: vec![0.0; shape.hidden],
         }
@@ -152,16 +152,16 @@ impl Gradient {
 }
 
 impl Network {
-    /// Random weights and biases as `torch.nn.Linear` has them: uniform within `±1/√(inputs of the
-    /// layer)`.
+    /// A network with random weights and biases, as `torch.nn.Linear` initialises them: uniform
+    /// within `±1/√(inputs of the layer)`.
     pub(crate) fn new(
         inputs: usize,
         hidden: usize,
         outputs: usize,
-        activation: Activation,
+        activation: ActivationFunction,
         rng: &mut impl Rng,
     ) -> Self {
-        let shape = Shape { inputs, hidden, outputs };
+        let shape = NetworkShape { inputs, hidden, outputs };
         let first = shape.first() + hidden;
         let parameters = (0..shape.parameters())
             .map(|index| {
@@ -172,7 +172,7 @@ impl Network {
         Self { shape, activation, parameters }
     }
 
-    /// The same with a second layer of zeros, so that every output is 0 until it learns.
+    /// The same network with a second layer of zeros, so that every output is 0 before training.
     #[must_use]
     pub(crate) fn silenced(mut self) -> Self {
         let [_, _, second, second_bias] = self.shape.split_mut(&mut self.parameters);
@@ -181,39 +181,40 @@ impl Network {
         self
     }
 
-    /// Whether a parameter is no number, or so large that training has lost all measure.
+    /// Whether training has diverged: a parameter is NaN, or the norm of all parameters is above
+    /// 1e6.
     pub(crate) fn diverged(&self) -> bool {
         let square = dot(&self.parameters, &self.parameters);
         square.is_nan() || square > 1e12
     }
 
-    /// The network's sizes.
-    pub(crate) fn shape(&self) -> Shape {
+    /// The sizes of the network.
+    pub(crate) fn shape(&self) -> NetworkShape {
         self.shape
     }
 
-    /// All weights and biases, in the order of [`Shape`].
+    /// All weights and biases, in the order of [`NetworkShape`].
     pub(crate) fn parameters(&self) -> &[f64] {
         &self.parameters
     }
 
-    /// The same, to be changed.
+    /// All weights and biases, mutable.
     pub(crate) fn parameters_mut(&mut self) -> &mut [f64] {
         &mut self.parameters
     }
 
-    /// The outputs for some inputs.
-    pub(crate) fn forward(&self, inputs: &[Input]) -> Pass {
-        let Shape { hidden, outputs, .. } = self.shape;
+    /// Computes the outputs for a batch of inputs.
+    pub(crate) fn forward(&self, inputs: &[Input]) -> ForwardPass {
+        let NetworkShape { hidden, outputs, .. } = self.shape;
         let [first, first_bias, second, second_bias] = self.shape.split(&self.parameters);
-        let mut pass = Pass {
+        let mut pass = ForwardPass {
             hidden: Vec::with_capacity(inputs.len() * hidden),
             outputs: Vec::with_capacity(inputs.len() * outputs),
             width: outputs,
         };
-        for (place, input) in inputs.iter().enumerate() {
+        for (index, input) in inputs.iter().enumerate() {
             pass.hidden.extend_from_slice(first_bias);
-            let units = &mut pass.hidden[place * hidden..];
+            let units = &mut pass.hidden[index * hidden..];
             for (state, share) in input.parts() {
                 add(units, share, &first[state * hidden..][..hidden]);
             }
@@ -226,31 +227,31 @@ impl Network {
         pass
     }
 
-    /// Adds the gradient of a loss whose slopes at the outputs of a pass are given. `slopes:
-    /// [inputs given × outputs]`
+    /// Adds the gradient of a loss to `gradient`, given its derivatives at the outputs of a pass.
+    /// `derivatives: [batch, outputs]`
     pub(crate) fn backward(
         &self,
         inputs: &[Input],
-        pass: &Pass,
-        slopes: &[f64],
+        pass: &ForwardPass,
+        derivatives: &[f64],
         gradient: &mut Gradient,
     ) {
-        let Shape { hidden, outputs, .. } = self.shape;
+        let NetworkShape { hidden, outputs, .. } = self.shape;
         let [_, _, second, _] = self.shape.split(&self.parameters);
-        let Gradient { slopes: by_parameter, touched, units } = gradient;
+        let Gradient { values: by_parameter, touched, units } = gradient;
         let [by_first, by_first_bias, by_second, by_second_bias] =
             self.shape.split_mut(by_parameter);
-        let passed = pass.hidden.chunks_exact(hidden).zip(slopes.chunks_exact(outputs));
-        for (input, (activations, slopes)) in inputs.iter().zip(passed) {
+        let passed = pass.hidden.chunks_exact(hidden).zip(derivatives.chunks_exact(outputs));
+        for (input, (activations, derivatives)) in inputs.iter().zip(passed) {
             units.fill(0.0);
-            add(by_second_bias, 1.0, slopes);
+            add(by_second_bias, 1.0, derivatives);
             let rows = second.chunks_exact(hidden).zip(by_second.chunks_exact_mut(hidden));
-            for (&slope, (weights, by_weight)) in slopes.iter().zip(rows) {
-                add(by_weight, slope, activations);
-                add(units, slope, weights);
+            for (&derivative, (weights, by_weight)) in derivatives.iter().zip(rows) {
+                add(by_weight, derivative, activations);
+                add(units, derivative, weights);
             }
             for (unit, &activation) in units.iter_mut().zip(activations) {
-                *unit *= self.activation.slope(activation);
+                *unit *= self.activation.derivative(activation);
             }
             add(by_first_bias, 1.0, units);
             for (state, share) in input.parts() {
@@ -261,21 +262,21 @@ impl Network {
     }
 
     /// Action probabilities in each of the first `states` states.
-    pub(crate) fn policy(&self, states: usize) -> Matrix {
+    pub(crate) fn policy(&self, states: usize) -> StateActionMatrix {
         let inputs: Vec<_> = (0..states).map(Input::at).collect();
         let pass = self.forward(&inputs);
         (0..states).map(|state| softmax(pass.outputs(state))).collect()
     }
 }
 
-/// `sum += factor·numbers`.
-fn add(sum: &mut [f64], factor: f64, numbers: &[f64]) {
-    for (sum, number) in sum.iter_mut().zip(numbers) {
-        *sum += factor * number;
+/// `sum += factor·values`.
+fn add(sum: &mut [f64], factor: f64, values: &[f64]) {
+    for (sum, value) in sum.iter_mut().zip(values) {
+        *sum += factor * value;
     }
 }
 
-/// The scalar product, in several running sums: in one alone every addition would wait for the one
+/// The dot product in eight running sums: with a single one, every addition would wait for the one
 /// before.
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     let (a_chunks, a_rest) = a.as_chunks::<8>();
@@ -291,143 +292,4 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use rand::SeedableRng;
-    use rand_chacha::ChaCha8Rng;
-
-    use super::*;
-
-    fn network(shape: [usize; 3], seed: u64) -> Network {
-        activated(shape, Activation::Relu, seed)
-    }
-
-    fn activated(
-        [inputs, hidden, outputs]: [usize; 3],
-        activation: Activation,
-        seed: u64,
-    ) -> Network {
-        Network::new(inputs, hidden, outputs, activation, &mut ChaCha8Rng::seed_from_u64(seed))
-    }
-
-    /// Plain, mixed, wholly another, mixed with itself; 1 is only ever the other, 5 in none.
-    const INPUTS: [Input; 6] = [
-        Input { state: 0, other: 0, share: 0.0 },
-        Input { state: 2, other: 4, share: 0.2 },
-        Input { state: 4, other: 2, share: 0.7 },
-        Input { state: 3, other: 1, share: 1.0 },
-        Input { state: 2, other: 2, share: 0.3 },
-        Input { state: 0, other: 3, share: 0.5 },
-    ];
-
-    #[test]
-    fn outputs_are_those_of_the_mixed_encoding() {
-        // 11 units: eight at once and three more.
-        let network = network([6, 11, 3], 1);
-        let pass = network.forward(&INPUTS);
-        let [first, first_bias, second, second_bias] = network.shape.split(&network.parameters);
-        for (place, input) in INPUTS.iter().enumerate() {
-            let encoding: [f64; 6] = std::array::from_fn(|state| {
-                let share = |of: usize, share: f64| if of == state { share } else { 0.0 };
-                share(input.state, 1.0 - input.share) + share(input.other, input.share)
-            });
-            let unit = |unit: usize| {
-                let products = encoding
-                    .iter()
-                    .enumerate()
-                    .map(|(state, part)| part * first[state * 11 + unit]);
-                (products.sum::<f64>() + first_bias[unit]).max(0.0)
-            };
-            assert_eq!(pass.outputs(place).len(), 3);
-            for (output, found) in pass.outputs(place).iter().enumerate() {
-                let products = (0..11).map(|at| second[output * 11 + at] * unit(at));
-                let expected = products.sum::<f64>() + second_bias[output];
-                assert!((found - expected).abs() < 1e-15, "{place}, {output}: {found} {expected}");
-            }
-        }
-    }
-
-    #[test]
-    fn gradients_are_central_differences_by_every_parameter() {
-        for (outputs, activation) in
-            [(1, Activation::Relu), (4, Activation::Relu), (4, Activation::Tanh)]
-        {
-            let network = activated([6, 11, outputs], activation, 2);
-            let weights: Vec<f64> =
-                (0..INPUTS.len() * outputs).map(|at| (at as f64).sin()).collect();
-            // Curved in the outputs, so that slopes at the wrong ones would show.
-            let loss = |network: &Network| {
-                let outputs = network.forward(&INPUTS).outputs;
-                outputs
-                    .iter()
-                    .zip(&weights)
-                    .map(|(output, weight)| weight * output.powi(2))
-                    .sum::<f64>()
-            };
-            let pass = network.forward(&INPUTS);
-            let slopes: Vec<_> = pass
-                .outputs
-                .iter()
-                .zip(&weights)
-                .map(|(output, weight)| 2.0 * weight * output)
-                .collect();
-            let mut gradient = Gradient::new(&network);
-            network.backward(&INPUTS, &pass, &slopes, &mut gradient);
-            let h = 1e-5;
-            for (at, slope) in gradient.slopes.iter().enumerate() {
-                let nudged = |nudge: f64| {
-                    let mut network = network.clone();
-                    network.parameters_mut()[at] += nudge;
-                    loss(&network)
-                };
-                let expected = (nudged(h) - nudged(-h)) / (2.0 * h);
-                assert!(
-                    (slope - expected).abs() < 1e-8,
-                    "{outputs}, {activation:?}, {at}: {slope} {expected}"
-                );
-            }
-            assert_eq!(gradient.touched, [true, true, true, true, true, false]);
-            let once = gradient.slopes.clone();
-            network.backward(&INPUTS, &pass, &slopes, &mut gradient);
-            for (sum, slope) in gradient.slopes.iter().zip(once) {
-                assert!((sum - 2.0 * slope).abs() < 1e-14);
-            }
-        }
-    }
-
-    #[test]
-    fn initial_weights_fill_the_range_of_their_layer() {
-        let network = network([16, 64, 4], 3);
-        for (layer, bound) in
-            network.shape.split(&network.parameters).iter().zip([0.25, 0.25, 0.125, 0.125])
-        {
-            let largest = layer.iter().fold(0.0_f64, |largest, weight| largest.max(weight.abs()));
-            assert!(largest <= bound && largest > bound / 2.0, "{largest} of {bound}");
-            assert!(
-                layer.iter().any(|&weight| weight > 0.0)
-                    && layer.iter().any(|&weight| weight < 0.0)
-            );
-        }
-        let mean = network.parameters().iter().sum::<f64>() / network.parameters().len() as f64;
-        assert!(mean.abs() < 0.02, "{mean}");
-    }
-
-    #[test]
-    fn a_seed_is_a_network() {
-        assert_eq!(network([16, 32, 4], 4), network([16, 32, 4], 4));
-        assert_ne!(network([16, 32, 4], 4), network([16, 32, 4], 5));
-    }
-
-    #[test]
-    fn the_policy_is_the_softmax_of_every_state() {
-        let network = network([6, 8, 4], 6);
-        let policy = network.policy(6);
-        assert_eq!(policy.len(), 6);
-        for (state, probabilities) in policy.iter().enumerate() {
-            let pass = network.forward(&[Input::at(state)]);
-            let total: f64 = pass.outputs(0).iter().map(|output| output.exp()).sum();
-            for (found, output) in probabilities.iter().zip(pass.outputs(0)) {
-                assert!((found - output.exp() / total).abs() < 1e-15);
-            }
-        }
-    }
-}
+mod tests;

@@ -1,71 +1,72 @@
-//! Training on given trajectories, with any method of `ift-methods`: what `ift-train` is to a
-//! language model.
+//! Training on given trajectories with the methods of `ift-methods`.
 //!
-//! A trajectory is a row: its actions are the targets, the states they were done in are what
-//! precedes them. In IFT's second pass the input of step `t` is `(1-λ)·onehot(s[t]) +
-//! λ·onehot(ŝ[t])`, with `ŝ[t]` the state that the greedy policy reaches from the expert's previous
-//! state, on the ice as the expert met it there. The one-hot encoding is the constant
-//! that the embedding table is to a language model's IFT; both layers learn.
+//! A trajectory is a row: its actions are the targets, and the state of each move is the input that
+//! predicts it. In the second pass of IFT the input of move `t` is `(1-λ)·onehot(s[t]) +
+//! λ·onehot(ŝ[t])`. Here `ŝ[t]` is the state that the greedy policy reaches from the previous state
+//! of the trajectory, with the slip of that move. The one-hot encoding takes the place of the
+//! embedding table of a language model: IFT treats both as constants. Both layers are trained.
 
 use ift_methods::{KlDirection, LookAhead, Method, RowKind, RowScores};
 use rand::{Rng, RngExt};
 
 use crate::{
     action::Action,
-    network::{Gradient, Input, Network, Pass},
-    optimizer::Optimizer,
+    network::{ForwardPass, Gradient, Input, Network},
+    optimizer::NetworkOptimizer,
     softmax::{log_softmax, softmax},
-    training::{Trained, Training},
+    training::{Trained, TrainingRun},
     trajectory::{Trajectory, rollout},
     world::World,
 };
 
-/// What all methods of a scene learn from.
+/// The trajectories of a scene, which all methods are trained on.
 #[derive(Clone, Copy)]
-pub(crate) struct Lesson<'a> {
+pub(crate) struct TrajectoryPair<'a> {
     pub(crate) world: &'a World,
     pub(crate) optimal: &'a Trajectory,
     pub(crate) suboptimal: &'a Trajectory,
-    /// Whether an episode of the policy itself, drawn anew at every step, takes the sub-optimal
-    /// trajectory's place.
+    /// Whether every step replaces the sub-optimal trajectory by a new episode of the policy that
+    /// is trained.
     pub(crate) own: bool,
 }
 
-/// Trains a policy from `start`, which is also the reference of methods that have one. `observe` is
-/// told of every step done, counted from 1.
+/// Trains a policy with a method. `observe` is called after every step, counted from 1.
+///
+/// The initial policy is also the reference of methods that have one. If a step diverges, training
+/// ends, and `observe` is called for the remaining steps with the policy before that step.
 pub(crate) fn train_offline(
-    lesson: Lesson,
+    pair: TrajectoryPair,
     method: &Method,
-    start: &Network,
-    training: &Training,
-    steps: u64,
+    run: TrainingRun,
     seed: u64,
     rng: &mut impl Rng,
     mut observe: impl FnMut(u64, &Network),
 ) -> Trained {
+    let TrainingRun { start, training, steps } = run;
     let mut network = start.clone();
     let mut reference = start.clone();
-    let mut optimizer = Optimizer::new(training.optimizer, &network, training.lr);
+    let mut optimizer = NetworkOptimizer::new(training.optimizer, &network, training.lr);
     let mut gradient = Gradient::new(&network);
-    let mut explored = vec![false; lesson.world.states()];
+    let mut explored = vec![false; pair.world.states()];
     let mut before = start.clone();
-    let given = Batch::new(lesson, method);
+    let given = StepRows::new(pair, method);
     let needs = method.needs();
     for step in 0..steps {
         if needs.old_policy.is_some_and(|window| step % window == 0) {
             reference.clone_from(&network);
         }
-        let episode = (lesson.own && needs.rows.compares())
-            .then(|| rollout(lesson.world, &network.policy(lesson.world.states()), rng));
+        let episode = (pair.own && needs.rows.compares())
+            .then(|| rollout(pair.world, &network.policy(pair.world.states()), rng));
         let drawn = episode
             .as_ref()
-            .map(|episode| Batch::new(Lesson { suboptimal: episode, ..lesson }, method));
-        let Batch { rows, plain } = drawn.as_ref().unwrap_or(&given);
+            .map(|episode| StepRows::new(TrajectoryPair { suboptimal: episode, ..pair }, method));
+        let StepRows { rows, plain } = drawn.as_ref().unwrap_or(&given);
         let lambda = method.lambda_at(step, training.warm_up(), seed);
-        let mixed = method
-            .look_ahead()
-            .filter(|_| lambda > 0.0)
-            .map(|look| plain.mixed(rows, lesson.world, method, look, lambda, &network, rng));
+        let mixed = method.look_ahead().filter(|_| lambda > 0.0).map(|look_ahead| {
+            let first =
+                FirstPass { look_ahead, lambda, replaces: method.replaces_tokens(), rows, plain };
+            first.mixed(pair.world, &network, rng)
+        });
         let inputs = mixed.as_ref().unwrap_or(plain);
         inputs.mark(&mut explored);
         let reference = needs.reference.then(|| reference.forward(&inputs.distinct));
@@ -81,13 +82,13 @@ pub(crate) fn train_offline(
     Trained { network, explored, diverged: false }
 }
 
-/// Adds the gradient of a step's mean loss; returns that loss.
+/// Adds the gradient of the mean loss of a step to `gradient` and returns the loss.
 fn accumulate(
     method: &Method,
-    rows: &[Row],
+    rows: &[TrajectoryRow],
     inputs: &Inputs,
     network: &Network,
-    reference: Option<&Pass>,
+    reference: Option<&ForwardPass>,
     gradient: &mut Gradient,
 ) -> f64 {
     let needs = method.needs();
@@ -111,7 +112,7 @@ fn accumulate(
             };
             let divergence =
                 |kind| slots.iter().map(|&s| divergence(kind, &reference[s], &logs[s]).0).collect();
-            Scored {
+            TargetScores {
                 logps: of_target(&logs),
                 reference: of_target(&reference),
                 divergence: needs.divergence.map(divergence).unwrap_or_default(),
@@ -123,59 +124,60 @@ fn accumulate(
         })
         .collect();
     let scores: Vec<_> = rows.iter().zip(&scored).map(|(row, scored)| scored.scores(row)).collect();
-    // Both trajectories begin in the same state: one's mismatched sequence is the other.
+    // Both trajectories start in the same state, so each is the mismatched sequence of the other.
     let kl_point = method.kl_point(&scores);
     let losses = method.losses(&scores, kl_point);
     let count: f64 = losses.iter().map(|loss| loss.count).sum();
 
-    let mut slopes = vec![0.0; 4 * inputs.distinct.len()];
+    let mut derivatives = vec![0.0; 4 * inputs.distinct.len()];
     for ((row, slots), loss) in rows.iter().zip(&inputs.slots).zip(&losses) {
         for (target, &slot) in slots.iter().enumerate() {
-            let slopes = &mut slopes[4 * slot..4 * slot + 4];
-            let slope = loss.gradient[target] / count;
-            for (action, (total, log)) in slopes.iter_mut().zip(&logs[slot]).enumerate() {
-                *total += slope * (f64::from(u8::from(action == row.actions[target])) - log.exp());
+            let derivatives = &mut derivatives[4 * slot..4 * slot + 4];
+            let derivative = loss.gradient[target] / count;
+            for (action, (total, log)) in derivatives.iter_mut().zip(&logs[slot]).enumerate() {
+                *total +=
+                    derivative * (f64::from(u8::from(action == row.actions[target])) - log.exp());
             }
-            if let (Some(kind), Some(slope)) =
+            if let (Some(kind), Some(derivative)) =
                 (needs.divergence, loss.divergence_gradient.get(target))
             {
                 let (_, by_logit) = divergence(kind, &reference[slot], &logs[slot]);
-                for (total, part) in slopes.iter_mut().zip(by_logit) {
-                    *total += slope / count * part;
+                for (total, part) in derivatives.iter_mut().zip(by_logit) {
+                    *total += derivative / count * part;
                 }
             }
         }
     }
-    network.backward(&inputs.distinct, &pass, &slopes, gradient);
+    network.backward(&inputs.distinct, &pass, &derivatives, gradient);
     losses.iter().map(|loss| loss.sum).sum::<f64>() / count
 }
 
-/// The rows of a step, and the inputs for their states as they are.
-struct Batch<'a> {
-    rows: Vec<Row<'a>>,
+/// The rows of a step and their inputs without look-ahead.
+struct StepRows<'a> {
+    rows: Vec<TrajectoryRow<'a>>,
     plain: Inputs,
 }
 
-impl<'a> Batch<'a> {
-    fn new(lesson: Lesson<'a>, method: &Method) -> Self {
-        let rows = Row::of(lesson, method);
+impl<'a> StepRows<'a> {
+    fn new(pair: TrajectoryPair<'a>, method: &Method) -> Self {
+        let rows = TrajectoryRow::of(pair, method);
         Self { plain: Inputs::plain(&rows), rows }
     }
 }
 
-/// A trajectory as a method sees it.
-struct Row<'a> {
+/// A trajectory as a row of a method.
+struct TrajectoryRow<'a> {
     trajectory: &'a Trajectory,
     chosen: bool,
-    /// `[targets]`
+    /// The target of each move: the number of its action. `[targets]`
     actions: Vec<usize>,
-    /// `[targets]`
+    /// Position of each target in the row, counted from 1. `[targets]`
     positions: Vec<usize>,
 }
 
-impl<'a> Row<'a> {
-    /// The rows that a method learns from, in the order it wants them.
-    fn of(lesson: Lesson<'a>, method: &Method) -> Vec<Self> {
+impl<'a> TrajectoryRow<'a> {
+    /// The rows that a method is trained on, in the order that it expects.
+    fn of(pair: TrajectoryPair<'a>, method: &Method) -> Vec<Self> {
         let row = |trajectory: &'a Trajectory, chosen| Self {
             trajectory,
             chosen,
@@ -183,24 +185,24 @@ impl<'a> Row<'a> {
             positions: (1..=trajectory.visits.len()).collect(),
         };
         match method.needs().rows {
-            RowKind::Text | RowKind::Demonstration => vec![row(lesson.optimal, true)],
+            RowKind::Text | RowKind::Demonstration => vec![row(pair.optimal, true)],
             RowKind::Pair | RowKind::Judged => {
-                vec![row(lesson.optimal, true), row(lesson.suboptimal, false)]
+                vec![row(pair.optimal, true), row(pair.suboptimal, false)]
             }
         }
     }
 }
 
-/// What is known of a row's targets, each `[targets]` or empty.
-struct Scored {
+/// Scores of the targets of a row, each `[targets]`; empty if the method does not need them.
+struct TargetScores {
     logps: Vec<f64>,
     reference: Vec<f64>,
     divergence: Vec<f64>,
     entropy: Vec<f64>,
 }
 
-impl Scored {
-    fn scores<'a>(&'a self, row: &'a Row) -> RowScores<'a> {
+impl TargetScores {
+    fn scores<'a>(&'a self, row: &'a TrajectoryRow) -> RowScores<'a> {
         RowScores {
             logps: &self.logps,
             positions: &row.positions,
@@ -212,10 +214,10 @@ impl Scored {
     }
 }
 
-/// What the network is given in a step: every distinct input once.
+/// The inputs of a step, each distinct one once.
 struct Inputs {
     distinct: Vec<Input>,
-    /// For each row, the input of each target.
+    /// By row, by target: index of its input in `distinct`.
     slots: Vec<Vec<usize>>,
 }
 
@@ -232,43 +234,15 @@ impl Inputs {
         Self { distinct, slots }
     }
 
-    /// The states as they were.
-    fn plain(rows: &[Row]) -> Self {
+    /// The inputs without look-ahead: the states of the trajectories.
+    fn plain(rows: &[TrajectoryRow]) -> Self {
         Self::new(
             rows.iter()
                 .map(|row| row.trajectory.visits.iter().map(|v| Input::at(v.state)).collect()),
         )
     }
 
-    /// The states of the second pass. The first has nothing before it and stays as it is.
-    fn mixed(
-        &self,
-        rows: &[Row],
-        world: &World,
-        method: &Method,
-        look: LookAhead,
-        lambda: f64,
-        network: &Network,
-        rng: &mut impl Rng,
-    ) -> Self {
-        let pass = network.forward(&self.distinct);
-        Self::new(rows.iter().zip(&self.slots).map(|(row, slots)| {
-            let visits = &row.trajectory.visits;
-            let mut inputs: Vec<_> = visits.iter().map(|visit| Input::at(visit.state)).collect();
-            for ((before, &slot), input) in visits.iter().zip(slots).zip(inputs.iter_mut().skip(1))
-            {
-                let action = choose(look, pass.outputs(slot), rng);
-                let reached = world.arrive(before.state, action, before.turn);
-                if !method.replaces_tokens() {
-                    *input = Input { state: input.state, other: reached, share: lambda };
-                } else if rng.random::<f64>() < lambda {
-                    *input = Input::at(reached);
-                }
-            }
-            inputs
-        }))
-    }
-
+    /// Marks the states that have a share in an input.
     fn mark(&self, explored: &mut [bool]) {
         for input in &self.distinct {
             if input.share < 1.0 {
@@ -281,7 +255,42 @@ impl Inputs {
     }
 }
 
-/// The action of the first pass.
+/// The first pass of a method with a look-ahead, and the settings of its second pass.
+struct FirstPass<'a> {
+    look_ahead: LookAhead,
+    /// Share of the look-ahead state in an input, or the probability that it replaces the state.
+    lambda: f64,
+    /// Whether look-ahead states replace states instead of being mixed with them.
+    replaces: bool,
+    rows: &'a [TrajectoryRow<'a>],
+    /// The inputs of the first pass.
+    plain: &'a Inputs,
+}
+
+impl FirstPass<'_> {
+    /// The inputs of the second pass. The first input of each row stays as it is, since no move
+    /// precedes it.
+    fn mixed(&self, world: &World, network: &Network, rng: &mut impl Rng) -> Inputs {
+        let pass = network.forward(&self.plain.distinct);
+        Inputs::new(self.rows.iter().zip(&self.plain.slots).map(|(row, slots)| {
+            let visits = &row.trajectory.visits;
+            let mut inputs: Vec<_> = visits.iter().map(|visit| Input::at(visit.state)).collect();
+            for ((before, &slot), input) in visits.iter().zip(slots).zip(inputs.iter_mut().skip(1))
+            {
+                let action = choose(self.look_ahead, pass.outputs(slot), rng);
+                let reached = world.arrive(before.state, action, before.turn);
+                if !self.replaces {
+                    *input = Input { state: input.state, other: reached, share: self.lambda };
+                } else if rng.random::<f64>() < self.lambda {
+                    *input = Input::at(reached);
+                }
+            }
+            inputs
+        }))
+    }
+}
+
+/// The action that the look-ahead takes.
 fn choose(look: LookAhead, logits: &[f64], rng: &mut impl Rng) -> Action {
     match look {
         LookAhead::Greedy => ranked(logits, 1),
@@ -299,14 +308,16 @@ fn choose(look: LookAhead, logits: &[f64], rng: &mut impl Rng) -> Action {
     }
 }
 
-/// The `k`-th most probable action, counted from 1; of equal ones the first.
+/// The `k`-th most probable action, `k` counted from 1. Among equally probable actions the one with
+/// the lower number is first.
 fn ranked(logits: &[f64], k: usize) -> Action {
     let mut actions = Action::ALL;
     actions.sort_by(|a, b| logits[b.index()].total_cmp(&logits[a.index()]));
     actions[k.clamp(1, actions.len()) - 1]
 }
 
-/// A divergence between reference and policy, nats, and its derivatives by the policy's logits.
+/// A divergence between reference and policy, nats, and its gradient at the logits of the policy.
+/// Arguments are log-probabilities.
 fn divergence(kind: KlDirection, reference: &[f64; 4], policy: &[f64; 4]) -> (f64, [f64; 4]) {
     let (p, r) = (policy.map(f64::exp), reference.map(f64::exp));
     let terms = |weights: &[f64; 4], over: &[f64; 4], under: &[f64; 4]| -> f64 {
@@ -332,7 +343,7 @@ fn divergence(kind: KlDirection, reference: &[f64; 4], policy: &[f64; 4]) -> (f6
     }
 }
 
-/// Entropy of the most probable actions, scaled to sum to 1, nats.
+/// Entropy of the `top` most probable actions, whose probabilities are scaled to sum to 1, nats.
 fn entropy(logs: &[f64; 4], top: usize) -> f64 {
     let mut sorted = *logs;
     sorted.sort_by(|a, b| b.total_cmp(a));

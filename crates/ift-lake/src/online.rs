@@ -1,4 +1,4 @@
-//! PPO: the one method that plays in the world while it learns.
+//! PPO, the only learner that plays episodes during training.
 
 use std::slice;
 
@@ -9,48 +9,49 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::LakeError,
-    network::{Gradient, Input, Network, Pass},
-    optimizer::Optimizer,
-    optimum::Matrix,
+    network::{ForwardPass, Gradient, Input, Network},
+    optimizer::NetworkOptimizer,
+    optimum::StateActionMatrix,
     softmax::log_softmax,
-    training::{Trained, Training},
+    training::{Trained, Training, TrainingRun},
     trajectory::{Trajectory, rollout},
     world::World,
 };
 
-/// PPO (arXiv 1707.06347): the policy plays some episodes, then takes some steps on what it met
-/// there, and again.
+/// PPO (arXiv 1707.06347). Each iteration plays some episodes with the policy and then takes some
+/// training steps on their moves.
 ///
-/// Advantages are estimated with a critic, a network of the policy's shape with one output that
-/// expects nothing at first (generalised advantage estimation, arXiv 1506.02438), and normalised
-/// over the moves of all episodes. An episode that is cut by the limit of moves counts what the
-/// critic expects of the cell it was cut in.
+/// Advantages come from generalised advantage estimation (arXiv 1506.02438) with a critic, a network
+/// of the same size with one output that is 0 at first. They are normalised over the moves of all
+/// episodes of an iteration. An episode that the limit of moves cuts counts the critic's value of its
+/// last cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Online {
-    /// Episodes that are played before the steps on them; 0 leaves PPO out of the study.
+pub struct PpoSettings {
+    /// Episodes per iteration; 0 leaves PPO out of the study.
     #[schemars(range(max = 100_000))]
     pub episodes: usize,
-    /// Steps on the same episodes, each on all of them. Every one is one of `training.steps`.
+    /// Training steps per iteration, each on all of its episodes. They count towards
+    /// `training.steps`.
     #[schemars(range(min = 1, max = 100_000))]
     pub epochs: u64,
-    /// How far the probability of an action may be moved from what it was in the episodes, as a
-    /// share of it, 0 or more.
+    /// Clipping range: the ratio between the new and the old probability of an action is clipped to
+    /// `1 ± epsilon`; 0 or more.
     #[schemars(range(min = 0.0))]
     pub epsilon: f64,
-    /// Decay per move, besides the discount, of what the critic did not expect, 0 to 1: with 1 an
-    /// advantage is the whole return less what was expected, with 0 that of one move.
+    /// λ of generalised advantage estimation, 0 to 1: with 1 an advantage is the return minus the
+    /// critic's value, with 0 the temporal-difference error of one move.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub gae_lambda: f64,
 }
 
-impl Default for Online {
+impl Default for PpoSettings {
     fn default() -> Self {
         Self { episodes: 16, epochs: 4, epsilon: Ppo::default().epsilon, gae_lambda: 0.95 }
     }
 }
 
-impl Online {
+impl PpoSettings {
     /// Checks ranges.
     ///
     /// # Errors
@@ -78,26 +79,25 @@ impl Online {
     }
 }
 
-/// Trains a policy by playing, for some `steps` of the policy; the critic takes as many. `observe`
-/// is told of every step done, counted from 1. The states that training looks at are those that the
-/// policy acts in.
+/// Trains a policy by playing episodes. `observe` is called after every step, counted from 1.
+///
+/// The steps of the run are those of the policy; the critic takes as many. If a step diverges,
+/// training ends, and `observe` is called for the remaining steps with the policy before that step.
 pub(crate) fn train_online(
     world: &World,
-    settings: &Online,
-    training: &Training,
-    start: &Network,
-    steps: u64,
+    settings: &PpoSettings,
     discount: f64,
+    run: TrainingRun,
     rng: &mut impl Rng,
     mut observe: impl FnMut(u64, &Network),
 ) -> Trained {
+    let TrainingRun { start, training, steps } = run;
     let objective = settings.objective();
-    // A critic that expects nothing: as long as nothing was rewarded there are no advantages, and
-    // no noise of its initial weights that normalising would make large enough to move the
-    // policy before it has found anything.
+    // The critic starts at 0. With random initial values all advantages would be noise before the
+    // first reward, and normalising would make that noise large enough to move the policy.
     let critic = Network::new(world.states(), training.hidden, 1, training.activation, rng);
-    let mut critic = Learner::new(critic.silenced(), training);
-    let mut actor = Learner::new(start.clone(), training);
+    let mut critic = NetworkTrainer::new(critic.silenced(), training);
+    let mut actor = NetworkTrainer::new(start.clone(), training);
     let mut explored = vec![false; world.states()];
     let mut before = start.clone();
     let mut step = 0;
@@ -107,14 +107,14 @@ pub(crate) fn train_online(
             (0..settings.episodes).map(|_| rollout(world, &policy, rng)).collect();
         let values = values(world, &critic.network);
         let gae = Gae { world, values, discount, lambda: settings.gae_lambda };
-        let batch = Batch::new(&episodes, &policy, &gae);
+        let batch = Moves::new(&episodes, &policy, &gae);
         for input in &batch.inputs {
             explored[input.state] = true;
         }
         for _ in 0..settings.epochs.min(steps - step) {
             before.clone_from(&actor.network);
-            actor.step(&batch.inputs, |pass| batch.actor_slopes(pass, &objective));
-            critic.step(&batch.inputs, |pass| batch.critic_slopes(pass));
+            actor.step(&batch.inputs, |pass| batch.actor_gradient(pass, &objective));
+            critic.step(&batch.inputs, |pass| batch.critic_gradient(pass));
             if actor.network.diverged() || critic.network.diverged() {
                 (step..steps).for_each(|step| observe(step + 1, &before));
                 return Trained { network: before, explored, diverged: true };
@@ -126,28 +126,28 @@ pub(crate) fn train_online(
     Trained { network: actor.network, explored, diverged: false }
 }
 
-/// A network that learns.
-struct Learner {
+/// A network with its optimizer.
+struct NetworkTrainer {
     network: Network,
-    optimizer: Optimizer,
+    optimizer: NetworkOptimizer,
     gradient: Gradient,
 }
 
-impl Learner {
+impl NetworkTrainer {
     fn new(network: Network, training: &Training) -> Self {
-        let optimizer = Optimizer::new(training.optimizer, &network, training.lr);
+        let optimizer = NetworkOptimizer::new(training.optimizer, &network, training.lr);
         Self { optimizer, gradient: Gradient::new(&network), network }
     }
 
-    /// A step down a loss, given its slopes at the outputs for the inputs.
-    fn step(&mut self, inputs: &[Input], slopes: impl FnOnce(&Pass) -> Vec<f64>) {
+    /// Takes a training step, given the gradient of the loss at the outputs for `inputs`.
+    fn step(&mut self, inputs: &[Input], derivatives: impl FnOnce(&ForwardPass) -> Vec<f64>) {
         let pass = self.network.forward(inputs);
-        self.network.backward(inputs, &pass, &slopes(&pass), &mut self.gradient);
+        self.network.backward(inputs, &pass, &derivatives(&pass), &mut self.gradient);
         self.optimizer.step(&mut self.network, &mut self.gradient);
     }
 }
 
-/// What the critic expects to follow each state: 0 where nothing does. `[states]`
+/// The critic's value of each state; 0 for terminal states. `[states]`
 fn values(world: &World, critic: &Network) -> Vec<f64> {
     let inputs: Vec<_> = (0..world.states()).map(Input::at).collect();
     let pass = critic.forward(&inputs);
@@ -156,7 +156,7 @@ fn values(world: &World, critic: &Network) -> Vec<f64> {
         .collect()
 }
 
-/// How much better moves were than expected.
+/// Generalised advantage estimation.
 struct Gae<'a> {
     world: &'a World,
     values: Vec<f64>,
@@ -165,7 +165,7 @@ struct Gae<'a> {
 }
 
 impl Gae<'_> {
-    /// Generalised advantages of an episode's moves, `A[t] = δ[t] + γλ·A[t+1]` with `δ[t] = r[t] +
+    /// Advantages of the moves of an episode, `A[t] = δ[t] + γλ·A[t+1]` with `δ[t] = r[t] +
     /// γ·V(s[t+1]) - V(s[t])`.
     fn advantages(&self, episode: &Trajectory) -> Vec<f64> {
         let (mut arrived, mut advantage) = (episode.end, 0.0);
@@ -174,14 +174,14 @@ impl Gae<'_> {
             .iter()
             .rev()
             .map(|visit| {
-                let outcomes = self.world.outcomes(visit.state, visit.action);
-                let reward = outcomes
+                let transitions = self.world.transitions(visit.state, visit.action);
+                let reward = transitions
                     .iter()
                     .find(|outcome| outcome.state == arrived)
                     .map_or(0.0, |o| o.reward);
-                let surprise =
+                let error =
                     reward + self.discount * self.values[arrived] - self.values[visit.state];
-                advantage = surprise + self.discount * self.lambda * advantage;
+                advantage = error + self.discount * self.lambda * advantage;
                 arrived = visit.state;
                 advantage
             })
@@ -191,24 +191,25 @@ impl Gae<'_> {
     }
 }
 
-/// The moves of some episodes, end to end: the objective knows no episodes.
-struct Batch {
-    /// The states they were made in, each once.
+/// The moves of some episodes, one after the other; the objective does not need to know where an
+/// episode ends.
+struct Moves {
+    /// The states of the moves, each once.
     inputs: Vec<Input>,
-    /// By move, the place of its state among the inputs.
+    /// By move: index of its state in `inputs`.
     slots: Vec<usize>,
-    /// By move, the number of its action.
+    /// By move: number of its action.
     actions: Vec<usize>,
-    /// By move, its log-probability when it was drawn.
+    /// By move: log-probability of its action under the policy that played it.
     logps: Vec<f64>,
-    /// By move, its advantage; over all moves of mean 0 and standard deviation 1.
+    /// By move: its advantage, normalised to mean 0 and standard deviation 1 over all moves.
     advantages: Vec<f64>,
-    /// By move, what the critic should have expected.
+    /// By move: the target of the critic.
     returns: Vec<f64>,
 }
 
-impl Batch {
-    fn new(episodes: &[Trajectory], policy: &Matrix, gae: &Gae) -> Self {
+impl Moves {
+    fn new(episodes: &[Trajectory], policy: &StateActionMatrix, gae: &Gae) -> Self {
         let visits = || episodes.iter().flat_map(|episode| &episode.visits);
         let mut states: Vec<_> = visits().map(|visit| visit.state).collect();
         states.sort_unstable();
@@ -233,8 +234,8 @@ impl Batch {
         }
     }
 
-    /// Slopes of PPO's loss, the mean over moves, at the logits of the states.
-    fn actor_slopes(&self, pass: &Pass, objective: &Ppo) -> Vec<f64> {
+    /// Gradient of PPO's loss, the mean over moves, at the logits of the states.
+    fn actor_gradient(&self, pass: &ForwardPass, objective: &Ppo) -> Vec<f64> {
         let logs: Vec<_> =
             (0..self.inputs.len()).map(|slot| log_softmax(pass.outputs(slot))).collect();
         let moves = || self.slots.iter().zip(&self.actions);
@@ -242,37 +243,39 @@ impl Batch {
         let row = RowScores { logps: &logps, reference: &self.logps, ..RowScores::default() };
         let mut by_action = vec![[0.0; 4]; self.inputs.len()];
         for loss in objective.losses(&[row], slice::from_ref(&self.advantages)) {
-            for ((&slot, &action), slope) in moves().zip(&loss.gradient) {
-                by_action[slot][action] += slope / loss.count;
+            for ((&slot, &action), derivative) in moves().zip(&loss.gradient) {
+                by_action[slot][action] += derivative / loss.count;
             }
         }
-        // A move's slope `g` at its log-probability is `g·(onehot − p)` at the logits; those of a
-        // state add up.
-        let mut slopes = Vec::with_capacity(4 * self.inputs.len());
+        // A gradient `g` at a log-probability is `g·(onehot − p)` at the logits; the gradients of all
+        // moves from a state are added.
+        let mut derivatives = Vec::with_capacity(4 * self.inputs.len());
         for (by_action, logs) in by_action.iter().zip(&logs) {
             let all: f64 = by_action.iter().sum();
-            slopes.extend(by_action.iter().zip(logs).map(|(slope, log)| slope - all * log.exp()));
+            derivatives.extend(
+                by_action.iter().zip(logs).map(|(derivative, log)| derivative - all * log.exp()),
+            );
         }
-        slopes
+        derivatives
     }
 
-    /// Slopes of half the mean squared error of the critic at its outputs for the states.
-    fn critic_slopes(&self, pass: &Pass) -> Vec<f64> {
-        let mut slopes = vec![0.0; self.inputs.len()];
-        for (&slot, worth) in self.slots.iter().zip(&self.returns) {
-            slopes[slot] += (pass.outputs(slot)[0] - worth) / self.returns.len() as f64;
+    /// Gradient of half the mean squared error of the critic at its outputs for the states.
+    fn critic_gradient(&self, pass: &ForwardPass) -> Vec<f64> {
+        let mut derivatives = vec![0.0; self.inputs.len()];
+        for (&slot, target) in self.slots.iter().zip(&self.returns) {
+            derivatives[slot] += (pass.outputs(slot)[0] - target) / self.returns.len() as f64;
         }
-        slopes
+        derivatives
     }
 }
 
-/// Scales to mean 0 and standard deviation 1, or leaves all at 0 if they are equal.
-fn normalise(numbers: &mut [f64]) {
-    let count = numbers.len().max(1) as f64;
-    let mean = numbers.iter().sum::<f64>() / count;
-    let variance = numbers.iter().map(|number| (number - mean).powi(2)).sum::<f64>() / count;
-    for number in numbers {
-        *number = (*number - mean) / (variance.sqrt() + 1e-8);
+/// Normalises to mean 0 and standard deviation 1. Equal values all become 0.
+fn normalise(values: &mut [f64]) {
+    let count = values.len().max(1) as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+    for value in values {
+        *value = (*value - mean) / (variance.sqrt() + 1e-8);
     }
 }
 

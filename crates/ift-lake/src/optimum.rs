@@ -1,40 +1,41 @@
-//! The optimum of a world, by classical reinforcement learning, and what a policy achieves.
+//! The optimum of a world by dynamic programming, and the success rate of a policy.
 
 use std::mem;
 
 use crate::{action::Action, map::Cell, world::World};
 
-/// Action probabilities by state; terminal states hold a quarter each. `[states, 4]`
-pub type Matrix = Vec<[f64; 4]>;
+/// One value per state and action, mostly a probability. In terminal states every action has
+/// probability 1/4. `[states, 4]`
+pub type StateActionMatrix = Vec<[f64; 4]>;
 
-/// Actions whose values differ by no more than this share of the largest are equally good.
+/// Actions count as equally good if their values differ by at most this share of the largest value.
 const TIE: f64 = 1e-9;
-/// Value iteration ends when no state's value changes by more than this share of itself: a few
-/// roundings.
+/// Value iteration ends when no value changes by more than this share of itself, a few rounding
+/// errors.
 const CHANGE: f64 = 1e-15;
-/// Policy iteration changes an action for a gain of more than this share of the value; less may be
-/// rounding.
+/// Policy iteration changes an action only if it gains more than this share of the value; a smaller
+/// gain may be a rounding error.
 const GAIN: f64 = 1e-12;
-/// Policies that policy iteration tries at most. It needs about ten; only rounding could make it go
-/// on.
+/// Largest number of iterations of policy iteration. It needs about ten; only rounding errors could
+/// make it continue.
 const MOST_POLICIES: usize = 1000;
 
-/// The best that can be done in a world, without a limit of moves.
+/// Values and policy that are optimal in a world without a limit of moves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Optimum {
-    /// Discounted reward that is to be expected from each state; 0 for terminal states. `[states]`
+    /// Expected discounted return from each state; 0 for terminal states. `[states]`
     pub values: Vec<f64>,
-    /// The same after each action. `[states, 4]`
-    pub action_values: Matrix,
-    /// The optimal state-action matrix: actions within 1e-9 of the largest value, as a share of
-    /// it, are equally probable, all others have probability 0. Where no goal can be reached
-    /// and nothing else is rewarded, all four are equal.
-    pub policy: Matrix,
+    /// Expected discounted return after each action. `[states, 4]`
+    pub action_values: StateActionMatrix,
+    /// The optimal state-action matrix. Actions whose value is within 1e-9 of the largest, relative
+    /// to it, have equal probability; all others have probability 0. Where no goal can be reached
+    /// and nothing else is rewarded, all four actions have probability 1/4.
+    pub policy: StateActionMatrix,
 }
 
 impl Optimum {
     fn of(world: &World, discount: f64, values: Vec<f64>) -> Self {
-        let action_values: Matrix = (0..world.states())
+        let action_values: StateActionMatrix = (0..world.states())
             .map(|state| action_values(world, discount, &values, state))
             .collect();
         let policy = action_values.iter().map(share_ties).collect();
@@ -44,9 +45,9 @@ impl Optimum {
 
 /// The optimum by value iteration, for a `discount` within (0, 1).
 ///
-/// Values are updated in place, forth and back over the states, until all changes are roundings.
-/// Discounting alone sees to that after `1 / (1 - discount)` sweeps times a constant, which also
-/// bounds the work.
+/// Values are updated in place, forwards and backwards over the states, until all changes are
+/// rounding errors. With discounting this takes at most a constant times `1 / (1 - discount)`
+/// sweeps, which bounds the number of sweeps.
 pub fn value_iteration(world: &World, discount: f64) -> Optimum {
     let mut values = vec![0.0; world.states()];
     let enough = (40.0 / (1.0 - discount)) as usize + world.states();
@@ -66,8 +67,8 @@ pub fn value_iteration(world: &World, discount: f64) -> Optimum {
 
 /// The optimum by policy iteration, for a `discount` within (0, 1).
 ///
-/// It starts from the policy that draws every action alike, which has a value wherever a goal can
-/// be reached; each policy is evaluated by solving its linear equations.
+/// It starts from the uniform policy, under which every state that can reach a goal has a non-zero
+/// value. Each policy is evaluated by solving its linear equations.
 pub fn policy_iteration(world: &World, discount: f64) -> Optimum {
     let mut policy = vec![[0.25; 4]; world.states()];
     let mut values = evaluate(world, discount, &policy);
@@ -88,12 +89,11 @@ pub fn policy_iteration(world: &World, discount: f64) -> Optimum {
     Optimum::of(world, discount, values)
 }
 
-/// The probability with which `policy` arrives at a goal within the world's limit of moves,
-/// exactly: the distribution over states is followed move by move. Rows of terminal states are not
-/// looked at.
-pub fn success_rate(world: &World, policy: &Matrix) -> f64 {
-    let ways: Vec<_> =
-        world.non_terminal().flat_map(|state| ways_from(world, policy, state)).collect();
+/// The exact probability that `policy` reaches a goal within the limit of moves of the world,
+/// computed by propagating the distribution over states. Rows of terminal states are ignored.
+pub fn success_rate(world: &World, policy: &StateActionMatrix) -> f64 {
+    let edges: Vec<_> =
+        world.non_terminal().flat_map(|state| edges_from(world, policy, state)).collect();
     let mut here = vec![0.0; world.states()];
     for &start in world.starts() {
         here[start] = 1.0 / world.starts().len() as f64;
@@ -104,8 +104,8 @@ pub fn success_rate(world: &World, policy: &Matrix) -> f64 {
     let mut arrived = 0.0;
     for _ in 0..world.limit() {
         next.fill(0.0);
-        for way in &ways {
-            next[way.to] += here[way.from] * way.probability;
+        for edge in &edges {
+            next[edge.to] += here[edge.from] * edge.probability;
         }
         mem::swap(&mut here, &mut next);
         arrived += goals.iter().map(|&goal| here[goal]).sum::<f64>();
@@ -113,38 +113,39 @@ pub fn success_rate(world: &World, policy: &Matrix) -> f64 {
     arrived
 }
 
-/// One cell that a policy can lead to from another.
-struct Way {
+/// A cell that a policy can reach from another one in one move.
+struct Edge {
     from: usize,
     to: usize,
     probability: f64,
 }
 
-/// The cells that `policy` can lead to from a state, each once.
-fn ways_from(world: &World, policy: &Matrix, from: usize) -> Vec<Way> {
-    let mut ways: Vec<Way> = Vec::new();
+/// The cells that `policy` can reach from a state in one move, each once.
+fn edges_from(world: &World, policy: &StateActionMatrix, from: usize) -> Vec<Edge> {
+    let mut edges: Vec<Edge> = Vec::new();
     for action in Action::ALL {
-        for outcome in world.outcomes(from, action) {
+        for outcome in world.transitions(from, action) {
             let probability = policy[from][action.index()] * outcome.probability;
-            match ways.iter_mut().find(|way| way.to == outcome.state) {
-                Some(way) => way.probability += probability,
-                None => ways.push(Way { from, to: outcome.state, probability }),
+            match edges.iter_mut().find(|edge| edge.to == outcome.state) {
+                Some(edge) => edge.probability += probability,
+                None => edges.push(Edge { from, to: outcome.state, probability }),
             }
         }
     }
-    ways
+    edges
 }
 
-/// All probability on each state's most probable action, the first among equals.
-pub fn greedy(policy: &Matrix) -> Matrix {
+/// The greedy policy: probability 1 for the most probable action of each state, the first one if
+/// several are equally probable.
+pub fn greedy(policy: &StateActionMatrix) -> StateActionMatrix {
     policy.iter().map(first_largest).collect()
 }
 
-/// What each action is worth in `state` if what follows is worth `values`. Terminal states' values
-/// are 0.
+/// The value of each action in `state`, given the values of all states. Terminal states must have
+/// the value 0.
 fn action_values(world: &World, discount: f64, values: &[f64], state: usize) -> [f64; 4] {
     Action::ALL.map(|action| {
-        let worth = world.outcomes(state, action).iter().map(|outcome| {
+        let worth = world.transitions(state, action).iter().map(|outcome| {
             outcome.probability * (outcome.reward + discount * values[outcome.state])
         });
         worth.sum()
@@ -173,17 +174,17 @@ fn share_ties(options: &[f64; 4]) -> [f64; 4] {
 
 /// The values of a policy: the solution of `(I - discount · P) · values = rewards`. `[states]`
 ///
-/// A move changes a cell's number by at most the shorter side of the map, if cells are numbered
-/// along it: the matrix is a band about its diagonal. Its diagonal outweighs each row, so
-/// elimination needs no pivots and, where no reward is negative, keeps even the smallest values
-/// exact to rounding.
-fn evaluate(world: &World, discount: f64, policy: &Matrix) -> Vec<f64> {
+/// If cells are numbered along the shorter side of the map, a move changes the number by at most the
+/// length of that side, so the matrix is banded. It is diagonally dominant, so Gaussian elimination
+/// needs no pivoting and, where no reward is negative, computes even the smallest values to rounding
+/// precision.
+fn evaluate(world: &World, discount: f64, policy: &StateActionMatrix) -> Vec<f64> {
     let (rows, columns) = (world.map().rows(), world.map().columns());
     let band = rows.min(columns);
     let number = |state: usize| {
         if columns <= rows { state } else { state % columns * rows + state / columns }
     };
-    // Entry (row, column) of the matrix stands at `column + band - row` of its row.
+    // Element (row, column) of the matrix is stored at `column + band - row` of its row.
     let mut identity = vec![0.0; 2 * band + 1];
     identity[band] = 1.0;
     let mut matrix = vec![identity; world.states()];
@@ -191,7 +192,7 @@ fn evaluate(world: &World, discount: f64, policy: &Matrix) -> Vec<f64> {
     for state in world.non_terminal() {
         let row = number(state);
         for action in Action::ALL {
-            for outcome in world.outcomes(state, action) {
+            for outcome in world.transitions(state, action) {
                 let probability = policy[state][action.index()] * outcome.probability;
                 matrix[row][number(outcome.state) + band - row] -= discount * probability;
                 values[row] += probability * outcome.reward;

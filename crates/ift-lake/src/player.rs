@@ -1,64 +1,67 @@
-//! One policy, to be watched.
+//! One policy that plays episodes in the terminal.
 
 use crate::{
-    arena::{Arena, arenas},
-    classroom::{Classroom, episode_generator},
     error::LakeError,
-    optimum::Matrix,
-    settings::Settings,
-    study::learners,
+    learner::learners,
+    optimum::StateActionMatrix,
+    seed_setup::{SeedSetup, episode_generator},
+    settings::StudySettings,
+    solved_world::{SolvedWorld, solved_worlds},
     trajectory::{Trajectory, rollout},
 };
 
 /// A policy in its world.
 #[derive(Clone, Debug)]
 pub struct Player {
-    /// The world.
-    pub arena: Arena,
+    /// The world with its optimum.
+    pub solved: SolvedWorld,
     /// Action probabilities by state. `[states, 4]`
-    pub policy: Matrix,
+    pub policy: StateActionMatrix,
     seed: u64,
 }
 
 impl Player {
-    /// The policy of a learner of the study, or `optimum` or `fitted`: in the settings' first
-    /// world, trained from the first start against the first kind of sub-optimal trajectory,
-    /// with the first seed.
+    /// The optimal policy if `name` is `optimum`, the fitted one if it is `fitted`, or a learner of
+    /// the study by its label.
+    ///
+    /// The policy is trained in the first world of the settings, from the first start, with the
+    /// first kind of sub-optimal trajectory and the first seed.
     ///
     /// # Errors
-    /// If a setting is unusable, there is no such learner, or the map cannot be read.
-    pub fn new(settings: &Settings, who: &str) -> Result<Self, LakeError> {
+    /// If a setting is out of range, there is no such policy, or the map cannot be read or drawn.
+    pub fn new(settings: &StudySettings, name: &str) -> Result<Self, LakeError> {
         settings.validate()?;
         let learners = learners(settings);
-        let learner = learners.iter().find(|learner| learner.label == who);
-        if learner.is_none() && !["optimum", "fitted"].contains(&who) {
+        let learner = learners.iter().find(|learner| learner.label == name);
+        if learner.is_none() && !["optimum", "fitted"].contains(&name) {
             let labels: Vec<_> =
                 learners.iter().map(|learner| format!("`{}`", learner.label)).collect();
             return Err(LakeError::Impossible(format!(
-                "there is no policy `{who}` to watch, expected `optimum`, `fitted` or one of {}",
+                "there is no policy `{name}`; expected `optimum`, `fitted` or one of {}",
                 labels.join(", ")
             )));
         }
-        let arena = arenas(settings)?.swap_remove(0);
+        let solved = solved_worlds(settings)?.swap_remove(0);
         let seed = settings.seed;
-        let policy = if who == "optimum" {
-            arena.optimum.policy.clone()
+        let policy = if name == "optimum" {
+            solved.optimum.policy.clone()
         } else {
-            let classroom = Classroom::new(settings, &arena, seed)?;
+            let setup = SeedSetup::new(settings, &solved, seed)?;
             match learner {
-                None => classroom.fitted_matrix,
+                None => setup.fitted_matrix,
                 Some(learner) => {
-                    let start = classroom.start(settings.starts[0]);
-                    let trained = classroom.train(learner.method.as_ref(), &start, 0, |_, _| {});
-                    trained.network.policy(arena.world.states())
+                    let start = setup.start(settings.starts[0]);
+                    let trained = setup.train(learner.method.as_ref(), &start, 0, |_, _| {});
+                    trained.network.policy(solved.world.states())
                 }
             }
         };
-        Ok(Self { arena, policy, seed })
+        Ok(Self { solved, policy, seed })
     }
 
-    /// An episode, its actions drawn from the policy; the same number is the same episode.
+    /// Plays one episode, with actions drawn from the policy. The same number always gives the same
+    /// episode.
     pub fn play(&self, episode: u64) -> Trajectory {
-        rollout(&self.arena.world, &self.policy, &mut episode_generator(self.seed, episode))
+        rollout(&self.solved.world, &self.policy, &mut episode_generator(self.seed, episode))
     }
 }

@@ -1,72 +1,72 @@
-//! What a study found: the numbers that tables, files and pictures are made of.
+//! The results of a study, from which tables, files and pictures are made.
 
 use serde::Serialize;
 
 use crate::{
     measure::Measure,
-    optimum::Matrix,
-    settings::Start,
+    optimum::StateActionMatrix,
+    settings::InitialPolicy,
     statistics::Estimate,
     trajectory::{Suboptimal, Trajectory},
     world::Ice,
 };
 
-/// A whole study.
+/// The results of a study.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
-    /// Seeds that every number is a mean over.
+pub struct StudyReport {
+    /// Number of seeds; every mean is over all of them.
     pub seeds: u64,
-    /// Steps after which the curves' points were measured.
+    /// Training steps after which the points of the curves were measured.
     pub curve_steps: Vec<u64>,
-    /// One entry per map and ice.
+    /// One entry per map and kind of ice.
     pub worlds: Vec<WorldReport>,
 }
 
-/// What was found in one world.
+/// The results in one world.
 #[derive(Clone, Debug, Serialize)]
 pub struct WorldReport {
-    /// The map's name and the ice: `4x4`, `4x4-slippery`.
+    /// Name of the map, with `-slippery` on slippery ice: `4x4`, `4x4-slippery`.
     pub name: String,
-    /// The map's letters, one string a row.
+    /// The letters of the map, one string per row.
     pub map: Vec<String>,
     /// The ice.
     pub ice: Ice,
-    /// The optimal state-action matrix, ties shared.
-    pub optimum: Matrix,
-    /// How often the optimum arrives within the limit of steps.
+    /// The optimal state-action matrix; equally good actions have the same probability.
+    pub optimum: StateActionMatrix,
+    /// Probability that the optimal policy reaches a goal within the limit of moves.
     pub optimum_success: f64,
-    /// One entry per start and kind of sub-optimal trajectory.
+    /// One entry per initial policy and kind of sub-optimal trajectory.
     pub scenes: Vec<Scene>,
-    /// One entry per start and swept setting of IFT.
+    /// One entry per initial policy and swept setting of IFT.
     pub sweeps: Vec<Sweep>,
 }
 
-/// All learners under the same conditions.
+/// All learners in one world, from one initial policy and with one kind of sub-optimal trajectory.
 #[derive(Clone, Debug, Serialize)]
 pub struct Scene {
-    /// World, start and kind, fit for a file's name: `4x4-slippery-random-hole`.
+    /// World, initial policy and kind; also the stem of file names: `4x4-slippery-random-hole`.
     pub name: String,
-    /// Where training starts.
-    pub start: Start,
+    /// The policy that training starts from.
+    pub start: InitialPolicy,
     /// The kind of the sub-optimal trajectory.
     pub suboptimal: Suboptimal,
-    /// The learners, in the order of the settings.
+    /// The learners: methods in the order of the settings, then PPO.
     pub learners: Vec<LearnerReport>,
-    /// Every pair of learners, compared by their distance from the optimal matrix.
-    pub comparisons: Vec<Comparison>,
-    /// Share of seeds in which the paper's four methods stand in [`PAPER_ORDER`]; `None` where one
-    /// did not learn.
+    /// Every pair of learners, compared by [`Measure::Mse`].
+    pub comparisons: Vec<PairedComparison>,
+    /// Share of the seeds in which the paper's four methods are in [`PAPER_ORDER`]; `None` if one of
+    /// them is not among the learners.
     pub paper_order_share: Option<f64>,
-    /// The first seed's policies.
+    /// The policies of the first seed.
     pub portrait: Portrait,
 }
 
-/// The order of closeness that IFT's paper reports, closest first.
+/// The order that IFT's paper reports, from the closest to the optimum to the farthest.
 pub const PAPER_ORDER: [&str; 4] = ["dpo", "ift", "orpo", "sft"];
 
 impl Scene {
-    /// The paper's methods by their mean distance from the optimal matrix, closest first; `None`
-    /// where one did not learn.
+    /// The paper's four methods in the order of their mean [`Measure::Mse`], closest first; `None` if
+    /// one of them is not among the learners.
     pub fn paper_order(&self) -> Option<Vec<&'static str>> {
         let mut found = PAPER_ORDER
             .into_iter()
@@ -76,13 +76,13 @@ impl Scene {
         Some(found.into_iter().map(|(_, name)| name).collect())
     }
 
-    /// The learner of that label.
+    /// The learner with a label.
     pub fn learner(&self, label: &str) -> Option<&LearnerReport> {
         self.learners.iter().find(|learner| learner.label == label)
     }
 
-    /// `first` compared with `second`.
-    pub fn comparison(&self, first: &str, second: &str) -> Option<Comparison> {
+    /// The comparison of `first` with `second`.
+    pub fn comparison(&self, first: &str, second: &str) -> Option<PairedComparison> {
         self.comparisons.iter().find_map(|pair| match (pair.first.as_str(), pair.second.as_str()) {
             found if found == (first, second) => Some(pair.clone()),
             found if found == (second, first) => Some(pair.reversed()),
@@ -91,14 +91,14 @@ impl Scene {
     }
 }
 
-/// One learner over all seeds.
+/// Means of one learner over all seeds.
 #[derive(Clone, Debug, Serialize)]
 pub struct LearnerReport {
-    /// The method's name, and its settings where they are not the defaults.
+    /// Name of the method, followed by those of its settings that are not the defaults.
     pub label: String,
-    /// By [`Measure::ALL`].
+    /// One estimate per entry of [`Measure::ALL`].
     pub estimates: Vec<Estimate>,
-    /// [`Measure::Mse`] at [`Report::curve_steps`].
+    /// [`Measure::Mse`] at [`StudyReport::curve_steps`].
     pub curve: Vec<Estimate>,
 }
 
@@ -109,28 +109,28 @@ impl LearnerReport {
     }
 }
 
-/// Two learners on the same seeds.
+/// A comparison of two learners, seed by seed.
 #[derive(Clone, Debug, Serialize)]
-pub struct Comparison {
-    /// Label of the one.
+pub struct PairedComparison {
+    /// Label of the first learner.
     pub first: String,
-    /// Label of the other.
+    /// Label of the second learner.
     pub second: String,
-    /// Mean over seeds of the first's measure less the second's: negative where the first is
-    /// closer to the optimum.
+    /// Mean over seeds of [`Measure::Mse`] of the first learner minus that of the second: negative
+    /// if the first is closer to the optimum.
     pub difference: Estimate,
-    /// Share of seeds in which the first is closer.
+    /// Share of the seeds in which the first is closer to the optimum.
     pub closer: f64,
-    /// Share of seeds in which the second is closer.
+    /// Share of the seeds in which the second is closer.
     pub farther: f64,
-    /// Two-sided p of Student's paired test.
+    /// Two-sided p-value of Student's paired t-test.
     pub p: f64,
-    /// The same after Holm's correction over the scene's comparisons.
+    /// The p-value after Holm's correction over all comparisons of the scene.
     pub p_holm: f64,
 }
 
-impl Comparison {
-    /// The second compared with the first.
+impl PairedComparison {
+    /// The comparison of the second with the first.
     fn reversed(&self) -> Self {
         let Estimate { mean, half_width } = self.difference;
         Self {
@@ -144,43 +144,43 @@ impl Comparison {
     }
 }
 
-/// What the first seed's policies look like.
+/// Trajectories and policies of the first seed.
 #[derive(Clone, Debug, Serialize)]
 pub struct Portrait {
-    /// The optimal trajectory learned from.
+    /// The optimal trajectory.
     pub optimal: Trajectory,
-    /// The sub-optimal one.
+    /// The sub-optimal trajectory.
     pub suboptimal: Trajectory,
-    /// The optimum, the optimal parameterised policy, then the learners.
+    /// The optimum, the fitted policy, then the learners.
     pub panels: Vec<Panel>,
 }
 
-/// One policy on its grid.
+/// One policy with its title.
 #[derive(Clone, Debug, Serialize)]
 pub struct Panel {
-    /// Whose policy it is.
+    /// `optimum`, `fitted` or the label of a learner.
     pub title: String,
     /// Action probabilities by state. `[states, 4]`
-    pub policy: Matrix,
-    /// Whether training ever looked at a cell. `[states]`
+    pub policy: StateActionMatrix,
+    /// For each state, whether training ever used it as an input. `[states]`
     pub explored: Vec<bool>,
 }
 
-/// IFT over the values of one of its settings.
+/// Distance of IFT from the optimum for different values of one of its settings.
 #[derive(Clone, Debug, Serialize)]
 pub struct Sweep {
-    /// World, start and setting, fit for a file's name: `4x4-random-lambda`.
+    /// World, initial policy and setting; also the stem of file names: `4x4-random-lambda`.
     pub name: String,
-    /// Where training starts.
-    pub start: Start,
-    /// The setting: `lambda` or `gamma`.
+    /// The policy that training starts from.
+    pub start: InitialPolicy,
+    /// Name of the setting: `lambda` or `gamma`.
     pub setting: &'static str,
-    /// The setting's values.
+    /// The values of the setting.
     pub values: Vec<f64>,
-    /// Distance from the optimal matrix over all states at each value.
+    /// [`Measure::Mse`] for each value.
     pub all: Vec<Estimate>,
-    /// The same over the states of the optimal trajectory.
+    /// [`Measure::MseOn`] for each value.
     pub on: Vec<Estimate>,
-    /// The same over the other states.
+    /// [`Measure::MseOff`] for each value.
     pub off: Vec<Estimate>,
 }

@@ -12,96 +12,99 @@ use serde::{Deserialize, Serialize};
 use crate::{
     action::Action,
     error::LakeError,
-    online::Online,
+    online::PpoSettings,
     training::Training,
     trajectory::Suboptimal,
     world::{Ice, Rewards},
 };
 
-/// A Frozen Lake study. Every list is crossed with every other; everything has a default.
+/// A Frozen Lake study. It covers every combination of the listed maps, ice, starts, kinds of
+/// trajectory and methods. Every field has a default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Settings {
-    /// The folder that results and pictures go to.
+pub struct StudySettings {
+    /// The folder for results and pictures.
     pub output: PathBuf,
-    /// The maps: `4x4`, `8x8` (Gymnasium's), `random` (see `[random]`), or a file with lines of S,
-    /// F, H and G.
+    /// The maps: `4x4` and `8x8` (Gymnasium's), `random` (see `[random]`), or a file with lines of
+    /// `S`, `F`, `H` and `G`.
     pub maps: Vec<String>,
     /// The ice: `solid`, `slippery`.
     pub ice: Vec<Ice>,
-    /// Where training starts: `random` weights, or `sft`, the policy after SFT on the optimal
-    /// trajectory. It is the reference of the methods that have one.
-    pub starts: Vec<Start>,
+    /// The policy that training starts from: `random` weights, or `sft`, the policy after SFT on the
+    /// optimal trajectory. It is also the reference of methods that have one.
+    pub starts: Vec<InitialPolicy>,
     /// The kinds of sub-optimal trajectory that methods on pairs reject: `longer`, `hole`,
-    /// `wandering`; or `own`, an episode of the policy itself, drawn anew at every step.
+    /// `wandering`, or `own`, a new episode of the policy at every training step.
     pub suboptimal: Vec<Suboptimal>,
-    /// Share of steps in which the walker of the sub-optimal trajectory acts at random, above 0 to
-    /// 1.
+    /// Share of the moves of a sub-optimal trajectory whose action is drawn uniformly instead of
+    /// from the optimal policy, above 0, up to 1.
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
     pub noise: f64,
-    /// Whether every seed draws its own trajectories, `drawn`, or all learn from those of the
-    /// first, `fixed`, as in a world that was designed around one pair.
-    pub trajectories: Trajectories,
-    /// Number of seeds. Each draws initial weights, and perhaps an optimal trajectory and a
-    /// sub-optimal one of each kind.
+    /// The trajectories of the seeds: `drawn` for each seed, or `fixed`, those of the first seed for
+    /// all.
+    pub trajectories: TrajectorySource,
+    /// Number of seeds. Each seed draws initial weights and, unless trajectories are `fixed`, an
+    /// optimal trajectory and a sub-optimal one of each kind.
     #[schemars(range(min = 1, max = 100_000))]
     pub seeds: u64,
     /// The first seed.
     pub seed: u64,
-    /// On slippery ice, how often a move goes where it was meant to; else it goes to either side.
+    /// On slippery ice, the probability that a move goes in the direction of its action; otherwise
+    /// it slips to either side with equal probability.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub success_rate: f64,
-    /// Moves after which an episode is cut; 0 for Gymnasium's limit, 100 up to 16 cells and 200 on
-    /// larger maps.
+    /// Number of moves after which an episode is cut; 0 for Gymnasium's limit, which is 100 for up to
+    /// 16 cells and 200 for larger maps.
     #[schemars(range(max = 100_000))]
     pub limit: usize,
-    /// Worth of a reward one move later, above 0 up to 0.9999; makes the optimum the shortest way.
+    /// Discount factor per move, above 0, up to 0.9999. With it the optimum takes a shortest path.
     #[schemars(range(max = 0.9999), extend("exclusiveMinimum" = 0.0))]
     pub discount: f64,
-    /// The world's rewards, by the cell that a move leads to.
+    /// Rewards by the cell that a move reaches.
     pub rewards: Rewards,
-    /// The map `random`.
+    /// How the map `random` is drawn.
     pub random: RandomMap,
     /// How policies are trained.
     pub training: Training,
     /// The methods, with their own settings: `[{ name = "sft" }, { name = "ift", lambda = 0.3 }]`.
     pub methods: Vec<Method>,
-    /// PPO, which plays in the world while it learns.
-    pub ppo: Online,
-    /// What IFT is swept over.
+    /// PPO, which plays episodes during training.
+    pub ppo: PpoSettings,
+    /// The settings of IFT that are swept.
     pub sweep: SweepValues,
-    /// Whether pictures are drawn.
+    /// Whether pictures are written.
     pub pictures: bool,
-    /// Threads; 0 for one per core.
+    /// Number of threads; 0 for one per core. Results do not depend on it.
     pub threads: usize,
 }
 
-/// A map drawn at random, as Gymnasium draws one (its generator is another, and so are its maps).
+/// A random map, drawn as Gymnasium draws one. The maps differ from Gymnasium's for the same seed,
+/// because the random generators differ.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RandomMap {
-    /// Rows and columns.
+    /// Number of rows and of columns.
     #[schemars(range(min = 2, max = 100))]
     pub size: usize,
-    /// Probability that a cell is frozen, not a hole.
+    /// Probability that a cell is frozen and not a hole.
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
     pub frozen: f64,
     /// Seed of the map.
     pub seed: u64,
 }
 
-/// Where training starts.
+/// The policy that training starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Start {
-    /// From random weights.
+pub enum InitialPolicy {
+    /// A network with random weights.
     Random,
-    /// After SFT on the optimal trajectory.
+    /// The same network after SFT on the optimal trajectory.
     Sft,
 }
 
-impl Start {
-    /// Its name in recipes and files.
+impl InitialPolicy {
+    /// Name in recipes and result files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Random => "random",
@@ -110,36 +113,36 @@ impl Start {
     }
 }
 
-/// Which trajectories the seeds of a study learn from.
+/// Which trajectories the seeds of a study are trained on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Trajectories {
-    /// Each from its own.
+pub enum TrajectorySource {
+    /// Each seed draws its own.
     Drawn,
-    /// All from those of the first seed.
+    /// All seeds use those of the first seed.
     Fixed,
 }
 
-/// Values of IFT's settings, each tried with the other at its default.
+/// Values of λ and γ of IFT. Each value is tried with the other setting at its default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SweepValues {
-    /// Shares of the greedy policy's state in the input, 0 to 1.
+    /// Values of λ, the share of the look-ahead state in the input, 0 to 1.
     pub lambda: Vec<f64>,
-    /// Decays of a relation per step, 0 to 1.
+    /// Values of γ, the decay per move in relation propagation, 0 to 1.
     pub gamma: Vec<f64>,
 }
 
-impl Default for Settings {
+impl Default for StudySettings {
     fn default() -> Self {
         Self {
             output: PathBuf::from("runs/lake"),
             maps: ["4x4", "8x8"].map(str::to_owned).to_vec(),
             ice: vec![Ice::Solid, Ice::Slippery],
-            starts: vec![Start::Random, Start::Sft],
+            starts: vec![InitialPolicy::Random, InitialPolicy::Sft],
             suboptimal: Suboptimal::ALL.to_vec(),
             noise: 0.5,
-            trajectories: Trajectories::Drawn,
+            trajectories: TrajectorySource::Drawn,
             seeds: 100,
             seed: 0,
             success_rate: 1.0 / 3.0,
@@ -149,7 +152,7 @@ impl Default for Settings {
             random: RandomMap::default(),
             training: Training::default(),
             methods: every_method(),
-            ppo: Online::default(),
+            ppo: PpoSettings::default(),
             sweep: SweepValues::default(),
             pictures: true,
             threads: 0,
@@ -172,9 +175,9 @@ impl Default for SweepValues {
     }
 }
 
-/// All methods with their defaults, but `lm`, which is `sft` where every step is a target. EAFT's
-/// entropy is taken over the four actions there are.
-fn every_method() -> Vec<Method> {
+/// All methods with their defaults, except `lm`, which equals `sft` here because every move is a
+/// target. The entropy of EAFT is over the four actions.
+pub(crate) fn every_method() -> Vec<Method> {
     vec![
         Method::Sft(Sft::default()),
         Method::Ift(Ift::default()),
@@ -194,8 +197,8 @@ fn every_method() -> Vec<Method> {
     ]
 }
 
-impl Settings {
-    /// Checks what the schema's ranges cannot say, and the methods' own settings.
+impl StudySettings {
+    /// Checks the ranges of all settings, including those of the methods.
     ///
     /// # Errors
     /// Names the setting, what was found and what was expected.
@@ -219,7 +222,8 @@ impl Settings {
                 return wrong(field, "has the same entry twice");
             }
         }
-        // Nearer to 1, actions that differ would count as equally good (see [`crate::Optimum`]).
+        // With a discount closer to 1, different actions would count as equally good (see
+        // [`crate::Optimum`]).
         if !(self.discount > 0.0 && self.discount <= 0.9999) {
             return wrong(
                 "discount",
@@ -291,33 +295,7 @@ impl Settings {
     }
 }
 
+/// Whether an entry is listed twice.
 fn repeats<T: PartialEq>(entries: &[T]) -> bool {
     entries.iter().enumerate().any(|(index, entry)| entries[..index].contains(entry))
-}
-
-/// A method's name, with those of its settings that are not the defaults: `ift lambda=0.3`.
-pub(crate) fn label(method: &Method, usual: &[Method]) -> String {
-    let fields = |method: &Method| match serde_json::to_value(method) {
-        Ok(serde_json::Value::Object(fields)) => fields,
-        _ => serde_json::Map::new(),
-    };
-    let own = fields(method);
-    let defaults =
-        usual.iter().map(fields).find(|defaults| defaults.get("name") == own.get("name"));
-    let mut label =
-        own.get("name").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-    for (key, value) in &own {
-        let default = defaults.as_ref().and_then(|defaults| defaults.get(key));
-        if key != "name" && default != Some(value) {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            label.extend([" ", key.as_str(), "=", &text]);
-        }
-    }
-    label
-}
-
-/// Labels of all methods of the settings, in their order.
-pub(crate) fn labels(methods: &[Method]) -> Vec<String> {
-    let usual = every_method();
-    methods.iter().map(|method| label(method, &usual)).collect()
 }

@@ -1,4 +1,4 @@
-//! Means over seeds with their intervals, and paired tests.
+//! Means over seeds with confidence intervals, and paired tests.
 
 use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, StudentsT};
@@ -8,22 +8,22 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 pub struct Estimate {
     /// The mean.
     pub mean: f64,
-    /// Half the width of its 95 % interval (Student's); 0 for a single seed.
+    /// Half the width of the 95 % confidence interval (Student's t); 0 for a single seed.
     pub half_width: f64,
 }
 
 impl Estimate {
-    /// The mean of numbers that are independent of each other, with its interval.
-    pub(crate) fn of(numbers: &[f64]) -> Self {
-        let (mean, error) = mean_and_error(numbers);
+    /// Mean and interval of independent samples.
+    pub(crate) fn of(samples: &[f64]) -> Self {
+        let (mean, error) = mean_and_error(samples);
         let half_width =
-            student(numbers).map_or(0.0, |distribution| distribution.inverse_cdf(0.975) * error);
+            student(samples).map_or(0.0, |distribution| distribution.inverse_cdf(0.975) * error);
         Self { mean, half_width }
     }
 }
 
-/// Two-sided p of Student's paired test that the mean of `differences` is 0; 1 where all are 0,
-/// there is but one, or one is not a number.
+/// Two-sided p-value of Student's paired t-test of the hypothesis that the mean of `differences` is
+/// 0. It is 1 if all differences are 0, if there is only one, or if one is not finite.
 pub(crate) fn paired_p(differences: &[f64]) -> f64 {
     let (mean, error) = mean_and_error(differences);
     match student(differences) {
@@ -34,7 +34,7 @@ pub(crate) fn paired_p(differences: &[f64]) -> f64 {
     }
 }
 
-/// Holm's correction for as many tests as there are p-values, in their order.
+/// The p-values after Holm's correction for multiple tests, in the order given.
 pub(crate) fn holm(p_values: &[f64]) -> Vec<f64> {
     let mut order: Vec<_> = (0..p_values.len()).collect();
     order.sort_by(|&a, &b| p_values[a].total_cmp(&p_values[b]));
@@ -47,43 +47,40 @@ pub(crate) fn holm(p_values: &[f64]) -> Vec<f64> {
     corrected
 }
 
-/// The mean and its standard error, 0 for a single number.
-fn mean_and_error(numbers: &[f64]) -> (f64, f64) {
-    let count = numbers.len().max(1) as f64;
-    let mean = numbers.iter().sum::<f64>() / count;
-    let squares: f64 = numbers.iter().map(|number| (number - mean).powi(2)).sum();
+/// The mean and its standard error, which is 0 for a single sample.
+fn mean_and_error(samples: &[f64]) -> (f64, f64) {
+    let count = samples.len().max(1) as f64;
+    let mean = samples.iter().sum::<f64>() / count;
+    let squares: f64 = samples.iter().map(|sample| (sample - mean).powi(2)).sum();
     (mean, (squares / (count - 1.0).max(1.0) / count).sqrt())
 }
 
-/// Student's distribution for the mean of as many numbers; there is none for fewer than two.
-fn student(numbers: &[f64]) -> Option<StudentsT> {
-    StudentsT::new(0.0, 1.0, numbers.len() as f64 - 1.0).ok()
+/// Student's t-distribution for the mean of the samples; `None` for fewer than two.
+fn student(samples: &[f64]) -> Option<StudentsT> {
+    StudentsT::new(0.0, 1.0, samples.len() as f64 - 1.0).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use ift_compare::{Comparison, Tolerance};
+
     use super::*;
 
     #[test]
-    fn intervals_and_p_are_those_of_student() {
-        // scipy.stats.t.interval and ttest_1samp of these numbers.
-        let numbers = [0.3, -0.1, 0.25, 0.4, 0.05, 0.2];
-        let estimate = Estimate::of(&numbers);
-        assert!((estimate.mean - 0.183_333_333_333_333_33).abs() < 1e-15);
-        assert!(
-            (estimate.half_width - 0.189_674_181_957_571).abs() < 1e-9,
-            "{}",
-            estimate.half_width
-        );
-        assert!(
-            (paired_p(&numbers) - 0.055_523_981_201_079).abs() < 1e-9,
-            "{}",
-            paired_p(&numbers)
-        );
+    fn intervals_and_p_values_equal_scipy() {
+        // scipy.stats.t.interval and ttest_1samp of these samples.
+        let samples = [0.3, -0.1, 0.25, 0.4, 0.05, 0.2];
+        let estimate = Estimate::of(&samples);
+        let mut comparison = Comparison::new("scipy", Tolerance::absolute(1e-9));
+        let mean = ([estimate.mean], [0.183_333_333_333_333_33]);
+        comparison.values_within("mean", &mean.0, &mean.1, Tolerance::absolute(1e-15));
+        comparison.value("half width", estimate.half_width, 0.189_674_181_957_571);
+        comparison.value("p", paired_p(&samples), 0.055_523_981_201_079);
+        comparison.finish();
     }
 
     #[test]
-    fn a_single_number_and_equal_ones_prove_nothing_or_everything() {
+    fn single_equal_and_non_finite_samples_have_a_p_value() {
         assert_eq!(Estimate::of(&[0.5]), Estimate { mean: 0.5, half_width: 0.0 });
         assert_eq!(paired_p(&[0.5]), 1.0);
         assert_eq!(paired_p(&[0.0, 0.0, 0.0]), 1.0);
@@ -97,10 +94,9 @@ mod tests {
         // statsmodels.stats.multitest.multipletests(method="holm").
         let corrected = holm(&[0.01, 0.04, 0.03, 0.005, 0.9]);
         let expected = [0.04, 0.09, 0.09, 0.025, 0.9];
-        assert!(
-            corrected.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12),
-            "{corrected:?}"
-        );
+        let mut comparison = Comparison::new("statsmodels", Tolerance::absolute(1e-12));
+        comparison.values("p", &corrected, &expected);
+        comparison.finish();
         assert_eq!(holm(&[0.6, 0.7]), [1.0, 1.0]);
         assert!(holm(&[]).is_empty());
     }

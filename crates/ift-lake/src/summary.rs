@@ -1,87 +1,94 @@
-//! From runs to a [`Report`]: means with intervals, comparisons, and the first seed's policies.
+//! From single runs to a [`StudyReport`]: means with intervals, comparisons, and the policies of
+//! the first seed.
 
 use crate::{
-    arena::Arena,
     measure::Measure,
-    optimum::{Matrix, success_rate},
+    optimum::{StateActionMatrix, success_rate},
+    plan::Plan,
     report::{
-        Comparison, LearnerReport, PAPER_ORDER, Panel, Portrait, Report, Scene, Sweep, WorldReport,
+        LearnerReport, PAPER_ORDER, PairedComparison, Panel, Portrait, Scene, StudyReport, Sweep,
+        WorldReport,
     },
-    settings::Start,
+    seed_result::{RunResult, SeedResult},
+    settings::InitialPolicy,
+    solved_world::SolvedWorld,
     statistics::{Estimate, holm, paired_p},
-    study::{Run, SeedResult, Study},
     trajectory::Suboptimal,
 };
 
-/// All that a study found.
+/// All results of a study.
 #[derive(Debug)]
 pub struct Findings {
-    /// Means, intervals, comparisons.
-    pub report: Report,
-    /// Every single policy.
+    /// Means, intervals and comparisons.
+    pub report: StudyReport,
+    /// Every trained policy with its measures.
     pub runs: Vec<RunRow>,
 }
 
-/// One policy, trained by one learner for one seed.
+/// The measures of one policy: one learner, one seed, one scene.
 #[derive(Clone, Debug)]
 pub struct RunRow {
-    /// As in [`WorldReport::name`].
+    /// The world, see [`WorldReport::name`].
     pub world: String,
-    /// Where training started.
-    pub start: Start,
-    /// The kind of the rejected trajectory, for learners that read one.
+    /// The policy that training started from.
+    pub start: InitialPolicy,
+    /// The kind of the rejected trajectory, for learners that are given one.
     pub suboptimal: Option<Suboptimal>,
-    /// Share of that trajectory's actions that are optimal where they are done, if it is always
-    /// the same.
+    /// Share of the actions of the rejected trajectory that are optimal in their state; `None`
+    /// without such a trajectory, or where every step draws a new one.
     pub rejected_optimal: Option<f64>,
-    /// As in [`LearnerReport::label`].
+    /// The learner, see [`LearnerReport::label`].
     pub learner: String,
     /// The seed.
     pub seed: u64,
-    /// By [`Measure::ALL`].
+    /// One value per entry of [`Measure::ALL`].
     pub measures: Vec<f64>,
 }
 
 impl Findings {
-    /// `results` of all seeds and arenas, in the order of seeds.
-    pub(crate) fn new(study: &Study, results: &[SeedResult]) -> Self {
+    /// Summarises the results of all seeds and worlds, given in the order of seeds.
+    pub(crate) fn new(plan: &Plan, results: &[SeedResult]) -> Self {
         let mut runs = Vec::new();
         let mut worlds = Vec::new();
-        for (index, arena) in study.arenas.iter().enumerate() {
-            let seeds: Vec<_> = results.iter().filter(|result| result.arena == index).collect();
+        for (index, solved) in plan.worlds.iter().enumerate() {
+            let seeds: Vec<_> = results.iter().filter(|result| result.world == index).collect();
             for seed in &seeds {
                 runs.extend(seed.runs.iter().map(|run| RunRow {
-                    world: arena.name.clone(),
+                    world: solved.name.clone(),
                     start: run.start,
                     suboptimal: run.suboptimal,
                     rejected_optimal: run.rejected_optimal,
-                    learner: study.learners[run.learner].label.clone(),
+                    learner: plan.learners[run.learner].label.clone(),
                     seed: seed.seed,
                     measures: run.measured.to_vec(),
                 }));
             }
             if let Some(&first) = seeds.first() {
-                worlds.push(World { study, arena, first, seeds }.report());
+                worlds.push(WorldResults { plan, solved, first, seeds }.report());
             }
         }
-        let report =
-            Report { seeds: study.settings.seeds, curve_steps: study.curve_steps.clone(), worlds };
+        let report = StudyReport {
+            seeds: plan.settings.seeds,
+            curve_steps: plan.curve_steps.clone(),
+            worlds,
+        };
         Self { report, runs }
     }
 }
 
 /// The results of one world.
-struct World<'a> {
-    study: &'a Study<'a>,
-    arena: &'a Arena,
+struct WorldResults<'a> {
+    plan: &'a Plan<'a>,
+    solved: &'a SolvedWorld,
+    /// Results of the first seed.
     first: &'a SeedResult,
     seeds: Vec<&'a SeedResult>,
 }
 
-impl World<'_> {
+impl WorldResults<'_> {
     fn report(&self) -> WorldReport {
-        let Arena { name, world, optimum } = self.arena;
-        let settings = self.study.settings;
+        let SolvedWorld { name, world, optimum } = self.solved;
+        let settings = self.plan.settings;
         let scenes = settings.starts.iter().flat_map(|&start| {
             let kinds = settings.suboptimal.iter().enumerate();
             kinds.map(move |(index, &kind)| self.scene(start, kind, index))
@@ -98,12 +105,13 @@ impl World<'_> {
         }
     }
 
-    fn scene(&self, start: Start, suboptimal: Suboptimal, kind: usize) -> Scene {
-        let learners = &self.study.learners;
-        // For each learner, its runs by seed.
-        let runs: Vec<Vec<&Run>> = (0..learners.len())
+    /// The scene of one start and the sub-optimal trajectory number `kind`.
+    fn scene(&self, start: InitialPolicy, suboptimal: Suboptimal, kind: usize) -> Scene {
+        let learners = &self.plan.learners;
+        // By learner, by seed.
+        let runs: Vec<Vec<&RunResult>> = (0..learners.len())
             .map(|learner| {
-                let belongs = |run: &&Run| {
+                let belongs = |run: &&RunResult| {
                     run.start == start
                         && run.learner == learner
                         && run.suboptimal.is_none_or(|kind| kind == suboptimal)
@@ -119,7 +127,7 @@ impl World<'_> {
             curve: estimates(&runs.iter().map(|run| run.curve.as_slice()).collect::<Vec<_>>()),
         });
         Scene {
-            name: format!("{}-{}-{}", self.arena.name, start.name(), suboptimal.name()),
+            name: format!("{}-{}-{}", self.solved.name, start.name(), suboptimal.name()),
             start,
             suboptimal,
             learners: reports.collect(),
@@ -129,8 +137,9 @@ impl World<'_> {
         }
     }
 
-    fn comparisons(&self, runs: &[Vec<&Run>]) -> Vec<Comparison> {
-        let label = |learner: usize| self.study.learners[learner].label.clone();
+    /// Every pair of learners, compared seed by seed.
+    fn comparisons(&self, runs: &[Vec<&RunResult>]) -> Vec<PairedComparison> {
+        let label = |learner: usize| self.plan.learners[learner].label.clone();
         let mut comparisons = Vec::new();
         for second in 1..runs.len() {
             for first in 0..second {
@@ -143,7 +152,7 @@ impl World<'_> {
                     differences.iter().copied().filter(fits).count() as f64
                         / differences.len().max(1) as f64
                 };
-                comparisons.push(Comparison {
+                comparisons.push(PairedComparison {
                     first: label(first),
                     second: label(second),
                     difference: Estimate::of(&differences),
@@ -161,32 +170,34 @@ impl World<'_> {
         comparisons
     }
 
-    /// In how many of the seeds the paper's four methods stand in its order.
-    fn paper_order_share(&self, runs: &[Vec<&Run>]) -> Option<f64> {
-        let of = |name| self.study.learners.iter().position(|learner| learner.label == name);
+    /// Share of the seeds in which the distances of the paper's four methods are in its order;
+    /// `None` if one of them is not a learner of the study.
+    fn paper_order_share(&self, runs: &[Vec<&RunResult>]) -> Option<f64> {
+        let of = |name| self.plan.learners.iter().position(|learner| learner.label == name);
         let four =
             PAPER_ORDER.into_iter().map(|name| runs.get(of(name)?)).collect::<Option<Vec<_>>>()?;
-        let mse = |learner: &[&Run], seed: usize| learner[seed].measured[Measure::Mse as usize];
+        let mse =
+            |learner: &[&RunResult], seed: usize| learner[seed].measured[Measure::Mse as usize];
         let ordered =
             |seed: &usize| four.windows(2).all(|pair| mse(pair[0], *seed) < mse(pair[1], *seed));
         let seeds = self.seeds.len();
         Some((0..seeds).filter(ordered).count() as f64 / seeds as f64)
     }
 
-    /// The first seed's policies.
-    fn portrait(&self, runs: &[Vec<&Run>], kind: usize) -> Portrait {
+    /// The policies of the first seed, with the sub-optimal trajectory number `kind`.
+    fn portrait(&self, runs: &[Vec<&RunResult>], kind: usize) -> Portrait {
         let seed = self.first;
-        let unexplored = vec![false; self.arena.world.states()];
-        let panel = |title: &str, policy: &Matrix, explored: &[bool]| Panel {
+        let unexplored = vec![false; self.solved.world.states()];
+        let panel = |title: &str, policy: &StateActionMatrix, explored: &[bool]| Panel {
             title: title.to_owned(),
             policy: policy.clone(),
             explored: explored.to_vec(),
         };
         let mut panels = vec![
-            panel("optimum", &self.arena.optimum.policy, &unexplored),
+            panel("optimum", &self.solved.optimum.policy, &unexplored),
             panel("fitted", &seed.fitted, &unexplored),
         ];
-        for (learner, runs) in self.study.learners.iter().zip(runs) {
+        for (learner, runs) in self.plan.learners.iter().zip(runs) {
             if let Some((policy, explored)) = runs.first().and_then(|run| run.policy.as_ref()) {
                 panels.push(panel(&learner.label, policy, explored));
             }
@@ -198,11 +209,11 @@ impl World<'_> {
         }
     }
 
-    /// The sweeps from start number `index`.
-    fn sweeps(&self, start: Start, index: usize) -> Vec<Sweep> {
-        let sweeps = self.study.sweeps.iter().enumerate();
+    /// The sweeps that start from the policy number `index` of the settings.
+    fn sweeps(&self, start: InitialPolicy, index: usize) -> Vec<Sweep> {
+        let sweeps = self.plan.sweeps.iter().enumerate();
         let sweep = sweeps.map(|(number, swept)| {
-            // For each part of the states, for each value, the mean over seeds.
+            // By part of the states (all, on, off), by value: the mean over seeds.
             let part = |part: usize| {
                 let value = |value: usize| {
                     let of_seed = |seed: &&SeedResult| seed.sweeps[index][number][value][part];
@@ -211,9 +222,9 @@ impl World<'_> {
                 (0..swept.values.len()).map(value).collect()
             };
             Sweep {
-                name: format!("{}-{}-{}", self.arena.name, start.name(), swept.setting),
+                name: format!("{}-{}-{}", self.solved.name, start.name(), swept.name),
                 start,
-                setting: swept.setting,
+                setting: swept.name,
                 values: swept.values.clone(),
                 all: part(0),
                 on: part(1),
@@ -224,7 +235,7 @@ impl World<'_> {
     }
 }
 
-/// The estimate of each column of numbers, given a row for each seed.
+/// The estimate of each column, given one row of values per seed.
 fn estimates(rows: &[&[f64]]) -> Vec<Estimate> {
     let columns = rows.first().map_or(0, |row| row.len());
     let column =

@@ -1,40 +1,40 @@
-//! How a policy is trained, whatever it learns from, and what comes out.
+//! Settings and results of training that all learners share.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    network::{Activation, Network},
+    network::{ActivationFunction, Network},
     optimizer::Rule,
 };
 
-/// How policies are trained: full-batch steps on a network of two fully connected layers.
+/// How policies are trained: full-batch steps on a network with two fully connected layers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Training {
-    /// Steps of every method.
+    /// Training steps of every learner.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub steps: u64,
     /// Learning rate.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub lr: f64,
-    /// How a step follows the gradient: `adam` or `sgd`.
+    /// The optimizer: `adam` or `sgd`.
     pub optimizer: Rule,
-    /// Hidden units.
+    /// Number of hidden units.
     #[schemars(range(min = 1, max = 4096))]
     pub hidden: usize,
-    /// What they do: `relu` or `tanh`.
-    pub activation: Activation,
-    /// SFT steps before the start `sft`.
+    /// Activation function of the hidden units: `relu` or `tanh`.
+    pub activation: ActivationFunction,
+    /// Steps of SFT that make the initial policy `sft`.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub sft_steps: u64,
-    /// Steps that fit the optimal parameterised policy to the optimal matrix.
+    /// Steps that fit a network to the optimal state-action matrix.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub fit_steps: u64,
 }
 
 impl Training {
-    /// Steps over which a `linear` λ grows: a tenth.
+    /// Warm-up of a `linear` λ, in steps: a tenth of all steps.
     pub(crate) fn warm_up(&self) -> u64 {
         self.steps / 10
     }
@@ -47,18 +47,28 @@ impl Default for Training {
             lr: 0.01,
             optimizer: Rule::Adam,
             hidden: 32,
-            activation: Activation::Relu,
+            activation: ActivationFunction::Relu,
             sft_steps: 100,
             fit_steps: 1000,
         }
     }
 }
 
-/// A policy that a learner ended with.
+/// One training run: its initial policy, its settings and its number of steps.
+#[derive(Clone, Copy)]
+pub(crate) struct TrainingRun<'a> {
+    /// The policy that training starts from. Methods with a reference compare with it.
+    pub(crate) start: &'a Network,
+    pub(crate) training: &'a Training,
+    /// Number of steps, which may differ from [`Training::steps`].
+    pub(crate) steps: u64,
+}
+
+/// The result of a training run.
 pub(crate) struct Trained {
     pub(crate) network: Network,
-    /// Whether training ever looked at a state. `[states]`
+    /// For each state, whether training ever used it as an input. `[states]`
     pub(crate) explored: Vec<bool>,
-    /// Whether training diverged; `network` is the last before it did.
+    /// Whether training diverged. If so, `network` is the policy before the step that diverged.
     pub(crate) diverged: bool,
 }

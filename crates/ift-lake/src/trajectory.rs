@@ -1,4 +1,4 @@
-//! The trajectories that methods learn from: an optimal one, and one that is worse.
+//! The trajectories that methods are trained on: an optimal one and a sub-optimal one.
 
 use std::mem;
 
@@ -10,46 +10,47 @@ use crate::{
     action::Action,
     error::LakeError,
     map::Cell,
-    optimum::{Matrix, Optimum},
+    optimum::{Optimum, StateActionMatrix},
     world::{Ice, World},
 };
 
-/// Walks that are tried before a trajectory is taken to be impossible.
+/// Number of walks after which the search for a trajectory is given up.
 const TRIES: usize = 200_000;
-/// Moves of all tries together, for worlds whose walks are long.
+/// Number of moves, over all walks, after which it is given up too: walks can be long.
 const MOVES: usize = 20_000_000;
 
-/// One move of a trajectory. [`World::arrive`] says where it led.
+/// One move of a trajectory. [`World::arrive`] gives the state that it reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Visit {
-    /// The cell it was made in.
+    /// The state before the move.
     pub state: usize,
-    /// What was meant.
+    /// The action.
     pub action: Action,
-    /// How the ice turned it: -1, 0 or 1 (see [`Action::turned`]).
+    /// The slip, in quarter turns: -1, 0 or 1 (see [`Action::turned`]).
     pub turn: i8,
 }
 
-/// A walk over the lake.
+/// The moves of an episode, or of its beginning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Trajectory {
     /// The moves, in order.
     pub visits: Vec<Visit>,
-    /// The cell that the last move led to.
+    /// The state after the last move.
     pub end: usize,
 }
 
-/// What makes a trajectory worse than the optimal one.
+/// The kind of a sub-optimal trajectory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Suboptimal {
-    /// It reaches a goal in more moves.
+    /// It reaches a goal in more moves than the optimal one.
     Longer,
     /// It falls into a hole.
     Hole,
-    /// It returns to where it was and arrives nowhere in twice the moves.
+    /// In twice the moves of the optimal one it visits a cell twice and reaches neither a goal nor a
+    /// hole.
     Wandering,
-    /// It is what the policy itself does, drawn anew at every step of training.
+    /// An episode of the policy that is trained; every training step draws a new one.
     Own,
 }
 
@@ -57,7 +58,7 @@ impl Suboptimal {
     /// All kinds.
     pub const ALL: [Self; 4] = [Self::Longer, Self::Hole, Self::Wandering, Self::Own];
 
-    /// Its name in settings.
+    /// Name in settings and result files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Longer => "longer",
@@ -67,11 +68,11 @@ impl Suboptimal {
         }
     }
 
-    /// What may help where there is none.
+    /// Advice for the error that no such trajectory was found.
     fn advice(self, ice: Ice) -> &'static str {
         match (self, ice) {
             (Self::Longer, Ice::Solid) => {
-                "there may be no longer way that crosses no cell twice; try another noise, kind or map"
+                "there may be no longer path that visits no cell twice; try another noise, kind or map"
             }
             (Self::Longer, Ice::Slippery) => {
                 "try another noise, a higher limit of moves, another kind or map"
@@ -82,16 +83,16 @@ impl Suboptimal {
     }
 }
 
-/// An episode by a policy, until it ends or the world's limit cuts it.
-pub fn rollout(world: &World, policy: &Matrix, rng: &mut impl Rng) -> Trajectory {
-    let walker = Walker { world, policy, noise: 0.0, most: world.limit(), crosses: true };
+/// Plays an episode with a policy until it ends or the limit of moves cuts it.
+pub fn rollout(world: &World, policy: &StateActionMatrix, rng: &mut impl Rng) -> Trajectory {
+    let walker = Walker { world, policy, noise: 0.0, most: world.limit(), revisits: true };
     let start = world.draw_start(rng);
     walker.walk(start, |_| false, rng).trajectory
 }
 
-/// Draws a trajectory that acts by the optimal matrix, so that equally good actions are drawn
-/// alike, and reaches a goal within half the world's limit of moves, so that there is room for a
-/// longer way. On solid ice, with rewards for goals alone, it is a shortest path from its start.
+/// Draws a trajectory whose actions are drawn from the optimal matrix and which reaches a goal within
+/// half the limit of moves of the world, so that a longer trajectory fits the limit too. On solid
+/// ice, if only goals are rewarded, it is a shortest path from its start.
 ///
 /// # Errors
 /// [`LakeError::Impossible`] if 200 000 episodes (fewer where they are long) reach no goal.
@@ -101,28 +102,28 @@ pub fn draw_optimal(
     rng: &mut impl Rng,
 ) -> Result<Trajectory, LakeError> {
     let most = world.limit().div_ceil(2);
-    let walker = Walker { world, policy: &optimum.policy, noise: 0.0, most, crosses: true };
-    let arrives = |walk: &Walk| world.map().cell(walk.trajectory.end) == Cell::Goal;
-    walker.search(|rng| world.draw_start(rng), arrives, rng).map_err(|tries| {
+    let walker = Walker { world, policy: &optimum.policy, noise: 0.0, most, revisits: true };
+    let reaches_goal = |walk: &Walk| world.map().cell(walk.trajectory.end) == Cell::Goal;
+    walker.search(|rng| world.draw_start(rng), reaches_goal, rng).map_err(|tries| {
         LakeError::Impossible(format!(
-            "map `{}`, {} ice: the optimal policy reached no goal within {most} moves, half the limit, in {tries} tries; \
-             allow more moves or reward goals more",
+            "map `{}`, {} ice: the optimal policy reached no goal within {most} moves, half the \
+             limit, in {tries} tries; raise `limit` or `rewards.goal`",
             world.map().name(),
             world.ice().name(),
         ))
     })
 }
 
-/// Draws a trajectory that is worse than `optimal` in the way `kind` says, from the same first
-/// cell. Its policy acts by the optimal matrix with probability `1 - noise` and else draws any
-/// action alike; walks that are not of the kind are drawn again.
+/// Draws a trajectory of the given kind from the first state of `optimal`. An action is drawn from
+/// the optimal matrix with probability `1 - noise`, otherwise uniformly. Walks that are not of the
+/// kind are drawn again.
 ///
 /// * [`Suboptimal::Longer`] reaches a goal in more moves than `optimal`, [`Suboptimal::Hole`] falls
-///   into a hole; both within the world's limit, and on solid ice without being in a cell twice, as
-///   a bump into the map's edge would be.
-/// * [`Suboptimal::Wandering`] makes twice the moves of `optimal` (at most the limit), is at no
-///   goal and in no hole after them, and was in a cell twice.
-/// * [`Suboptimal::Own`] is any walk: what else it is, the policy decides that is trained.
+///   into a hole. Both stay within the limit of moves. On solid ice they visit no cell twice, and so
+///   never move against the edge of the map.
+/// * [`Suboptimal::Wandering`] makes twice the moves of `optimal`, at most the limit, visits a cell
+///   twice and ends neither at a goal nor in a hole.
+/// * [`Suboptimal::Own`] accepts any walk.
 ///
 /// # Errors
 /// [`LakeError::Impossible`] if none of 200 000 walks (fewer where they are long) is of the kind.
@@ -136,23 +137,24 @@ pub fn draw_suboptimal(
 ) -> Result<Trajectory, LakeError> {
     let start = optimal.visits.first().map_or(optimal.end, |visit| visit.state);
     let length = optimal.visits.len();
-    let wanders = kind == Suboptimal::Wandering;
-    let most = if wanders { world.limit().min(2 * length) } else { world.limit() };
-    let crosses =
+    let wandering = kind == Suboptimal::Wandering;
+    let most = if wandering { world.limit().min(2 * length) } else { world.limit() };
+    let revisits =
         !matches!(kind, Suboptimal::Longer | Suboptimal::Hole) || world.ice() == Ice::Slippery;
-    let walker = Walker { world, policy: &optimum.policy, noise, most, crosses };
+    let walker = Walker { world, policy: &optimum.policy, noise, most, revisits };
     let is_of_kind = |walk: &Walk| {
         let end = world.map().cell(walk.trajectory.end);
         match kind {
             Suboptimal::Longer => end == Cell::Goal && walk.trajectory.visits.len() > length,
             Suboptimal::Hole => end == Cell::Hole,
-            Suboptimal::Wandering => !end.is_terminal() && walk.crossed,
+            Suboptimal::Wandering => !end.is_terminal() && walk.revisited,
             Suboptimal::Own => true,
         }
     };
     walker.search(|_| start, is_of_kind, rng).map_err(|tries| {
         LakeError::Impossible(format!(
-            "map `{}`, {} ice: no sub-optimal trajectory of kind `{}` in {tries} tries with noise {noise}; {}",
+            "map `{}`, {} ice: no sub-optimal trajectory of kind `{}` in {tries} tries with noise \
+             {noise}; {}",
             world.map().name(),
             world.ice().name(),
             kind.name(),
@@ -161,34 +163,34 @@ pub fn draw_suboptimal(
     })
 }
 
-/// What draws walks.
+/// Draws walks with a noisy policy.
 struct Walker<'a> {
     world: &'a World,
-    policy: &'a Matrix,
-    /// Probability of an action that is drawn from all alike.
+    policy: &'a StateActionMatrix,
+    /// Probability that an action is drawn uniformly.
     noise: f64,
-    /// Moves after which a walk is cut.
+    /// Number of moves after which a walk is cut.
     most: usize,
-    /// Whether a walk may be in a cell twice; else it is given up there, where no episode ends.
-    crosses: bool,
+    /// Whether a walk may visit a cell twice. If not, it stops there.
+    revisits: bool,
 }
 
-/// What was walked.
+/// A drawn walk.
 struct Walk {
     trajectory: Trajectory,
-    /// Whether it was in a cell twice.
-    crossed: bool,
+    /// Whether it visited a cell twice.
+    revisited: bool,
 }
 
 impl Walker<'_> {
-    /// The first walk that is wanted; else the number of tries.
+    /// Draws walks until one is accepted. The error is the number of tries.
     fn search<R: Rng>(
         &self,
         start: impl Fn(&mut R) -> usize,
-        wanted: impl Fn(&Walk) -> bool,
+        accepts: impl Fn(&Walk) -> bool,
         rng: &mut R,
     ) -> Result<Trajectory, usize> {
-        // The last try that entered each cell.
+        // By state: the last try that visited it.
         let mut entered = vec![0; self.world.states()];
         let (mut tries, mut moves) = (0, 0);
         while tries < TRIES && moves < MOVES {
@@ -196,7 +198,7 @@ impl Walker<'_> {
             let start = start(rng);
             let walk =
                 self.walk(start, |state| mem::replace(&mut entered[state], tries) == tries, rng);
-            if wanted(&walk) {
+            if accepts(&walk) {
                 return Ok(walk.trajectory);
             }
             moves += walk.trajectory.visits.len();
@@ -204,13 +206,13 @@ impl Walker<'_> {
         Err(tries)
     }
 
-    /// Walks until the episode ends or is cut. `enter` says of each cell whether the walk was there
-    /// before.
+    /// Draws a walk until the episode ends or is cut. `enter` is called with every state that the
+    /// walk visits and returns whether it has visited the state before.
     fn walk(&self, start: usize, mut enter: impl FnMut(usize) -> bool, rng: &mut impl Rng) -> Walk {
-        let (mut visits, mut state, mut crossed) = (Vec::new(), start, enter(start));
+        let (mut visits, mut state, mut revisited) = (Vec::new(), start, enter(start));
         while visits.len() < self.most
             && !self.world.is_terminal(state)
-            && (self.crosses || !crossed)
+            && (self.revisits || !revisited)
         {
             let visit = Visit {
                 state,
@@ -219,9 +221,9 @@ impl Walker<'_> {
             };
             visits.push(visit);
             state = self.world.arrive(state, visit.action, visit.turn);
-            crossed |= enter(state);
+            revisited |= enter(state);
         }
-        Walk { trajectory: Trajectory { visits, end: state }, crossed }
+        Walk { trajectory: Trajectory { visits, end: state }, revisited }
     }
 
     fn draw_action(&self, state: usize, rng: &mut impl Rng) -> Action {
@@ -231,8 +233,8 @@ impl Walker<'_> {
         let mut draw = rng.random::<f64>();
         let mut drawn = Action::Left;
         for (action, &probability) in Action::ALL.into_iter().zip(probabilities) {
-            // An action of probability 0 is not drawn even if rounding leaves a rest after the last
-            // that is not.
+            // An action with probability 0 is never drawn, even if rounding errors leave a positive
+            // rest after all others.
             if probability > 0.0 && draw >= 0.0 {
                 drawn = action;
                 draw -= probability;

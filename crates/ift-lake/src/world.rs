@@ -1,4 +1,4 @@
-//! The world: Gymnasium's `FrozenLake-v1`, rule for rule.
+//! The world, with the rules of Gymnasium's `FrozenLake-v1`.
 
 use rand::{Rng, RngExt};
 use schemars::JsonSchema;
@@ -9,15 +9,15 @@ use crate::{
     map::{Cell, LakeMap},
 };
 
-/// What arriving in a cell is worth.
+/// Rewards of moves, by the cell that a move reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rewards {
-    /// For arriving at a goal.
+    /// Reward for reaching a goal.
     pub goal: f64,
-    /// For falling into a hole.
+    /// Reward for falling into a hole.
     pub hole: f64,
-    /// For every other move.
+    /// Reward for every other move.
     pub frozen: f64,
 }
 
@@ -41,14 +41,14 @@ impl Rewards {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Ice {
-    /// A move goes where it was meant to.
+    /// A move goes in the direction of its action.
     Solid,
-    /// A move may go a quarter to either side of where it was meant to, never backwards.
+    /// A move may slip a quarter turn to either side, never backwards.
     Slippery,
 }
 
 impl Ice {
-    /// Its name in settings.
+    /// Name in settings and result files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Solid => "solid",
@@ -57,20 +57,20 @@ impl Ice {
     }
 }
 
-/// One thing that a move can lead to.
+/// A possible result of an action in a state.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Outcome {
-    /// How probable it is.
+pub struct Transition {
+    /// Its probability.
     pub probability: f64,
-    /// The cell arrived at.
+    /// The state reached.
     pub state: usize,
-    /// What that is worth.
+    /// The reward.
     pub reward: f64,
-    /// Whether the episode ends there.
+    /// Whether the episode ends.
     pub ended: bool,
 }
 
-/// A lake with its rules. States that the map does not have panic wherever they are given.
+/// A map with its rules. Methods panic if they are given a state that the map does not have.
 #[derive(Clone, Debug)]
 pub struct World {
     map: LakeMap,
@@ -78,33 +78,41 @@ pub struct World {
     success_rate: f64,
     limit: usize,
     starts: Vec<usize>,
-    outcomes: Vec<Outcome>,
-    /// Where the outcomes of state `s` and action `a` begin, at `4·s + a`, and end, one further.
+    transitions: Vec<Transition>,
+    /// Transitions of state `s` and action `a` begin at element `4·s + a` and end at the next one.
     /// `[4·states + 1]`
     bounds: Vec<usize>,
 }
 
 impl World {
-    /// A world on `map`. On slippery ice a move goes where it was meant to with probability
-    /// `success_rate` (0 to 1; Gymnasium's default is 1/3), else to either side alike. An
-    /// episode is cut after `limit` moves.
+    /// A world on `map`. On slippery ice a move goes in the direction of its action with probability
+    /// `success_rate` (0 to 1; Gymnasium's default is 1/3), otherwise to either side with equal
+    /// probability. An episode is cut after `limit` moves.
     pub fn new(map: LakeMap, ice: Ice, success_rate: f64, rewards: Rewards, limit: usize) -> Self {
         let starts = map.starts().collect();
-        let mut world =
-            Self { map, ice, success_rate, limit, starts, outcomes: Vec::new(), bounds: vec![0] };
+        let mut world = Self {
+            map,
+            ice,
+            success_rate,
+            limit,
+            starts,
+            transitions: Vec::new(),
+            bounds: vec![0],
+        };
         for state in 0..world.states() {
             for action in Action::ALL {
-                world.push_outcomes(state, action, rewards);
-                world.bounds.push(world.outcomes.len());
+                world.push_transitions(state, action, rewards);
+                world.bounds.push(world.transitions.len());
             }
         }
         world
     }
 
-    /// Gymnasium's order, with an outcome for every turn even where two arrive in the same cell.
-    fn push_outcomes(&mut self, state: usize, action: Action, rewards: Rewards) {
+    /// Appends the transitions in the order of Gymnasium: one per turn, even if two turns reach the
+    /// same state.
+    fn push_transitions(&mut self, state: usize, action: Action, rewards: Rewards) {
         if self.is_terminal(state) {
-            self.outcomes.push(Outcome { probability: 1.0, state, reward: 0.0, ended: true });
+            self.transitions.push(Transition { probability: 1.0, state, reward: 0.0, ended: true });
             return;
         }
         let turns: &[i8] = match self.ice {
@@ -113,7 +121,7 @@ impl World {
         };
         for &turn in turns {
             let arrived = self.arrive(state, action, turn);
-            self.outcomes.push(Outcome {
+            self.transitions.push(Transition {
                 probability: self.turn_probability(turn),
                 state: arrived,
                 reward: rewards.of(self.map.cell(arrived)),
@@ -140,7 +148,7 @@ impl World {
         self.ice
     }
 
-    /// Moves after which an episode is cut.
+    /// Number of moves after which an episode is cut.
     pub fn limit(&self) -> usize {
         self.limit
     }
@@ -150,40 +158,40 @@ impl World {
         self.map.states()
     }
 
-    /// What a move can lead to: the list `P[state][action]` of Gymnasium's environment, in its
-    /// order.
-    pub fn outcomes(&self, state: usize, action: Action) -> &[Outcome] {
+    /// The possible results of an action: the list `P[state][action]` of Gymnasium's environment, in
+    /// the same order.
+    pub fn transitions(&self, state: usize, action: Action) -> &[Transition] {
         let list = 4 * state + action.index();
-        &self.outcomes[self.bounds[list]..self.bounds[list + 1]]
+        &self.transitions[self.bounds[list]..self.bounds[list + 1]]
     }
 
-    /// Whether an episode ends in this cell.
+    /// Whether an episode ends in this state.
     pub fn is_terminal(&self, state: usize) -> bool {
         self.map.cell(state).is_terminal()
     }
 
-    /// The states in which an episode goes on, ascending.
+    /// The non-terminal states, ascending.
     pub fn non_terminal(&self) -> impl DoubleEndedIterator<Item = usize> {
         (0..self.states()).filter(|&state| !self.is_terminal(state))
     }
 
-    /// The states an episode can start in, ascending; all are equally probable.
+    /// The states that an episode can start in, ascending. All are equally probable.
     pub fn starts(&self) -> &[usize] {
         &self.starts
     }
 
-    /// Draws one of the starts.
+    /// Draws the first state of an episode.
     pub(crate) fn draw_start(&self, rng: &mut impl Rng) -> usize {
         self.starts[rng.random_range(0..self.starts.len())]
     }
 
-    /// The cell that a move leads to when the ice turns it by `turn` (see [`Action::turned`]). What
-    /// is in a hole or at a goal stays there.
+    /// The state that a move reaches if it slips by `turn` (see [`Action::turned`]). Terminal states
+    /// are never left.
     pub fn arrive(&self, state: usize, action: Action, turn: i8) -> usize {
         if self.is_terminal(state) { state } else { self.map.neighbour(state, action.turned(turn)) }
     }
 
-    /// Draws how the ice turns a move: -1, 0 or 1; on solid ice 0, without a draw.
+    /// Draws the slip of a move: -1, 0 or 1 quarter turns. On solid ice it is 0, without a draw.
     pub fn draw_turn(&self, rng: &mut impl Rng) -> i8 {
         if self.ice == Ice::Solid {
             return 0;
@@ -194,7 +202,7 @@ impl World {
     }
 }
 
-/// Gymnasium's limits of moves for its maps, by size: 100 up to 16 cells, 200 above.
+/// The limit of moves by the size of a map, after Gymnasium: 100 up to 16 cells, 200 above.
 pub fn default_limit(map: &LakeMap) -> usize {
     if map.states() <= 16 { 100 } else { 200 }
 }

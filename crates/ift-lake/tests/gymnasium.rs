@@ -1,14 +1,14 @@
-//! The world's rules against transition tables of Gymnasium's own environment
-//! (`numbers/README.md`).
+//! Transitions compared with the tables of Gymnasium's environment (`numbers/README.md`).
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use std::{collections::HashSet, fs};
 
+use ift_compare::{Comparison, Tolerance};
 use ift_lake::{Action, Ice, LakeMap, Rewards, World};
 use serde::Deserialize;
 
-/// Probability, state, reward, whether the episode ends.
+/// Probability, next state, reward, whether the episode ends.
 type Entry = (f64, usize, f64, bool);
 
 #[derive(Deserialize)]
@@ -17,10 +17,10 @@ struct Table {
     slippery: bool,
     success_rate: f64,
     rewards: (f64, f64, f64),
-    /// Probability of each state to be the first.
+    /// Probability that an episode starts in each state.
     starts: Vec<f64>,
     #[serde(rename = "P")]
-    outcomes: Vec<Vec<Vec<Entry>>>,
+    transitions: Vec<Vec<Vec<Entry>>>,
 }
 
 impl Table {
@@ -38,34 +38,36 @@ fn tables() -> Vec<Table> {
 }
 
 #[test]
-fn every_outcome_is_gymnasiums_in_its_order() {
+fn transitions_equal_gymnasium_in_order() {
+    let mut comparison = Comparison::new("probabilities", Tolerance::absolute(1e-15));
     for table in tables() {
         let world = table.world();
-        assert_eq!(world.states(), table.outcomes.len());
-        for (state, by_action) in table.outcomes.iter().enumerate() {
+        assert_eq!(world.states(), table.transitions.len());
+        for (state, by_action) in table.transitions.iter().enumerate() {
             assert_eq!(by_action.len(), 4);
             for (action, expected) in Action::ALL.into_iter().zip(by_action) {
-                let found = world.outcomes(state, action);
+                let found = world.transitions(state, action);
                 assert_eq!(
                     found.len(),
                     expected.len(),
                     "{:?}, state {state}, {action:?}",
                     table.map
                 );
-                for (found, &(probability, arrived, reward, ended)) in found.iter().zip(expected) {
-                    assert!(
-                        (found.probability - probability).abs() < 1e-15,
-                        "{found:?}, not {probability}"
-                    );
+                let what = format!("state {state}, {action:?}");
+                let probabilities: Vec<_> = found.iter().map(|found| found.probability).collect();
+                let wanted: Vec<_> = expected.iter().map(|entry| entry.0).collect();
+                comparison.values(&what, &probabilities, &wanted);
+                for (found, &(_, arrived, reward, ended)) in found.iter().zip(expected) {
                     assert_eq!((found.state, found.reward, found.ended), (arrived, reward, ended));
                 }
             }
         }
     }
+    comparison.finish();
 }
 
 #[test]
-fn starts_are_gymnasiums() {
+fn starts_equal_gymnasium() {
     for table in tables() {
         let world = table.world();
         let share = 1.0 / world.starts().len() as f64;
@@ -77,7 +79,7 @@ fn starts_are_gymnasiums() {
 }
 
 #[test]
-fn the_tables_cover_both_standard_maps_on_both_ices_and_what_can_be_set() {
+fn the_tables_cover_maps_ice_and_settings() {
     let tables = tables();
     for name in ["4x4", "8x8"] {
         let map = LakeMap::standard(name).unwrap();
@@ -98,18 +100,20 @@ fn the_tables_cover_both_standard_maps_on_both_ices_and_what_can_be_set() {
     );
 }
 
-/// A move arrives where the outcome of its turn does: the three outcomes of slippery ice are the
-/// turns -1, 0 and 1.
+/// The three transitions on slippery ice are those of the turns -1, 0 and 1.
 #[test]
-fn arriving_agrees_with_the_outcomes() {
+fn arrive_agrees_with_the_transitions() {
     for world in tables().iter().map(Table::world) {
         let turns: &[i8] = if world.ice() == Ice::Solid { &[0] } else { &[-1, 0, 1] };
         for state in world.non_terminal() {
             for action in Action::ALL {
                 let arrived: Vec<_> =
                     turns.iter().map(|&turn| world.arrive(state, action, turn)).collect();
-                let expected: Vec<_> =
-                    world.outcomes(state, action).iter().map(|outcome| outcome.state).collect();
+                let expected: Vec<_> = world
+                    .transitions(state, action)
+                    .iter()
+                    .map(|transition| transition.state)
+                    .collect();
                 assert_eq!(arrived, expected);
             }
         }

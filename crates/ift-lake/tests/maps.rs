@@ -1,11 +1,12 @@
-//! Maps: letters, files, random ones, and what is refused.
+//! Maps: parsing, reading, random maps, and errors.
 
 use std::fs;
 
+use ift_compare::{Comparison, Tolerance};
 use ift_lake::{Cell, LakeError, LakeMap, default_limit};
 
 #[test]
-fn letters_come_back_as_they_were_read() {
+fn a_map_prints_the_letters_that_it_was_parsed_from() {
     let letters = "SFFFG\nFHFHF\nFFSFF\n";
     let map = LakeMap::parse("own", letters).unwrap();
     assert_eq!((map.rows(), map.columns(), map.states(), map.name()), (3, 5, 15, "own"));
@@ -17,7 +18,7 @@ fn letters_come_back_as_they_were_read() {
 }
 
 #[test]
-fn ends_of_lines_and_files_do_not_matter() {
+fn white_space_at_the_ends_is_ignored() {
     let expected = LakeMap::parse("map", "SF\nFG").unwrap();
     for same in ["SF\nFG\n", "SF\r\nFG\r\n", "SF  \nFG\t\n", "SF\nFG\n\n  \n\r\n"] {
         assert_eq!(LakeMap::parse("map", same).unwrap(), expected, "{same:?}");
@@ -25,7 +26,7 @@ fn ends_of_lines_and_files_do_not_matter() {
 }
 
 #[test]
-fn what_is_no_lake_is_refused_with_its_line_and_cause() {
+fn invalid_maps_are_errors_with_line_and_cause() {
     let huge = format!("S{}G\n{}", "F".repeat(4998), format!("{}\n", "F".repeat(5000)).repeat(2));
     let refused: [(&str, Option<usize>, &str); 14] = [
         ("SFF\nFXF\nFFG", Some(2), "found `X` in column 2, expected `S`, `F`, `H` or `G`"),
@@ -40,8 +41,8 @@ fn what_is_no_lake_is_refused_with_its_line_and_cause() {
         ("", None, "is empty"),
         ("FFG", None, "has no `S`"),
         ("SFF", None, "has no `G`"),
-        ("SFG\nFHH\nHFS", Some(3), "no way leads from the `S` in column 3 to a `G`"),
-        (&huge, Some(3), "is beyond the 10000 cells a map may have"),
+        ("SFG\nFHH\nHFS", Some(3), "there is no path from the `S` in column 3 to a `G`"),
+        (&huge, Some(3), "exceeds the 10000 cells that a map may have"),
     ];
     for (letters, expected, cause) in refused {
         match LakeMap::parse("lake.txt", letters) {
@@ -60,14 +61,14 @@ fn what_is_no_lake_is_refused_with_its_line_and_cause() {
 }
 
 #[test]
-fn the_largest_map_is_ten_thousand_cells() {
+fn the_largest_map_has_ten_thousand_cells() {
     let row = "F".repeat(100);
     let map = format!("S{}\n{}{}G\n", &row[1..], format!("{row}\n").repeat(98), &row[1..]);
     assert_eq!(LakeMap::parse("map", &map).unwrap().states(), 10_000);
 }
 
 #[test]
-fn a_file_gives_its_stem_as_the_name_and_its_path_in_errors() {
+fn a_map_has_the_stem_of_its_file_as_name_and_errors_have_its_path() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pond.txt");
     fs::write(&path, "SFG\r\n").unwrap();
@@ -86,20 +87,20 @@ fn a_file_gives_its_stem_as_the_name_and_its_path_in_errors() {
 }
 
 #[test]
-fn only_gymnasiums_maps_are_standard() {
+fn the_standard_maps_are_those_of_gymnasium() {
     assert_eq!(LakeMap::standard("4x4").map(|map| default_limit(&map)), Some(100));
     assert_eq!(LakeMap::standard("8x8").map(|map| default_limit(&map)), Some(200));
     assert_eq!(LakeMap::standard("5x5"), None);
 }
 
 #[test]
-fn random_maps_are_lakes_of_their_seed() {
+fn random_maps_are_valid_and_depend_on_the_seed_alone() {
     for size in [2, 3, 8, 30, 100] {
         for seed in 0..5 {
             let map = LakeMap::random(size, 0.8, seed).unwrap();
             assert_eq!((map.rows(), map.columns()), (size, size));
             assert_eq!((map.cell(0), map.cell(size * size - 1)), (Cell::Start, Cell::Goal));
-            // Only a map with a way is read again.
+            // Parsing checks that the map has a path.
             assert_eq!(LakeMap::parse(map.name(), &map.to_string()).unwrap(), map);
             assert_eq!(LakeMap::random(size, 0.8, seed).unwrap(), map);
         }
@@ -112,26 +113,30 @@ fn random_maps_are_lakes_of_their_seed() {
 }
 
 #[test]
-fn random_maps_have_the_share_of_holes_asked_for() {
-    // Demanding a way takes holes away; at these shares the demand is nearly always met.
+fn random_maps_have_the_expected_share_of_holes() {
+    // Maps without a path are drawn again, which lowers the share of holes; at these shares of
+    // frozen cells nearly all maps have a path.
     for frozen in [0.8, 0.9] {
         let maps: Vec<_> =
             (0..200).map(|seed| LakeMap::random(20, frozen, seed).unwrap().to_string()).collect();
         let holes: usize = maps.iter().map(|map| map.matches('H').count()).sum();
         let share = holes as f64 / (200.0 * 398.0);
-        assert!((share - (1.0 - frozen)).abs() < 0.006, "{share} holes where {frozen} are frozen");
+        let mut comparison =
+            Comparison::new(format!("{frozen} frozen"), Tolerance::absolute(0.006));
+        comparison.value("holes", share, 1.0 - frozen);
+        comparison.finish();
     }
 }
 
 #[test]
-fn random_maps_that_cannot_be_are_refused() {
+fn impossible_random_maps_are_errors() {
     for (size, frozen, field) in [
-        (0, 0.8, "size"),
-        (1, 0.8, "size"),
-        (101, 0.8, "size"),
-        (8, 0.0, "frozen"),
-        (8, 1.01, "frozen"),
-        (8, f64::NAN, "frozen"),
+        (0, 0.8, "random.size"),
+        (1, 0.8, "random.size"),
+        (101, 0.8, "random.size"),
+        (8, 0.0, "random.frozen"),
+        (8, 1.01, "random.frozen"),
+        (8, f64::NAN, "random.frozen"),
     ] {
         match LakeMap::random(size, frozen, 0) {
             Err(LakeError::Setting { field: found, .. }) => assert_eq!(found, field),

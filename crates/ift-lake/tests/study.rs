@@ -1,4 +1,4 @@
-//! A whole small study: that its numbers belong together, and what they depend on.
+//! Small studies: consistency of their results, and what the results depend on.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,13 +8,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ift_compare::{Comparison, Tolerance};
 use ift_lake::{
-    Estimate, Findings, Ice, Measure, Online, PAPER_ORDER, Settings, Start, Study, Suboptimal,
-    SweepValues, Training, Trajectories, arenas,
+    Estimate, Findings, Ice, InitialPolicy, Measure, PAPER_ORDER, PpoSettings, Study,
+    StudySettings, Suboptimal, SweepValues, Training, TrajectorySource, solved_worlds,
 };
 
-fn settings() -> Settings {
-    Settings {
+fn settings() -> StudySettings {
+    StudySettings {
         maps: vec!["4x4".to_owned()],
         seeds: 6,
         training: Training {
@@ -24,19 +25,20 @@ fn settings() -> Settings {
             hidden: 12,
             ..Training::default()
         },
-        ppo: Online { episodes: 4, ..Online::default() },
+        ppo: PpoSettings { episodes: 4, ..PpoSettings::default() },
         sweep: SweepValues { lambda: vec![0.0, 0.2], gamma: vec![0.95] },
-        ..Settings::default()
+        ..StudySettings::default()
     }
 }
 
-fn run(settings: &Settings) -> Findings {
+fn run(settings: &StudySettings) -> Findings {
     Study::new(settings).unwrap().run(|| ()).unwrap()
 }
 
 #[test]
-fn means_and_comparisons_are_those_of_the_runs() {
+fn means_and_comparisons_follow_from_the_runs() {
     let findings = run(&settings());
+    let mut comparison = Comparison::new("study", Tolerance::absolute(1e-12));
     for world in &findings.report.worlds {
         assert_eq!(world.scenes.len(), 2 * 4);
         for scene in &world.scenes {
@@ -54,21 +56,23 @@ fn means_and_comparisons_are_those_of_the_runs() {
                     .map(|run| run.measures[measure as usize])
                     .collect()
             };
-            let mean = |numbers: &[f64]| numbers.iter().sum::<f64>() / numbers.len() as f64;
+            let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
             for learner in &scene.learners {
                 for measure in Measure::ALL {
-                    let numbers = of(&learner.label, measure);
-                    assert_eq!(numbers.len(), 6, "{} {measure:?}", learner.label);
-                    assert!((learner.estimate(measure).mean - mean(&numbers)).abs() < 1e-12);
+                    let values = of(&learner.label, measure);
+                    let what = format!("{} {measure:?}", learner.label);
+                    assert_eq!(values.len(), 6, "{what}");
+                    comparison.value(&what, learner.estimate(measure).mean, mean(&values));
                 }
                 assert_eq!(learner.curve.len(), findings.report.curve_steps.len());
                 assert_eq!(learner.curve.last(), Some(&learner.estimate(Measure::Mse)));
             }
             let (ift, sft) = (of("ift", Measure::Mse), of("sft", Measure::Mse));
             let pair = scene.comparison("ift", "sft").unwrap();
-            assert!((pair.difference.mean - (mean(&ift) - mean(&sft))).abs() < 1e-12);
+            let difference = mean(&ift) - mean(&sft);
+            comparison.value("difference", pair.difference.mean, difference);
             let closer = ift.iter().zip(&sft).filter(|(ift, sft)| ift < sft).count();
-            assert!((pair.closer - closer as f64 / 6.0).abs() < 1e-12);
+            comparison.value("closer", pair.closer, closer as f64 / 6.0);
             let back = scene.comparison("sft", "ift").unwrap();
             let Estimate { mean, half_width } = pair.difference;
             assert_eq!(back.difference, Estimate { mean: -mean, half_width });
@@ -81,14 +85,15 @@ fn means_and_comparisons_are_those_of_the_runs() {
             assert_eq!(scene.paper_order_share, Some(ordered.count() as f64 / 6.0));
         }
     }
+    comparison.finish();
 }
 
 #[test]
-fn methods_that_see_no_rejected_trajectory_are_the_same_for_every_kind() {
+fn methods_without_a_rejected_trajectory_do_not_depend_on_its_kind() {
     let report = run(&settings()).report;
     for world in &report.worlds {
         let scenes: Vec<_> =
-            world.scenes.iter().filter(|scene| scene.start == Start::Random).collect();
+            world.scenes.iter().filter(|scene| scene.start == InitialPolicy::Random).collect();
         for (label, same) in
             [("sft", true), ("ift", true), ("ppo", true), ("dpo", false), ("kto", false)]
         {
@@ -102,29 +107,28 @@ fn methods_that_see_no_rejected_trajectory_are_the_same_for_every_kind() {
 }
 
 #[test]
-fn all_curves_begin_at_the_start_and_the_fitted_policy_is_the_optimum() {
+fn all_curves_start_at_the_initial_policy_and_the_fitted_policy_is_near_the_optimum() {
     let training = Training { steps: 5, ..Training::default() };
-    let settings = Settings { training, ..settings() };
+    let settings = StudySettings { training, ..settings() };
     let report = run(&settings).report;
-    for (world, arena) in report.worlds.iter().zip(arenas(&settings).unwrap()) {
-        assert_eq!(world.optimum, arena.optimum.policy);
+    let mut comparison = Comparison::new("fitted policy", Tolerance::absolute(0.05));
+    for (world, solved) in report.worlds.iter().zip(solved_worlds(&settings).unwrap()) {
+        assert_eq!(world.optimum, solved.optimum.policy);
         for scene in &world.scenes {
             let begin = scene.learners[0].curve[0];
             assert!(scene.learners.iter().all(|learner| learner.curve[0] == begin));
             let fitted = &scene.portrait.panels[1];
-            let largest =
-                world.optimum.iter().zip(&fitted.policy).enumerate().flat_map(|(state, (o, f))| {
-                    let terminal = arena.world.is_terminal(state);
-                    o.iter().zip(f).map(move |(o, f)| if terminal { 0.0 } else { (o - f).abs() })
-                });
-            let largest = largest.fold(0.0, f64::max);
-            assert!(largest < 0.05, "{}: {largest}", world.name);
+            for state in solved.world.non_terminal() {
+                let what = format!("{}, state {state}", world.name);
+                comparison.values(&what, &fitted.policy[state], &world.optimum[state]);
+            }
         }
     }
+    comparison.finish();
 }
 
 #[test]
-fn a_sweep_passes_through_the_method_itself() {
+fn sweeps_agree_with_the_method_at_its_defaults() {
     let report = run(&settings()).report;
     for world in &report.worlds {
         for scene in &world.scenes {
@@ -148,15 +152,18 @@ fn a_sweep_passes_through_the_method_itself() {
 
 #[test]
 fn results_depend_on_seeds_and_not_on_threads() {
-    let base =
-        Settings { ice: vec![Ice::Slippery], suboptimal: vec![Suboptimal::Hole], ..settings() };
-    let numbers = |settings: &Settings| -> Vec<Vec<f64>> {
+    let base = StudySettings {
+        ice: vec![Ice::Slippery],
+        suboptimal: vec![Suboptimal::Hole],
+        ..settings()
+    };
+    let measures = |settings: &StudySettings| -> Vec<Vec<f64>> {
         run(settings).runs.into_iter().map(|run| run.measures).collect()
     };
-    let first = numbers(&Settings { threads: 1, ..base.clone() });
-    assert_eq!(first, numbers(&Settings { threads: 3, ..base.clone() }));
+    let first = measures(&StudySettings { threads: 1, ..base.clone() });
+    assert_eq!(first, measures(&StudySettings { threads: 3, ..base.clone() }));
     // Seeds 0 to 5, then 2 to 7: four are in both.
-    let later = numbers(&Settings { seed: 2, ..base.clone() });
+    let later = measures(&StudySettings { seed: 2, ..base.clone() });
     let per_seed = first.len() / 6;
     assert_eq!(first[2 * per_seed..], later[..4 * per_seed]);
     assert_ne!(first[..per_seed], later[..per_seed]);
@@ -164,14 +171,14 @@ fn results_depend_on_seeds_and_not_on_threads() {
 
 #[test]
 fn fixed_trajectories_are_those_of_the_first_seed() {
-    let base = Settings {
+    let base = StudySettings {
         suboptimal: vec![Suboptimal::Hole],
         ice: vec![Ice::Solid],
         seeds: 40,
         ..settings()
     };
     let shares = |trajectories| {
-        let findings = run(&Settings { trajectories, ..base.clone() });
+        let findings = run(&StudySettings { trajectories, ..base.clone() });
         let dpo = findings.runs.iter().filter(|run| run.learner == "dpo");
         let mut shares: Vec<_> = dpo.map(|run| run.rejected_optimal.unwrap().to_bits()).collect();
         let first = shares[0];
@@ -179,20 +186,20 @@ fn fixed_trajectories_are_those_of_the_first_seed() {
         shares.dedup();
         (first, shares.len())
     };
-    let (drawn, fixed) = (shares(Trajectories::Drawn), shares(Trajectories::Fixed));
+    let (drawn, fixed) = (shares(TrajectorySource::Drawn), shares(TrajectorySource::Fixed));
     assert_eq!((drawn.0, fixed.1), (fixed.0, 1));
     assert!(drawn.1 > 2);
 }
 
 #[test]
-fn every_policy_is_told_of() {
+fn done_is_called_for_every_policy() {
     let settings = settings();
     let study = Study::new(&settings).unwrap();
-    let told = AtomicU64::new(0);
-    let tell = || _ = told.fetch_add(1, Ordering::Relaxed);
-    study.run(tell).unwrap();
-    // Two worlds, two starts, six seeds: eight methods that see one trajectory, seven that see both
-    // (of four kinds), PPO, three of a sweep.
-    assert_eq!(told.into_inner(), study.policies());
+    let calls = AtomicU64::new(0);
+    let done = || _ = calls.fetch_add(1, Ordering::Relaxed);
+    study.run(done).unwrap();
+    // Two worlds, two initial policies and six seeds: eight methods on one trajectory, seven on two
+    // (of four kinds), PPO, and three values of sweeps.
+    assert_eq!(calls.into_inner(), study.policies());
     assert_eq!(study.policies(), 2 * 2 * 6 * (8 + 7 * 4 + 1 + 3));
 }

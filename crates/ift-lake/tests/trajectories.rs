@@ -1,20 +1,20 @@
-//! Trajectories: what their kinds promise, over seeds, kinds and ices.
+//! Trajectories of all kinds, for many seeds and both kinds of ice.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 use std::collections::{HashSet, VecDeque};
 
+use ift_compare::{Comparison, Tolerance};
 use ift_lake::{
     Action, Cell, Ice, LakeError, LakeMap, Optimum, Rewards, Suboptimal, Trajectory, World,
     default_limit, draw_optimal, draw_suboptimal, rollout, value_iteration,
 };
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
+use rand::Rng;
 
 const ICES: [Ice; 2] = [Ice::Solid, Ice::Slippery];
 
-fn random(seed: u64) -> ChaCha8Rng {
-    ChaCha8Rng::seed_from_u64(seed)
+fn random(seed: u64) -> impl Rng {
+    ift_random::generator(seed, 0)
 }
 
 fn study(map: LakeMap, ice: Ice) -> (World, Optimum) {
@@ -31,17 +31,18 @@ fn maps() -> Vec<LakeMap> {
     standard.into_iter().chain([own]).chain(drawn).collect()
 }
 
-/// Every cell the trajectory was in, the last included.
+/// Every state that the trajectory visits, including the last.
 fn cells(trajectory: &Trajectory) -> Vec<usize> {
     trajectory.visits.iter().map(|visit| visit.state).chain([trajectory.end]).collect()
 }
 
-fn crosses(trajectory: &Trajectory) -> bool {
+/// Whether a state is visited twice.
+fn revisits(trajectory: &Trajectory) -> bool {
     let cells = cells(trajectory);
     cells.iter().collect::<HashSet<_>>().len() < cells.len()
 }
 
-/// Asserts that the world's rules lead from each cell to the next, and no further than they allow.
+/// Asserts that each move follows the rules of the world and that the limit of moves is kept.
 fn assert_walkable(world: &World, trajectory: &Trajectory) {
     let cells = cells(trajectory);
     assert!(world.starts().contains(&cells[0]));
@@ -53,7 +54,7 @@ fn assert_walkable(world: &World, trajectory: &Trajectory) {
     }
 }
 
-/// Moves of a shortest way to a goal.
+/// Number of moves of a shortest path to a goal.
 fn shortest(world: &World, start: usize) -> usize {
     let mut queue = VecDeque::from([(start, 0)]);
     let mut seen = HashSet::from([start]);
@@ -71,7 +72,7 @@ fn shortest(world: &World, start: usize) -> usize {
 }
 
 #[test]
-fn optimal_trajectories_act_optimally_and_reach_a_goal() {
+fn optimal_trajectories_take_optimal_actions_and_reach_a_goal() {
     for map in maps() {
         for ice in ICES {
             let (world, optimum) = study(map.clone(), ice);
@@ -101,12 +102,12 @@ fn on_solid_ice_the_optimal_trajectory_is_a_shortest_path() {
 }
 
 #[test]
-fn ties_and_starts_are_drawn() {
+fn equally_good_actions_and_starts_are_drawn() {
     let (world, optimum) = study(LakeMap::parse("open", "SFF\nFFF\nFFG").unwrap(), Ice::Solid);
-    let ways: HashSet<_> = (0..100)
+    let paths: HashSet<_> = (0..100)
         .map(|seed| cells(&draw_optimal(&world, &optimum, &mut random(seed)).unwrap()))
         .collect();
-    assert_eq!(ways.len(), 6, "all shortest ways over an open 3x3 map");
+    assert_eq!(paths.len(), 6, "all shortest paths on an open 3x3 map");
     let (world, optimum) = study(LakeMap::parse("two", "SGS").unwrap(), Ice::Solid);
     let starts: HashSet<_> = (0..100)
         .map(|seed| cells(&draw_optimal(&world, &optimum, &mut random(seed)).unwrap())[0])
@@ -115,7 +116,7 @@ fn ties_and_starts_are_drawn() {
 }
 
 #[test]
-fn suboptimal_trajectories_are_what_their_kind_says() {
+fn suboptimal_trajectories_are_of_their_kind() {
     for map in maps() {
         for ice in ICES {
             let (world, optimum) = study(map.clone(), ice);
@@ -138,17 +139,17 @@ fn suboptimal_trajectories_are_what_their_kind_says() {
                     let (moves, end) = (trajectory.visits.len(), world.map().cell(trajectory.end));
                     match kind {
                         Suboptimal::Longer => {
-                            assert!(end == Cell::Goal && moves > optimal.visits.len())
+                            assert!(end == Cell::Goal && moves > optimal.visits.len());
                         }
                         Suboptimal::Hole => assert_eq!(end, Cell::Hole),
                         Suboptimal::Wandering => {
-                            assert!(!world.is_terminal(trajectory.end) && crosses(&trajectory));
+                            assert!(!world.is_terminal(trajectory.end) && revisits(&trajectory));
                             assert_eq!(moves, world.limit().min(2 * optimal.visits.len()));
                         }
                         Suboptimal::Own => assert!(moves <= world.limit()),
                     }
                     if ice == Ice::Solid && matches!(kind, Suboptimal::Longer | Suboptimal::Hole) {
-                        assert!(!crosses(&trajectory));
+                        assert!(!revisits(&trajectory));
                     }
                     assert_eq!(draw().unwrap(), trajectory);
                 }
@@ -158,11 +159,11 @@ fn suboptimal_trajectories_are_what_their_kind_says() {
 }
 
 #[test]
-fn what_a_world_does_not_have_is_an_error_that_says_so() {
+fn an_impossible_kind_is_an_error_with_advice() {
     let cases = [
         ("SFG", Ice::Solid, Suboptimal::Hole, 0.5, "there may be no hole within reach"),
         ("SFG", Ice::Slippery, Suboptimal::Hole, 0.5, "there may be no hole within reach"),
-        ("SFG", Ice::Solid, Suboptimal::Longer, 0.5, "no longer way that crosses no cell twice"),
+        ("SFG", Ice::Solid, Suboptimal::Longer, 0.5, "no longer path that visits no cell twice"),
         ("SFFG", Ice::Solid, Suboptimal::Wandering, 0.0, "try another noise"),
     ];
     for (letters, ice, kind, noise, cause) in cases {
@@ -193,9 +194,9 @@ fn a_limit_that_is_too_short_for_the_optimum_is_an_error() {
     assert!(error.contains("no goal within 3 moves, half the limit"), "{error}");
 }
 
-/// On open ice a short walk at random often crosses no cell twice, and is no wandering then.
+/// On an open map a short random walk often visits no cell twice; such walks are rejected.
 #[test]
-fn what_wanders_returns() {
+fn wandering_trajectories_visit_a_cell_twice() {
     let open = "FFFFFFFFF\n".repeat(4);
     let (world, optimum) =
         study(LakeMap::parse("open", &format!("{open}FFFSFFGFF\n{open}")).unwrap(), Ice::Solid);
@@ -210,12 +211,12 @@ fn what_wanders_returns() {
             &mut random(seed),
         )
         .unwrap();
-        assert!(wandering.visits.len() == 6 && crosses(&wandering));
+        assert!(wandering.visits.len() == 6 && revisits(&wandering));
     }
 }
 
 #[test]
-fn the_limit_cuts_what_wanders() {
+fn the_limit_cuts_wandering_trajectories() {
     let limited = |limit| {
         World::new(
             LakeMap::standard("4x4").unwrap(),
@@ -235,7 +236,7 @@ fn the_limit_cuts_what_wanders() {
 }
 
 #[test]
-fn rollouts_end_where_episodes_do() {
+fn rollouts_end_in_terminal_states_or_at_the_limit() {
     for ice in ICES {
         let (world, _) = study(LakeMap::standard("8x8").unwrap(), ice);
         for seed in 0..50 {
@@ -247,7 +248,7 @@ fn rollouts_end_where_episodes_do() {
 }
 
 #[test]
-fn actions_and_turns_are_drawn_as_often_as_their_probabilities_say() {
+fn actions_and_slips_have_their_probabilities() {
     let draws = 30_000;
     let map = LakeMap::parse("map", "SFFG").unwrap();
     let world = World::new(map, Ice::Slippery, 0.8, Rewards::default(), draws);
@@ -259,18 +260,18 @@ fn actions_and_turns_are_drawn_as_often_as_their_probabilities_say() {
     let share = |wanted: &dyn Fn(&ift_lake::Visit) -> bool| {
         visits.iter().filter(|visit| wanted(visit)).count() as f64 / visits.len() as f64
     };
-    for (action, probability) in Action::ALL.into_iter().zip(probabilities) {
-        assert!((share(&|visit| visit.action == action) - probability).abs() < 0.012);
-    }
-    for (turn, probability) in [(-1, 0.1), (0, 0.8), (1, 0.1)] {
-        assert!((share(&|visit| visit.turn == turn) - probability).abs() < 0.012);
-    }
+    let actions = Action::ALL.map(|action| share(&|visit| visit.action == action));
+    let turns = [-1, 0, 1].map(|turn| share(&|visit| visit.turn == turn));
+    let mut comparison = Comparison::new("shares", Tolerance::absolute(0.012));
+    comparison.values("actions", &actions, &probabilities);
+    comparison.values("slips", &turns, &[0.1, 0.8, 0.1]);
+    comparison.finish();
     let (solid, _) = study(LakeMap::parse("map", "SFFG").unwrap(), Ice::Solid);
     assert!((0..100).all(|_| solid.draw_turn(&mut rng) == 0));
 }
 
 #[test]
-fn turns_are_quarters() {
+fn turns_are_quarter_turns() {
     for (action, clockwise, counter, arrow) in [
         (Action::Left, Action::Up, Action::Down, '←'),
         (Action::Down, Action::Left, Action::Right, '↓'),

@@ -1,5 +1,4 @@
-//! The two things that can be wrong with a setting: its range, and being set where it has no
-//! effect.
+//! The two checks of a setting: that it is in its range, and that it has an effect.
 
 use std::fmt;
 
@@ -7,7 +6,7 @@ use serde::Serialize;
 
 use crate::error::MethodError;
 
-/// An error unless the value fits.
+/// An error unless `fits`.
 pub(crate) fn range(
     field: &'static str,
     value: f64,
@@ -26,18 +25,19 @@ pub(crate) fn share(field: &'static str, value: f64) -> Result<(), MethodError> 
     range(field, value, (0.0..=1.0).contains(&value), "a number from 0 to 1")
 }
 
-/// An error unless the value is finite and above 0.
+/// An error unless the value is above 0 and neither so small nor so large that sums over a row
+/// could overflow.
 pub(crate) fn positive(field: &'static str, value: f64) -> Result<(), MethodError> {
-    range(field, value, value > 0.0 && value.is_finite(), "a finite number above 0")
+    range(field, value, (1e-9..=1e9).contains(&value), "a number from 1e-9 to 1e9")
 }
 
-/// An error unless the value is finite and not below 0.
+/// An error unless the value is 0 or more and not so large that sums over a row could overflow.
 pub(crate) fn not_negative(field: &'static str, value: f64) -> Result<(), MethodError> {
-    range(field, value, value >= 0.0 && value.is_finite(), "a finite number, 0 or more")
+    range(field, value, (0.0..=1e9).contains(&value), "a number from 0 to 1e9")
 }
 
-/// An error where a field differs from its default but does not apply; `condition` is the setting
-/// under which it would.
+/// An error if a field differs from its default although it has no effect; `condition` is the
+/// setting under which it would have one.
 pub(crate) fn effect<T: Serialize + PartialEq>(
     field: &'static str,
     value: &T,
@@ -51,7 +51,7 @@ pub(crate) fn effect<T: Serialize + PartialEq>(
     Err(MethodError::NoEffect { field, found: AsWritten(value).to_string(), condition })
 }
 
-/// A number or a choice as the recipe spells it; serde writes such scalars to a formatter itself.
+/// A number or an enum value as the recipe spells it; serde can write such scalars to a formatter.
 struct AsWritten<'a, T>(&'a T);
 
 impl<T: Serialize> fmt::Display for AsWritten<'_, T> {

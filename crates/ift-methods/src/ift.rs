@@ -1,16 +1,16 @@
 //! Intuitive Fine-Tuning (arXiv 2405.11870): settings, weights and their gradient.
 //!
-//! With `l[t] = -ℓ'[t]` the losses of the second pass and `n` targets in the row, the loss is
-//! `L = (1/n)·Σ W[t]·l[t]`. The weights (dynamic relation propagation, eq. 21 with decay) come in
-//! three steps:
+//! With `l[t] = -ℓ'[t]` the token losses of the second pass and `n` targets in the row, the loss is
+//! `L = (1/n)·Σ W[t]·l[t]`. The weights (dynamic relation propagation, eq. 21 with decay) are
+//! computed in three steps:
 //!
-//! 1. an item per target: `loss` `l[t]/n`, `logps` `l[t]`, `mask` 1;
-//! 2. decayed sums of the items over the positions of the row, `C[t] = a[t] + γ·C[t+1]` (left) or
-//!    `C[t] = a[t] + γ·C[t-1]` (right) — see `propagation`;
-//! 3. a norm `V = f(C)` and the scale `W = n·V/ΣV` — see `norm`.
+//! 1. a source value `a[t]` for each target: `l[t]/n` (`loss`), `l[t]` (`logps`) or 1 (`mask`);
+//! 2. the relations, decayed sums over the positions of the row: `C[t] = a[t] + γ·C[t+1]` (left) or
+//!    `C[t] = a[t] + γ·C[t-1]` (right), see `propagation`;
+//! 3. a norm `V = f(C)` and the weights `W = n·V/ΣV`, see `norm`.
 //!
-//! The gradient flows through all three unless `detach_weights` is set. Everything is linear in the
-//! number of targets: the backward pass of a decayed sum is the decayed sum in the other direction.
+//! The gradient includes all three steps unless `detach_weights` is set. The cost is linear in the
+//! number of targets: the backward pass of a decayed sum is a decayed sum in the other direction.
 
 mod norm;
 mod propagation;
@@ -41,8 +41,8 @@ impl Objective for Ift {
         self.reduction
     }
 
-    /// Rows know each other only through the batch's smallest relation. That of `mask` is 1 in
-    /// every row (its first target's), so sharing it couples nothing.
+    /// Rows are coupled only by the smallest relation of the batch. With `mask` it is 1 in every
+    /// row (at the first target), so it does not couple them.
     fn coupling(&self) -> Coupling {
         let shares = self.inverts()
             && self.minimum == Minimum::Batch
@@ -56,7 +56,7 @@ impl Objective for Ift {
     }
 
     fn lambda_at(&self, step: u64, warmup_steps: u64, seed: u64) -> f64 {
-        self.residual().at(step, warmup_steps, seed)
+        self.schedule().at(step, warmup_steps, seed)
     }
 
     fn trains_input_embeddings(&self) -> bool {
@@ -69,7 +69,7 @@ impl Objective for Ift {
 }
 
 impl Ift {
-    /// Losses of rows that share a smallest relation, where the side has one.
+    /// Losses of rows with a common smallest relation, if the side needs one.
     fn coupled_losses(&self, rows: &[RowScores]) -> Vec<RowLoss> {
         let losses: Vec<_> = rows.iter().map(RowScores::token_losses).collect();
         let decays: Vec<_> = rows.iter().map(|row| decays(row.positions, self.gamma)).collect();
@@ -78,8 +78,8 @@ impl Ift {
             .zip(&decays)
             .map(|(losses, decays)| self.relations(losses, decays))
             .collect();
-        // The relations of the past are inverted: the smallest is added to all so that none divides
-        // by zero.
+        // The right side inverts the relations. The smallest is added to all of them to avoid a
+        // division by zero.
         let floor = if self.inverts() { smallest_positive(&sums) } else { 0.0 };
         let weighings: Vec<_> = losses
             .iter()
@@ -109,35 +109,34 @@ impl Ift {
                 })
                 .collect();
             if self.inverts() {
-                give_to_smallest(&sums, floor, &mut slopes);
+                add_to_smallest(&sums, floor, &mut slopes);
             }
             for ((result, slopes), decays) in results.iter_mut().zip(slopes).zip(&decays) {
-                let items = propagate(&slopes, decays, self.side.opposite());
-                let scale = self.source.item_scale(items.len());
-                for (gradient, item) in result.gradient.iter_mut().zip(items) {
-                    *gradient -= item * scale;
+                let sources = propagate(&slopes, decays, self.side.opposite());
+                let scale = self.source.source_scale(sources.len());
+                for (gradient, source) in result.gradient.iter_mut().zip(sources) {
+                    *gradient -= source * scale;
                 }
             }
         }
         results
     }
 
-    /// `C` of one row, before the smallest relation is added. `[targets]`
+    /// The relations `C` of one row, before the smallest one is added. `[targets]`
     fn relations(&self, losses: &[f64], decays: &[f64]) -> Vec<f64> {
         match (self.formula, self.source) {
             // L = Σ_n Σ_{i≥n} γ^(i-n)·l[i] weighs l[i] by Σ_{n≤i} γ^(i-n).
             (Formula::Paper, _) => propagate(&vec![1.0; losses.len()], decays, Side::Right),
             (Formula::Code, Source::Mask) => propagate(&vec![1.0; losses.len()], decays, self.side),
             (Formula::Code, Source::Loss | Source::Logps) => {
-                let scale = self.source.item_scale(losses.len());
-                let items: Vec<_> = losses.iter().map(|loss| loss * scale).collect();
-                propagate(&items, decays, self.side)
+                let scale = self.source.source_scale(losses.len());
+                let sources: Vec<_> = losses.iter().map(|loss| loss * scale).collect();
+                propagate(&sources, decays, self.side)
             }
         }
     }
 
-    /// The norm over one row's relations; `None` where all weights are 1 whatever the relations
-    /// are.
+    /// The norm of the relations of one row; `None` if all weights are 1 for any relations.
     fn weigh(&self, losses: &[f64], relations: Vec<f64>) -> Option<Weighing> {
         if self.gamma == 0.0 || losses.iter().all(|&loss| loss == 0.0) {
             return None;
@@ -148,12 +147,12 @@ impl Ift {
         })
     }
 
-    /// Whether the weights are made of the inverse of the relations.
+    /// Whether the weights are computed from inverted relations.
     fn inverts(&self) -> bool {
         self.formula == Formula::Code && self.side == Side::Right
     }
 
-    /// Whether the weights depend on the model and the gradient is to know it.
+    /// Whether the gradient includes the dependence of the weights on the losses.
     fn differentiates_weights(&self) -> bool {
         !self.detach_weights
             && self.gamma != 0.0
@@ -163,8 +162,8 @@ impl Ift {
 }
 
 impl Source {
-    /// `d item / d loss` of a row with `targets` targets.
-    fn item_scale(self, targets: usize) -> f64 {
+    /// Derivative of the source value by the token loss, for a row with `targets` targets.
+    fn source_scale(self, targets: usize) -> f64 {
         match self {
             Self::Loss => 1.0 / targets.max(1) as f64,
             Self::Logps => 1.0,
@@ -173,9 +172,9 @@ impl Source {
     }
 }
 
-/// The backward pass of adding the smallest relation to all: its slope is the sum of all slopes,
-/// shared evenly where several relations are equally small.
-fn give_to_smallest(sums: &[Vec<f64>], smallest: f64, slopes: &mut [Vec<f64>]) {
+/// The backward pass of adding the smallest relation to all: its gradient is the sum of all
+/// gradients, divided evenly among relations that are equally small.
+fn add_to_smallest(sums: &[Vec<f64>], smallest: f64, slopes: &mut [Vec<f64>]) {
     let total: f64 = slopes.iter().flatten().sum();
     let ties = sums.iter().flatten().filter(|&&sum| sum == smallest).count();
     for (slope, sum) in slopes.iter_mut().flatten().zip(sums.iter().flatten()) {

@@ -1,4 +1,5 @@
-//! The share `λ` of the model's own tokens over the optimizer steps: fixed, growing, or noisy.
+//! Schedules of `λ`, the share of look-ahead tokens, over the optimizer steps: fixed, linear or
+//! noisy.
 
 use ift_random::standard_normal;
 use schemars::JsonSchema;
@@ -9,20 +10,20 @@ use crate::{
     error::MethodError,
 };
 
-/// How λ moves over the optimizer steps.
+/// How λ changes over the optimizer steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LambdaSchedule {
-    /// `lambda` throughout.
+    /// `lambda` in every step.
     Fixed,
     /// From `min_lambda` to `max_lambda` over the warm-up steps, then constant.
     Linear,
-    /// `lambda` with noise of standard deviation `sigma·lambda`, drawn anew for each step and
-    /// clipped to 0 to 1.
+    /// `lambda` with noise of standard deviation `sigma·lambda`, drawn for each step; the result is
+    /// clipped to the range from 0 to 1.
     Noisy,
 }
 
-/// The settings of a λ that moves, as the methods that have one spell them.
+/// The settings of a schedule of λ.
 #[derive(Clone, Copy)]
 pub(crate) struct Schedule {
     pub(crate) kind: LambdaSchedule,
@@ -33,11 +34,12 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// `λ` of optimizer step `step`, counted from 0; a pure function of its arguments.
+    /// `λ` of optimizer step `step`, counted from 0. It depends only on the arguments.
     ///
-    /// `linear` goes from `min_lambda` at step 0 to `max_lambda` at step `warmup_steps` and stays.
-    /// `noisy` is `clip(λ + ε·σ·λ, 0, 1)` with `ε ~ N(0,1)` drawn anew for each step (IFT's
-    /// paper, Table 7).
+    /// `linear` goes from `min_lambda` at step 0 to `max_lambda` at step `warmup_steps`, and then
+    /// stays constant.
+    /// `noisy` is `clip(λ + ε·σ·λ, 0, 1)` with `ε ~ N(0,1)` drawn for each step (arXiv 2405.11870,
+    /// Table 7).
     pub(crate) fn at(self, step: u64, warmup_steps: u64, seed: u64) -> f64 {
         match self.kind {
             LambdaSchedule::Fixed => self.lambda,
@@ -52,7 +54,7 @@ impl Schedule {
         }
     }
 
-    /// The ranges of its fields.
+    /// Checks the ranges of the fields.
     pub(crate) fn validate_ranges(self) -> Result<(), MethodError> {
         share("lambda", self.lambda)?;
         share("min_lambda", self.min)?;
@@ -61,7 +63,7 @@ impl Schedule {
         not_negative("sigma", self.sigma)
     }
 
-    /// A field that differs from its default must have an effect.
+    /// Checks that a field that differs from its default has an effect.
     pub(crate) fn validate_effects(self, default: Self) -> Result<(), MethodError> {
         let schedule = self.kind;
         let linear = schedule == LambdaSchedule::Linear;

@@ -1,24 +1,24 @@
 //! Training methods as pure functions: per-token log-probabilities in, a loss and its gradient out.
 //!
-//! A method never sees text, tensors or the model. It is given, for each row, the log-probabilities
-//! `ℓ[t] = log p(x[t] | x[<t])` of the row's targets ([`RowScores`]) and returns a sum, a count and
-//! `d loss / d ℓ[t]` ([`RowLoss`]). The gradient of any such loss with respect to the logits is
-//! `g[t] · (onehot − p)`, so one backward pass through the head serves every method.
+//! A method does not see text, tensors or the model. For each answer it gets the log-probabilities
+//! `ℓ[t] = log p(x[t] | x[<t])` of the targets ([`RowScores`]), and returns a sum, a count and
+//! `g[t] = d loss / d ℓ[t]` ([`RowLoss`]). The gradient with respect to the logits is then
+//! `g[t] · (onehot − p)`, so all methods share one backward pass through the output head.
 //!
-//! Losses are sums with a count: the trainer adds the sums and counts of all the rows of an
-//! optimizer step and divides once. Splitting a batch therefore never changes a gradient, as long
-//! as rows that a method couples ([`Coupling::Batch`]) are given together.
+//! Losses are sums with a count: the trainer adds the sums and counts of all rows of an optimizer
+//! step and divides once. So splitting a batch does not change a gradient, provided that rows which
+//! a method couples ([`Coupling::Batch`]) are given together.
 //!
-//! Some losses know more than the log-probabilities of the targets ([`Method::needs`]): those of a
-//! reference model, a divergence from it over the whole vocabulary at each target, an entropy. They
-//! are given in [`RowScores`] too; where the loss has a gradient through the divergence, `d loss /
-//! d divergence[t]` is returned beside the other.
+//! Some losses need more than the log-probabilities of the policy ([`Method::needs`]): those of a
+//! reference model, the divergence from it over the whole vocabulary at each target, or an entropy.
+//! These are fields of [`RowScores`] too. If the loss depends on the divergence, `d loss / d
+//! divergence[t]` is returned as well.
 //!
-//! [`Method`] is the recipe's `[method]` table and the entry point; the methods stand by family:
-//! `likelihood` holds `lm` and `sft`, `ift` Intuitive Fine-Tuning (arXiv 2405.11870), `pairs` the
-//! methods that compare answers, `siblings` those that like IFT learn from demonstrations alone.
-//! [`Ppo`] stands beside them: it has the same shape, but learns from rewards on what the policy
-//! draws while it trains, which no recipe's data can hold.
+//! [`Method`] is the `[method]` table of a recipe and the entry point. Its variants are grouped:
+//! `likelihood` has `lm` and `sft`, `ift` has Intuitive Fine-Tuning (arXiv 2405.11870), `pairs` the
+//! methods that compare answers, and `siblings` those that, like IFT, learn from demonstrations
+//! only. [`Ppo`] has the same form but is no [`Method`]: it needs rewards for samples of the
+//! policy, which no data set contains.
 
 mod checks;
 mod error;

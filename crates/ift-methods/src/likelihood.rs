@@ -1,7 +1,7 @@
 //! Maximum likelihood: `lm` on plain text and `sft` on answers.
 //!
-//! Both are `L = -Σ ℓ[t]` over the targets of a row; they differ in what the data marks as a target
-//! (every token, or the assistant's turns) and in the reduction each community uses.
+//! Both are `L = -Σ ℓ[t]` over the targets of a row. They differ in the targets (every token, or
+//! the turns of the assistant) and in the default reduction.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lm {
-    /// `token`: mean over all targets of the step. `sequence`: mean over rows of each row's mean.
+    /// `token`: mean over all targets of the step. `sequence`: mean over rows of the mean over the
+    /// targets of each row.
     pub reduction: Reduction,
 }
 
@@ -26,11 +27,12 @@ impl Default for Lm {
     }
 }
 
-/// Supervised fine-tuning: the likelihood of the answers.
+/// Supervised fine-tuning: the negative log-likelihood of the answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sft {
-    /// `sequence`: mean over rows of each row's mean. `token`: mean over all targets of the step.
+    /// `sequence`: mean over rows of the mean over the targets of each row. `token`: mean over all
+    /// targets of the step.
     pub reduction: Reduction,
 }
 
@@ -64,7 +66,7 @@ impl Objective for Sft {
     }
 }
 
-/// Negative log-likelihood of each row, every weight 1.
+/// Negative log-likelihood of each row, with all weights 1.
 pub(crate) fn losses(rows: &[RowScores], reduction: Reduction) -> Vec<RowLoss> {
     rows.iter().map(|row| RowLoss::unweighted(row, reduction)).collect()
 }

@@ -1,4 +1,4 @@
-//! [`Method`]: the recipe's `[method]` table, and what the trainer asks of it.
+//! [`Method`]: the `[method]` table of a recipe, and the functions that the trainer calls.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,12 +15,25 @@ use crate::{
 };
 
 /// The training method and its settings, chosen by `name`.
+///
+/// ```
+/// use ift_methods::{Method, RowScores};
+///
+/// let method: Method = toml::from_str("name = 'sft'").unwrap();
+/// // Two targets with probabilities 1/2 and 1/4.
+/// let logps = [0.5_f64.ln(), 0.25_f64.ln()];
+/// let row = RowScores { logps: &logps, positions: &[1, 2], ..RowScores::default() };
+/// let loss = method.losses(&[row], 0.0).remove(0);
+/// // The mean of -ln p over the targets, and its slope by each log-probability.
+/// assert_eq!(loss.sum, 1.5 * 2.0_f64.ln());
+/// assert_eq!((loss.count, loss.gradient), (1.0, vec![-0.5, -0.5]));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum Method {
     /// Plain next-token training on text, every token a target.
     Lm(Lm),
-    /// Supervised fine-tuning on the assistant's turns.
+    /// Supervised fine-tuning on the turns of the assistant.
     Sft(Sft),
     /// Intuitive Fine-Tuning (arXiv 2405.11870).
     Ift(Ift),
@@ -36,7 +49,7 @@ pub enum Method {
     Tdpo1(Tdpo1),
     /// Token-level DPO, second form (arXiv 2404.11999), on pairs.
     Tdpo2(Tdpo2),
-    /// Kahneman–Tversky Optimization (arXiv 2402.01306), on answers judged one by one.
+    /// Kahneman–Tversky Optimization (arXiv 2402.01306), on single answers with a verdict.
     Kto(Kto),
     /// Dynamic Fine-Tuning (arXiv 2508.05629).
     Dft(Dft),
@@ -53,87 +66,91 @@ pub enum Method {
 }
 
 impl Method {
-    /// What the rows are, and what [`RowScores`] must hold beside the policy's log-probabilities.
+    /// The kind of rows, and the fields of [`RowScores`] that must be given besides the
+    /// log-probabilities of the policy.
     pub fn needs(&self) -> Needs {
         self.objective().needs()
     }
 
-    /// Losses and gradients of rows, in the order given.
+    /// Losses and gradients of answers, in the order given.
     ///
-    /// Under [`Coupling::Row`] any subset of a step's rows may be given, under [`Coupling::Batch`]
-    /// all of them. Methods on pairs take the rows alternately chosen and rejected, and report
-    /// sum and count (1 per pair) at the chosen row; a pair of which one answer is missing or
-    /// without targets counts 0, as does any row without targets. Finite log-probabilities give
-    /// finite results.
+    /// With [`Coupling::Row`] any subset of the rows of a step may be given, with
+    /// [`Coupling::Batch`] all rows must be. Methods on pairs expect the answers alternately chosen
+    /// and rejected, and return sum and count (1 per pair) with the chosen one. An answer without
+    /// targets counts 0, and so does a pair if one of its answers is missing or without targets.
+    /// Finite log-probabilities give finite results.
     ///
-    /// `kl_point` is what [`Method::kl_point`] found for the step; only KTO reads it. The formulas
-    /// stand at the settings of each method.
+    /// `kl_point` is the result of [`Method::kl_point`] for the step; only KTO reads it. The type
+    /// of each method documents its formula.
     pub fn losses(&self, rows: &[RowScores], kl_point: f64) -> Vec<RowLoss> {
         self.objective().losses(rows, kl_point)
     }
 
-    /// KTO's KL point of a step, `z = max(0, mean of S - R)` over mismatched sequences (a prompt
-    /// with another prompt's answer) under policy and reference; 0 for other methods. It is a
-    /// constant in the gradient.
+    /// The KL point of a step for KTO, 0 for other methods: `z = max(0, mean of S - R)` over
+    /// mismatched sequences (a prompt with the answer of another row), with `S` and `R` the
+    /// log-probabilities under policy and reference. It is a constant in the gradient.
     pub fn kl_point(&self, mismatched: &[RowScores]) -> f64 {
         self.objective().kl_point(mismatched)
     }
 
-    /// The plain negative log-likelihood of a row under this method's reduction: `(sum, count)`.
+    /// The plain negative log-likelihood of an answer under the reduction of this method: `(sum,
+    /// count)`.
     ///
-    /// It is what to log beside the loss: of the first pass, the SFT loss of the model; of IFT's
-    /// second pass, its loss without weights; of a pair's chosen answer, how likely it still
-    /// is.
+    /// It is logged beside the loss. For a first pass it is the SFT loss of the model, for the
+    /// second pass of IFT its loss without weights, and for the chosen answer of a pair it shows
+    /// whether the answer becomes less likely.
     pub fn unweighted(&self, row: RowScores) -> (f64, f64) {
         let loss = RowLoss::unweighted(&row, self.reduction());
         (loss.sum, loss.count)
     }
 
-    /// How token losses become the mean of a step. [`Reduction::Sequence`] for methods that see an
-    /// answer as a whole.
+    /// How token losses are averaged over a step. [`Reduction::Sequence`] for methods whose loss
+    /// depends only on sums over an answer.
     pub fn reduction(&self) -> Reduction {
         self.objective().reduction()
     }
 
-    /// Which rows [`Method::losses`] needs together.
+    /// Which rows must be given to [`Method::losses`] together.
     pub fn coupling(&self) -> Coupling {
         self.objective().coupling()
     }
 
-    /// What a first pass without gradient must choose at each target; `None` for methods of one
-    /// pass.
+    /// How a first pass without gradient selects a token at each target; `None` for methods with
+    /// one pass.
     pub fn look_ahead(&self) -> Option<LookAhead> {
         self.objective().look_ahead()
     }
 
-    /// Share `λ` of the look-ahead token in the second pass's input; 0 for methods of one pass.
+    /// Share `λ` of the look-ahead token in the input of the second pass; 0 for methods with one
+    /// pass.
     ///
     /// IFT mixes embeddings, `e[t] = (1-λ)·E[x[t]] + λ·E[ŷ[t]]` (eq. 17); a method that
     /// [replaces tokens](Method::replaces_tokens) reads `ŷ[t]` instead of `x[t]` with probability
     /// `λ`.
     ///
-    /// `step` counts optimizer steps from 0. A pure function of its arguments, so a resumed run
-    /// sees the same values.
+    /// `step` counts optimizer steps from 0. The result depends only on the arguments, so a resumed
+    /// run gets the same values.
     pub fn lambda_at(&self, step: u64, warmup_steps: u64, seed: u64) -> f64 {
         self.objective().lambda_at(step, warmup_steps, seed)
     }
 
-    /// Whether the look-ahead token takes the input token's place, drawn for each target, instead
-    /// of being mixed into its embedding.
+    /// Whether the look-ahead token replaces the input token, by a random draw for each target,
+    /// instead of being mixed into its embedding.
     pub fn replaces_tokens(&self) -> bool {
         self.objective().replaces_tokens()
     }
 
-    /// Whether the gradient reaches the embedding table through the inputs. IFT's table is a
-    /// constant there; a tied one still gets the gradient of the output head.
+    /// Whether the embedding table gets a gradient through the inputs. For IFT it does not; a table
+    /// that is tied to the output head still gets the gradient of the head.
     pub fn trains_input_embeddings(&self) -> bool {
         self.objective().trains_input_embeddings()
     }
 
-    /// Checks ranges, and that no field is set which another setting leaves without effect.
+    /// Checks that every field is in its range, and that no field is set which has no effect under
+    /// the other settings.
     ///
     /// # Errors
-    /// Names the field, what was found and what was expected.
+    /// Names the field, the value found and the values expected.
     pub fn validate(&self) -> Result<(), MethodError> {
         self.objective().validate()
     }

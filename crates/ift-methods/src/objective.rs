@@ -1,4 +1,4 @@
-//! What a method can be asked, with the answers of the plainest one as defaults.
+//! The functions of a method, with defaults for the simplest methods.
 
 use crate::{
     error::MethodError,
@@ -6,9 +6,9 @@ use crate::{
     row::{Reduction, RowLoss, RowScores},
 };
 
-/// One method behind [`crate::Method`], whose functions of the same names document the contract.
+/// One method behind [`crate::Method`], whose functions of the same names are documented there.
 ///
-/// The defaults are those of one pass over demonstrations, each by itself, without a reference.
+/// The defaults are for one pass over demonstrations without a reference.
 pub(crate) trait Objective {
     fn losses(&self, rows: &[RowScores], kl_point: f64) -> Vec<RowLoss>;
 
@@ -20,7 +20,7 @@ pub(crate) trait Objective {
         0.0
     }
 
-    /// Methods that see an answer as a whole give each one the same say.
+    /// Methods on whole answers give each answer the same weight.
     fn reduction(&self) -> Reduction {
         Reduction::Sequence
     }

@@ -1,9 +1,8 @@
 //! Methods that compare answers: [`Dpo`], [`Ipo`], [`Tdpo1`], [`Tdpo2`], [`Orpo`] and [`Simpo`] on
 //! pairs, [`Kto`] on judged answers.
 //!
-//! They all see an answer as a whole, through a few sums over its targets ([`Answer`]), and return
-//! the slopes of the loss with respect to those sums ([`Slopes`]). What turns rows into sums and
-//! slopes into per-token gradients stands here, once.
+//! Their losses depend on a few sums over the targets of an answer. `answer` computes the sums, and
+//! the gradient of each target from the slopes of the loss by the sums.
 
 mod answer;
 mod dpo;

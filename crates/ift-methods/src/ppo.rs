@@ -1,4 +1,4 @@
-//! PPO's clipped surrogate, and the method that takes its advantages from rewards.
+//! The clipped surrogate objective of PPO.
 
 use std::iter;
 
@@ -13,18 +13,17 @@ use crate::{
 
 /// Proximal Policy Optimization's clipped objective (arXiv 1707.06347, eq. 7).
 ///
-/// `-Σ min(ρ[t]·A[t], clip(ρ[t], 1-ε, 1+ε)·A[t])` with `ρ = p/r`, `r` the policy that drew the rows
-/// and `A` the advantage of what was drawn. A target that the advantage has already moved out of
-/// the range by is left alone; one that left it on the other side is pulled back.
+/// `-Σ min(ρ[t]·A[t], clip(ρ[t], 1-ε, 1+ε)·A[t])` with `ρ = p/r`, where `r` is the policy that
+/// generated the rows and `A` the advantage. A target has no gradient if its ratio is out of the
+/// range in the direction of its advantage; out of the range in the other direction it has one.
 ///
-/// It is no [`crate::Method`]: advantages come from rewards on what the policy itself draws while
-/// it trains, and no file of answers holds them. Value function and entropy bonus, where one wants
-/// them, are the caller's.
+/// It is no [`crate::Method`]: advantages come from rewards for samples of the policy during
+/// training, which no data set contains. A value function and an entropy bonus are up to the
+/// caller.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ppo {
-    /// How far the advantage may move a target's probability from the old policy's, as a share of
-    /// it, 0 or more.
+    /// Largest relative change of the probability of a target from the old policy, 0 or more.
     #[schemars(range(min = 0.0))]
     pub epsilon: f64,
 }
@@ -39,9 +38,9 @@ impl Ppo {
     /// Losses and gradients of rows, in the order given, each counting its targets
     /// ([`Reduction::Token`]).
     ///
-    /// [`RowScores::reference`] holds the log-probabilities under the policy that drew the rows,
-    /// `advantages` one number per row and target; what is missing counts as 0. The weights are
-    /// those in the gradient: `ρ·A` of the targets that are not clipped. Finite
+    /// [`RowScores::reference`] holds the log-probabilities under the policy that generated the
+    /// rows, `advantages` one value for each row and target; missing values count as 0.
+    /// [`RowLoss::weights`] are those of the gradient: `ρ·A`, and 0 for clipped targets. Finite
     /// log-probabilities give finite results.
     pub fn losses(&self, rows: &[RowScores], advantages: &[Vec<f64>]) -> Vec<RowLoss> {
         let advantages = advantages.iter().map(Vec::as_slice).chain(iter::repeat(&[][..]));
@@ -57,18 +56,17 @@ impl Ppo {
     /// Checks ranges.
     ///
     /// # Errors
-    /// Names the field, what was found and what was expected.
+    /// Names the field, the value found and the values expected.
     pub fn validate(&self) -> Result<(), MethodError> {
         checks::not_negative("epsilon", self.epsilon)
     }
 }
 
-/// `ρ` stops growing at `e^600`: no clip bounds what a negative advantage pushes down, and sums of
-/// it must stay finite.
+/// `ρ` is limited to `e^600`: a negative advantage has no upper clip, and sums must stay finite.
 const LARGEST_LOG_RATIO: f64 = 600.0;
 
-/// `-Σ min(ρ[t]·A[t], clip(ρ[t], 1-ε, 1+ε)·A[t])` of one row, with as many advantages as targets at
-/// least.
+/// `-Σ min(ρ[t]·A[t], clip(ρ[t], 1-ε, 1+ε)·A[t])` of one row; `advantages` has at least one value
+/// for each target.
 pub(crate) fn clipped_surrogate(
     row: &RowScores,
     advantages: impl Iterator<Item = f64>,
@@ -78,7 +76,7 @@ pub(crate) fn clipped_surrogate(
     let mut gain = 0.0;
     let weights = row.log_ratios().into_iter().zip(advantages).map(|(log_ratio, advantage)| {
         let ratio = log_ratio.min(LARGEST_LOG_RATIO).exp();
-        // The smaller of the two products: one end of the range binds for each sign of the
+        // The smaller of the two products. Only one end of the range matters for each sign of the
         // advantage.
         let clipped =
             if advantage < 0.0 { ratio.max(1.0 - epsilon) } else { ratio.min(1.0 + epsilon) };

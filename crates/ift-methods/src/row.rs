@@ -1,47 +1,48 @@
-//! What goes into a method and what comes out: scores, losses, and the weighted sum between them.
+//! Input and output of a method: scores and losses, and the weighted sum that leads from one to the
+//! other.
 
 use std::iter;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a method is given of one row: the log-probabilities of its targets, and what else it says
-/// it needs ([`crate::Method::needs`]). What is needed but not given counts as 0.
+/// The scores of one answer: the log-probabilities of its targets, and the other values that the
+/// method needs ([`crate::Method::needs`]). Values that are needed but not given count as 0.
 ///
-/// A target at position 0 of a row has nothing before it; it is not scored and does not appear
-/// here. The width of the row is not needed: in every variant what masked positions contribute to a
-/// normaliser cancels when the weights are scaled to sum to the number of targets.
+/// A target at position 0 is not scored, because nothing predicts it, and is not part of the lists.
+/// The length of the sequence is not needed: the contribution of masked positions to a normaliser
+/// cancels when weights are scaled to sum to the number of targets.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RowScores<'a> {
-    /// `log p(x[t] | x[<t])` of each target, in row order. `[targets]`, natural logarithm.
+    /// `log p(x[t] | x[<t])` of each target, in order; natural logarithm. `[targets]`
     pub logps: &'a [f64],
-    /// Position of each target in the row, strictly increasing. `[targets]`
+    /// Position of each target in the sequence, strictly increasing. `[targets]`
     ///
-    /// Only differences matter: a gap of `d` decays a relation by `γ^d`, so masked tokens between
-    /// two assistant turns decay it too.
+    /// Only differences matter: a distance of `d` decays a relation by `γ^d`, so masked tokens
+    /// between two assistant turns count.
     pub positions: &'a [usize],
-    /// The reference model's log-probability of each target; empty where the method needs none.
+    /// Log-probability of each target under the reference; empty if the method needs none.
     /// `[targets]`
     pub reference: &'a [f64],
     /// Kullback–Leibler divergence between reference and policy over the full vocabulary at each
-    /// target, nats, in the direction the method asks for; empty where the method needs none.
+    /// target, in nats, in the direction that the method needs; empty if it needs none.
     /// `[targets]`
     pub divergence: &'a [f64],
-    /// Entropy at each target, nats, of the softmax over the most probable tokens, as many as the
-    /// method asks for, scaled to sum to 1; empty where the method needs none. `[targets]`
+    /// Entropy at each target, in nats, of the distribution over the most probable tokens, scaled
+    /// to sum to 1; the method sets their number. Empty if it needs none. `[targets]`
     pub entropy: &'a [f64],
-    /// Whether the answer is the chosen or the desirable one. Read by KTO alone: pairs go by their
+    /// Whether the answer is chosen or desirable. Only KTO reads it; pairs are known by their
     /// order.
     pub chosen: bool,
 }
 
 impl RowScores<'_> {
-    /// Token losses `l = -ℓ`, 0 where rounding has put a probability above 1. `[targets]`
+    /// Token losses `l = -ℓ`; 0 if a probability is above 1 by rounding. `[targets]`
     pub(crate) fn token_losses(&self) -> Vec<f64> {
         self.logps.iter().map(|&logp| if logp > 0.0 { 0.0 } else { -logp }).collect()
     }
 
-    /// `log(p/r)` of each target: how much likelier the policy finds it than the reference does.
+    /// `log(p/r)` of each target, `p` its probability under the policy and `r` under the reference.
     /// `[targets]`
     pub(crate) fn log_ratios(&self) -> Vec<f64> {
         let references = self.reference.iter().chain(iter::repeat(&0.0));
@@ -54,23 +55,24 @@ impl RowScores<'_> {
     }
 }
 
-/// One row's share of a loss.
+/// The loss of one answer, and its gradient.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RowLoss {
-    /// The row's term of the total sum. A pair's stands at its chosen row, its rejected row has 0.
+    /// The term in the total sum. The term of a pair is with its chosen answer; the rejected one
+    /// has 0.
     pub sum: f64,
-    /// What the row adds to the divisor of the optimizer step: 1 or its number of targets, as the
-    /// reduction says. 0 for a row without targets, and for the rejected row of a pair.
+    /// The term in the divisor of the optimizer step: 1, or the number of targets, depending on
+    /// the reduction. 0 for an answer without targets, and for the rejected answer of a pair.
     pub count: f64,
-    /// `d(total sum over the rows given together) / d logps[t]`. `[targets]`
+    /// `d(total sum over all answers of the call) / d logps[t]`. `[targets]`
     pub gradient: Vec<f64>,
-    /// Weight of each target's loss: IFT's `W` and its like, 1 for methods without weights.
+    /// Weight of the loss of each target, such as `W` of IFT; 1 for methods without weights.
     /// `[targets]`
     pub weights: Vec<f64>,
-    /// `d(total sum over the rows given together) / d divergence[t]`; empty where the method has
-    /// no divergence in its loss. `[targets]`
+    /// `d(total sum over all answers of the call) / d divergence[t]`; empty if the loss does not
+    /// depend on the divergence. `[targets]`
     pub divergence_gradient: Vec<f64>,
-    /// Implicit reward of the answer, for methods that have one (pairs and KTO).
+    /// Implicit reward of the answer, for methods on pairs and KTO.
     pub reward: Option<f64>,
 }
 
@@ -95,8 +97,8 @@ impl RowLoss {
         Self::weighted(&row.token_losses(), vec![1.0; row.logps.len()], reduction)
     }
 
-    /// A row that says nothing and counts nothing.
-    pub(crate) fn silent(row: &RowScores) -> Self {
+    /// An answer with a loss of 0 and a count of 0.
+    pub(crate) fn zero(row: &RowScores) -> Self {
         Self {
             gradient: vec![0.0; row.logps.len()],
             weights: vec![1.0; row.logps.len()],
@@ -105,28 +107,28 @@ impl RowLoss {
         }
     }
 
-    /// Number of targets whose likelihood a descent step on this loss pushes *down*, apart from
-    /// what a divergence does.
+    /// Number of targets whose likelihood a descent step on this loss decreases, without the effect
+    /// of a divergence.
     ///
-    /// It is 0 for methods whose gradient is a likelihood's; IFT with differentiated weights has
-    /// such targets, and so do answers that a method rejects.
+    /// It is 0 for likelihoods. IFT with differentiated weights has such targets, and so do
+    /// rejected and undesirable answers.
     pub fn targets_pushed_down(&self) -> usize {
         self.gradient.iter().filter(|&&slope| slope > 0.0).count()
     }
 }
 
-/// How token losses become the mean of an optimizer step.
+/// How token losses are averaged over an optimizer step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reduction {
-    /// Mean over rows of each row's mean over targets; every row has the same say.
+    /// Mean over rows of the mean over the targets of each row: every row has the same weight.
     Sequence,
-    /// Mean over all targets of the optimizer step; every target has the same say.
+    /// Mean over all targets of the optimizer step: every target has the same weight.
     Token,
 }
 
 impl Reduction {
-    /// What a row of `targets` targets divides its sum by. Never 0.
+    /// Divisor of the sum of an answer with `targets` targets. Never 0.
     pub(crate) fn divisor(self, targets: usize) -> f64 {
         match self {
             Self::Sequence => targets.max(1) as f64,

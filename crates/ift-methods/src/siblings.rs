@@ -1,8 +1,8 @@
-//! Methods that, like IFT, learn from demonstrations alone, by one change to the likelihood each.
+//! Methods that, like IFT, learn from demonstrations only. Each changes the likelihood in one way:
 //!
-//! - token weights, held constant in the gradient: DFT, EAFT, and iw-SFT whose weights compare the
+//! - weights that are constants in the gradient: DFT, EAFT, and iw-SFT, whose weights compare the
 //!   policy with a reference;
-//! - a reference besides: ASFT adds a divergence, PSFT clips the ratio of the probabilities;
+//! - a reference: ASFT adds a divergence, PSFT clips the ratio of the probabilities;
 //! - two passes: scheduled sampling.
 
 mod asft;

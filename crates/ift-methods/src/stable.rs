@@ -1,4 +1,4 @@
-//! Logistic functions that neither overflow nor lose digits, whatever the argument.
+//! Logistic functions that neither overflow nor lose precision, for any argument.
 
 use std::f64::consts::LN_2;
 
@@ -7,17 +7,17 @@ pub(crate) fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
-/// `σ(x) = 1/(1 + e⁻ˣ)`, exact to the last digits on both sides; `1 - σ(x)` is `sigmoid(-x)`.
+/// `σ(x) = 1/(1 + e⁻ˣ)`, to full precision on both sides; `1 - σ(x)` is `sigmoid(-x)`.
 pub(crate) fn sigmoid(x: f64) -> f64 {
     let small = (-x.abs()).exp();
     if x < 0.0 { small / (1.0 + small) } else { 1.0 / (1.0 + small) }
 }
 
-/// `log(1 - eˣ)` for `x < 0`: the logarithm of the probability of what has not happened, given that
-/// of what has.
+/// `log(1 - eˣ)` for `x < 0`: the log-probability of the complement of an event with
+/// log-probability `x`.
 ///
-/// Of the two ways to write it, each loses digits on one side of `-ln 2` (Mächler 2012, "Accurately
-/// computing log(1 − exp(−|a|))").
+/// Either formula loses precision on one side of `-ln 2` (Mächler 2012, "Accurately computing log(1
+/// − exp(−|a|))").
 pub(crate) fn log1mexp(x: f64) -> f64 {
     if x > -LN_2 { (-x.exp_m1()).ln() } else { (-x.exp()).ln_1p() }
 }

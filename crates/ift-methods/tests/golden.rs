@@ -6,8 +6,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
+use ift_compare::{Comparison, Tolerance};
 use ift_methods::{Coupling, Ift, Method, Minimum, RowLoss, RowScores, Side};
 use serde_json::{Value, json};
+
+/// A share of the largest element of each row.
+const RELATIVE: Tolerance = Tolerance::of_largest(1e-12);
 
 struct Rows {
     logps: Vec<Vec<f64>>,
@@ -34,22 +38,20 @@ impl Rows {
         method.losses(&rows, 0.0)
     }
 
-    /// Largest difference between a padded matrix and rows of targets, over the largest entry of
-    /// each row.
-    fn difference(&self, expected: &Value, found: &[Vec<f64>]) -> f64 {
-        let mut largest = 0.0_f64;
-        for ((expected, positions), found) in
-            matrix(expected).iter().zip(&self.positions).zip(found)
-        {
-            let expected = pick(expected, positions);
-            assert_eq!(expected.len(), found.len());
-            let scale = expected.iter().fold(0.0_f64, |scale, value| scale.max(value.abs()));
-            for (expected, found) in expected.iter().zip(found) {
-                assert!(found.is_finite());
-                largest = largest.max((expected - found).abs() / scale);
-            }
+    /// Compares rows of targets with the rows of a padded matrix.
+    fn compare(
+        &self,
+        comparison: &mut Comparison,
+        name: &str,
+        found: &[Vec<f64>],
+        expected: &Value,
+    ) {
+        let expected = matrix(expected);
+        assert_eq!((found.len(), expected.len()), (self.positions.len(), self.positions.len()));
+        for (row, positions) in self.positions.iter().enumerate() {
+            let name = format!("{name}, row {row}");
+            comparison.values(&name, &found[row], &pick(&expected[row], positions));
         }
-        largest
     }
 }
 
@@ -93,7 +95,7 @@ fn token_vectors() {
     let rows = Rows::new(&data["logps"], &data["loss_mask"]);
     let cases = data["cases"].as_array().unwrap();
     assert_eq!(cases.len(), 72);
-    let mut largest = [0.0_f64; 4];
+    let mut comparison = Comparison::new("token vectors", RELATIVE);
     for case in cases {
         let text = |key: &str| case[key].as_str().unwrap();
         let name = format!("{} {} {} {}", text("type"), text("side"), text("norm"), case["gamma"]);
@@ -101,33 +103,26 @@ fn token_vectors() {
             ift(text("type"), text("side"), text("norm"), case["gamma"].as_f64().unwrap(), detach)
         };
         let (losses, detached) = (rows.losses(&method(false)), rows.losses(&method(true)));
-        let loss = case["loss"].as_f64().unwrap();
         assert_eq!(mean(&losses), mean(&detached));
-        let differences = [
-            (mean(&losses) - loss).abs() / loss,
-            rows.difference(&case["weights"], &weights(&losses)),
-            rows.difference(&case["dloss_dlogps"], &gradient(&losses)),
-            rows.difference(&case["dloss_dlogps_detached"], &gradient(&detached)),
-        ];
-        assert!(
-            differences.iter().all(|&difference| difference < 1e-12),
-            "{name}: {differences:?}"
-        );
-        for (largest, difference) in largest.iter_mut().zip(differences) {
-            *largest = largest.max(difference);
+        comparison.value(&format!("{name}: loss"), mean(&losses), case["loss"].as_f64().unwrap());
+        for (key, found) in [
+            ("weights", weights(&losses)),
+            ("dloss_dlogps", gradient(&losses)),
+            ("dloss_dlogps_detached", gradient(&detached)),
+        ] {
+            rows.compare(&mut comparison, &format!("{name}: {key}"), &found, &case[key]);
         }
     }
-    println!(
-        "largest relative difference of loss, weights, gradient, detached gradient: {largest:?}"
-    );
+    println!("{comparison}");
+    comparison.finish();
 }
 
 #[test]
 fn llama_combos() {
     let data = data("llama_combos.json");
-    let mut largest = [0.0_f64; 2];
-    for batch in ["b0", "b1"] {
-        let batch = &data[batch];
+    let mut comparison = Comparison::new("combinations of settings", RELATIVE);
+    for batch_name in ["b0", "b1"] {
+        let batch = &data[batch_name];
         let rows = Rows::new(&batch["logps"], &batch["loss_mask"]);
         let combos = batch["combos"].as_object().unwrap();
         assert_eq!(combos.len(), 48);
@@ -135,18 +130,17 @@ fn llama_combos() {
             let parts: Vec<&str> = name.split('|').collect();
             let losses =
                 rows.losses(&ift(parts[0], parts[1], parts[2], parts[3].parse().unwrap(), false));
-            let loss = combo["loss"].as_f64().unwrap();
-            let difference = (mean(&losses) - loss).abs() / loss;
-            assert!(difference < 1e-12, "{name}: {difference:e}");
-            largest[0] = largest[0].max(difference);
+            let name = format!("{batch_name} {name}");
+            let expected = combo["loss"].as_f64().unwrap();
+            comparison.value(&format!("{name}: loss"), mean(&losses), expected);
             if let Some(expected) = combo.get("weights") {
-                let difference = rows.difference(expected, &weights(&losses));
-                assert!(difference < 1e-12, "{name}: {difference:e}");
-                largest[1] = largest[1].max(difference);
+                let name = format!("{name}: weights");
+                rows.compare(&mut comparison, &name, &weights(&losses), expected);
             }
         }
     }
-    println!("largest relative difference of loss, weights: {largest:?}");
+    println!("{comparison}");
+    comparison.finish();
 }
 
 #[test]

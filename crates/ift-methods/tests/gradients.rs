@@ -1,6 +1,7 @@
 //! Every variant of IFT's gradient against central differences, and against the closed form of the
 //! default.
 
+use ift_compare::{Comparison, Tolerance};
 use ift_methods::{
     Formula, Ift, Method, Minimum, Norm, Reduction, RowLoss, RowScores, Side, Source,
 };
@@ -58,40 +59,45 @@ fn central_differences_of_every_variant() {
     let logps: Vec<Vec<f64>> = ROWS.iter().map(|(logps, _)| logps.to_vec()).collect();
     let variants = variants();
     assert_eq!(variants.len(), 2 * 4 * (1 + 3 * 4 * 3 * 2));
-    let mut largest = 0.0_f64;
+    let mut comparison = Comparison::new("gradients", Tolerance::EXACT);
     for ift in variants {
         let constant =
             ift.detach_weights || ift.source == Source::Mask || ift.formula == Formula::Paper;
         let method = Method::Ift(ift.clone());
         let found = losses(&method, &logps);
-        let scale = found
-            .iter()
-            .flat_map(|row| &row.gradient)
-            .fold(0.0_f64, |max, slope| max.max(slope.abs()));
+        let scale = found.iter().flat_map(|row| &row.gradient).map(|slope| slope.abs());
+        let tolerance = Tolerance::absolute(1e-5 * scale.fold(0.0, f64::max));
         for row in 0..logps.len() {
-            for target in 0..logps[row].len() {
-                // The whole sum: a row's log-probabilities may move its neighbours' losses too.
-                let sum = |nudge: f64| {
-                    let mut logps = logps.clone();
-                    logps[row][target] += nudge;
-                    if constant {
-                        let divisor =
-                            if ift.reduction == Reduction::Sequence { logps[row].len() } else { 1 };
-                        return -found[row].weights[target] * logps[row][target] / divisor as f64;
-                    }
-                    losses(&method, &logps).iter().map(|row| row.sum).sum::<f64>()
-                };
-                let h = 1e-3;
-                // Five points: the error is of the order of h⁴.
-                let expected =
-                    (8.0 * (sum(h) - sum(-h)) - (sum(2.0 * h) - sum(-2.0 * h))) / (12.0 * h);
-                let difference = (found[row].gradient[target] - expected).abs() / scale;
-                assert!(difference < 1e-5, "{ift:?} row {row} target {target}: {difference:e}");
-                largest = largest.max(difference);
-            }
+            let expected: Vec<f64> = (0..logps[row].len())
+                .map(|target| {
+                    // The sum over all rows: a log-probability may change other rows' losses too.
+                    derivative(|nudge| {
+                        let mut logps = logps.clone();
+                        logps[row][target] += nudge;
+                        if constant {
+                            let divisor = match ift.reduction {
+                                Reduction::Sequence => logps[row].len(),
+                                Reduction::Token => 1,
+                            };
+                            let weight = found[row].weights[target];
+                            return -weight * logps[row][target] / divisor as f64;
+                        }
+                        losses(&method, &logps).iter().map(|row| row.sum).sum::<f64>()
+                    })
+                })
+                .collect();
+            let name = format!("{ift:?}, row {row}");
+            comparison.values_within(&name, &found[row].gradient, &expected, tolerance);
         }
     }
-    println!("largest relative difference: {largest:.1e}");
+    println!("{comparison}");
+    comparison.finish();
+}
+
+/// Central difference of five points: the error is of the order of h⁴.
+fn derivative(sum: impl Fn(f64) -> f64) -> f64 {
+    let h = 1e-3;
+    (8.0 * (sum(h) - sum(-h)) - (sum(2.0 * h) - sum(-2.0 * h))) / (12.0 * h)
 }
 
 #[test]
@@ -105,11 +111,15 @@ fn the_default_is_the_closed_form() {
         (0..5).map(|n| (n..5).map(|later| -logps[later] * distance(n, later)).sum()).collect();
     let total: f64 = c.iter().sum();
     let mean = logps.iter().zip(&c).map(|(logp, c)| -logp * c).sum::<f64>() / total;
-    assert!((loss.sum - mean).abs() < 1e-14);
-    for (n, c) in c.iter().enumerate() {
+    let gradient = |(n, c): (usize, &f64)| {
         let earlier: f64 = (0..=n).map(|m| distance(m, n) * (-logps[m] - mean)).sum();
-        assert!((loss.gradient[n] + (c + earlier) / total).abs() < 1e-14);
-    }
+        -(c + earlier) / total
+    };
+    let gradient: Vec<f64> = c.iter().enumerate().map(gradient).collect();
+    let mut comparison = Comparison::new("closed form", Tolerance::absolute(1e-14));
+    comparison.value("loss", loss.sum, mean);
+    comparison.values("gradient", &loss.gradient, &gradient);
+    comparison.finish();
 }
 
 #[test]
@@ -141,5 +151,7 @@ fn rows_that_share_the_smallest_relation_share_its_slope() {
     let expected = (sum(-0.7 + h) - sum(-0.7 - h)) / (2.0 * h);
     let found = losses(-0.7);
     assert_eq!(found[0].gradient, found[1].gradient);
-    assert!((2.0 * found[0].gradient[0] - expected).abs() < 1e-7);
+    let mut comparison = Comparison::new("shared slope", Tolerance::absolute(1e-7));
+    comparison.value("sum of both", 2.0 * found[0].gradient[0], expected);
+    comparison.finish();
 }

@@ -9,9 +9,12 @@
 
 mod rows;
 
+use ift_compare::{Comparison, Tolerance};
 use ift_methods::{Dpo, Ipo, Kto, Method, Orpo, RowLoss, Simpo, Tdpo1, Tdpo2};
 use rows::{Row, scores};
 use serde_json::Value;
+
+const TOLERANCE: Tolerance = Tolerance { absolute: 1e-12, relative: 1e-12, of_largest: 0.0 };
 
 fn data() -> Value {
     let path = format!("{}/tests/data/pairs.json", env!("CARGO_MANIFEST_DIR"));
@@ -59,22 +62,25 @@ fn pair_methods() -> [(&'static str, Method); 8] {
     ]
 }
 
-/// Largest difference of losses and rewards, over the larger of 1 and the expected number.
-fn difference(case: &Value, losses: &[f64], chosen: &[RowLoss], rejected: &[RowLoss]) -> f64 {
+/// Compares losses, their mean and rewards with a case.
+fn compare(
+    comparison: &mut Comparison,
+    name: &str,
+    case: &Value,
+    losses: &[f64],
+    [chosen, rejected]: [&[RowLoss]; 2],
+) {
     let rewards =
         |rows: &[RowLoss]| rows.iter().map(|row| row.reward.unwrap()).collect::<Vec<f64>>();
-    let found = [losses.to_vec(), rewards(chosen), rewards(rejected)];
-    let expected = ["losses", "chosen_rewards", "rejected_rewards"].map(|key| numbers(&case[key]));
-    let mut largest = 0.0_f64;
-    for (found, expected) in found.iter().zip(expected) {
-        assert_eq!(found.len(), expected.len());
-        for (found, expected) in found.iter().zip(expected) {
-            largest = largest.max((found - expected).abs() / expected.abs().max(1.0));
-        }
+    for (key, found) in [
+        ("losses", losses.to_vec()),
+        ("chosen_rewards", rewards(chosen)),
+        ("rejected_rewards", rewards(rejected)),
+    ] {
+        comparison.values(&format!("{name}: {key}"), &found, &numbers(&case[key]));
     }
     let mean = losses.iter().sum::<f64>() / losses.len() as f64;
-    let loss = case["loss"].as_f64().unwrap();
-    largest.max((mean - loss).abs() / loss.abs().max(1.0))
+    comparison.value(&format!("{name}: loss"), mean, case["loss"].as_f64().unwrap());
 }
 
 #[test]
@@ -82,7 +88,7 @@ fn pairs() {
     let data = data();
     let models = data["models"].as_object().unwrap();
     assert_eq!(models.len(), 6);
-    let mut largest = 0.0_f64;
+    let mut comparison = Comparison::new("pairs", TOLERANCE);
     for (name, model) in models {
         let sides = ["chosen", "rejected"].map(|name| side(&data, model, name));
         let [chosen, rejected] = &sides;
@@ -95,32 +101,32 @@ fn pairs() {
             assert!(chosen.iter().all(|row| row.count == 1.0));
             assert!(rejected.iter().all(|row| (row.sum, row.count) == (0.0, 0.0)));
             let sums: Vec<f64> = chosen.iter().map(|row| row.sum).collect();
-            let difference = difference(&model["cases"][case], &sums, &chosen, &rejected);
-            assert!(difference < 1e-12, "{name} {case}: {difference:e}");
-            largest = largest.max(difference);
+            let (name, case) = (format!("{name} {case}"), &model["cases"][case]);
+            compare(&mut comparison, &name, case, &sums, [&chosen, &rejected]);
         }
     }
-    println!("largest difference of losses and rewards: {largest:.1e}");
+    println!("{comparison}");
+    comparison.finish();
 }
 
 #[test]
 fn kto() {
     let data = data();
     let method = Method::Kto(Kto::default());
-    let (mut largest, mut active) = (0.0_f64, 0);
+    let (mut comparison, mut active) = (Comparison::new("kto", TOLERANCE), 0);
     for (name, model) in data["models"].as_object().unwrap() {
         let kl_point = method.kl_point(&scores(&side(&data, model, "mismatched")));
         let expected = model["kl_point"].as_f64().unwrap();
-        assert!((kl_point - expected).abs() < 1e-12, "{name}: {kl_point} {expected}");
+        comparison.value(&format!("{name}: KL point"), kl_point, expected);
         active += usize::from(expected > 0.0);
         let judged = ["chosen", "rejected"].map(|name| side(&data, model, name)).concat();
         let losses = method.losses(&scores(&judged), kl_point);
         assert!(losses.iter().all(|row| row.count == 1.0));
         let sums: Vec<f64> = losses.iter().map(|row| row.sum).collect();
-        let difference = difference(&model["cases"]["kto"], &sums, &losses[..3], &losses[3..]);
-        assert!(difference < 1e-12, "{name}: {difference:e}");
-        largest = largest.max(difference);
+        let sides = [&losses[..3], &losses[3..]];
+        compare(&mut comparison, name, &model["cases"]["kto"], &sums, sides);
     }
     assert_eq!(active, 2, "the data have KL points on both sides of the clamp");
-    println!("largest difference of losses and rewards: {largest:.1e}");
+    println!("{comparison}");
+    comparison.finish();
 }

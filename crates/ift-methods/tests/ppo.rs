@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
+use ift_compare::{Comparison, Tolerance};
 use ift_methods::{Method, MethodError, Ppo, Psft, RowLoss, RowScores};
 use serde::Deserialize;
 
@@ -60,50 +61,47 @@ fn loss(ratio: f64, advantage: f64) -> RowLoss {
 fn numbers_from_torch() {
     let Data { rows, cases } = data();
     assert_eq!((rows.len(), cases.len()), (3, 3));
+    let mut comparison = Comparison::new("PPO", Tolerance::absolute(1e-14));
     for case in cases {
         let losses = losses(&Ppo { epsilon: case.epsilon }, &rows);
         let count: f64 = losses.iter().map(|row| row.count).sum();
-        assert_eq!(count, 14.0);
+        assert_eq!((count, losses.len()), (14.0, case.gradient.len()));
         let mean = losses.iter().map(|row| row.sum).sum::<f64>() / count;
-        assert!((mean - case.loss).abs() < 1e-14, "{}: {mean} {}", case.epsilon, case.loss);
-        for (row, expected) in losses.iter().zip(&case.gradient) {
-            assert_eq!(row.gradient.len(), expected.len());
-            for (slope, expected) in row.gradient.iter().zip(expected) {
-                assert!(
-                    (slope / count - expected).abs() < 1e-14,
-                    "{}: {slope} {expected}",
-                    case.epsilon
-                );
-            }
+        comparison.value(&format!("ε = {}: loss", case.epsilon), mean, case.loss);
+        for (row, (loss, expected)) in losses.iter().zip(&case.gradient).enumerate() {
+            let found: Vec<f64> = loss.gradient.iter().map(|slope| slope / count).collect();
+            comparison.values(&format!("ε = {}: row {row}", case.epsilon), &found, expected);
         }
     }
+    comparison.finish();
 }
 
 #[test]
 fn central_differences() {
     let h = 1e-4;
+    let mut comparison = Comparison::new("central differences", Tolerance::absolute(1e-7));
     for epsilon in [0.0, 0.2, 1.5] {
         let ppo = Ppo { epsilon };
         let Data { rows, .. } = data();
         for (at, row) in losses(&ppo, &rows).iter().enumerate() {
-            for (target, slope) in row.gradient.iter().enumerate() {
+            let expected = (0..rows[at].logps.len()).map(|target| {
                 let sum = |nudge: f64| {
                     let mut rows = rows.clone();
                     rows[at].logps[target] += nudge;
                     losses(&ppo, &rows).iter().map(|row| row.sum).sum::<f64>()
                 };
-                let expected = (sum(h) - sum(-h)) / (2.0 * h);
-                assert!(
-                    (slope - expected).abs() < 1e-7,
-                    "{epsilon}, {at}, {target}: {slope} {expected}"
-                );
-            }
+                (sum(h) - sum(-h)) / (2.0 * h)
+            });
+            let expected: Vec<f64> = expected.collect();
+            comparison.values(&format!("ε = {epsilon}, row {at}"), &row.gradient, &expected);
         }
     }
+    comparison.finish();
 }
 
 #[test]
 fn what_the_advantage_has_moved_out_of_the_range_is_left_alone() {
+    let mut comparison = Comparison::new("clipping", Tolerance::absolute(1e-14));
     // Ratio, advantage, loss, slope.
     for (ratio, advantage, expected, slope) in [
         (1.1, 2.0, -2.2, -2.2),
@@ -115,14 +113,12 @@ fn what_the_advantage_has_moved_out_of_the_range_is_left_alone() {
         (1.5, 0.0, 0.0, 0.0),
     ] {
         let found = loss(ratio, advantage);
-        assert!((found.sum - expected).abs() < 1e-14, "{ratio}, {advantage}: {}", found.sum);
-        assert!(
-            (found.gradient[0] - slope).abs() < 1e-14,
-            "{ratio}, {advantage}: {:?}",
-            found.gradient
-        );
+        let name = format!("ratio {ratio}, advantage {advantage}");
+        comparison.value(&format!("{name}: loss"), found.sum, expected);
+        comparison.values(&format!("{name}: slope"), &found.gradient, &[slope]);
         assert_eq!(found.gradient[0], -found.weights[0]);
     }
+    comparison.finish();
 }
 
 #[test]
@@ -152,7 +148,9 @@ fn at_the_edge_of_the_range_a_target_still_learns() {
     }
     // A range wider than 1 has no lower end.
     let found = losses(&Ppo { epsilon: 1.5 }, &[target(1e-9, -1.0)]).remove(0);
-    assert!((found.gradient[0] - 1e-9).abs() < 1e-20);
+    let mut comparison = Comparison::new("no lower end", Tolerance::absolute(1e-20));
+    comparison.values("slope", &found.gradient, &[1e-9]);
+    comparison.finish();
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What holds for likelihoods and IFT on any rows: splitting, order, scale, sums, and the edges.
 
+use ift_compare::{Comparison, Tolerance};
 use ift_methods::{
     Coupling, Formula, Ift, Lm, Method, Minimum, Norm, Reduction, RowLoss, RowScores, Sft, Side,
     Source,
@@ -108,13 +109,16 @@ proptest! {
             prop_assert_eq!(&split, &together);
         }
         let reversed: Vec<Row> = rows.iter().rev().cloned().collect();
-        for (a, b) in method.losses(&scores(&reversed), 0.0).iter().rev().zip(&together) {
+        let reversed = method.losses(&scores(&reversed), 0.0);
+        prop_assert_eq!(reversed.len(), together.len());
+        let mut comparison = Comparison::new("reversed rows", Tolerance::of_largest(1e-10));
+        for (a, b) in reversed.iter().rev().zip(&together) {
             prop_assert_eq!((a.sum, &a.weights), (b.sum, &b.weights));
             // The slope of a shared minimum is a sum over rows, in their order.
-            let scale = b.gradient.iter().fold(f64::MIN_POSITIVE, |scale, slope| scale.max(slope.abs()));
-            let close = |(a, b): (&f64, &f64)| a == b || (a - b).abs() <= 1e-10 * scale;
-            prop_assert!(a.gradient.iter().zip(&b.gradient).all(close));
+            comparison.values("gradient", &a.gradient, &b.gradient);
         }
+        comparison.value("rows", reversed.len() as f64, together.len() as f64);
+        comparison.finish();
     }
 
     #[test]
@@ -162,9 +166,10 @@ fn the_printed_formula_grows_with_position() {
     // Sums 1, 1.5 and, two positions on, 1 + 1.5/4 = 1.375; scaled to sum to 3.
     let loss = one_row(&method, &[-1.0, -5.0, -0.1], &[4, 5, 7]);
     let total = 1.0 + 1.5 + 1.375;
-    for (weight, sum) in loss.weights.iter().zip([1.0, 1.5, 1.375]) {
-        assert!((weight - 3.0 * sum / total).abs() < 1e-15);
-    }
+    let mut comparison = Comparison::new("printed formula", Tolerance::absolute(1e-15));
+    let expected = [1.0, 1.5, 1.375].map(|sum| 3.0 * sum / total);
+    comparison.values("weights", &loss.weights, &expected);
+    comparison.finish();
 }
 
 #[test]

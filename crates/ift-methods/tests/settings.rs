@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod every;
+mod rows;
 
 use every::every_method;
 use ift_methods::{
     Ift, KlDirection, LookAhead, LookAheadKind, Method, MethodError, Minimum, Needs, Norm,
     Reduction, RowKind, Side,
 };
+use rows::{Row, scores};
 
 fn parse(text: &str) -> Result<Method, String> {
     toml::from_str(text).map_err(|error: toml::de::Error| error.message().to_owned())
@@ -226,29 +228,29 @@ fn two_passes_are_those_of_ift_and_scheduled_sampling() {
 #[test]
 fn settings_of_the_other_methods_out_of_range_are_named() {
     for (name, field, value, expected) in [
-        ("dpo", "beta", "0.0", "a finite number above 0"),
-        ("dpo", "beta", "inf", "a finite number above 0"),
+        ("dpo", "beta", "0.0", "a number from 1e-9 to 1e9"),
+        ("dpo", "beta", "inf", "a number from 1e-9 to 1e9"),
         ("dpo", "label_smoothing", "0.6", "a number from 0 to 0.5"),
         ("dpo", "label_smoothing", "nan", "a number from 0 to 0.5"),
-        ("ipo", "beta", "-1.0", "a finite number above 0"),
-        ("orpo", "beta", "-0.1", "a finite number, 0 or more"),
-        ("simpo", "beta", "0.0", "a finite number above 0"),
-        ("simpo", "gamma_beta_ratio", "-0.5", "a finite number, 0 or more"),
-        ("tdpo1", "beta", "0.0", "a finite number above 0"),
-        ("tdpo2", "beta", "0.0", "a finite number above 0"),
-        ("tdpo2", "alpha", "-0.5", "a finite number, 0 or more"),
-        ("kto", "beta", "0.0", "a finite number above 0"),
-        ("kto", "desirable_weight", "-1.0", "a finite number, 0 or more"),
-        ("kto", "undesirable_weight", "nan", "a finite number, 0 or more"),
-        ("asft", "lambda", "-0.1", "a finite number, 0 or more"),
-        ("eaft", "alpha", "-1.0", "a finite number, 0 or more"),
+        ("ipo", "beta", "-1.0", "a number from 1e-9 to 1e9"),
+        ("orpo", "beta", "-0.1", "a number from 0 to 1e9"),
+        ("simpo", "beta", "0.0", "a number from 1e-9 to 1e9"),
+        ("simpo", "gamma_beta_ratio", "-0.5", "a number from 0 to 1e9"),
+        ("tdpo1", "beta", "0.0", "a number from 1e-9 to 1e9"),
+        ("tdpo2", "beta", "0.0", "a number from 1e-9 to 1e9"),
+        ("tdpo2", "alpha", "-0.5", "a number from 0 to 1e9"),
+        ("kto", "beta", "0.0", "a number from 1e-9 to 1e9"),
+        ("kto", "desirable_weight", "-1.0", "a number from 0 to 1e9"),
+        ("kto", "undesirable_weight", "nan", "a number from 0 to 1e9"),
+        ("asft", "lambda", "-0.1", "a number from 0 to 1e9"),
+        ("eaft", "alpha", "-1.0", "a number from 0 to 1e9"),
         ("eaft", "k", "1", "a whole number, 2 or more"),
-        ("iw_sft", "temperature", "-1.0", "a finite number, 0 or more"),
-        ("iw_sft", "max_weight", "0.0", "a finite number above 0"),
+        ("iw_sft", "temperature", "-1.0", "a number from 0 to 1e9"),
+        ("iw_sft", "max_weight", "0.0", "a number from 1e-9 to 1e9"),
         ("iw_sft", "epsilon", "1.5", "a number from 0 to 1"),
-        ("psft", "epsilon", "-0.1", "a finite number, 0 or more"),
+        ("psft", "epsilon", "-0.1", "a number from 0 to 1e9"),
         ("scheduled_sampling", "lambda", "1.1", "a number from 0 to 1"),
-        ("scheduled_sampling", "sigma", "-1.0", "a finite number, 0 or more"),
+        ("scheduled_sampling", "sigma", "-1.0", "a number from 0 to 1e9"),
     ] {
         let error = refused(&format!("name = '{name}'\n{field} = {value}"));
         let found = value.trim_end_matches(".0").replace("nan", "NaN");
@@ -287,4 +289,81 @@ fn settings_of_the_other_methods_without_effect_are_named() {
             "{error}"
         );
     }
+}
+
+/// Every number of every method, set to values at and beyond the ends: a value is refused by the
+/// name of its field, or the method stays finite.
+#[test]
+fn a_value_is_refused_or_gives_finite_losses() {
+    let ends = [
+        f64::NAN,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::MIN_POSITIVE,
+        f64::MAX,
+        -1.0,
+        -0.0,
+        0.0,
+        1e-9,
+        0.5,
+        1.0,
+        1e9,
+    ];
+    let row = |chosen, logps, reference| Row {
+        logps,
+        reference,
+        positions: vec![1, 2, 5],
+        divergence: vec![0.1, 0.0, 2.0],
+        entropy: vec![0.5, 1.5, 0.0],
+        chosen,
+    };
+    let rows = [
+        row(true, vec![-0.5, -3.0, -1e-3], vec![-0.7, -2.0, -1e-3]),
+        row(false, vec![-2.5, -0.1, -9.0], vec![-0.7, -30.0, -1.0]),
+    ];
+    let (mut refused, mut used) = (0, 0);
+    let others = [
+        "lambda_schedule = 'noisy'",
+        "lambda_schedule = 'linear'",
+        "look_ahead = 'topk'",
+        "look_ahead = 'sample'",
+        "side = 'right'\nnorm = 'log'\nminimum = 'row'",
+    ];
+    let others = others.map(|settings| parse(&format!("name = 'ift'\n{settings}")).unwrap());
+    for method in every_method().into_iter().chain(others) {
+        let table: toml::Table = toml::from_str(&toml::to_string(&method).unwrap()).unwrap();
+        for (field, value) in &table {
+            for end in ends {
+                let mut table = table.clone();
+                let new = match value {
+                    toml::Value::Float(_) => toml::Value::Float(end),
+                    toml::Value::Integer(_) if end >= 0.0 => toml::Value::Integer(end as i64),
+                    _ => continue,
+                };
+                table.insert(field.clone(), new);
+                let Ok(method) = table.try_into::<Method>() else { continue };
+                match method.validate() {
+                    Err(error) => {
+                        assert!(error.to_string().contains(&format!("`{field}`")), "{error}");
+                        refused += 1;
+                    }
+                    Ok(()) => {
+                        let scores = scores(&rows);
+                        let losses = method.losses(&scores, method.kl_point(&scores));
+                        for loss in &losses {
+                            let slopes = loss.gradient.iter().chain(&loss.divergence_gradient);
+                            let mut values = slopes.chain(&loss.weights).chain([&loss.sum]);
+                            assert!(values.all(|value| value.is_finite()), "{method:?}: {loss:?}");
+                        }
+                        for step in 0..50 {
+                            let lambda = method.lambda_at(step, 10, 3);
+                            assert!((0.0..=1.0).contains(&lambda), "{method:?}: {lambda}");
+                        }
+                        used += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(refused > 300 && used > 150, "{refused} refused, {used} used");
 }

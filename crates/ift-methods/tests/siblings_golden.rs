@@ -9,6 +9,7 @@
 
 mod rows;
 
+use ift_compare::{Comparison, Tolerance};
 use ift_methods::{KlDirection, Method, RowLoss};
 use rows::{Row, scores};
 use serde_json::Value;
@@ -43,23 +44,20 @@ fn rows(data: &Value, method: &Method) -> Vec<Row> {
         .collect()
 }
 
-/// Largest difference between a gradient of the mean and the expected one, over the largest slope.
-fn difference(
+/// Compares the gradient of the mean, row by row.
+fn compare(
+    comparison: &mut Comparison,
+    name: &str,
     losses: &[RowLoss],
-    count: f64,
-    of: impl Fn(&RowLoss) -> &Vec<f64>,
+    of: impl Fn(&RowLoss) -> &[f64],
     expected: &Value,
-) -> f64 {
+) {
+    let count: f64 = losses.iter().map(|row| row.count).sum();
     let expected: Vec<Vec<f64>> = serde_json::from_value(expected.clone()).unwrap();
-    let scale = expected.iter().flatten().fold(0.0_f64, |scale, slope| scale.max(slope.abs()));
-    let mut largest = 0.0_f64;
-    for (loss, expected) in losses.iter().zip(expected) {
-        assert_eq!(of(loss).len(), expected.len());
-        for (found, expected) in of(loss).iter().zip(expected) {
-            largest = largest.max((found / count - expected).abs() / scale);
-        }
-    }
-    largest
+    let lengths: Vec<usize> = expected.iter().map(Vec::len).collect();
+    assert_eq!(losses.iter().map(|loss| of(loss).len()).collect::<Vec<_>>(), lengths, "{name}");
+    let found: Vec<f64> = losses.iter().flat_map(|loss| of(loss)).map(|x| x / count).collect();
+    comparison.values(name, &found, &expected.concat());
 }
 
 #[test]
@@ -67,31 +65,24 @@ fn siblings() {
     let data = data();
     let cases = data["cases"].as_array().unwrap();
     assert_eq!(cases.len(), 20);
-    let mut largest = [0.0_f64; 3];
+    let mut comparison = Comparison::new("siblings", Tolerance::of_largest(1e-12));
     for case in cases {
         let method: Method = serde_json::from_value(case["settings"].clone()).unwrap();
         method.validate().unwrap();
         let losses = method.losses(&scores(&rows(&data, &method)), 0.0);
         let count: f64 = losses.iter().map(|row| row.count).sum();
         let mean = losses.iter().map(|row| row.sum).sum::<f64>() / count;
-        let expected = case["loss"].as_f64().unwrap();
-        let by_divergence = case["divergence_gradient"].as_array().map_or(0.0, |_| {
-            difference(&losses, count, |row| &row.divergence_gradient, &case["divergence_gradient"])
-        });
-        let differences = [
-            (mean - expected).abs() / expected.abs(),
-            difference(&losses, count, |row| &row.gradient, &case["gradient"]),
-            by_divergence,
-        ];
-        assert!(
-            differences.iter().all(|&difference| difference < 1e-12),
-            "{method:?}: {differences:?}"
-        );
-        for (largest, difference) in largest.iter_mut().zip(differences) {
-            *largest = largest.max(difference);
+        comparison.value(&format!("{method:?}: loss"), mean, case["loss"].as_f64().unwrap());
+        let name = format!("{method:?}: gradient");
+        compare(&mut comparison, &name, &losses, |row| &row.gradient, &case["gradient"]);
+        let expected = &case["divergence_gradient"];
+        if expected.is_array() {
+            let name = format!("{method:?}: gradient by divergence");
+            compare(&mut comparison, &name, &losses, |row| &row.divergence_gradient, expected);
         }
     }
-    println!("largest relative difference of loss, gradient, gradient by divergence: {largest:?}");
+    println!("{comparison}");
+    comparison.finish();
 }
 
 #[test]

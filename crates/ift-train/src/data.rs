@@ -4,7 +4,9 @@ use std::path::Path;
 
 use ift_data::{ChatTokenizer, Dataset, Sequence};
 
-use crate::{Recipe, RowError, TrainError};
+use crate::error::TrainError;
+use crate::micro_batch::RowError;
+use crate::recipe::Recipe;
 
 /// Training rows, and held-out ones where the recipe asks for them.
 #[derive(Debug)]

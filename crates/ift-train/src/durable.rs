@@ -5,7 +5,9 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::TrainError;
+use serde::Serialize;
+
+use crate::error::TrainError;
 
 /// Ends the names of things being written; what a killed run leaves of them is removed at the next
 /// start.
@@ -19,6 +21,13 @@ pub(crate) fn write_file(path: &Path, contents: &[u8]) -> Result<(), TrainError>
     file.sync_all().map_err(TrainError::io("write", &beside))?;
     fs::rename(&beside, path).map_err(TrainError::io("write", path))?;
     sync_parent(path)
+}
+
+/// Writes a value as JSON, as a whole, replacing an earlier file.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), TrainError> {
+    let text = serde_json::to_string_pretty(value);
+    let text = text.map_err(|e| TrainError::file(path, format!("cannot be written: {e}")))?;
+    write_file(path, text.as_bytes())
 }
 
 /// Makes a folder as a whole, replacing an earlier one: `fill` writes into a folder beside it,

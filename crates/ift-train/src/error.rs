@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 use ift_data::DataError;
 use ift_eval::EvalError;
 use ift_model::ModelError;
+use ift_parallel::CollectiveError;
 
-use crate::RowError;
+use crate::change::Change;
+use crate::micro_batch::RowError;
+use crate::not_finite::NotFinite;
 
 /// Why a run did not start, or stopped before its end.
 #[derive(Debug, thiserror::Error)]
@@ -32,30 +35,19 @@ pub enum TrainError {
     /// A prompt cannot be answered.
     #[error("recipe: `generate.prompts`: {0}")]
     Prompt(#[from] EvalError),
+    /// The exchange with the other processes of the run failed.
+    #[error(transparent)]
+    Collective(#[from] CollectiveError),
     /// A row cannot be trained on.
     #[error(transparent)]
     Row(#[from] RowError),
-    /// A gradient that is not a number, or infinite; the step was not applied.
-    #[error(
-        "step {step}: the gradient of `{tensor}` is not finite, so the step was not applied; lower `optimizer.lr`, \
-         or look at the rows of this step"
-    )]
-    GradientNotFinite {
+    /// A loss or a gradient that is NaN or infinite; the step was not applied.
+    #[error("step {step} was not applied: {found}; {}", found.advice(*step))]
+    NotFinite {
         /// The step, from 1.
         step: u64,
-        /// First such tensor, in the model's order.
-        tensor: String,
-    },
-    /// A loss that is not a number, or infinite, though every gradient is; the step was not
-    /// applied.
-    #[error(
-        "step {step}: the loss is {loss}, so the step was not applied; look at the rows of this step"
-    )]
-    LossNotFinite {
-        /// The step, from 1.
-        step: u64,
-        /// The loss.
-        loss: f64,
+        /// The first thing that is not finite, in the order of computation.
+        found: NotFinite,
     },
     /// Tensors without a gradient after the first step.
     #[error(
@@ -135,33 +127,35 @@ pub enum TrainError {
         /// The output folder.
         path: PathBuf,
     },
-    /// The recipe differs from the one that a checkpoint was made with, in fields that change what
-    /// is learned.
-    #[error(
-        "`{}` was made with another recipe, so this would be neither run: {}. Restore these, or start anew in another \
-         `output.dir`",
-        path.display(),
-        differences.join("; ")
-    )]
-    OtherRecipe {
+    /// A run to be resumed is made of other things than its checkpoint.
+    #[error("{}", changed_text(path, changes))]
+    Changed {
         /// The checkpoint.
         path: PathBuf,
-        /// One entry a field: its name, the value then, the value now.
-        differences: Vec<String>,
+        /// What differs and was not accepted, or cannot be.
+        changes: Vec<Change>,
     },
-    /// The training rows differ from those a checkpoint was made with.
+    /// A stage that is done was made of other things than the recipe says.
     #[error(
-        "`{}` was made with other training rows (identity {found} there, {expected} now): the files, the `[data]` \
-         table, the tokenizer or its chat template changed. Restore them, or accept with `--accept-other-data`",
-        path.display()
+        "stage `{stage}` is finished and was another one: {}; restore what was, or start a run in \
+         another `output.dir`",
+        list(changes)
     )]
-    OtherData {
-        /// The checkpoint.
-        path: PathBuf,
-        /// The identity in the checkpoint.
-        found: String,
-        /// The identity of the rows at hand.
-        expected: String,
+    FinishedStage {
+        /// The stage's folder.
+        stage: String,
+        /// What differs.
+        changes: Vec<Change>,
+    },
+    /// A change was accepted that there is not.
+    #[error("`--accept {field}`: `{field}` {problem}; {}", acceptable_text(changed))]
+    Accept {
+        /// What was to be accepted.
+        field: String,
+        /// Why it cannot be.
+        problem: String,
+        /// What has changed and may be accepted.
+        changed: Vec<String>,
     },
 }
 
@@ -188,4 +182,43 @@ fn intact(previous: Option<&Path>) -> String {
         Some(path) => format!("`{}` is complete and untouched", path.display()),
         None => "there is none before it".to_owned(),
     }
+}
+
+fn list(changes: &[Change]) -> String {
+    changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// What has changed, and how to go on.
+fn changed_text(path: &Path, changes: &[Change]) -> String {
+    let what = match changes.iter().filter(|change| change.is_contents()).count() {
+        0 => "the recipe has",
+        count if count == changes.len() => "what the recipe reads has",
+        _ => "the recipe and what it reads have",
+    };
+    let fixed: Vec<String> = changes
+        .iter()
+        .filter(|change| change.is_structure())
+        .map(|change| format!("`{}`", change.field))
+        .collect();
+    let how = if fixed.is_empty() {
+        let flags: Vec<String> =
+            changes.iter().map(|change| format!("--accept {}", change.field)).collect();
+        format!("restore what was, or go on with `{}`", flags.join(" "))
+    } else {
+        format!(
+            "no run can go on with another {}, which decides what a checkpoint holds: restore it, \
+             or start a run in another `output.dir`",
+            fixed.join(" or ")
+        )
+    };
+    let (list, path) = (list(changes), path.display());
+    format!("{what} changed since the checkpoint `{path}`: {list}; {how}")
+}
+
+fn acceptable_text(changed: &[String]) -> String {
+    if changed.is_empty() {
+        return "nothing has changed that could be accepted, so leave `--accept` out".to_owned();
+    }
+    let names: Vec<String> = changed.iter().map(|field| format!("`{field}`")).collect();
+    format!("expected one of {}", names.join(", "))
 }

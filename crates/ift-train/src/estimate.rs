@@ -5,7 +5,8 @@ use ift_data::Row;
 use ift_model::{Model, memory};
 
 use crate::micro_batch::{self, Part};
-use crate::{Plan, Recipe};
+use crate::plan::{Plan, PlanStart};
+use crate::recipe::Recipe;
 
 /// Bytes that a run needs at most, about: those of the most demanding micro-batch of its first
 /// epoch.
@@ -25,10 +26,10 @@ pub(crate) fn memory<B: Backend>(
     };
     let (part, split) = (Part::Answers(method.needs().rows), method.look_ahead().is_some());
     let sizes: Vec<memory::Batch> = rows.iter().map(|row| size_of_row(row, part, split)).collect();
-    let mut plan = Plan::new(rows.len(), table);
+    let mut plan = Plan::new(rows.len(), table, PlanStart::default());
     let formula = memory::Formula::new(model.config(), memory::Numbers::of::<B>(), settings);
     let mut most = 0;
-    for step in 0..plan.steps().min(plan.steps_per_epoch()) {
+    for step in 0..plan.steps_per_epoch() {
         let order = plan.rows_of(step);
         let lengths = order.iter().map(|&i| part.tokens(&rows[i]));
         for run in micro_batch::runs(lengths, table.micro_batch_tokens) {

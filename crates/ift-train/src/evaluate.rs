@@ -7,22 +7,26 @@ use ift_data::Row;
 use ift_methods::{Method, Sft};
 use ift_model::Model;
 
-use crate::{EvalMetrics, PreferenceMetrics, Reference, RowError, StepContext, examine};
+use crate::context::StepContext;
+use crate::metrics::{EvalMetrics, PreferenceMetrics};
+use crate::reference::ReferenceSource;
+use crate::step::examine;
+use crate::step_error::StepError;
 
 /// Scores rows without gradient. `loss` is the plain likelihood's in the method's reduction (of the
 /// chosen answers, where answers are compared), so that it compares across methods; it has neither
-/// weights nor a look-ahead. Methods that compare answers tell their own loss and rewards besides.
+/// weights nor a look-ahead. Methods that compare answers also report their own loss and rewards.
 ///
 /// # Errors
-/// If a row has no target, a token outside of the vocabulary, or nothing to compare with.
+/// As [`examine`].
 pub fn evaluate<B: Backend>(
     model: &Model<B>,
-    reference: &Reference<B>,
+    reference: &ReferenceSource<B>,
     rows: &[&Row],
     method: &Method,
     micro_batch_tokens: usize,
     step: u64,
-) -> Result<EvalMetrics, RowError> {
+) -> Result<EvalMetrics, StepError> {
     let start = Instant::now();
     let plain = Method::Sft(Sft { reduction: method.reduction() });
     let compares = method.needs().rows.compares();

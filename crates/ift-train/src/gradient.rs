@@ -1,9 +1,11 @@
 //! The gradient of a whole step: its norm, its scale, and whether everything has one.
 
-use ift_backend::Backend;
+use ift_backend::{Backend, Element};
 use ift_model::{Gradients, Model, Tensor};
+use ift_parallel::{Collective, CollectiveError};
 
-use crate::TrainError;
+use crate::error::TrainError;
+use crate::not_finite::NotFinite;
 
 /// The global norm of the mean gradient, before clipping: `‖Σ‖₂ / count`, over all parameters.
 ///
@@ -13,8 +15,7 @@ pub(crate) fn norm<B: Backend>(
     model: &Model<B>,
     gradients: &Gradients<B>,
     count: f64,
-    step: u64,
-) -> Result<f64, TrainError> {
+) -> Result<f64, NotFinite> {
     let mut squares = 0.0;
     for (tensors, len, gradient) in learning(model, gradients) {
         let sum = model.backend().sum_of_squares(gradient, 0..len);
@@ -23,11 +24,34 @@ pub(crate) fn norm<B: Backend>(
                 |t: &&Tensor| model.backend().sum_of_squares(gradient, t.range()).is_finite();
             let tensor = tensors.iter().find(|t| !finite(t)).or(tensors.first());
             let tensor = tensor.map_or_else(String::new, |t| t.name.clone());
-            return Err(TrainError::GradientNotFinite { step, tensor });
+            return Err(NotFinite::Gradient { tensor });
         }
         squares += sum;
     }
     Ok(squares.sqrt() / count)
+}
+
+/// Adds the gradient sums of all processes of a run.
+///
+/// # Errors
+/// If the exchange fails.
+pub(crate) fn exchange<B: Backend>(
+    model: &Model<B>,
+    gradients: &mut Gradients<B>,
+    collective: &dyn Collective,
+) -> Result<(), CollectiveError> {
+    if collective.size() == 1 {
+        return Ok(());
+    }
+    let both = model.parameters().iter().zip(&mut gradients.accumulators);
+    for (len, gradient) in both.filter_map(|(p, gradient)| Some((p.len, gradient.as_mut()?))) {
+        let own = model.backend().read_accumulator(gradient, 0..len);
+        let mut sums: Vec<f64> = own.iter().map(|element| element.to_f64()).collect();
+        collective.all_reduce_sum(&mut sums)?;
+        let sums: Vec<B::Element> = sums.into_iter().map(Element::from_f64).collect();
+        model.backend().write_accumulator(gradient, &sums);
+    }
+    Ok(())
 }
 
 /// What the gradient sums are multiplied by: one over the count, and the clipping factor `min(1,

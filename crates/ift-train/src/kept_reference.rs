@@ -2,19 +2,20 @@
 //! log-probabilities were written to a cache.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
 use ift_backend::{Backend, Storage};
 use ift_data::Row;
 use ift_model::{Model, memory::Resident};
-use sha2::{Digest, Sha256};
 
-use crate::recipe::ReferenceStorage;
+use crate::data::Data;
+use crate::error::TrainError;
+use crate::hash;
+use crate::recipe::{Precision, Recipe, ReferenceStorage};
+use crate::reference::{KnownScores, ReferenceSource};
+use crate::rows::{DataRows, RowSource};
 use crate::score_cache::ScoreCache;
-use crate::{Data, KnownScores, Plan, Precision, Recipe, Reference, TrainError};
 
 /// The reference of a run.
 pub(crate) enum KeptReference<B: Backend> {
@@ -34,34 +35,34 @@ pub(crate) enum KeptReference<B: Backend> {
 
 impl<B: Backend> KeptReference<B> {
     /// For training rows of these numbers.
-    pub fn of_train(&self, rows: &[usize]) -> Reference<'_, B> {
+    pub fn of_train(&self, rows: &[usize]) -> ReferenceSource<'_, B> {
         match self {
             Self::Known { known, train, .. } => {
-                Reference::Known(rows.iter().map(|&row| &known[train[row]]).collect())
+                ReferenceSource::Known(rows.iter().map(|&row| &known[train[row]]).collect())
             }
             Self::OldPolicy { known, .. } => {
-                Reference::Known(rows.iter().map(|row| &known[row]).collect())
+                ReferenceSource::Known(rows.iter().map(|row| &known[row]).collect())
             }
             _ => self.of_model(),
         }
     }
 
     /// For all held-out rows.
-    pub fn of_held_out(&self) -> Reference<'_, B> {
+    pub fn of_held_out(&self) -> ReferenceSource<'_, B> {
         match self {
             Self::Known { known, held_out, .. } => {
-                Reference::Known(held_out.iter().map(|&at| &known[at]).collect())
+                ReferenceSource::Known(held_out.iter().map(|&at| &known[at]).collect())
             }
             _ => self.of_model(),
         }
     }
 
-    fn of_model(&self) -> Reference<'_, B> {
+    fn of_model(&self) -> ReferenceSource<'_, B> {
         match self {
-            Self::Model(model, _) => Reference::Model(model),
-            Self::Base => Reference::Base,
+            Self::Model(model, _) => ReferenceSource::Model(model),
+            Self::Base => ReferenceSource::Base,
             // Held-out rows are judged without an old policy.
-            Self::None | Self::Known { .. } | Self::OldPolicy { .. } => Reference::None,
+            Self::None | Self::Known { .. } | Self::OldPolicy { .. } => ReferenceSource::None,
         }
     }
 
@@ -71,24 +72,24 @@ impl<B: Backend> KeptReference<B> {
     pub fn renew(
         &mut self,
         step: u64,
-        plan: &mut Plan,
-        rows: &[Row],
+        source: &mut DataRows,
         policy: &Model<B>,
         micro_batch_tokens: usize,
     ) -> Result<(), TrainError> {
         let Self::OldPolicy { window, known } = self else { return Ok(()) };
+        let rows = source.all();
         let is_known = |&row: &usize| {
             known
                 .get(&row)
                 .is_some_and(|known| known.first.len() == rows[row].answer().target_count())
         };
-        if !step.is_multiple_of(*window) && plan.rows_of(step).iter().all(is_known) {
+        if !step.is_multiple_of(*window) && source.rows_of(step).numbers.iter().all(is_known) {
             return Ok(());
         }
         known.clear();
-        let last = plan.steps().min(step + *window);
+        let last = source.steps().min(step + *window);
         let numbers: BTreeSet<usize> =
-            (step..last).flat_map(|step| plan.rows_of(step).to_vec()).collect();
+            (step..last).flat_map(|step| source.rows_of(step).numbers).collect();
         let of_window: Vec<&Row> = numbers.iter().map(|&row| &rows[row]).collect();
         known.extend(numbers.into_iter().zip(KnownScores::of_rows(
             policy,
@@ -124,7 +125,7 @@ impl<B: Backend> KeptReference<B> {
         }
     }
 
-    /// What the recipe asks for.
+    /// What the recipe asks for. `key` is the fingerprint of the reference model.
     ///
     /// A reference that is to be precomputed is loaded, asked and dropped here, before the policy
     /// is loaded; or not even loaded, where the cache in `folder` holds its answers. `watch` is
@@ -134,7 +135,7 @@ impl<B: Backend> KeptReference<B> {
         recipe: &Recipe,
         data: &Data,
         backend: &Arc<B>,
-        folder: &Path,
+        (folder, key): (&Path, &str),
         watch: &mut dyn FnMut(usize, usize) -> bool,
     ) -> Result<Option<Self>, TrainError> {
         let needs = recipe.method.needs();
@@ -167,7 +168,7 @@ impl<B: Backend> KeptReference<B> {
         }
         let held_out = data.held_out.as_ref().map_or(&[][..], |set| &set.rows);
         let (rows, mut train) = distinct(data.train.rows.iter().chain(held_out));
-        let mut cache = ScoreCache::open(folder, &cache_key(recipe, data, path, storage)?, &rows)?;
+        let mut cache = ScoreCache::open(folder, &cache_name(recipe, data, key), &rows)?;
         if cache.known.len() < rows.len() {
             let model = load()?;
             while let Some(next) = cache.next(&rows) {
@@ -199,25 +200,12 @@ fn distinct<'a>(rows: impl Iterator<Item = &'a Row>) -> (Vec<&'a Row>, Vec<usize
     (once, all)
 }
 
-/// Everything that a reference's log-probabilities depend on, as a name.
-fn cache_key(
-    recipe: &Recipe,
-    data: &Data,
-    path: &Path,
-    storage: Storage,
-) -> Result<String, TrainError> {
-    let mut hash = Sha256::new();
+/// A name for everything that a reference's log-probabilities depend on.
+fn cache_name(recipe: &Recipe, data: &Data, reference: &str) -> String {
+    let (rows, precision) = (&data.train.identity, recipe.train.precision);
     let held_out = data.held_out.as_ref().map_or("", |set| &set.identity);
-    let precision = recipe.train.precision;
-    hash.update(
-        format!("2 {} {held_out} {precision:?} {storage:?}", data.train.identity).as_bytes(),
-    );
-    for file in ift_model::weight_files(path)? {
-        hash_file(&file, &mut hash).map_err(TrainError::io("read", &file))?;
-    }
-    let digest = hash.finalize();
-    let name = digest.iter().take(16).fold(0u128, |name, &byte| name << 8 | u128::from(byte));
-    Ok(format!("{name:032x}"))
+    let text = format!("3 {rows} {held_out} {precision:?} {reference}");
+    hash::of_bytes(text.as_bytes())[..32].to_owned()
 }
 
 fn check_vocabulary<B: Backend>(
@@ -230,15 +218,4 @@ fn check_vocabulary<B: Backend>(
         let problem = format!("is `{}`, which cannot be the reference: {e}", path.display());
         TrainError::recipe("reference.path", problem)
     })
-}
-
-fn hash_file(path: &Path, hash: &mut Sha256) -> io::Result<()> {
-    let mut file = File::open(path)?;
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(()),
-            read => hash.update(&buffer[..read]),
-        }
-    }
 }

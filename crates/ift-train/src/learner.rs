@@ -5,8 +5,15 @@ use ift_backend::Backend;
 use ift_data::Row;
 use ift_model::{Gradients, Model};
 
+use crate::context::StepContext;
+use crate::error::TrainError;
+use crate::gradient;
+use crate::not_finite::{self, NotFinite};
+use crate::optimizer::Optimizer;
+use crate::reference::ReferenceSource;
 use crate::states::OptimizerStates;
-use crate::{Optimizer, Reference, StepContext, Sums, TrainError, accumulate, gradient};
+use crate::step::accumulate_with;
+use crate::sums::{AnswerDetail, Sums};
 
 /// What an optimizer step works on.
 pub struct Learner<B: Backend> {
@@ -64,19 +71,33 @@ impl<B: Backend> Learner<B> {
     /// tensor has none; the weights are as before then.
     pub fn step(
         &mut self,
-        reference: &Reference<B>,
+        reference: &ReferenceSource<B>,
         rows: &[&Row],
         context: &StepContext,
         lr: f64,
     ) -> Result<(Sums, f64), TrainError> {
         let step = context.step;
         self.gradients.clear(self.model.backend());
-        let sums = accumulate(&self.model, reference, &mut self.gradients, rows, context)?;
-        let norm = gradient::norm(&self.model, &self.gradients, sums.count, step + 1)?;
+        let (mut scored, mut suspect) = (rows.iter(), None);
+        let mut show = |answers: &[AnswerDetail]| {
+            let row = scored.next();
+            suspect =
+                suspect.take().or_else(|| row.and_then(|row| not_finite_scores(row, answers)));
+        };
+        let (model, gradients) = (&self.model, &mut self.gradients);
+        let sums = accumulate_with(model, reference, gradients, rows, context, &mut show)?;
+        gradient::exchange(model, gradients, context.collective)?;
         let loss = sums.loss / sums.count;
-        if !loss.is_finite() {
-            return Err(TrainError::LossNotFinite { step: step + 1, loss });
-        }
+        let norm = match suspect {
+            Some(found) => Err(found),
+            None if !loss.is_finite() => Err(NotFinite::Loss { loss }),
+            None => gradient::norm(model, gradients, sums.count),
+        };
+        let norm = norm.map_err(|found| {
+            // A weight is looked for only now: it takes a pass over all of them.
+            let found = not_finite::weight(&self.model).unwrap_or(found);
+            TrainError::NotFinite { step: step + 1, found }
+        })?;
         if step == 0 && self.check_gradients {
             gradient::check_all_learn(&self.model, &self.gradients)?;
         }
@@ -84,4 +105,15 @@ impl<B: Backend> Learner<B> {
         self.states.update(&mut self.model, &self.gradients, &self.optimizer, step, lr, scale);
         Ok((sums, norm))
     }
+}
+
+/// Whether scores of a row are not finite.
+fn not_finite_scores(row: &Row, answers: &[AnswerDetail]) -> Option<NotFinite> {
+    let infinite = |values: &[f64]| values.iter().any(|value| !value.is_finite());
+    let (source, record) = (row.source, row.record);
+    if answers.iter().any(|a| infinite(&a.log_probs) || infinite(&a.first_log_probs)) {
+        return Some(NotFinite::LogProbs { source, record });
+    }
+    let compared = answers.iter().any(|a| infinite(&a.reference) || infinite(&a.divergence));
+    compared.then_some(NotFinite::Reference { source, record })
 }

@@ -22,25 +22,36 @@
 //! count, divided once a step: the split into micro-batches does not change them. Nothing here
 //! prints.
 
+mod backend;
+mod change;
 mod checkpoint;
+mod context;
+mod couple;
 mod data;
+mod draws;
 mod durable;
 mod error;
 mod estimate;
 mod evaluate;
 mod gradient;
+mod hash;
+mod identity;
 mod kept_reference;
 mod learner;
 mod log;
 mod metrics;
 mod micro_batch;
+mod not_finite;
 mod observer;
 mod optimizer;
+mod options;
 mod output;
 mod passes;
 mod plan;
 mod recipe;
 mod reference;
+mod resume;
+mod rows;
 mod run;
 mod samples;
 mod schedule;
@@ -48,10 +59,13 @@ mod score_cache;
 mod stages;
 mod states;
 mod step;
+mod step_error;
 mod sums;
 mod tensorboard;
 
-pub use checkpoint::State;
+pub use backend::{Work, run_on};
+pub use change::Change;
+pub use context::{StepContext, StepSettings};
 pub use data::Data;
 pub use durable::write_folder;
 pub use error::TrainError;
@@ -61,15 +75,17 @@ pub use metrics::{
     EvalMetrics, Metrics, PreferenceMetrics, Sample, StepMetrics, page_faults, peak_memory,
 };
 pub use micro_batch::RowError;
+pub use not_finite::NotFinite;
 pub use observer::{Observer, Phase, Progress, Start};
 pub use optimizer::{AdamW, Optimizer, RmsProp, Sgd};
-pub use plan::{Plan, Position};
+pub use options::{Outcome, RunOptions};
 pub use recipe::{
     CheckpointTable, EvalTable, GenerateTable, ModelTable, OutputTable, Precision, Recipe,
     ReferenceStorage, ReferenceTable, SaveAs, Stage, StageTable, TrainTable,
 };
-pub use reference::{KnownScores, Reference};
-pub use run::{Outcome, RunOptions, train};
+pub use reference::{KnownScores, ReferenceSource};
 pub use schedule::{Curve, Schedule};
-pub use step::{StepContext, accumulate, accumulate_with, examine};
+pub use stages::train;
+pub use step::{accumulate, accumulate_with, check_method, examine};
+pub use step_error::StepError;
 pub use sums::{AnswerDetail, AnswerSums, PreferenceSums, Sums};

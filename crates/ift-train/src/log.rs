@@ -1,7 +1,7 @@
 //! The two records of a run: `metrics.jsonl` with everything, and event files for `TensorBoard`
 //! with the scalars.
 
-use crate::TrainError;
+use crate::error::TrainError;
 use crate::metrics::{EvalMetrics, Metrics, MetricsFile, PreferenceMetrics, Sample, StepMetrics};
 use crate::output::RunFolder;
 use crate::tensorboard::EventFile;

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::durable;
+use crate::error::TrainError;
 use crate::sums::{PreferenceSums, Sums};
-use crate::{TrainError, durable};
 
 /// A line of `metrics.jsonl`, told apart by its field `kind`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

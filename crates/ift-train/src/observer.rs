@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ift_data::Report;
 
-use crate::{EvalMetrics, Sample, StepMetrics};
+use crate::metrics::{EvalMetrics, Sample, StepMetrics};
 
 /// What a run is busy with when it is not stepping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

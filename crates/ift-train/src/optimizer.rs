@@ -4,7 +4,7 @@ use ift_backend::Update;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::TrainError;
+use crate::error::TrainError;
 
 /// The optimizer and its settings, chosen by `name`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -4,12 +4,28 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::Checkpoints;
-use crate::{RunOptions, TrainError, durable};
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{Accepted, Checkpoints};
+use crate::durable;
+use crate::error::TrainError;
+use crate::identity::Identity;
+use crate::options::RunOptions;
 
 /// What a run leaves in its folder.
-const TRACES: [&str; 6] =
-    ["recipe.toml", "metrics.jsonl", "tensorboard", "checkpoints", "model", "stages"];
+const TRACES: [&str; 7] =
+    ["recipe.toml", "run.json", "metrics.jsonl", "tensorboard", "checkpoints", "model", "stages"];
+
+/// `run.json`: what a run is made of.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RunRecord {
+    /// The time, in seconds since 1970, that a chat template with a date writes.
+    pub clock: i64,
+    /// What the run is made of.
+    pub identity: Identity,
+    /// What was changed on the way, oldest first.
+    pub accepted: Vec<Accepted>,
+}
 
 /// The output folder, locked for this process.
 pub(crate) struct RunFolder {
@@ -48,6 +64,9 @@ impl RunFolder {
     }
     pub fn recipe(&self) -> PathBuf {
         self.path.join("recipe.toml")
+    }
+    pub fn record(&self) -> PathBuf {
+        self.path.join("run.json")
     }
     pub fn metrics(&self) -> PathBuf {
         self.path.join("metrics.jsonl")
@@ -98,10 +117,8 @@ fn lock(folder: &Path) -> Result<File, TrainError> {
 mod tests {
     use super::*;
 
-    const NEW: RunOptions =
-        RunOptions { resume: false, overwrite: false, accept_other_data: false };
-    const RESUME: RunOptions =
-        RunOptions { resume: true, overwrite: false, accept_other_data: false };
+    const NEW: RunOptions = RunOptions { resume: false, overwrite: false, accept: Vec::new() };
+    const RESUME: RunOptions = RunOptions { resume: true, overwrite: false, accept: Vec::new() };
 
     #[test]
     fn a_folder_has_one_run_at_a_time() {

@@ -1,7 +1,8 @@
 //! The passes of a model over a micro-batch: prompts, the look-ahead where a method has one,
 //! continuations, the head.
 
-use crate::StepContext;
+use crate::context::StepContext;
+use crate::draws;
 use crate::micro_batch::MicroBatch;
 use ift_backend::{Backend, Choice, Mix};
 use ift_data::Row;
@@ -51,7 +52,7 @@ impl<B: Backend> Passes<B> {
         let past = PastOf::Pass(&prompts);
         let choice = entropy.map_or(Choice::Nothing, |top| Choice::Entropy { top });
         let (first, continuations) = if let Some(look_ahead) = look_ahead {
-            let streams = context.streams(batch, rows);
+            let streams = draws::of_scores(context, batch, rows);
             let choice = match look_ahead {
                 LookAhead::Greedy => Choice::Greedy,
                 LookAhead::TopK { k } => Choice::TopK(k),

@@ -1,11 +1,9 @@
 //! Which rows form which step: a pure function of the recipe and the number of rows, so there is
 //! nothing to save.
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-use crate::TrainTable;
+use crate::recipe::TrainTable;
 
 /// The rows of every optimizer step.
 ///
@@ -13,32 +11,65 @@ use crate::TrainTable;
 /// into steps of `rows_per_step`. Its last step takes what is left, which may be fewer; every row
 /// is seen once an epoch.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     rows: usize,
     rows_per_step: usize,
     steps: u64,
     seed: u64,
     shuffle: bool,
-    /// The epoch whose order is at hand, and the order.
+    start: PlanStart,
+    /// The most recently used order of rows, with its epoch.
     order: Option<(u64, Vec<usize>)>,
 }
 
-/// Where a run stands in the data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position {
-    /// Whole epochs behind it.
+/// A place in the data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Position {
+    /// Whole epochs before it.
     pub epoch: u64,
-    /// Rows of the current epoch behind it.
+    /// Rows of the current epoch before it.
     pub row: u64,
 }
 
+/// The step from which a plan holds, and where in the data it begins. It is the beginning of the
+/// run unless the number of rows in a step, or the rows, were changed on the way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PlanStart {
+    /// Steps before it.
+    pub step: u64,
+    /// Where the first step's rows begin.
+    pub position: Position,
+}
+
 impl Plan {
-    /// The plan for `rows` training rows, at least one.
-    pub fn new(rows: usize, table: &TrainTable) -> Self {
-        let rows_per_step = table.rows_per_step.clamp(1, rows.max(1));
-        let steps_per_epoch = rows.div_ceil(rows_per_step) as u64;
-        let steps = table.steps.unwrap_or_else(|| table.epochs.saturating_mul(steps_per_epoch));
-        Self { rows, rows_per_step, steps, seed: table.seed, shuffle: table.shuffle, order: None }
+    /// The plan for `rows` training rows, at least one, that holds from `start` on.
+    pub fn new(rows: usize, table: &TrainTable, start: PlanStart) -> Self {
+        let rows = rows.max(1);
+        let rows_per_step = table.rows_per_step.clamp(1, rows);
+        let mut this = Self {
+            rows,
+            rows_per_step,
+            steps: 0,
+            seed: table.seed,
+            shuffle: table.shuffle,
+            start,
+            order: None,
+        };
+        this.steps = table.steps.unwrap_or_else(|| this.steps_of(table.epochs));
+        this
+    }
+
+    /// Steps until so many epochs are done.
+    fn steps_of(&self, epochs: u64) -> u64 {
+        let PlanStart { step, position } = self.start;
+        let Some(whole) = epochs.checked_sub(position.epoch + 1) else { return step };
+        let rest = self.steps_left(position);
+        whole.saturating_mul(self.steps_per_epoch()).saturating_add(rest).saturating_add(step)
+    }
+
+    /// Steps from a position to the end of its epoch.
+    fn steps_left(&self, position: Position) -> u64 {
+        (self.rows as u64).saturating_sub(position.row).div_ceil(self.rows_per_step as u64)
     }
 
     /// All optimizer steps of the run.
@@ -51,16 +82,26 @@ impl Plan {
         self.rows.div_ceil(self.rows_per_step) as u64
     }
 
-    /// Where the run stands before a step counted from 0.
+    /// Where the rows of a step begin, counted from 0. Steps before the plan's start are not known
+    /// any more.
     pub fn position(&self, step: u64) -> Position {
-        let per_epoch = self.steps_per_epoch().max(1);
-        Position { epoch: step / per_epoch, row: step % per_epoch * self.rows_per_step as u64 }
+        let Position { epoch, row } = self.start.position;
+        let (done, first) =
+            (step.saturating_sub(self.start.step), self.steps_left(self.start.position));
+        if done < first {
+            return Position { epoch, row: row + done * self.rows_per_step as u64 };
+        }
+        let (done, per_epoch) = (done - first, self.steps_per_epoch());
+        Position {
+            epoch: epoch + 1 + done / per_epoch,
+            row: done % per_epoch * self.rows_per_step as u64,
+        }
     }
 
-    /// Epochs behind a step counted from 0, with the fraction of the current one.
+    /// Epochs before a step counted from 0, with the fraction of the current one.
     pub fn epochs_done(&self, step: u64) -> f64 {
         let Position { epoch, row } = self.position(step);
-        epoch as f64 + row as f64 / self.rows.max(1) as f64
+        epoch as f64 + row as f64 / self.rows as f64
     }
 
     /// Indices of the rows of a step counted from 0.
@@ -75,20 +116,12 @@ impl Plan {
         &order[start..(start + self.rows_per_step).min(self.rows)]
     }
 
-    /// Fisher and Yates's shuffle. It is written out because the bits must not change with a
-    /// library's version.
     fn order_of(&self, epoch: u64) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.rows).collect();
         if self.shuffle {
-            let mut random = ChaCha8Rng::seed_from_u64(self.seed);
-            random.set_stream(epoch);
-            for last in (1..self.rows).rev() {
-                // The upper half of the product is uniform on 0..=last, up to a bias of 2⁻⁶⁴·last.
-                let choice = (u128::from(random.next_u64()) * (last as u128 + 1)) >> 64;
-                order.swap(last, choice as usize);
-            }
+            ift_random::permutation(self.rows, &mut ift_random::generator(self.seed, epoch))
+        } else {
+            (0..self.rows).collect()
         }
-        order
     }
 }
 
@@ -97,7 +130,8 @@ mod tests {
     use super::*;
 
     fn plan(rows: usize, rows_per_step: usize, seed: u64) -> Plan {
-        Plan::new(rows, &TrainTable { rows_per_step, seed, epochs: 2, ..TrainTable::default() })
+        let table = TrainTable { rows_per_step, seed, epochs: 2, ..TrainTable::default() };
+        Plan::new(rows, &table, PlanStart::default())
     }
 
     fn all(plan: &mut Plan) -> Vec<Vec<usize>> {
@@ -142,7 +176,7 @@ mod tests {
             shuffle: false,
             ..TrainTable::default()
         };
-        let mut plan = Plan::new(10, &table);
+        let mut plan = Plan::new(10, &table, PlanStart::default());
         assert_eq!((plan.steps(), plan.steps_per_epoch()), (5, 3));
         assert_eq!(plan.rows_of(2), [8, 9]);
         assert_eq!(plan.rows_of(3), [0, 1, 2, 3]);
@@ -156,5 +190,34 @@ mod tests {
         let plan = plan(3, 512, 0);
         assert_eq!((plan.steps(), plan.steps_per_epoch()), (2, 1));
         assert_eq!(plan.position(1), Position { epoch: 1, row: 0 });
+    }
+
+    /// Another number of rows in a step takes up the order where it was left; no row is left out
+    /// or seen twice.
+    #[test]
+    fn a_plan_goes_on_where_another_one_ended() {
+        let mut before = plan(10, 4, 7);
+        let start = PlanStart { step: 4, position: before.position(4) };
+        assert_eq!(start.position, Position { epoch: 1, row: 4 });
+        let table = TrainTable { rows_per_step: 5, seed: 7, epochs: 3, ..TrainTable::default() };
+        let mut after = Plan::new(10, &table, start);
+        // Two steps for the six rows that are left, two for the third epoch.
+        assert_eq!(after.steps(), 8);
+        let mut seen = before.rows_of(3).to_vec();
+        seen.extend((4..6).flat_map(|step| after.rows_of(step).to_vec()));
+        assert_eq!(seen, before.order_of(1));
+        assert_eq!(after.position(6), Position { epoch: 2, row: 0 });
+        assert_eq!(after.rows_of(6).len() + after.rows_of(7).len(), 10);
+        assert!((after.epochs_done(5) - 1.9).abs() < 1e-15);
+    }
+
+    #[test]
+    fn a_plan_can_begin_behind_its_end() {
+        let table = TrainTable { rows_per_step: 4, epochs: 2, ..TrainTable::default() };
+        let start = PlanStart { step: 6, position: Position { epoch: 2, row: 0 } };
+        assert_eq!(Plan::new(10, &table, start).steps(), 6);
+        let more = TrainTable { epochs: 3, ..table };
+        let mut plan = Plan::new(10, &more, start);
+        assert_eq!((plan.steps(), plan.rows_of(6).len()), (9, 4));
     }
 }

@@ -1,8 +1,7 @@
 //! What a method compares the policy with: a reference model's log-probabilities, and its
 //! distributions where a method asks for a divergence.
 
-use crate::RowError;
-use crate::micro_batch::{MicroBatch, Part, runs};
+use crate::micro_batch::{MicroBatch, Part, RowError, runs};
 use crate::passes::Passes;
 use ift_backend::Backend;
 use ift_data::Row;
@@ -11,7 +10,7 @@ use ift_model::{Model, Scored};
 use std::ops::Range;
 
 /// Where a step finds the reference's log-probabilities.
-pub enum Reference<'a, B: Backend> {
+pub enum ReferenceSource<'a, B: Backend> {
     /// Nowhere: the method needs none.
     None,
     /// Another model with the same vocabulary.
@@ -42,7 +41,7 @@ pub(crate) struct ReferenceScores<'a, B: Backend> {
     pub scored: Option<(&'a Model<B>, Scored<B>)>,
 }
 
-impl<'a, B: Backend> Reference<'a, B> {
+impl<'a, B: Backend> ReferenceSource<'a, B> {
     /// Scores `batch`, the sequences `part` of the rows numbered `rows`; `None` where there is no
     /// reference.
     pub(crate) fn score(

@@ -6,7 +6,9 @@ use ift_eval::{GenerationSettings, Sampling, generate};
 use ift_methods::Method;
 use ift_model::Model;
 
-use crate::{Recipe, Sample, TrainError};
+use crate::error::TrainError;
+use crate::metrics::Sample;
+use crate::recipe::Recipe;
 
 /// Answers every prompt greedily: as the user's turn of a conversation, or as text to be continued
 /// for method `lm`.

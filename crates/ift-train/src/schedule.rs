@@ -5,7 +5,7 @@ use std::f64::consts::PI;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::TrainError;
+use crate::error::TrainError;
 
 /// How the learning rate moves over the steps: a linear warm-up from 0, then a curve.
 ///
@@ -79,11 +79,6 @@ impl Schedule {
             Curve::Cosine => (0.5 * (1.0 + (PI * progress).cos())).max(0.0),
         };
         self.final_ratio + (1.0 - self.final_ratio) * curve
-    }
-
-    /// Whether the learning rate of a step is the same however many steps follow.
-    pub(crate) fn is_open_ended(&self) -> bool {
-        self.name == Curve::Constant && self.warmup_steps.is_some()
     }
 
     /// Checks every setting.

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use ift_data::{Row, Sequence};
 
-use crate::{KnownScores, TrainError};
+use crate::error::TrainError;
+use crate::reference::KnownScores;
 
 /// Rows that are asked at a time, and lost at most when the run is killed.
 const ROWS: usize = 64;

@@ -1,20 +1,42 @@
-//! A run of several stages: each is a run of its own in a folder below, from the model of the one
-//! before.
+//! A run, perhaps of several stages: each is a run of its own in a folder below, from the model of
+//! the one before.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use crate::checkpoint::check_recipe;
-use crate::output::RunFolder;
-use crate::run::train_one;
-use crate::{Observer, Outcome, Recipe, RunOptions, TrainError, durable};
+use crate::data::Data;
+use crate::durable;
+use crate::error::TrainError;
+use crate::identity::Identity;
+use crate::observer::Observer;
+use crate::options::{Outcome, RunOptions};
+use crate::output::{RunFolder, RunRecord};
+use crate::recipe::Recipe;
+use crate::run::{refuse_to_overwrite_the_model, train_one};
 
-/// Trains stage after stage. A stage whose model is there is done; `--resume` goes on in the first
-/// that is not.
+/// Trains as a recipe says.
+///
+/// When `stop` becomes true, the step at hand is finished and a checkpoint written.
 ///
 /// # Errors
-/// As those of each stage.
-pub(crate) fn train_stages(
+/// As [`TrainError`] lists. Checkpoints that were complete stay so.
+pub fn train(
+    recipe: &Recipe,
+    options: &RunOptions,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, TrainError> {
+    recipe.validate()?;
+    if recipe.stage.is_empty() {
+        train_one(recipe, options, stop, observer)
+    } else {
+        train_stages(recipe, options, stop, observer)
+    }
+}
+
+/// Trains stage after stage. A stage whose model is there is done; `resume` goes on in the first
+/// that is not, or in the last one where changes are accepted.
+fn train_stages(
     recipe: &Recipe,
     options: &RunOptions,
     stop: &AtomicBool,
@@ -23,22 +45,28 @@ pub(crate) fn train_stages(
     let stages = recipe.stages()?;
     let folder = RunFolder::open(&recipe.output.dir, options)?;
     if options.overwrite {
-        crate::run::refuse_to_overwrite_the_model(recipe)?;
+        refuse_to_overwrite_the_model(recipe)?;
         folder.clear()?;
     }
     durable::write_file(&folder.recipe(), recipe.to_toml()?.as_bytes())?;
     let mut outcome = None;
+    let mut accept = options.accept.clone();
     for (i, stage) in stages.iter().enumerate() {
         let dir = &stage.recipe.output.dir;
         let model = dir.join("model");
-        if options.resume && model.exists() {
-            check_finished(dir, &stage.recipe)?;
+        let goes_on = i + 1 == stages.len() && !accept.is_empty();
+        if options.resume && model.exists() && !goes_on {
+            check_finished(dir, &stage.folder, &stage.recipe)?;
             outcome = Some(Outcome::Finished { model });
             continue;
         }
         observer.stage(i + 1, stages.len(), &stage.folder);
-        let options =
-            RunOptions { resume: options.resume && dir.exists(), overwrite: false, ..*options };
+        // What was accepted is accepted for the stage that is resumed; later ones begin.
+        let options = RunOptions {
+            resume: options.resume && dir.exists(),
+            overwrite: false,
+            accept: std::mem::take(&mut accept),
+        };
         let ended = train_one(&stage.recipe, &options, stop, observer)?;
         if matches!(ended, Outcome::Stopped { .. }) {
             return Ok(ended);
@@ -49,10 +77,16 @@ pub(crate) fn train_stages(
         .ok_or_else(|| TrainError::recipe("stage", "is an empty list, expected at least one stage"))
 }
 
-/// A stage that is done must have been this one.
-fn check_finished(dir: &Path, recipe: &Recipe) -> Result<(), TrainError> {
-    let path = dir.join("recipe.toml");
+/// A stage that is done must be the one that the recipe describes.
+fn check_finished(dir: &Path, stage: &str, recipe: &Recipe) -> Result<(), TrainError> {
+    let path = dir.join("run.json");
     let text = std::fs::read_to_string(&path).map_err(TrainError::io("read", &path))?;
-    let then = Recipe::from_toml(&text).map_err(|e| TrainError::file(&path, e.to_string()))?;
-    check_recipe(&then, recipe, dir)
+    let record: RunRecord = serde_json::from_str(&text)
+        .map_err(|e| TrainError::file(&path, format!("is not a record of a run: {e}")))?;
+    let now = Identity::of(recipe, &Data::load(recipe, record.clock)?)?;
+    let changes = record.identity.changes(&now);
+    if changes.is_empty() {
+        return Ok(());
+    }
+    Err(TrainError::FinishedStage { stage: stage.to_owned(), changes })
 }

@@ -4,7 +4,7 @@
 use ift_backend::Backend;
 use ift_model::{Gradients, Model};
 
-use crate::Optimizer;
+use crate::optimizer::Optimizer;
 
 /// The name of the running mean among the states of a checkpoint.
 const AVERAGE: &str = "average";

@@ -1,54 +1,45 @@
-//! Forward and backward over the rows of one optimizer step.
+//! Forward and backward over the rows of one optimizer step, in three phases.
 //!
-//! Top to bottom: rows → micro-batches → the reference's log-probabilities → prompts' forward →
-//! continuations' look-ahead and forward → log-probabilities → the method's loss and its gradient →
-//! head, continuations, prompts backward. Everything is a sum; the caller divides once by the count
-//! of the whole step.
+//! 1. *Score*: what rows must know of each other is computed without gradient: KTO's mismatched
+//!    sequences, and all answers where the loss of a row depends on its neighbours.
+//! 2. *Couple*: these scores are exchanged with the other processes of the run, and become the KL
+//!    point and the coupled losses (`couple.rs`).
+//! 3. *Backward*, micro-batch by micro-batch: the reference's log-probabilities → prompts' forward
+//!    → continuations' look-ahead and forward → log-probabilities → the method's loss and its
+//!    gradient → head, continuations, prompts backward.
+//!
+//! Everything is a sum; the caller divides once by the count of the whole step.
 
-use crate::micro_batch::{MicroBatch, Part, RowError, runs};
-use crate::passes::Passes;
-use crate::reference::{Reference, ReferenceScores};
-use crate::sums::{self, AnswerDetail, Sums};
-use ift_backend::Backend;
-use ift_data::Row;
-use ift_methods::{Coupling, KlDirection, LookAhead, Method, RowKind, RowLoss, RowScores};
-use ift_model::{Gradients, Keep, Model, ScoredDivergence, Sequences};
 use std::ops::Range;
 
-/// What a step is told besides its rows.
-#[derive(Clone, Copy, Debug)]
-pub struct StepContext<'a> {
-    /// The method.
-    pub method: &'a Method,
-    /// λ of this step.
-    pub lambda: f64,
-    /// Seed of the run.
-    pub seed: u64,
-    /// Number of the step, from 0; with the seed and a token's place it names the stream of
-    /// everything random.
-    pub step: u64,
-    /// `NEFTune`'s α: embeddings get uniform noise of at most `α/√(tokens·hidden)` (arXiv
-    /// 2310.05914); 0 for none.
-    pub noise: f64,
-    /// Whether blocks are computed again in the backward pass instead of keeping their
-    /// activations.
-    pub recompute: bool,
-    /// Most tokens in one micro-batch (a longer row is one of its own).
-    pub micro_batch_tokens: usize,
-}
+use ift_backend::Backend;
+use ift_data::Row;
+use ift_methods::{Coupling, KlDirection, LookAhead, Method, RowKind, RowLoss};
+use ift_model::{Gradients, Keep, Model, ScoredDivergence};
 
-/// Adds the gradient sums of `rows`, the rows of one optimizer step, to `gradients`.
+use crate::context::StepContext;
+use crate::couple::{Coupled, couple, losses};
+use crate::draws::randomize;
+use crate::micro_batch::{MicroBatch, Part, runs};
+use crate::passes::Passes;
+use crate::reference::{ReferenceScores, ReferenceSource};
+use crate::step_error::StepError;
+use crate::sums::{self, AnswerDetail, Sums};
+
+/// Adds the gradient sums of `rows`, this process's rows of one optimizer step, to `gradients`, and
+/// returns the sums over the rows of all processes. Gradients are not exchanged here.
 ///
 /// # Errors
-/// If a row has no target, a token outside of the vocabulary, or nothing to compare with; nothing
-/// was added then.
+/// If a row has no target, a token outside of the vocabulary, or nothing to compare with, or the
+/// method does not go with the model; nothing was added then. Or if the exchange with the other
+/// processes fails.
 pub fn accumulate<B: Backend>(
     model: &Model<B>,
-    reference: &Reference<B>,
+    reference: &ReferenceSource<B>,
     gradients: &mut Gradients<B>,
     rows: &[&Row],
     context: &StepContext,
-) -> Result<Sums, RowError> {
+) -> Result<Sums, StepError> {
     accumulate_with(model, reference, gradients, rows, context, &mut |_| {})
 }
 
@@ -58,12 +49,12 @@ pub fn accumulate<B: Backend>(
 /// As [`accumulate`].
 pub fn accumulate_with<B: Backend>(
     model: &Model<B>,
-    reference: &Reference<B>,
+    reference: &ReferenceSource<B>,
     gradients: &mut Gradients<B>,
     rows: &[&Row],
     context: &StepContext,
     show: &mut dyn FnMut(&[AnswerDetail]),
-) -> Result<Sums, RowError> {
+) -> Result<Sums, StepError> {
     let keep = if context.recompute { Keep::BlockInputs } else { Keep::Everything };
     Step::new(model, reference, rows, context, true)?.run(keep, Some(gradients), show)
 }
@@ -75,17 +66,38 @@ pub fn accumulate_with<B: Backend>(
 /// As [`accumulate`].
 pub fn examine<B: Backend>(
     model: &Model<B>,
-    reference: &Reference<B>,
+    reference: &ReferenceSource<B>,
     rows: &[&Row],
     context: &StepContext,
-) -> Result<Sums, RowError> {
+) -> Result<Sums, StepError> {
     Step::new(model, reference, rows, context, false)?.run(Keep::Nothing, None, &mut |_| {})
+}
+
+/// Checks what a method asks of a vocabulary.
+///
+/// # Errors
+/// Names the field that asks for more tokens than there are.
+pub fn check_method(method: &Method, vocabulary: usize) -> Result<(), StepError> {
+    let look_ahead = match method.look_ahead() {
+        Some(LookAhead::TopK { k }) => Some(k),
+        _ => None,
+    };
+    match look_ahead.into_iter().chain(method.needs().entropy).find(|&k| k > vocabulary) {
+        None => Ok(()),
+        Some(k) => Err(StepError::Method {
+            field: "method.k".to_owned(),
+            problem: format!(
+                "is {k}, but the model's vocabulary has {vocabulary} entries; expected at most as \
+                 many"
+            ),
+        }),
+    }
 }
 
 /// A step's rows, packed.
 struct Step<'a, B: Backend> {
     model: &'a Model<B>,
-    reference: &'a Reference<'a, B>,
+    reference: &'a ReferenceSource<'a, B>,
     rows: &'a [&'a Row],
     context: &'a StepContext<'a>,
     part: Part,
@@ -94,24 +106,43 @@ struct Step<'a, B: Backend> {
     batches: Vec<MicroBatch>,
 }
 
+/// A micro-batch after its forward passes.
+struct ScoredBatch<'a, B: Backend> {
+    passes: Passes<B>,
+    reference: Option<ReferenceScores<'a, B>>,
+    /// One entry for each answer, still without its loss.
+    details: Vec<AnswerDetail>,
+}
+
+/// What the first phase found out.
+#[derive(Default)]
+struct Shared {
+    /// Scores of the mismatched sequences, where the method has a KL point.
+    mismatched: Vec<AnswerDetail>,
+    /// Scores of all answers, where the loss of a row depends on its neighbours.
+    answers: Vec<AnswerDetail>,
+}
+
 impl<'a, B: Backend> Step<'a, B> {
     /// All rows are packed before anything is added, so that a bad one leaves the gradients as they
     /// were. `random`: with dropout and noise, where the run has them.
     fn new(
         model: &'a Model<B>,
-        reference: &'a Reference<'a, B>,
+        reference: &'a ReferenceSource<'a, B>,
         rows: &'a [&'a Row],
-        context: &'a StepContext,
+        context: &'a StepContext<'a>,
         random: bool,
-    ) -> Result<Self, RowError> {
+    ) -> Result<Self, StepError> {
+        let config = model.config();
+        check_method(context.method, config.vocabulary)?;
         let part = Part::Answers(context.method.needs().rows);
         let split = context.look_ahead().is_some();
         let runs = runs(rows.iter().map(|row| part.tokens(row)), context.micro_batch_tokens);
-        let pack = |range: &Range<usize>| {
+        let pack = |range: &Range<usize>| -> Result<MicroBatch, StepError> {
             let rows = &rows[range.clone()];
-            let mut batch = MicroBatch::new(rows, model.config().vocabulary, part, split)?;
+            let mut batch = MicroBatch::new(rows, config.vocabulary, part, split)?;
             if random && (context.noise > 0.0 || model.is_adapted()) {
-                context.randomize(&mut batch, rows, part, model.config().hidden);
+                randomize(context, &mut batch, rows, part, config.hidden);
             }
             Ok(batch)
         };
@@ -124,17 +155,17 @@ impl<'a, B: Backend> Step<'a, B> {
         keep: Keep,
         mut gradients: Option<&mut Gradients<B>>,
         show: &mut dyn FnMut(&[AnswerDetail]),
-    ) -> Result<Sums, RowError> {
-        let method = self.context.method;
-        let kl_point = self.kl_point()?;
-        let coupled = method.coupling() == Coupling::Batch && self.batches.len() > 1;
-        let mut known = coupled.then(|| self.coupled_losses(kl_point).into_iter());
-        let mut sums = Sums { kl_point, ..Sums::default() };
-        for (range, batch) in self.runs.iter().zip(&self.batches) {
-            let reference = self.reference.score(self.model, batch, self.part, range.clone());
-            let passes = self.passes(range, batch, keep);
-            let mut details = self.details(range, batch, &passes, reference.as_ref());
-            let losses = match &mut known {
+    ) -> Result<Sums, StepError> {
+        let (method, collective) = (self.context.method, self.context.collective);
+        let (shared, mut only) = self.score_shared(keep)?;
+        let Coupled { kl_point, losses: coupled } =
+            couple(method, collective, &shared.mismatched, &shared.answers)?;
+        let mut coupled = coupled.map(Vec::into_iter);
+        let mut sums = Sums::default();
+        for (i, (range, batch)) in self.runs.iter().zip(&self.batches).enumerate() {
+            let scored = only.take().unwrap_or_else(|| self.score(i, keep));
+            let ScoredBatch { passes, reference, mut details } = scored;
+            let losses = match &mut coupled {
                 Some(losses) => losses.by_ref().take(details.len()).collect(),
                 None => losses(method, &details, kl_point),
             };
@@ -151,12 +182,63 @@ impl<'a, B: Backend> Step<'a, B> {
                 show(answers);
             }
         }
+        sums.exchange(collective)?;
+        sums.kl_point = kl_point;
         Ok(sums)
     }
 
-    fn passes(&self, range: &Range<usize>, batch: &MicroBatch, keep: Keep) -> Passes<B> {
+    /// The first phase. Where all coupled rows fit one micro-batch, its passes are kept for the
+    /// third phase.
+    fn score_shared(&self, keep: Keep) -> Result<(Shared, Option<ScoredBatch<'a, B>>), StepError> {
+        let method = self.context.method;
+        let mut shared = Shared::default();
+        if method.needs().rows == RowKind::Judged {
+            shared.mismatched = self.score_mismatched()?;
+        }
+        if method.coupling() == Coupling::Row {
+            return Ok((shared, None));
+        }
+        if self.batches.len() == 1 {
+            let scored = self.score(0, keep);
+            shared.answers.clone_from(&scored.details);
+            return Ok((shared, Some(scored)));
+        }
+        for i in 0..self.batches.len() {
+            shared.answers.extend(self.score(i, Keep::KeysAndValues).details);
+        }
+        Ok((shared, None))
+    }
+
+    /// The mismatched sequences of the step's rows.
+    fn score_mismatched(&self) -> Result<Vec<AnswerDetail>, StepError> {
+        let part = Part::Mismatched;
+        let mut all = Vec::with_capacity(self.rows.len());
+        let lengths = self.rows.iter().map(|row| part.tokens(row));
+        for range in runs(lengths, self.context.micro_batch_tokens) {
+            let rows = &self.rows[range.clone()];
+            let batch = MicroBatch::new(rows, self.model.config().vocabulary, part, false)?;
+            let passes = Passes::score(self.model, &batch, false);
+            let log_probs = batch.by_answer(&passes.scores.log_probs).into_iter();
+            let reference = self.reference.score(self.model, &batch, part, range);
+            let mut reference = reference.map_or_else(Vec::new, |r| r.log_probs).into_iter();
+            all.extend(log_probs.map(|log_probs| AnswerDetail {
+                log_probs,
+                reference: reference.next().unwrap_or_default(),
+                ..AnswerDetail::default()
+            }));
+        }
+        Ok(all)
+    }
+
+    /// The forward passes over a micro-batch.
+    fn score(&self, batch: usize, keep: Keep) -> ScoredBatch<'a, B> {
+        let (range, batch) = (&self.runs[batch], &self.batches[batch]);
+        let reference = self.reference.score(self.model, batch, self.part, range.clone());
         let entropy = self.context.method.needs().entropy;
-        Passes::run(self.model, batch, &self.rows[range.clone()], self.context, keep, entropy)
+        let rows = &self.rows[range.clone()];
+        let passes = Passes::run(self.model, batch, rows, self.context, keep, entropy);
+        let details = self.details(range, batch, &passes, reference.as_ref());
+        ScoredBatch { passes, reference, details }
     }
 
     /// What is known of every answer before its loss.
@@ -229,114 +311,4 @@ impl<'a, B: Backend> Step<'a, B> {
             KlDirection::Reverse => ift_backend::Divergence::Reverse,
         })
     }
-
-    /// KTO's KL point: from the mismatched sequences of the whole step, without gradient.
-    fn kl_point(&self) -> Result<f64, RowError> {
-        let method = self.context.method;
-        if method.needs().rows != RowKind::Judged {
-            return Ok(0.0);
-        }
-        let part = Part::Mismatched;
-        let (mut log_probs, mut of_reference) = (Vec::new(), Vec::new());
-        let lengths = self.rows.iter().map(|row| part.tokens(row));
-        for range in runs(lengths, self.context.micro_batch_tokens) {
-            let rows = &self.rows[range.clone()];
-            let batch = MicroBatch::new(rows, self.model.config().vocabulary, part, false)?;
-            log_probs.extend(
-                batch.by_answer(&Passes::score(self.model, &batch, false).scores.log_probs),
-            );
-            let reference = self.reference.score(self.model, &batch, part, range);
-            of_reference
-                .extend(reference.map_or_else(|| vec![Vec::new(); rows.len()], |r| r.log_probs));
-        }
-        let scores = log_probs.iter().zip(&of_reference);
-        let scores =
-            scores.map(|(logps, reference)| RowScores { logps, reference, ..RowScores::default() });
-        Ok(method.kl_point(&scores.collect::<Vec<_>>()))
-    }
-
-    /// Losses of a method whose rows depend on each other, when they do not fit one micro-batch: a
-    /// sweep without gradient collects everything first.
-    fn coupled_losses(&self, kl_point: f64) -> Vec<RowLoss> {
-        let mut details = Vec::with_capacity(self.rows.len());
-        for (range, batch) in self.runs.iter().zip(&self.batches) {
-            let reference = self.reference.score(self.model, batch, self.part, range.clone());
-            let passes = self.passes(range, batch, Keep::KeysAndValues);
-            details.extend(self.details(range, batch, &passes, reference.as_ref()));
-        }
-        losses(self.context.method, &details, kl_point)
-    }
-}
-
-fn losses(method: &Method, details: &[AnswerDetail], kl_point: f64) -> Vec<RowLoss> {
-    method.losses(&details.iter().map(AnswerDetail::scores).collect::<Vec<_>>(), kl_point)
-}
-
-impl<'a> StepContext<'a> {
-    /// For [`examine`]: the method as it is at step 0 without anything random.
-    pub fn plain(method: &'a Method, micro_batch_tokens: usize) -> Self {
-        Self {
-            method,
-            lambda: 0.0,
-            seed: 0,
-            step: 0,
-            noise: 0.0,
-            recompute: false,
-            micro_batch_tokens,
-        }
-    }
-
-    /// The look-ahead, unless nothing of it would be mixed in: with λ = 0 the second pass is the
-    /// first.
-    pub(crate) fn look_ahead(&self) -> Option<LookAhead> {
-        self.method.look_ahead().filter(|_| self.lambda > 0.0)
-    }
-
-    /// A stream of random numbers for each score, named by the seed, the step, the row and the
-    /// position, so that neither the split into micro-batches nor a resume changes a draw.
-    pub(crate) fn streams(&self, batch: &MicroBatch, rows: &[&Row]) -> Vec<u64> {
-        let mut streams = vec![0; batch.targets.len()];
-        let answers = batch.answers.len() / rows.len().max(1);
-        for (i, answer) in batch.answers.iter().enumerate() {
-            for (&position, &score) in answer.positions.iter().zip(&answer.scores) {
-                streams[score] = self.stream(rows[i / answers.max(1)], position);
-            }
-        }
-        streams
-    }
-
-    fn stream(&self, row: &Row, position: usize) -> u64 {
-        let names = [self.seed, self.step, u64::from(row.source), row.record, position as u64];
-        names.into_iter().fold(0, stir)
-    }
-
-    /// Names a stream for every token, for dropout and noise, and says how much noise its embedding
-    /// gets.
-    fn randomize(&self, batch: &mut MicroBatch, rows: &[&Row], part: Part, hidden: usize) {
-        let answers = part.answers();
-        let set = |sequences: &mut Sequences, owner: &dyn Fn(usize) -> (usize, usize)| {
-            for (i, place) in sequences.rows.clone().iter().enumerate() {
-                let (row, side) = owner(i);
-                let length = part.of(rows[row]).map_or(0, |all| all[side].len());
-                let magnitude = self.noise / ((length * hidden) as f64).sqrt();
-                for position in place.past_len..place.past_len + place.len {
-                    let stream = stir(self.stream(rows[row], position), 1 + side as u64);
-                    sequences.streams.push(stream);
-                    if self.noise > 0.0 {
-                        sequences.noise.push(magnitude);
-                    }
-                }
-            }
-        };
-        set(&mut batch.prompts, &|row| (row, 0));
-        set(&mut batch.continuations, &|answer| (answer / answers, answer % answers));
-    }
-}
-
-/// Folds a number into a hash; every bit of both spreads over the result.
-fn stir(hash: u64, number: u64) -> u64 {
-    let mut z = (hash ^ number).wrapping_add(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }

@@ -3,6 +3,7 @@
 use crate::micro_batch::Part;
 use ift_data::Row;
 use ift_methods::{Method, RowLoss, RowScores};
+use ift_parallel::{Collective, CollectiveError};
 use std::ops::AddAssign;
 
 /// What the rows of a step sum up to.
@@ -82,6 +83,49 @@ impl AddAssign for PreferenceSums {
     }
 }
 
+impl Sums {
+    /// Adds the sums of all processes of a run. The KL point is the same in all of them.
+    ///
+    /// # Errors
+    /// If the exchange fails.
+    pub(crate) fn exchange(&mut self, collective: &dyn Collective) -> Result<(), CollectiveError> {
+        let PreferenceSums { chosen, rejected, pairs, accurate } = &mut self.preference;
+        let floats = [
+            &mut self.loss,
+            &mut self.count,
+            &mut self.first_pass,
+            &mut self.unweighted,
+            &mut self.plain_count,
+            &mut self.nll,
+            &mut self.divergence.0,
+            &mut chosen.rewards,
+            &mut chosen.log_probs,
+            &mut rejected.rewards,
+            &mut rejected.log_probs,
+        ];
+        let counts = [
+            &mut self.nll_targets,
+            &mut self.rows,
+            &mut self.targets,
+            &mut self.tokens,
+            &mut self.pushed_down,
+            &mut self.divergence.1,
+            &mut chosen.count,
+            &mut rejected.count,
+            pairs,
+            accurate,
+        ];
+        // Counts are exact as f64 up to 2^53.
+        let own = floats.iter().map(|sum| **sum).chain(counts.iter().map(|count| **count as f64));
+        let mut all: Vec<f64> = own.collect();
+        collective.all_reduce_sum(&mut all)?;
+        let (of_floats, of_counts) = all.split_at(floats.len());
+        floats.into_iter().zip(of_floats).for_each(|(sum, all)| *sum = *all);
+        counts.into_iter().zip(of_counts).for_each(|(count, all)| *count = *all as u64);
+        Ok(())
+    }
+}
+
 impl AddAssign for Sums {
     fn add_assign(&mut self, other: Self) {
         self.loss += other.loss;
@@ -98,12 +142,11 @@ impl AddAssign for Sums {
         self.preference += other.preference;
         self.divergence.0 += other.divergence.0;
         self.divergence.1 += other.divergence.1;
-        self.kl_point = self.kl_point.max(other.kl_point);
     }
 }
 
 /// What a step did to one answer, target by target.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct AnswerDetail {
     /// Whether it is a chosen or desirable answer; true for demonstrations.
     pub chosen: bool,

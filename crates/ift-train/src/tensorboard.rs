@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::TrainError;
+use crate::error::TrainError;
 
 /// An event file, being written.
 pub(crate) struct EventFile {

@@ -16,7 +16,7 @@ use ift_cpu::{CpuBf16, CpuF32};
 use ift_data::Row;
 use ift_methods::{Ift, Method, Sft};
 use ift_model::Model;
-use ift_train::{AnswerDetail, Reference, Sums};
+use ift_train::{AnswerDetail, ReferenceSource, Sums};
 use numbers::{
     ByName, FAMILIES, check_gradients, close, cosine, folder, json, largest_difference, norm,
     sequences,
@@ -47,7 +47,7 @@ fn run<B: Backend>(
     micro_batch_tokens: usize,
     recompute: bool,
 ) -> (Sums, Vec<AnswerDetail>, ByName) {
-    numbers::run(model, &Reference::None, rows, method, micro_batch_tokens, recompute)
+    numbers::run(model, &ReferenceSource::None, rows, method, micro_batch_tokens, recompute)
 }
 
 struct Tolerance {

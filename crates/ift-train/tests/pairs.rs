@@ -11,7 +11,7 @@ use ift_cpu::{CpuBf16, CpuF32};
 use ift_data::Row;
 use ift_methods::{Method, RowKind};
 use ift_model::Model;
-use ift_train::{AnswerDetail, KnownScores, Reference, StepContext, examine};
+use ift_train::{AnswerDetail, KnownScores, ReferenceSource, StepContext, examine};
 use numbers::{
     FAMILIES, check_gradients, close, cosine, folder, json, largest_difference, run, sequences,
 };
@@ -64,8 +64,12 @@ impl<B: Backend> Models<B> {
         }
     }
 
-    fn reference(&self, method: &Method) -> Reference<'_, B> {
-        if method.needs().reference { Reference::Model(&self.reference) } else { Reference::None }
+    fn reference(&self, method: &Method) -> ReferenceSource<'_, B> {
+        if method.needs().reference {
+            ReferenceSource::Model(&self.reference)
+        } else {
+            ReferenceSource::None
+        }
     }
 }
 
@@ -197,7 +201,7 @@ fn any_split_gives_the_same_gradient() {
             if needs.reference && needs.divergence.is_none() {
                 let refs: Vec<&Row> = rows.iter().collect();
                 let known = KnownScores::of_rows(&models.reference, &refs, 40).unwrap();
-                let reference = Reference::Known(known.iter().collect());
+                let reference = ReferenceSource::Known(known.iter().collect());
                 let (sums, _, gradients) =
                     run(&models.policy, &reference, &rows, &method, 50, false);
                 close("loss", sums.loss, whole.loss, 1e-12);

@@ -1,5 +1,4 @@
-//! A resumed run has the bits of one that was never interrupted, and a run that would be neither is
-//! refused.
+//! A resumed run has the bits of one that was never interrupted.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -251,7 +250,7 @@ fn killed_before_the_first_checkpoint_starts_over() {
 }
 
 #[test]
-fn a_run_that_would_be_neither_is_refused() {
+fn another_run_is_neither_mixed_in_nor_gone_on_with() {
     let tiny = Tiny::new();
     let lines = format!("{SIX_STEPS}{}", OPTIMIZERS[0]);
     let recipe = tiny.recipe("out", &lines);
@@ -263,14 +262,6 @@ fn a_run_that_would_be_neither_is_refused() {
     let other = tiny.recipe("out", &format!("{SIX_STEPS}{}", OPTIMIZERS[1]));
     let message = run(&other, true).unwrap_err().to_string();
     assert!(message.contains("`optimizer.name` was \"rmsprop\", is \"adamw\""), "{message}");
-
-    tiny.write_rows("train.jsonl", 20..30);
-    let message = run(&recipe, true).unwrap_err().to_string();
-    assert!(message.contains("--accept-other-data"), "{message}");
-    let accepted = RunOptions { resume: true, accept_other_data: true, ..RunOptions::default() };
-    let mut notices = Notices::default();
-    train(&recipe, &accepted, &AtomicBool::new(false), &mut notices).unwrap();
-    assert!(notices.0.iter().any(|n| n.contains("as accepted")), "{:?}", notices.0);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use ift_backend::{Reference as Exact, Storage};
 use ift_data::Row;
 use ift_methods::{Method, RowKind};
 use ift_model::{Adapter, Model};
-use ift_train::{AnswerDetail, Reference, StepContext, accumulate_with};
+use ift_train::{AnswerDetail, ReferenceSource, StepContext, accumulate_with};
 use numbers::{folder, json, sequences};
 use serde_json::json;
 use std::sync::Arc;
@@ -64,7 +64,7 @@ fn rows(kind: RowKind) -> Vec<Row> {
 /// What a step over the rows says, and the gradients of every parameter.
 fn run(
     model: &Model<Exact>,
-    reference: &Reference<Exact>,
+    reference: &ReferenceSource<Exact>,
     rows: &[&Row],
     context: &StepContext,
 ) -> (Vec<AnswerDetail>, Vec<Option<Vec<f64>>>) {
@@ -88,7 +88,7 @@ fn linear(slopes: &[AnswerDetail], at: &[AnswerDetail]) -> f64 {
 fn check(
     name: &str,
     mut model: Model<Exact>,
-    reference: &dyn Fn(&Method) -> Reference<'static, Exact>,
+    reference: &dyn Fn(&Method) -> ReferenceSource<'static, Exact>,
     noise: f64,
 ) {
     let method = method(name);
@@ -148,7 +148,7 @@ fn other() -> &'static Model<Exact> {
 fn of_every_method() {
     let other = other();
     let reference = |method: &Method| {
-        if method.needs().reference { Reference::Model(other) } else { Reference::None }
+        if method.needs().reference { ReferenceSource::Model(other) } else { ReferenceSource::None }
     };
     for name in METHODS {
         let model = Model::load(&folder("llama"), Arc::new(Exact)).unwrap();
@@ -161,7 +161,7 @@ fn of_every_method() {
 fn of_adapters_and_noise() {
     for name in ["ift", "dpo", "tdpo1", "asft", "kto"] {
         let reference = |method: &Method| {
-            if method.needs().reference { Reference::Base } else { Reference::None }
+            if method.needs().reference { ReferenceSource::Base } else { ReferenceSource::None }
         };
         let adapter = Adapter { rank: 2, dropout: 0.2, ..Adapter::default() };
         let mut model =

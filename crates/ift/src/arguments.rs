@@ -61,9 +61,11 @@ pub(crate) struct TrainArguments {
     /// Delete an earlier run in the output folder and start again
     #[arg(long, conflicts_with = "resume")]
     pub(crate) overwrite: bool,
-    /// Resume even though the training rows are others than the checkpoint's
-    #[arg(long, requires = "resume")]
-    pub(crate) accept_other_data: bool,
+    /// Resume although this has changed since the checkpoint: a field of the recipe, such as
+    /// optimizer.lr, or the contents of `model`, `adapter`, `reference`, `tokenizer`, `template`,
+    /// `data`, `held_out` or `version`; may be repeated
+    #[arg(long, value_name = "FIELD", requires = "resume")]
+    pub(crate) accept: Vec<String>,
 }
 
 /// `ift generate`.

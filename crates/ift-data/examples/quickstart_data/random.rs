@@ -1,5 +1,7 @@
-//! A stream of random numbers that no library can change: the files it leads to are kept in the
-//! repository.
+//! The random numbers of the quickstart data: they never change, because the files that they lead
+//! to are kept in the repository.
+
+use ift_random::mix;
 
 /// The generator `SplitMix64` (Steele, Lea, Flood, 2014).
 pub struct Random(u64);
@@ -10,11 +12,9 @@ impl Random {
     }
 
     fn next(&mut self) -> u64 {
+        let number = mix(self.0);
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        number
     }
 
     /// A number below `end`, which is small, so that the bias of the remainder does not matter.

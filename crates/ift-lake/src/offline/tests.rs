@@ -1,13 +1,13 @@
+use ift_compare::{Comparison, Tolerance};
 use ift_methods::{Dpo, Ift, Ipo, Kto, LambdaSchedule, Orpo, ScheduledSampling, Sft, Simpo, Tdpo1};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::{
     map::LakeMap,
-    network::Activation,
+    network::ActivationFunction,
     optimizer::Rule,
-    settings::Settings,
+    settings::StudySettings,
+    training::Training,
     trajectory::Visit,
     world::{Ice, Rewards},
 };
@@ -27,35 +27,36 @@ fn trajectory(world: &World, moves: &[(Action, i8)]) -> Trajectory {
     Trajectory { visits, end: state }
 }
 
-/// Down, down, right, down, right, right: a shortest way; and right, right, down, right: into a
-/// hole.
-fn ways(world: &World) -> [Trajectory; 2] {
+/// A shortest path, and a path that falls into a hole.
+fn paths(world: &World) -> [Trajectory; 2] {
     use Action::{Down, Right};
     [&[Down, Down, Right, Down, Right, Right][..], &[Right, Right, Down, Right]]
-        .map(|way| trajectory(world, &way.iter().map(|&action| (action, 0)).collect::<Vec<_>>()))
+        .map(|path| trajectory(world, &path.iter().map(|&action| (action, 0)).collect::<Vec<_>>()))
 }
 
 fn network(seed: u64) -> Network {
-    Network::new(16, 7, 4, Activation::Relu, &mut ChaCha8Rng::seed_from_u64(seed))
+    Network::new(16, 7, 4, ActivationFunction::Relu, &mut ift_random::generator(seed, 0))
 }
 
 fn trained(method: &Method, steps: u64, seed: u64) -> Trained {
     let world = world(Ice::Solid);
-    let [optimal, suboptimal] = ways(&world);
-    let lesson = Lesson { world: &world, optimal: &optimal, suboptimal: &suboptimal, own: false };
+    let [optimal, suboptimal] = paths(&world);
+    let pair =
+        TrajectoryPair { world: &world, optimal: &optimal, suboptimal: &suboptimal, own: false };
     let training = Training { lr: 0.02, ..Training::default() };
-    let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-    train_offline(lesson, method, &network(1), &training, steps, 3, rng, |_, _| {})
+    let rng = &mut ift_random::generator(seed, 0);
+    let run = TrainingRun { start: &network(1), training: &training, steps };
+    train_offline(pair, method, run, 3, rng, |_, _| {})
 }
 
 #[test]
-fn gradients_are_the_slopes_of_the_loss() {
+fn gradients_are_central_differences_of_the_loss() {
     let world = world(Ice::Solid);
-    let [optimal, suboptimal] = ways(&world);
-    let lesson = Lesson { world: &world, optimal: &optimal, suboptimal: &suboptimal, own: false };
+    let [optimal, suboptimal] = paths(&world);
+    let pair =
+        TrajectoryPair { world: &world, optimal: &optimal, suboptimal: &suboptimal, own: false };
     let (policy, other) = (network(1), network(2));
-    // Methods that hold nothing constant in their gradient; KTO's KL point is 0 here, as the
-    // reference is likelier.
+    // Methods without a constant in their gradient.
     let methods = [
         Method::Sft(Sft::default()),
         Method::Ift(Ift::default()),
@@ -66,12 +67,14 @@ fn gradients_are_the_slopes_of_the_loss() {
         Method::Tdpo1(Tdpo1 { beta: 0.7 }),
     ];
     for method in &methods {
-        let rows = Row::of(lesson, method);
+        let rows = TrajectoryRow::of(pair, method);
         let plain = Inputs::plain(&rows);
-        let rng = &mut ChaCha8Rng::seed_from_u64(0);
-        let mixed = method
-            .look_ahead()
-            .map(|look| plain.mixed(&rows, &world, method, look, 0.3, &policy, rng));
+        let rng = &mut ift_random::generator(0, 0);
+        let mixed = method.look_ahead().map(|look_ahead| {
+            let first =
+                FirstPass { look_ahead, lambda: 0.3, replaces: false, rows: &rows, plain: &plain };
+            first.mixed(&world, &policy, rng)
+        });
         let inputs = mixed.as_ref().unwrap_or(&plain);
         let reference = method.needs().reference.then(|| other.forward(&inputs.distinct));
         let loss = |network: &Network| {
@@ -86,60 +89,63 @@ fn gradients_are_the_slopes_of_the_loss() {
         };
         let mut gradient = Gradient::new(&policy);
         accumulate(method, &rows, inputs, &policy, reference.as_ref(), &mut gradient);
-        for index in 0..policy.parameters().len() {
-            let moved = |by: f64| {
-                let mut moved = policy.clone();
-                moved.parameters_mut()[index] += by;
-                loss(&moved)
-            };
-            let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
-            let error = (slope - gradient.slopes[index]).abs();
-            assert!(
-                error < 1e-8,
-                "{method:?}, parameter {index}: {slope} and {}",
-                gradient.slopes[index]
-            );
-        }
+        let expected: Vec<f64> = (0..policy.parameters().len())
+            .map(|index| {
+                let changed = |by: f64| {
+                    let mut changed = policy.clone();
+                    changed.parameters_mut()[index] += by;
+                    loss(&changed)
+                };
+                (changed(1e-5) - changed(-1e-5)) / 2e-5
+            })
+            .collect();
+        let mut comparison = Comparison::new(format!("{method:?}"), Tolerance::absolute(1e-8));
+        comparison.values("gradient", &gradient.values, &expected);
+        comparison.finish();
     }
 }
 
 #[test]
-fn divergences_and_their_slopes_belong_together() {
+fn gradients_of_divergences_are_central_differences() {
     let (policy, reference) = ([0.3, -0.2, 1.1, 0.0], log_softmax(&[-0.4, 0.9, 0.1, 0.2]));
     for kind in [KlDirection::Forward, KlDirection::Reverse] {
         let at = |logits: &[f64; 4]| divergence(kind, &reference, &log_softmax(logits));
         assert!(at(&policy).0 > 0.0 && divergence(kind, &reference, &reference).0.abs() < 1e-15);
-        for action in 0..4 {
-            let moved = |by: f64| {
-                let mut moved = policy;
-                moved[action] += by;
-                at(&moved).0
+        let expected: [f64; 4] = std::array::from_fn(|action| {
+            let changed = |by: f64| {
+                let mut changed = policy;
+                changed[action] += by;
+                at(&changed).0
             };
-            let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
-            assert!((slope - at(&policy).1[action]).abs() < 1e-9, "{kind:?} {action}");
-        }
+            (changed(1e-5) - changed(-1e-5)) / 2e-5
+        });
+        let mut comparison = Comparison::new(format!("{kind:?}"), Tolerance::absolute(1e-9));
+        comparison.values("gradient", &at(&policy).1, &expected);
+        comparison.finish();
     }
 }
 
 #[test]
-fn entropies_are_those_of_the_most_probable() {
+fn entropy_is_that_of_the_most_probable_actions() {
     let logs = log_softmax(&[0.0; 4]);
-    assert!((entropy(&logs, 4) - 4_f64.ln()).abs() < 1e-12);
-    assert!((entropy(&logs, 20) - 4_f64.ln()).abs() < 1e-12);
+    let mut comparison = Comparison::new("entropy", Tolerance::absolute(1e-12));
+    comparison.value("all actions", entropy(&logs, 4), 4_f64.ln());
+    comparison.value("more than all", entropy(&logs, 20), 4_f64.ln());
     let logs = [0.6_f64, 0.2, 0.15, 0.05].map(f64::ln);
     let two = -(0.75_f64 * 0.75_f64.ln() + 0.25 * 0.25_f64.ln());
-    assert!((entropy(&logs, 2) - two).abs() < 1e-12);
+    comparison.value("two actions", entropy(&logs, 2), two);
+    comparison.finish();
 }
 
 #[test]
-fn the_residual_is_where_the_greedy_policy_would_be() {
+fn the_second_pass_mixes_in_the_state_of_the_greedy_policy() {
     let slippery = world(Ice::Slippery);
-    // Meant down, slipped left against the edge (turned by -1 from down); then right; then down.
-    let way = trajectory(&slippery, &[(Action::Down, -1), (Action::Right, 0), (Action::Down, 1)]);
-    assert_eq!(way.visits.iter().map(|visit| visit.state).collect::<Vec<_>>(), [0, 0, 1]);
-    let lesson = Lesson { world: &slippery, optimal: &way, suboptimal: &way, own: false };
+    // Down slips left against the edge (a turn of -1); then right; then down with a slip.
+    let path = trajectory(&slippery, &[(Action::Down, -1), (Action::Right, 0), (Action::Down, 1)]);
+    assert_eq!(path.visits.iter().map(|visit| visit.state).collect::<Vec<_>>(), [0, 0, 1]);
+    let pair = TrajectoryPair { world: &slippery, optimal: &path, suboptimal: &path, own: false };
     let ift = Method::Ift(Ift::default());
-    let rows = Row::of(lesson, &ift);
+    let rows = TrajectoryRow::of(pair, &ift);
     let plain = Inputs::plain(&rows);
     assert_eq!(plain.distinct, [Input::at(0), Input::at(1)]);
     // A policy that goes down in every state.
@@ -149,10 +155,17 @@ fn the_residual_is_where_the_greedy_policy_would_be() {
     }
     let outputs = down.parameters().len() - 4;
     down.parameters_mut()[outputs + Action::Down.index()] = 1.0;
-    let rng = &mut ChaCha8Rng::seed_from_u64(0);
-    let mixed = plain.mixed(&rows, &slippery, &ift, LookAhead::Greedy, 0.25, &down, rng);
+    let rng = &mut ift_random::generator(0, 0);
+    let first = FirstPass {
+        look_ahead: LookAhead::Greedy,
+        lambda: 0.25,
+        replaces: ift.replaces_tokens(),
+        rows: &rows,
+        plain: &plain,
+    };
+    let mixed = first.mixed(&slippery, &down, rng);
     let inputs: Vec<_> = mixed.slots[0].iter().map(|&slot| mixed.distinct[slot]).collect();
-    // On the same ice down would have slipped the same way; from 0 down without a slip leads to 4.
+    // The look-ahead slips as the trajectory did; from state 0, down without a slip reaches 4.
     let expected = [
         Input::at(0),
         Input { state: 0, other: 0, share: 0.25 },
@@ -160,19 +173,17 @@ fn the_residual_is_where_the_greedy_policy_would_be() {
     ];
     assert_eq!(inputs, expected);
 
-    let sampling = Method::ScheduledSampling(ScheduledSampling {
-        lambda: 1.0,
-        ..ScheduledSampling::default()
-    });
-    let replaced = plain.mixed(&rows, &slippery, &sampling, LookAhead::Greedy, 1.0, &down, rng);
+    let sampling = Method::ScheduledSampling(ScheduledSampling::default());
+    let first = FirstPass { lambda: 1.0, replaces: sampling.replaces_tokens(), ..first };
+    let replaced = first.mixed(&slippery, &down, rng);
     let inputs: Vec<_> = replaced.slots[0].iter().map(|&slot| replaced.distinct[slot]).collect();
     assert_eq!(inputs, [Input::at(0), Input::at(0), Input::at(4)]);
 }
 
 #[test]
-fn ranks_and_draws_are_as_asked() {
+fn the_look_ahead_is_greedy_ranked_or_sampled() {
     let logits = [0.1, 3.0, 2.0, 3.0];
-    let rng = &mut ChaCha8Rng::seed_from_u64(5);
+    let rng = &mut ift_random::generator(5, 0);
     assert_eq!(choose(LookAhead::Greedy, &logits, rng), Action::Down);
     assert_eq!(choose(LookAhead::TopK { k: 3 }, &logits, rng), Action::Right);
     let mut counts = [0.0; 4];
@@ -181,14 +192,13 @@ fn ranks_and_draws_are_as_asked() {
             1.0 / 20_000.0;
     }
     let expected = softmax(&logits.map(|logit| logit / 2.0));
-    assert!(
-        counts.iter().zip(expected).all(|(count, share)| (count - share).abs() < 0.015),
-        "{counts:?}"
-    );
+    let mut comparison = Comparison::new("sampled actions", Tolerance::absolute(0.015));
+    comparison.values("share", &counts, &expected);
+    comparison.finish();
 }
 
 #[test]
-fn without_residual_and_relations_ift_is_sft() {
+fn ift_without_look_ahead_and_propagation_is_sft() {
     let sft = trained(&Method::Sft(Sft::default()), 30, 0);
     let ift = trained(&Method::Ift(Ift { lambda: 0.0, gamma: 0.0, ..Ift::default() }), 30, 0);
     assert_eq!(sft.network, ift.network);
@@ -198,18 +208,18 @@ fn without_residual_and_relations_ift_is_sft() {
 }
 
 #[test]
-fn every_method_learns_the_optimal_way() {
+fn every_method_learns_the_optimal_trajectory() {
     let world = world(Ice::Solid);
-    let [optimal, suboptimal] = ways(&world);
-    let log_likelihood = |network: &Network, way: &Trajectory| -> f64 {
+    let [optimal, suboptimal] = paths(&world);
+    let log_likelihood = |network: &Network, path: &Trajectory| -> f64 {
         let policy = network.policy(16);
-        way.visits.iter().map(|visit| policy[visit.state][visit.action.index()].ln()).sum()
+        path.visits.iter().map(|visit| policy[visit.state][visit.action.index()].ln()).sum()
     };
     let start = network(1);
     let margin = |network: &Network| {
         log_likelihood(network, &optimal) - log_likelihood(network, &suboptimal)
     };
-    for method in &Settings::default().methods {
+    for method in &StudySettings::default().methods {
         let trained = trained(method, 60, 0);
         assert!(
             trained.network.parameters().iter().all(|parameter| parameter.is_finite()),
@@ -227,13 +237,13 @@ fn every_method_learns_the_optimal_way() {
         for visit in &optimal.visits {
             assert!(trained.explored[visit.state] || method.replaces_tokens(), "{method:?}");
         }
-        let sees_hole_way = trained.explored[2];
-        assert!(sees_hole_way || !method.needs().rows.compares(), "{method:?}");
+        let reads_suboptimal = trained.explored[2];
+        assert!(reads_suboptimal || !method.needs().rows.compares(), "{method:?}");
     }
 }
 
 #[test]
-fn states_of_the_residual_count_as_explored() {
+fn look_ahead_states_count_as_explored() {
     let sft = trained(&Method::Sft(Sft::default()), 20, 0).explored;
     let ift = trained(&Method::Ift(Ift::default()), 20, 0).explored;
     let count = |explored: &[bool]| explored.iter().filter(|&&explored| explored).count();
@@ -242,7 +252,7 @@ fn states_of_the_residual_count_as_explored() {
 }
 
 #[test]
-fn a_moving_residual_follows_its_schedule_and_seed() {
+fn a_noisy_lambda_depends_on_the_seed_of_the_schedule_alone() {
     let noisy = Method::Ift(Ift { lambda_schedule: LambdaSchedule::Noisy, ..Ift::default() });
     assert_eq!(trained(&noisy, 20, 0).network, trained(&noisy, 20, 9).network);
     assert_ne!(
@@ -252,34 +262,38 @@ fn a_moving_residual_follows_its_schedule_and_seed() {
 }
 
 #[test]
-fn the_kl_point_of_judged_answers_is_the_mean_over_both() {
-    // One step of KTO by hand: the reference is the policy, so both ratios and the KL point are 0.
+fn the_first_loss_of_kto_is_one_half() {
+    // The reference is the policy, so both log-ratios and the KL point are 0.
     let world = world(Ice::Solid);
-    let [optimal, suboptimal] = ways(&world);
-    let lesson = Lesson { world: &world, optimal: &optimal, suboptimal: &suboptimal, own: false };
+    let [optimal, suboptimal] = paths(&world);
+    let pair =
+        TrajectoryPair { world: &world, optimal: &optimal, suboptimal: &suboptimal, own: false };
     let kto = Method::Kto(Kto::default());
-    let rows = Row::of(lesson, &kto);
+    let rows = TrajectoryRow::of(pair, &kto);
     let inputs = Inputs::plain(&rows);
     let policy = network(1);
     let reference = policy.forward(&inputs.distinct);
     let loss =
         accumulate(&kto, &rows, &inputs, &policy, Some(&reference), &mut Gradient::new(&policy));
-    assert!((loss - 0.5).abs() < 1e-12, "{loss}");
+    let mut comparison = Comparison::new("KTO", Tolerance::absolute(1e-12));
+    comparison.value("loss", loss, 0.5);
+    comparison.finish();
 }
 
 #[test]
-fn training_that_diverges_ends_with_the_last_policy_before() {
+fn diverged_training_ends_with_the_policy_before() {
     let world = world(Ice::Solid);
-    let [optimal, suboptimal] = ways(&world);
-    let lesson = Lesson { world: &world, optimal: &optimal, suboptimal: &suboptimal, own: false };
+    let [optimal, suboptimal] = paths(&world);
+    let pair =
+        TrajectoryPair { world: &world, optimal: &optimal, suboptimal: &suboptimal, own: false };
     let training = Training { lr: 1e3, optimizer: Rule::Sgd, ..Training::default() };
     let mut seen = Vec::new();
-    let rng = &mut ChaCha8Rng::seed_from_u64(0);
+    let rng = &mut ift_random::generator(0, 0);
     let ipo = Method::Ipo(Ipo::default());
-    let trained =
-        train_offline(lesson, &ipo, &network(1), &training, 20, 0, rng, |step, network| {
-            seen.push((step, network.parameters().iter().all(|parameter| parameter.is_finite())));
-        });
+    let run = TrainingRun { start: &network(1), training: &training, steps: 20 };
+    let trained = train_offline(pair, &ipo, run, 0, rng, |step, network| {
+        seen.push((step, network.parameters().iter().all(|parameter| parameter.is_finite())));
+    });
     assert!(trained.diverged && !super::tests::trained(&ipo, 20, 0).diverged);
     assert!(trained.network.policy(16).iter().flatten().all(|probability| probability.is_finite()));
     assert!(seen.iter().map(|(step, _)| *step).eq(1..=20));
@@ -287,25 +301,27 @@ fn training_that_diverges_ends_with_the_last_policy_before() {
 }
 
 #[test]
-fn a_policy_that_rejects_what_it_does_itself_stops_when_it_does_what_is_asked() {
+fn rejecting_own_episodes_leads_to_the_optimal_trajectory() {
     let world = world(Ice::Solid);
-    let [optimal, suboptimal] = ways(&world);
-    let lesson = Lesson { world: &world, optimal: &optimal, suboptimal: &suboptimal, own: true };
+    let [optimal, suboptimal] = paths(&world);
+    let pair =
+        TrajectoryPair { world: &world, optimal: &optimal, suboptimal: &suboptimal, own: true };
     let training = Training { lr: 0.02, ..Training::default() };
     let dpo = Method::Dpo(Dpo::default());
-    let train = |lesson, start: &Network, steps| {
-        let rng = &mut ChaCha8Rng::seed_from_u64(4);
-        train_offline(lesson, &dpo, start, &training, steps, 0, rng, |_, _| {})
+    let train = |pair, start: &Network, steps| {
+        let rng = &mut ift_random::generator(4, 0);
+        let run = TrainingRun { start, training: &training, steps };
+        train_offline(pair, &dpo, run, 0, rng, |_, _| {})
     };
-    let trained = train(lesson, &network(1), 300);
+    let trained = train(pair, &network(1), 300);
     let likelihood = |network: &Network| -> f64 {
         let policy = network.policy(16);
         optimal.visits.iter().map(|visit| policy[visit.state][visit.action.index()]).product()
     };
     assert!(likelihood(&network(1)) < 0.01 && likelihood(&trained.network) > 0.9);
-    // Not what was given, which is never in a cell such as 13.
+    // Training used the own episodes, which visit many cells, not the given trajectory.
     assert!(trained.explored[4] && trained.explored.iter().filter(|&&seen| seen).count() > 9);
-    // Where both answers are the same there is nothing left to prefer.
-    let same = Lesson { suboptimal: &optimal, own: false, ..lesson };
+    // If both trajectories are the same, the gradient is 0.
+    let same = TrajectoryPair { suboptimal: &optimal, own: false, ..pair };
     assert_eq!(train(same, &network(1), 5).network, network(1));
 }

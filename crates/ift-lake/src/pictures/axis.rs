@@ -1,17 +1,17 @@
-//! Axes with round numbers.
+//! Axes with round tick labels.
 
-/// A stretch of numbers laid along a stretch of the picture.
+/// A linear mapping from a range of values to a range of coordinates.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Axis {
     low: f64,
     high: f64,
-    /// Between ticks.
+    /// Distance between ticks, in values.
     step: f64,
     from: f64,
     to: f64,
 }
 
-/// A number of an axis that is written at it.
+/// A tick of an axis.
 #[derive(Debug)]
 pub(super) struct Tick {
     pub(super) at: f64,
@@ -19,8 +19,8 @@ pub(super) struct Tick {
 }
 
 impl Axis {
-    /// The numbers from `low` to `high` between the places `from` and `to`, with about so many
-    /// ticks.
+    /// An axis that maps values from `low` to `high` to coordinates between `from` and `to`, with
+    /// about `ticks` ticks.
     pub(super) fn new((low, high): (f64, f64), (from, to): (f64, f64), ticks: usize) -> Self {
         let high = if high > low { high } else { low + 1.0 };
         let rough = (high - low) / ticks as f64;
@@ -32,7 +32,7 @@ impl Axis {
         Self { low, high, step: step.unwrap_or(10.0 * power), from, to }
     }
 
-    /// The same, extended to ticks at both ends.
+    /// The same axis, extended so that both ends are ticks.
     pub(super) fn round(self) -> Self {
         Self {
             low: (self.low / self.step + 1e-9).floor() * self.step,
@@ -41,12 +41,12 @@ impl Axis {
         }
     }
 
-    /// Where a number lies.
-    pub(super) fn at(&self, number: f64) -> f64 {
-        self.from + (number - self.low) / (self.high - self.low) * (self.to - self.from)
+    /// The coordinate of a value.
+    pub(super) fn at(&self, value: f64) -> f64 {
+        self.from + (value - self.low) / (self.high - self.low) * (self.to - self.from)
     }
 
-    /// The ticks from low to high.
+    /// All ticks, ascending by value.
     pub(super) fn ticks(&self) -> Vec<Tick> {
         let decimals = (-(self.step * 1.0001).log10().floor()).max(0.0) as usize;
         let first = (self.low / self.step - 1e-9).ceil() as i64;
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ticks_are_round_numbers_within_the_ends() {
+    fn ticks_are_round_and_within_the_ends() {
         let cases: [((f64, f64), &[&str]); 6] = [
             ((0.0, 1.0), &["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]),
             ((0.0, 300.0), &["0", "100", "200", "300"]),
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_axis_ends_at_ticks_and_holds_its_numbers() {
+    fn a_rounded_axis_ends_at_ticks_and_contains_its_values() {
         for (low, high) in [(0.0, 0.9), (0.013, 0.087), (-3.0, 7.1), (0.2, 0.8), (99.0, 101.0)] {
             let axis = Axis::new((low, high), (10.0, 20.0), 6).round();
             let ticks = axis.ticks();

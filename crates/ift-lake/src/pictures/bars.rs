@@ -1,9 +1,9 @@
-//! A scene's results as bars: distance from the optimum and success, learner by learner.
+//! Bar charts of a scene: distance from the optimum and success rate of each learner.
 
 use super::{
     axis::Axis,
     colours::{GREY, INK, RULE, WHITE, blend, of_learner},
-    sketch::{Align, Letters, Sketch},
+    sketch::{Align, Sketch, TextFormat},
 };
 use crate::{
     measure::Measure,
@@ -11,7 +11,8 @@ use crate::{
     statistics::Estimate,
 };
 
-/// Bars of one colour in each learner's group: what they show, and how pale they are.
+/// One bar in the group of each learner: measure, name in the legend, and share of white in its
+/// colour.
 type Series = (Measure, &'static str, f64);
 
 const DISTANCES: [Series; 3] = [
@@ -25,21 +26,22 @@ const SUCCESSES: [Series; 2] = [
 ];
 
 const MARGIN: f64 = 12.0;
-/// First row of bars.
+/// Top of the first group.
 const TOP: f64 = 88.0;
-/// Height of a learner's group.
+/// Height of the group of a learner.
 const GROUP: f64 = 32.0;
-/// Height of a group's bars together.
+/// Height of all bars of a group.
 const BARS: f64 = 26.0;
-/// Right end of the distances' axis, and both ends of the successes'.
+/// Right end of the axis of distances.
 const DISTANCE: f64 = 490.0;
+/// Both ends of the axis of success rates.
 const SUCCESS: (f64, f64) = (586.0, 826.0);
-/// Beside an axis, for the numbers of the first bars.
+/// Width beside an axis, for the values of the first bars.
 const VALUE: f64 = 56.0;
-/// The longest learner's name.
+/// Largest width of the name of a learner.
 const LABEL: f64 = 168.0;
 
-/// A scene's learners, the closest to the optimum first.
+/// The learners of a scene, the closest to the optimum first.
 pub(super) fn bars(world: &WorldReport, scene: &Scene) -> Sketch {
     let mut learners: Vec<&LearnerReport> = scene.learners.iter().collect();
     learners
@@ -47,9 +49,9 @@ pub(super) fn bars(world: &WorldReport, scene: &Scene) -> Sketch {
     let bottom = TOP + GROUP * learners.len() as f64;
     let mut sketch = Sketch::new(bottom + 40.0);
     let title = format!("{}: distance from the optimum, and success", scene.name);
-    sketch.text((MARGIN, 24.0), title, Letters::new(16.0, INK).bold(true));
+    sketch.text((MARGIN, 24.0), title, TextFormat::new(16.0, INK).bold(true));
 
-    let names = Letters::new(12.0, INK);
+    let names = TextFormat::new(12.0, INK);
     let widest =
         learners.iter().map(|learner| names.bold(true).width(&learner.label)).fold(0.0, f64::max);
     let gutter = MARGIN + widest.min(LABEL) + 8.0;
@@ -62,38 +64,38 @@ pub(super) fn bars(world: &WorldReport, scene: &Scene) -> Sketch {
             names.align(Align::End),
         );
     }
-    let distances = Panel {
+    let distances = BarChart {
         title: "mean squared error, with 95 % interval",
         series: &DISTANCES,
         high: None,
         sides: (gutter, DISTANCE),
     };
     let successes =
-        Panel { title: "reaches the goal", series: &SUCCESSES, high: Some(1.0), sides: SUCCESS };
+        BarChart { title: "reaches the goal", series: &SUCCESSES, high: Some(1.0), sides: SUCCESS };
     distances.draw(&mut sketch, &learners, bottom);
     let axis = successes.draw(&mut sketch, &learners, bottom);
     let optimum = axis.at(world.optimum_success);
     sketch.line(vec![(optimum, TOP - 4.0), (optimum, bottom)], 1.0, INK);
     let note = format!("line: the optimum, {:.3}", world.optimum_success);
-    sketch.text((SUCCESS.1, bottom + 30.0), note, Letters::new(11.0, GREY).align(Align::End));
+    sketch.text((SUCCESS.1, bottom + 30.0), note, TextFormat::new(11.0, GREY).align(Align::End));
     sketch
 }
 
-/// Bars that share an axis.
-struct Panel {
+/// Bars with a common axis.
+struct BarChart {
     title: &'static str,
     series: &'static [Series],
-    /// The axis' end, if it is known.
+    /// Largest value of the axis; `None` to take it from the bars.
     high: Option<f64>,
     /// Left and right end of the axis.
     sides: (f64, f64),
 }
 
-impl Panel {
-    /// Draws it, and says where its numbers lie.
+impl BarChart {
+    /// Draws the chart and returns its axis.
     fn draw(&self, sketch: &mut Sketch, learners: &[&LearnerReport], bottom: f64) -> Axis {
         let (left, right) = self.sides;
-        sketch.text((left, 48.0), self.title, Letters::new(13.0, INK));
+        sketch.text((left, 48.0), self.title, TextFormat::new(13.0, INK));
         self.legend(sketch);
         let ends = learners
             .iter()
@@ -106,7 +108,7 @@ impl Panel {
             sketch.text(
                 (tick.at, bottom + 12.0),
                 tick.label,
-                Letters::new(11.0, INK).align(Align::Middle),
+                TextFormat::new(11.0, INK).align(Align::Middle),
             );
         }
         let height = BARS / self.series.len() as f64;
@@ -121,27 +123,27 @@ impl Panel {
                 top += height;
             }
             if let Some((measure, ..)) = self.series.first() {
-                let letters = Letters::new(11.0, INK).align(Align::End);
+                let format = TextFormat::new(11.0, INK).align(Align::End);
                 let value = format!("{:.4}", learner.estimate(*measure).mean);
-                sketch.text((right + VALUE, middle - BARS / 2.0 + height / 2.0), value, letters);
+                sketch.text((right + VALUE, middle - BARS / 2.0 + height / 2.0), value, format);
             }
         }
         axis
     }
 
-    /// What the shades mean.
+    /// Draws the legend.
     fn legend(&self, sketch: &mut Sketch) {
-        let letters = Letters::new(11.0, INK);
+        let format = TextFormat::new(11.0, INK);
         let mut x = self.sides.0;
         for (_, name, paleness) in self.series {
             sketch.rectangle((x, 61.0), (x + 12.0, 71.0), blend(GREY, WHITE, *paleness));
-            sketch.text((x + 17.0, 66.0), *name, letters);
-            x += 17.0 + letters.width(name) + 16.0;
+            sketch.text((x + 17.0, 66.0), *name, format);
+            x += 17.0 + format.width(name) + 16.0;
         }
     }
 }
 
-/// The interval of a bar's end.
+/// Draws the confidence interval at the end of a bar.
 fn whisker(sketch: &mut Sketch, axis: Axis, estimate: Estimate, y: f64) {
     if estimate.half_width > 0.0 {
         let low = axis.at((estimate.mean - estimate.half_width).max(0.0));

@@ -1,4 +1,4 @@
-//! Colours: Okabe and Ito's palette, which colour-blind readers can tell apart.
+//! Colours: the palette of Okabe and Ito, which colour-blind readers can tell apart.
 
 use plotters::style::RGBAColor;
 
@@ -17,20 +17,20 @@ pub(super) const VERMILLION: RGBAColor = rgb(0xD5, 0x5E, 0x00);
 
 /// Text and axes.
 pub(super) const INK: RGBAColor = rgb(0x22, 0x22, 0x22);
-/// Text that explains.
+/// Notes.
 pub(super) const GREY: RGBAColor = rgb(0x66, 0x66, 0x66);
-/// Lines in the background.
+/// Grid lines.
 pub(super) const RULE: RGBAColor = rgb(0xDD, 0xDD, 0xDD);
 
-/// Methods that compare or judge answers, other than the paper's.
+/// Methods on pairs or judged answers, except those of the paper's comparison.
 const JUDGED: [&str; 5] = ["ipo", "simpo", "tdpo1", "tdpo2", "kto"];
-/// Methods on demonstrations, other than the paper's.
+/// Methods on demonstrations, except those of the paper's comparison.
 const DEMONSTRATED: [&str; 7] =
     ["dft", "asft", "eaft", "iw_sft", "psft", "scheduled_sampling", "lm"];
 
-/// A learner's colour in every picture: the paper's methods have one of their own, the others a
-/// shade of their family's. With other settings than the defaults, which the label then tells, it
-/// is paler.
+/// The colour of a learner in every picture. Each method of the paper's comparison has its own
+/// colour, the others have a shade of the colour of their family. Learners with settings other than
+/// the defaults, which are part of the label, are paler.
 pub(super) fn of_learner(label: &str) -> RGBAColor {
     let method = label.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
     let shade = |family: &[&str], colour| {
@@ -48,7 +48,7 @@ pub(super) fn of_learner(label: &str) -> RGBAColor {
     if label == method { colour } else { blend(colour, WHITE, 0.4) }
 }
 
-/// `share` of `to` in `from`.
+/// A mixture with share `share` of `to` and the rest `from`.
 pub(super) fn blend(from: RGBAColor, to: RGBAColor, share: f64) -> RGBAColor {
     let channel = |from: u8, to: u8| {
         (f64::from(from) + share * (f64::from(to) - f64::from(from))).round() as u8

@@ -1,35 +1,35 @@
-//! A scene's policies on the map, after the paper's figure.
+//! The policies of a scene on the map, after the figure in IFT's paper.
 
 use super::{
-    board::{Board, NOTE, is_terminal},
     colours::{GREEN, INK, VERMILLION},
-    sketch::{Align, Letters, Point, Sketch, WIDTH},
+    map_plot::{MapPlot, NOTE, is_terminal},
+    sketch::{Align, Point, Sketch, TextFormat, WIDTH},
 };
 use crate::{
-    optimum::Matrix,
+    optimum::StateActionMatrix,
     report::{Scene, WorldReport},
 };
 
-/// Rows or columns of the largest map whose arrows can be seen.
+/// Largest number of rows or columns at which arrows can be seen.
 pub(super) const LARGEST: usize = 32;
-/// Rows or columns of the largest map with room for numbers.
+/// Largest number of rows or columns with room for probabilities.
 const LARGEST_WITH_NUMBERS: usize = 5;
 
 const MARGIN: f64 = 12.0;
-/// First row of panels.
+/// Top of the first row of panels.
 const TOP: f64 = 66.0;
-/// Between panels.
+/// Gap between panels.
 const GAP: f64 = 20.0;
-/// Above a panel's map.
+/// Height of the title of a panel.
 const TITLE: f64 = 20.0;
-/// The largest cell.
+/// Largest size of a cell.
 const CELL: f64 = 72.0;
-/// The highest map.
+/// Largest height of a map.
 const MAP: f64 = 360.0;
 
-/// What is learned from, then the optimum, the fitted policy and each learner's policy.
+/// The two trajectories, the optimum, the fitted policy and the policy of each learner.
 pub(super) fn grids(world: &WorldReport, scene: &Scene) -> Sketch {
-    let (rows, columns) = Board::shape(&world.map);
+    let (rows, columns) = MapPlot::size(&world.map);
     let (rows, columns) = (rows.max(1), columns.max(1));
     let numbered = rows.max(columns) <= LARGEST_WITH_NUMBERS;
     let abreast = if numbered || columns > 10 { 3 } else { 4 };
@@ -43,22 +43,23 @@ pub(super) fn grids(world: &WorldReport, scene: &Scene) -> Sketch {
     sketch.text(
         (MARGIN, 24.0),
         format!("{}: policies of the first seed", scene.name),
-        Letters::new(16.0, INK).bold(true),
+        TextFormat::new(16.0, INK).bold(true),
     );
     sketch.text(
         (MARGIN, 48.0),
-        "Arrows are actions, longer where more probable; the most probable is black if optimal, else red. Shaded: cells that training looked at.",
+        "Arrows are actions, longer where more probable; the most probable is black if optimal, \
+         else red. Shaded: cells that training looked at.",
         NOTE,
     );
     let corner = |index: usize| -> Point {
         let (line, place) = (index / abreast as usize, index % abreast as usize);
         (MARGIN + (slot + GAP) * place as f64, TOP + pitch * line as f64)
     };
-    let board = |(x, y): Point| Board { map: &world.map, origin: (x, y + TITLE), size };
+    let plot_at = |(x, y): Point| MapPlot { map: &world.map, origin: (x, y + TITLE), size };
 
     let first = corner(0);
-    let title = Letters::new(12.0, INK).bold(true);
-    walks(&mut sketch, scene, &board(first), first);
+    let title = TextFormat::new(12.0, INK).bold(true);
+    walks(&mut sketch, scene, &plot_at(first), first);
     for (index, panel) in panels.iter().enumerate() {
         let (x, y) = corner(index + 1);
         let mut room = slot;
@@ -69,17 +70,16 @@ pub(super) fn grids(world: &WorldReport, scene: &Scene) -> Sketch {
             sketch.text((x + slot, y + 8.0), error, NOTE.align(Align::End));
         }
         sketch.text((x, y + 8.0), title.fit(&panel.title, room), title);
-        let board = board((x, y));
-        board.draw_map(&mut sketch, &panel.explored);
-        let numbers = numbered.then(|| Letters::new(0.16 * size, INK));
-        board.draw_policy(&mut sketch, panel, &world.optimum, numbers);
+        let plot = plot_at((x, y));
+        plot.draw_map(&mut sketch, &panel.explored);
+        let numbers = numbered.then(|| TextFormat::new(0.16 * size, INK));
+        plot.draw_policy(&mut sketch, panel, &world.optimum, numbers);
     }
     sketch
 }
 
-/// The mean squared error of a policy from the optimum, over states that are not terminal and
-/// actions.
-fn squared_error(world: &WorldReport, policy: &Matrix) -> f64 {
+/// The mean squared error of a policy from the optimum, over non-terminal states and actions.
+fn squared_error(world: &WorldReport, policy: &StateActionMatrix) -> f64 {
     let letters = world.map.iter().flat_map(|row| row.chars());
     let rows =
         letters.zip(world.optimum.iter().zip(policy)).filter(|(letter, _)| !is_terminal(*letter));
@@ -91,13 +91,13 @@ fn squared_error(world: &WorldReport, policy: &Matrix) -> f64 {
     sum / count
 }
 
-/// The two trajectories.
-fn walks(sketch: &mut Sketch, scene: &Scene, board: &Board, (x, y): Point) {
-    board.draw_map(sketch, &[]);
-    let letters = |colour| Letters::new(12.0, colour).bold(true);
-    board.draw_walk(sketch, &scene.portrait.suboptimal, 0.1, VERMILLION);
-    board.draw_walk(sketch, &scene.portrait.optimal, -0.1, GREEN);
-    sketch.text((x, y + 8.0), "optimal", letters(GREEN));
-    let beside = x + letters(GREEN).width("optimal") + 14.0;
-    sketch.text((beside, y + 8.0), "sub-optimal", letters(VERMILLION));
+/// Draws the two trajectories.
+fn walks(sketch: &mut Sketch, scene: &Scene, plot: &MapPlot, (x, y): Point) {
+    plot.draw_map(sketch, &[]);
+    let format = |colour| TextFormat::new(12.0, colour).bold(true);
+    plot.draw_walk(sketch, &scene.portrait.suboptimal, 0.1, VERMILLION);
+    plot.draw_walk(sketch, &scene.portrait.optimal, -0.1, GREEN);
+    sketch.text((x, y + 8.0), "optimal", format(GREEN));
+    let beside = x + format(GREEN).width("optimal") + 14.0;
+    sketch.text((beside, y + 8.0), "sub-optimal", format(VERMILLION));
 }

@@ -1,40 +1,41 @@
-//! Numbers that change with another: distances over training, and over a setting of IFT.
+//! Line charts: distances over training steps, and over the values of a setting of IFT.
 
 use plotters::style::{Color, RGBAColor};
 
 use super::{
     axis::Axis,
     colours::{BLACK, BLUE, GREY, INK, ORANGE, RULE, of_learner},
-    sketch::{Align, Letters, Point, Sketch, WIDTH},
+    sketch::{Align, Point, Sketch, TextFormat, WIDTH},
 };
 use crate::{
     report::{PAPER_ORDER, Scene, Sweep, WorldReport},
     statistics::Estimate,
 };
 
-/// A line of a chart, with a point for each of the chart's numbers.
-struct Line<'a> {
+/// A line of a chart, with one point per value of `Chart::x`.
+struct PlotLine<'a> {
     label: &'a str,
     colour: RGBAColor,
-    /// Drawn strongly, before all others.
+    /// Drawn thicker and on top of the others.
     emphasised: bool,
     points: &'a [Estimate],
 }
 
+/// A line chart.
 struct Chart<'a> {
     title: String,
     x_title: &'a str,
     y_title: &'a str,
     height: f64,
     x: Vec<f64>,
-    /// Whether the points themselves are shown.
+    /// Whether points are marked by dots.
     dots: bool,
-    lines: Vec<Line<'a>>,
+    lines: Vec<PlotLine<'a>>,
 }
 
-/// Every learner's distance from the optimum over training.
+/// Distance of every learner from the optimum over training steps.
 pub(super) fn curves(steps: &[u64], scene: &Scene) -> Sketch {
-    let lines = scene.learners.iter().map(|learner| Line {
+    let lines = scene.learners.iter().map(|learner| PlotLine {
         label: &learner.label,
         colour: of_learner(&learner.label),
         emphasised: PAPER_ORDER.contains(&learner.label.as_str()),
@@ -52,14 +53,14 @@ pub(super) fn curves(steps: &[u64], scene: &Scene) -> Sketch {
     chart.draw()
 }
 
-/// IFT's distance from the optimum over one of its settings.
+/// Distance of IFT from the optimum over the values of one of its settings.
 pub(super) fn sweep(world: &WorldReport, sweep: &Sweep) -> Sketch {
     let setting = match sweep.setting {
         "lambda" => "λ",
         "gamma" => "γ",
         other => other,
     };
-    let line = |label, colour, points| Line { label, colour, emphasised: true, points };
+    let line = |label, colour, points| PlotLine { label, colour, emphasised: true, points };
     let chart = Chart {
         title: format!("{}, start {}: IFT over {setting}", world.name, sweep.start.name()),
         x_title: setting,
@@ -78,11 +79,11 @@ pub(super) fn sweep(world: &WorldReport, sweep: &Sweep) -> Sketch {
 
 const LEFT: f64 = 64.0;
 const TOP: f64 = 72.0;
-/// Below the plot.
+/// Height below the plot.
 const BOTTOM: f64 = 56.0;
-/// Beside the plot, for the lines' labels.
+/// Width to the right of the plot, for the labels of lines.
 const RIGHT: f64 = 232.0;
-/// Between the plot and the labels.
+/// Width between the plot and the labels.
 const LEADER: f64 = 24.0;
 
 impl Chart<'_> {
@@ -95,9 +96,9 @@ impl Chart<'_> {
         });
         let y = Axis::new(extent(ends), (bottom, TOP), 6).round();
 
-        sketch.text((LEFT, 24.0), &self.title, Letters::new(16.0, INK).bold(true));
-        sketch.text((LEFT, 52.0), self.y_title, Letters::new(13.0, GREY));
-        let ticks = Letters::new(12.0, INK);
+        sketch.text((LEFT, 24.0), &self.title, TextFormat::new(16.0, INK).bold(true));
+        sketch.text((LEFT, 52.0), self.y_title, TextFormat::new(13.0, GREY));
+        let ticks = TextFormat::new(12.0, INK);
         for tick in y.ticks() {
             sketch.line(vec![(LEFT, tick.at), (right, tick.at)], 0.5, RULE);
             sketch.text((LEFT - 8.0, tick.at), tick.label, ticks.align(Align::End));
@@ -110,10 +111,10 @@ impl Chart<'_> {
         sketch.text(
             (f64::midpoint(LEFT, right), bottom + 38.0),
             self.x_title,
-            Letters::new(13.0, INK).align(Align::Middle),
+            TextFormat::new(13.0, INK).align(Align::Middle),
         );
 
-        let (strong, weak): (Vec<&Line>, Vec<&Line>) =
+        let (strong, weak): (Vec<&PlotLine>, Vec<&PlotLine>) =
             self.lines.iter().partition(|line| line.emphasised);
         for line in weak.iter().chain(&strong) {
             self.band(&mut sketch, line, x, y);
@@ -125,8 +126,8 @@ impl Chart<'_> {
         sketch
     }
 
-    /// The interval around a line.
-    fn band(&self, sketch: &mut Sketch, line: &Line, x: Axis, y: Axis) {
+    /// Draws the confidence intervals of a line as a band.
+    fn band(&self, sketch: &mut Sketch, line: &PlotLine, x: Axis, y: Axis) {
         if line.points.iter().all(|point| point.half_width == 0.0) {
             return;
         }
@@ -141,7 +142,7 @@ impl Chart<'_> {
         sketch.polygon(outline, line.colour.mix(if line.emphasised { 0.15 } else { 0.05 }));
     }
 
-    fn line(&self, sketch: &mut Sketch, line: &Line, x: Axis, y: Axis) {
+    fn line(&self, sketch: &mut Sketch, line: &PlotLine, x: Axis, y: Axis) {
         let points: Vec<Point> = self
             .x
             .iter()
@@ -156,7 +157,8 @@ impl Chart<'_> {
         sketch.line(points, if line.emphasised { 2.5 } else { 1.0 }, line.colour);
     }
 
-    /// The lines' names and last values beside their ends, moved apart where they would overlap.
+    /// Writes names and last values beside the ends of the lines, moved apart where they would
+    /// overlap.
     fn labels(&self, sketch: &mut Sketch, y: Axis) {
         let ends =
             self.lines.iter().filter_map(|line| line.points.last().map(|end| (line, end.mean)));
@@ -179,30 +181,31 @@ impl Chart<'_> {
                 stroke,
                 line.colour,
             );
-            let letters = Letters::new(gap.min(12.0), INK).bold(line.emphasised);
+            let format = TextFormat::new(gap.min(12.0), INK).bold(line.emphasised);
             let value = format!("{end:.4}");
             let x = right + LEADER + 5.0;
-            let room = WIDTH - 10.0 - letters.width(&value) - x - 8.0;
-            sketch.text((x, place), letters.fit(line.label, room), letters);
-            sketch.text((WIDTH - 10.0, place), value, letters.bold(false).align(Align::End));
+            let room = WIDTH - 10.0 - format.width(&value) - x - 8.0;
+            sketch.text((x, place), format.fit(line.label, room), format);
+            sketch.text((WIDTH - 10.0, place), value, format.bold(false).align(Align::End));
         }
     }
 }
 
-/// The smallest and the largest of some numbers; 0 and 1 for none.
-fn extent(numbers: impl Iterator<Item = f64>) -> (f64, f64) {
-    numbers
-        .fold(None, |extent: Option<(f64, f64)>, number| match extent {
-            Some((low, high)) => Some((low.min(number), high.max(number))),
-            None => Some((number, number)),
+/// The smallest and the largest of some values; 0 and 1 if there are none.
+fn extent(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    values
+        .fold(None, |extent: Option<(f64, f64)>, value| match extent {
+            Some((low, high)) => Some((low.min(value), high.max(value))),
+            None => Some((value, value)),
         })
         .unwrap_or((0.0, 1.0))
 }
 
-/// Places `gap` apart at least, in the order of the `wanted` ones, which grow, and as near to them
-/// as that allows, between two ends with room for all.
+/// Coordinates that are at least `gap` apart and as close to the `wanted` ones, which ascend, as this
+/// allows. The ends must have room for all.
 fn spread(wanted: &[f64], gap: f64, (start, end): (f64, f64)) -> Vec<f64> {
-    // Without the gaps, places must only not fall: neighbours that would are pooled at their mean.
+    // With the gaps subtracted, coordinates must not descend; neighbours that would are replaced by
+    // their mean (isotonic regression).
     let mut pools: Vec<(f64, usize)> = Vec::new();
     for (index, place) in wanted.iter().enumerate() {
         let mut pool = (place - gap * index as f64, 1);

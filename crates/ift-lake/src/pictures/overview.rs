@@ -1,34 +1,34 @@
-//! A whole study at a glance: which learner comes how close in which scene.
+//! The overview of a study: a table of distances by learner and scene.
 
 use super::{
     colours::{BLUE, GREY, INK, RULE, WHITE, blend},
-    sketch::{Align, Letters, Point, Sketch, WIDTH},
+    sketch::{Align, Point, Sketch, TextFormat, WIDTH},
 };
 use crate::{
     measure::Measure,
-    report::{PAPER_ORDER, Report, Scene},
+    report::{PAPER_ORDER, Scene, StudyReport},
 };
 
 const MARGIN: f64 = 12.0;
-/// The worlds' names.
+/// Top of the line with the names of the worlds.
 const TOP: f64 = 74.0;
 /// Height of the line of worlds, and of the line of starts.
 const HEADER: f64 = 20.0;
-/// Height of a learner's row.
+/// Height of the row of a learner.
 const ROW: f64 = 24.0;
-/// The longest learner's name.
+/// Largest width of the name of a learner.
 const LABEL: f64 = 150.0;
-/// The widest column.
+/// Largest width of a column.
 const COLUMN: f64 = 76.0;
 
-/// Rows are learners, columns are scenes; a cell shows the distance from the optimum, darker where
-/// it is smaller.
-pub(super) fn overview(report: &Report) -> Sketch {
+/// Draws the table. Rows are learners, columns are scenes; a cell shows the distance from the
+/// optimum, darker where it is smaller.
+pub(super) fn overview(report: &StudyReport) -> Sketch {
     let scenes: Vec<&Scene> = report.worlds.iter().flat_map(|world| &world.scenes).collect();
     let columns: Vec<Column> = scenes.iter().map(|scene| Column::of(scene)).collect();
     let rows = rows(&columns);
 
-    let names = Letters::new(12.0, INK);
+    let names = TextFormat::new(12.0, INK);
     let widest =
         rows.iter().copied().chain([ORDER]).map(|name| names.width(name)).fold(0.0, f64::max);
     let left = MARGIN + widest.min(LABEL) + 10.0;
@@ -38,10 +38,10 @@ pub(super) fn overview(report: &Report) -> Sketch {
     let bottom = top + ROW * rows.len() as f64;
     let mut sketch = Sketch::new(bottom + ROW + 34.0);
 
-    let title = Letters::new(16.0, INK).bold(true);
+    let title = TextFormat::new(16.0, INK).bold(true);
     sketch.text((MARGIN, 24.0), "Distance from the optimum in every scene", title);
     let note = "Mean squared error of the policy. Dark: closest of the column; white: farthest.";
-    sketch.text((MARGIN, 48.0), note, Letters::new(12.0, GREY));
+    sketch.text((MARGIN, 48.0), note, TextFormat::new(12.0, GREY));
 
     for (row, name) in rows.iter().enumerate() {
         let place = (left - 8.0, top + ROW * (row as f64 + 0.5));
@@ -50,10 +50,10 @@ pub(super) fn overview(report: &Report) -> Sketch {
     }
     sketch.text((left - 8.0, bottom + ROW / 2.0 + 2.0), ORDER, names.align(Align::End));
 
-    let letters = Letters::new(12.0, GREY).align(Align::End);
-    sketch.text((left - 8.0, TOP), "map", letters);
-    sketch.text((left - 8.0, TOP + HEADER), "start", letters);
-    sketch.text((left - 8.0, top - 14.0), "sub-optimal", letters);
+    let format = TextFormat::new(12.0, GREY).align(Align::End);
+    sketch.text((left - 8.0, TOP), "map", format);
+    sketch.text((left - 8.0, TOP + HEADER), "start", format);
+    sketch.text((left - 8.0, top - 14.0), "sub-optimal", format);
     let at = |column: usize| left + width * column as f64;
     headers(&mut sketch, report, at, top - 8.0);
     for (index, (column, scene)) in columns.iter().zip(&scenes).enumerate() {
@@ -66,23 +66,24 @@ pub(super) fn overview(report: &Report) -> Sketch {
         if let Some(order) = scene.paper_order() {
             let holds = order == PAPER_ORDER;
             let (mark, colour) = if holds { ("✓", INK) } else { ("–", GREY) };
-            let letters = Letters::new(14.0, colour).bold(holds).align(Align::Middle);
-            sketch.text((middle, bottom + ROW / 2.0 + 2.0), mark, letters);
+            let format = TextFormat::new(14.0, colour).bold(holds).align(Align::Middle);
+            sketch.text((middle, bottom + ROW / 2.0 + 2.0), mark, format);
         }
     }
     let order =
         format!("✓: {}, from closest to farthest, as the paper reports", PAPER_ORDER.join(" < "));
-    sketch.text((MARGIN, bottom + ROW + 18.0), order, Letters::new(11.0, GREY));
+    sketch.text((MARGIN, bottom + ROW + 18.0), order, TextFormat::new(11.0, GREY));
     sketch
 }
 
-/// Sizes of the numbers in cells; narrower cells have none.
+/// Largest size of the values in cells.
 const LARGEST_NUMBER: f64 = 10.0;
+/// Smallest size of the values in cells; narrower cells have none.
 const SMALLEST_NUMBER: f64 = 5.0;
 
 const ORDER: &str = "the paper's order";
 
-/// The learners, the closest to the optimum over all scenes first.
+/// Names of the learners, the closest to the optimum over all scenes first.
 fn rows<'a>(columns: &[Column<'a>]) -> Vec<&'a str> {
     let mut rows: Vec<(&str, f64, f64)> = Vec::new();
     for column in columns {
@@ -98,9 +99,9 @@ fn rows<'a>(columns: &[Column<'a>]) -> Vec<&'a str> {
     rows.into_iter().map(|(name, ..)| name).collect()
 }
 
-/// The names of worlds and starts over their columns, and of the kinds over each, which end at
-/// `bottom`.
-fn headers(sketch: &mut Sketch, report: &Report, at: impl Fn(usize) -> f64, bottom: f64) {
+/// Draws the names of worlds and initial policies over their columns, and the kinds of sub-optimal
+/// trajectory over each column. The kinds end at `bottom`.
+fn headers(sketch: &mut Sketch, report: &StudyReport, at: impl Fn(usize) -> f64, bottom: f64) {
     let mut column = 0;
     for world in &report.worlds {
         let count = world.scenes.len();
@@ -115,7 +116,7 @@ fn headers(sketch: &mut Sketch, report: &Report, at: impl Fn(usize) -> f64, bott
                 sketch.text(
                     (middle, bottom),
                     scene.suboptimal.name(),
-                    Letters::new(12.0, INK).upwards(),
+                    TextFormat::new(12.0, INK).upwards(),
                 );
                 column += 1;
             }
@@ -123,10 +124,10 @@ fn headers(sketch: &mut Sketch, report: &Report, at: impl Fn(usize) -> f64, bott
     }
 }
 
-/// A name over some columns, with a line below.
+/// Draws a name over some columns, with a line below.
 fn heading(sketch: &mut Sketch, name: &str, (from, to): (f64, f64), y: f64, bold: bool) {
-    let letters = Letters::new(12.0, INK).bold(bold).align(Align::Middle);
-    sketch.text((f64::midpoint(from, to), y), letters.fit(name, to - from - 6.0), letters);
+    let format = TextFormat::new(12.0, INK).bold(bold).align(Align::Middle);
+    sketch.text((f64::midpoint(from, to), y), format.fit(name, to - from - 6.0), format);
     sketch.line(
         vec![(from + 3.0, y + 10.0), (to - 3.0, y + 10.0)],
         0.5,
@@ -157,25 +158,25 @@ impl<'a> Column<'a> {
         self.values.iter().find(|value| value.0 == name).map(|value| value.1)
     }
 
-    /// 0 for the closest to the optimum of the column, 1 for the farthest.
+    /// 0 for the smallest distance of the column, 1 for the largest.
     fn farness(&self, value: f64) -> f64 {
         if self.high > self.low { (value - self.low) / (self.high - self.low) } else { 0.0 }
     }
 
     fn cell(&self, sketch: &mut Sketch, (x, y): Point, width: f64, value: f64) {
-        // The root, lest one learner far away make all others look alike.
+        // The square root keeps the other learners apart if one is very far from the optimum.
         let farness = self.farness(value).sqrt();
         let colour = blend(BLUE, WHITE, farness);
         sketch.rectangle((x + 0.5, y + 0.5), (x + width - 0.5, y + ROW - 0.5), colour);
         let colour = if farness < 0.15 { WHITE } else { INK };
         let text = format!("{value:.3}");
         let text = text.strip_prefix('0').unwrap_or(&text);
-        // As large as lets the bold ones fit, which are the widest.
-        let widest = Letters::new(LARGEST_NUMBER, colour).bold(true).width(text);
+        // The largest size at which bold values, the widest, fit the cell.
+        let widest = TextFormat::new(LARGEST_NUMBER, colour).bold(true).width(text);
         let size = LARGEST_NUMBER * ((width - 3.0) / widest).min(1.0);
         if size >= SMALLEST_NUMBER {
-            let letters = Letters::new(size, colour).bold(value == self.low).align(Align::Middle);
-            sketch.text((x + width / 2.0, y + ROW / 2.0), text, letters);
+            let format = TextFormat::new(size, colour).bold(value == self.low).align(Align::Middle);
+            sketch.text((x + width / 2.0, y + ROW / 2.0), text, format);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Sketches as PNG, drawn by plotters.
+//! Encoding of sketches as PNG, drawn with plotters.
 
 use plotters::{
     backend::{BitMapBackend, DrawingBackend},
@@ -10,14 +10,14 @@ use plotters::{
 
 use super::{
     fonts::{FAMILY, HALF_CAPITAL, SIZE_PER_EM, registered},
-    sketch::{Align, Letters, Point, SCALE, Shape, Sketch, WIDTH, pixel},
+    sketch::{Align, Point, Primitive, SCALE, Sketch, TextFormat, WIDTH, pixel},
 };
 
-/// Pictures are drawn so many times larger than they are written: plotters sets each letter at a
-/// whole pixel and smooths few edges.
+/// Samples per pixel in each direction. Pictures are drawn larger and averaged, because plotters
+/// places letters at whole pixels and smooths few edges.
 const SAMPLES: usize = 2;
 
-/// The sketch as the bytes of a file.
+/// Encodes a sketch as a PNG file.
 pub(super) fn png(sketch: &Sketch) -> Result<Vec<u8>, String> {
     if !registered() {
         return Err("the font cannot be read".to_owned());
@@ -27,18 +27,18 @@ pub(super) fn png(sketch: &Sketch) -> Result<Vec<u8>, String> {
     let samples = SAMPLES as u32;
     let mut drawn = vec![255; (width * samples) as usize * (height * samples) as usize * CHANNELS];
     let mut bitmap = BitMapBackend::with_buffer(&mut drawn, (width * samples, height * samples));
-    for shape in &sketch.shapes {
-        draw(&mut bitmap, shape).map_err(|error| error.to_string())?;
+    for primitive in &sketch.primitives {
+        draw(&mut bitmap, primitive).map_err(|error| error.to_string())?;
     }
     bitmap.present().map_err(|error| error.to_string())?;
     drop(bitmap);
     encode(&averaged(&drawn, width as usize), (width, height)).map_err(|error| error.to_string())
 }
 
-/// Bytes of a pixel.
+/// Bytes per pixel.
 const CHANNELS: usize = 3;
 
-/// Each pixel the mean of its samples. `drawn` holds rows of `width` pixels' samples.
+/// Averages the samples of each pixel. `drawn` has the samples of `width` pixels per row.
 fn averaged(drawn: &[u8], width: usize) -> Vec<u8> {
     let pixel = SAMPLES * CHANNELS;
     let row = width * pixel;
@@ -61,8 +61,8 @@ fn averaged(drawn: &[u8], width: usize) -> Vec<u8> {
     pixels
 }
 
-/// The mean of a channel. Where samples differ, at the edge of a shape, it is one of 16 levels: the
-/// eye does not see which, and files are two thirds as large.
+/// The mean of the samples of a channel. If they differ, as at edges, it is rounded to one of 16
+/// levels: the difference cannot be seen, and files are a third smaller.
 fn mean(samples: [u8; SAMPLES * SAMPLES]) -> u8 {
     const LEVEL: u16 = 255 / 15;
     let [first, rest @ ..] = samples;
@@ -80,7 +80,7 @@ fn encode(pixels: &[u8], (width, height): (u32, u32)) -> Result<Vec<u8>, png::En
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     encoder.set_compression(png::Compression::Balanced);
-    // Letters and arrows repeat to the byte, which a filter would hide from the compression.
+    // TextFormat and arrows repeat to the byte, which a filter would hide from the compression.
     encoder.set_filter(png::Filter::NoFilter);
     let mut writer = encoder.write_header()?;
     writer.write_image_data(pixels)?;
@@ -88,13 +88,17 @@ fn encode(pixels: &[u8], (width, height): (u32, u32)) -> Result<Vec<u8>, png::En
     Ok(file)
 }
 
-fn draw(bitmap: &mut BitMapBackend, shape: &Shape) -> Result<(), impl std::error::Error + use<>> {
-    match shape {
-        Shape::Polygon { points, colour } => {
+fn draw(
+    bitmap: &mut BitMapBackend,
+    primitive: &Primitive,
+) -> Result<(), impl std::error::Error + use<>> {
+    match primitive {
+        Primitive::Polygon { points, colour } => {
             bitmap.fill_polygon(points.iter().map(|point| sample(*point)), colour)
         }
-        Shape::Line { points, stroke, colour } => {
-            // Piece by piece with round joints: plotters' own joints break where a line turns back.
+        Primitive::Line { points, stroke, colour } => {
+            // Each segment is drawn by itself, with round joints: plotters' own joints are wrong
+            // where a line turns back.
             let width = whole(*stroke).max(1);
             let style = ShapeStyle::from(colour).stroke_width(width);
             for piece in points.windows(2) {
@@ -105,36 +109,36 @@ fn draw(bitmap: &mut BitMapBackend, shape: &Shape) -> Result<(), impl std::error
             }
             Ok(())
         }
-        Shape::Dot { centre, radius, colour } => {
+        Primitive::Dot { centre, radius, colour } => {
             bitmap.draw_circle(sample(*centre), whole(*radius), &colour.filled(), true)
         }
-        Shape::Text { anchor, text, letters } => {
-            let (style, anchor) = typeset(letters, *anchor);
+        Primitive::Text { anchor, text, format } => {
+            let (style, anchor) = typeset(format, *anchor);
             bitmap.draw_text(text, &style, sample(anchor))
         }
     }
 }
 
-/// Plotters' style for letters, and where it must be anchored for their capitals to be centred at a
-/// place: it hangs the letters' line half a size below the top of a box, as high as the size over
-/// 1.24, that it centres there.
-fn typeset(letters: &Letters, (x, y): Point) -> (TextStyle<'_>, Point) {
+/// Plotters' text style, and the anchor at which it centres capitals at `(x, y)`. Plotters centres a
+/// box at the anchor whose height is the font size divided by 1.24, and places the line of letters
+/// half a font size below the top of that box.
+fn typeset(format: &TextFormat, (x, y): Point) -> (TextStyle<'_>, Point) {
     let line = SIZE_PER_EM * (0.5 - 0.5 / 1.24);
-    let down = (HALF_CAPITAL - line) * letters.em;
-    let style = if letters.bold { FontStyle::Bold } else { FontStyle::Normal };
-    let size = letters.em * SIZE_PER_EM * SCALE * SAMPLES as f64;
+    let down = (HALF_CAPITAL - line) * format.em;
+    let style = if format.bold { FontStyle::Bold } else { FontStyle::Normal };
+    let size = format.em * SIZE_PER_EM * SCALE * SAMPLES as f64;
     let font = FontDesc::new(FontFamily::Name(FAMILY), size, style);
-    let (font, anchor) = if letters.upwards {
+    let (font, anchor) = if format.upwards {
         (font.transform(FontTransform::Rotate270), (x + down, y))
     } else {
         (font, (x, y + down))
     };
-    let align = match letters.align {
+    let align = match format.align {
         Align::Start => HPos::Left,
         Align::Middle => HPos::Center,
         Align::End => HPos::Right,
     };
-    (TextStyle::from(font).color(&letters.colour).pos(Pos::new(align, VPos::Center)), anchor)
+    (TextStyle::from(font).color(&format.colour).pos(Pos::new(align, VPos::Center)), anchor)
 }
 
 fn sample((x, y): Point) -> (i32, i32) {
@@ -152,7 +156,7 @@ mod tests {
 
     fn drawn(text: &str) -> Vec<u8> {
         let mut sketch = Sketch::new(40.0);
-        sketch.text((20.0, 20.0), text, Letters::new(16.0, INK));
+        sketch.text((20.0, 20.0), text, TextFormat::new(16.0, INK));
         png(&sketch).unwrap()
     }
 

@@ -1,44 +1,43 @@
-//! A picture as a list of shapes, before anything is known of the format it is written in.
+//! A picture as a list of primitives, independent of the file format.
 
 use plotters::style::{FontDesc, FontFamily, FontStyle, RGBAColor};
 
 use super::fonts::{FAMILY, SIZE_PER_EM};
 
-/// Width of every picture. Lengths are pixels of a picture shown this wide; x grows to the right, y
-/// downwards.
+/// Width of every picture, in the unit of all lengths. x grows to the right, y downwards.
 pub(super) const WIDTH: f64 = 900.0;
 
-/// Pixels per length in files: sharp on dense screens and when shown larger.
+/// Pixels in files per unit of length; 2 keeps pictures sharp on dense screens.
 pub(super) const SCALE: f64 = 2.0;
 
-/// A place in a picture.
+/// A point of a picture.
 pub(super) type Point = (f64, f64);
 
-/// What a picture is made of.
+/// An element of a picture.
 #[derive(Debug)]
-pub(super) enum Shape {
-    /// A filled polygon. Polygons that overlap and have one colour must turn the same way round.
+pub(super) enum Primitive {
+    /// A filled polygon. Overlapping polygons of one colour must have the same orientation.
     Polygon { points: Vec<Point>, colour: RGBAColor },
-    /// A line from point to point.
+    /// A line through points.
     Line { points: Vec<Point>, stroke: f64, colour: RGBAColor },
     /// A filled circle.
     Dot { centre: Point, radius: f64, colour: RGBAColor },
-    /// A text, anchored in the middle of its capitals' height.
-    Text { anchor: Point, text: String, letters: Letters },
+    /// A text, anchored at half the height of its capitals.
+    Text { anchor: Point, text: String, format: TextFormat },
 }
 
-/// How a text looks.
+/// Format of a text.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Letters {
+pub(super) struct TextFormat {
     pub(super) em: f64,
     pub(super) bold: bool,
     pub(super) align: Align,
-    /// Runs upwards instead of to the right.
+    /// Whether the text runs upwards instead of to the right.
     pub(super) upwards: bool,
     pub(super) colour: RGBAColor,
 }
 
-/// Which part of a text lies at its anchor.
+/// The part of a text that is placed at its anchor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Align {
     Start,
@@ -46,8 +45,8 @@ pub(super) enum Align {
     End,
 }
 
-impl Letters {
-    /// Regular letters that start at their anchor.
+impl TextFormat {
+    /// Regular text that starts at its anchor.
     pub(super) const fn new(em: f64, colour: RGBAColor) -> Self {
         Self { em, bold: false, align: Align::Start, upwards: false, colour }
     }
@@ -64,9 +63,9 @@ impl Letters {
         Self { upwards: true, ..self }
     }
 
-    /// How long a text is in these letters.
+    /// The width of a text in this format.
     pub(super) fn width(&self, text: &str) -> f64 {
-        // Measured large, because whole pixels are counted.
+        // Measured at a large size, because the measured width is in whole pixels.
         const LARGE: f64 = 100.0;
         let style = if self.bold { FontStyle::Bold } else { FontStyle::Normal };
         let font = FontDesc::new(FontFamily::Name(FAMILY), LARGE * SIZE_PER_EM, style);
@@ -76,7 +75,7 @@ impl Letters {
         ems * self.em
     }
 
-    /// The text, or as much of its beginning as fits a width, with an ellipsis.
+    /// The text, cut at the end and with an ellipsis if it is wider than `width`.
     pub(super) fn fit(&self, text: &str, width: f64) -> String {
         if self.width(text) <= width {
             return text.to_owned();
@@ -92,16 +91,16 @@ impl Letters {
     }
 }
 
-/// A picture.
+/// A picture: its height and its primitives, in drawing order.
 #[derive(Debug)]
 pub(super) struct Sketch {
     pub(super) height: f64,
-    pub(super) shapes: Vec<Shape>,
+    pub(super) primitives: Vec<Primitive>,
 }
 
 impl Sketch {
     pub(super) const fn new(height: f64) -> Self {
-        Self { height, shapes: Vec::new() }
+        Self { height, primitives: Vec::new() }
     }
 
     /// A filled rectangle between two corners.
@@ -115,23 +114,23 @@ impl Sketch {
     }
 
     pub(super) fn polygon(&mut self, points: Vec<Point>, colour: RGBAColor) {
-        self.shapes.push(Shape::Polygon { points, colour });
+        self.primitives.push(Primitive::Polygon { points, colour });
     }
 
     pub(super) fn line(&mut self, points: Vec<Point>, stroke: f64, colour: RGBAColor) {
-        self.shapes.push(Shape::Line { points, stroke, colour });
+        self.primitives.push(Primitive::Line { points, stroke, colour });
     }
 
     pub(super) fn dot(&mut self, centre: Point, radius: f64, colour: RGBAColor) {
-        self.shapes.push(Shape::Dot { centre, radius, colour });
+        self.primitives.push(Primitive::Dot { centre, radius, colour });
     }
 
-    pub(super) fn text(&mut self, anchor: Point, text: impl Into<String>, letters: Letters) {
-        self.shapes.push(Shape::Text { anchor, text: text.into(), letters });
+    pub(super) fn text(&mut self, anchor: Point, text: impl Into<String>, format: TextFormat) {
+        self.primitives.push(Primitive::Text { anchor, text: text.into(), format });
     }
 }
 
-/// Where a place lies in a file, whole pixels.
+/// The pixel of a point in files.
 pub(super) fn pixel((x, y): Point) -> (i32, i32) {
     ((x * SCALE).round() as i32, (y * SCALE).round() as i32)
 }
@@ -144,22 +143,22 @@ mod tests {
     #[test]
     fn a_text_is_cut_where_its_room_ends() {
         assert!(fonts::registered());
-        let letters = Letters::new(12.0, INK);
+        let format = TextFormat::new(12.0, INK);
         let text = "scheduled_sampling λ=0.5";
-        let whole = letters.width(text);
-        assert_eq!(letters.fit(text, whole), text);
+        let whole = format.width(text);
+        assert_eq!(format.fit(text, whole), text);
         for share in [0.1, 0.3, 0.5, 0.9] {
-            let cut = letters.fit(text, share * whole);
-            assert!(letters.width(&cut) <= share * whole && cut.ends_with('…'), "{cut}");
+            let cut = format.fit(text, share * whole);
+            assert!(format.width(&cut) <= share * whole && cut.ends_with('…'), "{cut}");
             assert!(text.starts_with(cut.trim_end_matches('…')));
         }
-        assert_eq!(letters.fit(text, 1.0), "");
+        assert_eq!(format.fit(text, 1.0), "");
     }
 
     #[test]
     fn bold_letters_are_wider() {
         assert!(fonts::registered());
-        let letters = Letters::new(12.0, INK);
-        assert!(letters.bold(true).width("optimum") > 1.05 * letters.width("optimum"));
+        let format = TextFormat::new(12.0, INK);
+        assert!(format.bold(true).width("optimum") > 1.05 * format.width("optimum"));
     }
 }

@@ -1,5 +1,5 @@
-//! Sketches as SVG. Neighbours of one style share an element, which makes files less than half as
-//! large as plotters' own, where every shape carries all its attributes.
+//! Encoding of sketches as SVG. Consecutive primitives of one style share an element. Files are less
+//! than half as large as those of plotters, in which every primitive has all attributes.
 
 use std::fmt::Write;
 
@@ -7,25 +7,25 @@ use plotters::style::RGBAColor;
 
 use super::{
     fonts::{FAMILY, HALF_CAPITAL},
-    sketch::{Align, Letters, Point, SCALE, Shape, Sketch, WIDTH, pixel},
+    sketch::{Align, Point, Primitive, SCALE, Sketch, TextFormat, WIDTH, pixel},
 };
 
-/// The sketch as a document.
+/// Encodes a sketch as an SVG document.
 pub(super) fn svg(sketch: &Sketch) -> String {
     let (height, (right, bottom)) = (sketch.height, pixel((WIDTH, sketch.height)));
     let mut document = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {right} {bottom}\" \
-         font-family=\"{FAMILY}\">\n<path fill=\"#fff\" d=\"M0 0H{right}V{bottom}H0z"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
+         viewBox=\"0 0 {right} {bottom}\" font-family=\"{FAMILY}\">\n<path fill=\"#fff\" d=\"M0 0H{right}V{bottom}H0z"
     );
     let mut group = Group { opening: String::new(), closing: PATH_END };
-    for shape in &sketch.shapes {
-        let next = Group::of(shape);
+    for primitive in &sketch.primitives {
+        let next = Group::of(primitive);
         if next != group {
             document.push_str(group.closing);
             document.push_str(&next.opening);
             group = next;
         }
-        write_shape(&mut document, shape);
+        write_primitive(&mut document, primitive);
     }
     document.push_str(group.closing);
     document.push_str("</svg>\n");
@@ -34,7 +34,7 @@ pub(super) fn svg(sketch: &Sketch) -> String {
 
 const PATH_END: &str = "\"/>\n";
 
-/// What shapes of one kind and style have in common.
+/// The element that consecutive primitives of one kind and style share.
 #[derive(PartialEq)]
 struct Group {
     opening: String,
@@ -42,61 +42,62 @@ struct Group {
 }
 
 impl Group {
-    fn of(shape: &Shape) -> Self {
-        match shape {
-            Shape::Polygon { colour, .. } => Self {
+    fn of(primitive: &Primitive) -> Self {
+        match primitive {
+            Primitive::Polygon { colour, .. } => Self {
                 opening: format!("<path {} d=\"", paint("fill", *colour)),
                 closing: PATH_END,
             },
-            Shape::Line { stroke, colour, .. } => {
+            Primitive::Line { stroke, colour, .. } => {
                 let (paint, width) = (paint("stroke", *colour), stroke * SCALE);
                 let opening = format!(
-                    "<path fill=\"none\" {paint} stroke-width=\"{width}\" stroke-linejoin=\"round\" d=\""
+                    "<path fill=\"none\" {paint} stroke-width=\"{width}\" \
+                     stroke-linejoin=\"round\" d=\""
                 );
                 Self { opening, closing: PATH_END }
             }
-            Shape::Dot { colour, .. } => {
+            Primitive::Dot { colour, .. } => {
                 Self { opening: format!("<g {}>", paint("fill", *colour)), closing: "</g>\n" }
             }
-            Shape::Text { letters, .. } => {
-                Self { opening: opening_of_text(letters), closing: "</g>\n" }
+            Primitive::Text { format, .. } => {
+                Self { opening: opening_of_text(format), closing: "</g>\n" }
             }
         }
     }
 }
 
-fn opening_of_text(letters: &Letters) -> String {
-    let anchor = match letters.align {
+fn opening_of_text(format: &TextFormat) -> String {
+    let anchor = match format.align {
         Align::Start => "",
         Align::Middle => " text-anchor=\"middle\"",
         Align::End => " text-anchor=\"end\"",
     };
-    let weight = if letters.bold { " font-weight=\"bold\"" } else { "" };
-    let size = round(letters.em * SCALE);
-    format!("<g {} font-size=\"{size}\"{anchor}{weight}>", paint("fill", letters.colour))
+    let weight = if format.bold { " font-weight=\"bold\"" } else { "" };
+    let size = round(format.em * SCALE);
+    format!("<g {} font-size=\"{size}\"{anchor}{weight}>", paint("fill", format.colour))
 }
 
-/// What of a shape is its own.
-fn write_shape(document: &mut String, shape: &Shape) {
+/// Writes a primitive into the element of its group.
+fn write_primitive(document: &mut String, primitive: &Primitive) {
     // Writing to a string cannot fail.
-    let _ = match shape {
-        Shape::Polygon { points, .. } => {
+    let _ = match primitive {
+        Primitive::Polygon { points, .. } => {
             write_path(document, points);
             document.push('z');
             Ok(())
         }
-        Shape::Line { points, .. } => {
+        Primitive::Line { points, .. } => {
             write_path(document, points);
             Ok(())
         }
-        Shape::Dot { centre, radius, .. } => {
+        Primitive::Dot { centre, radius, .. } => {
             let (x, y) = pixel(*centre);
             write!(document, "<circle cx=\"{x}\" cy=\"{y}\" r=\"{}\"/>", round(radius * SCALE))
         }
-        Shape::Text { anchor: (x, y), text, letters } => {
-            let line = HALF_CAPITAL * letters.em;
+        Primitive::Text { anchor: (x, y), text, format } => {
+            let line = HALF_CAPITAL * format.em;
             let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-            if letters.upwards {
+            if format.upwards {
                 let (x, y) = pixel((x + line, *y));
                 write!(document, "<text transform=\"translate({x} {y})rotate(-90)\">{text}</text>")
             } else {
@@ -107,14 +108,14 @@ fn write_shape(document: &mut String, shape: &Shape) {
     };
 }
 
-/// The first point, then how far it is to each next one, which has fewer digits.
+/// Writes the first point, then the difference to each next one, which has fewer digits.
 fn write_path(document: &mut String, points: &[Point]) {
     let mut points = points.iter().map(|point| pixel(*point));
     let Some(mut last) = points.next() else { return };
     let _ = write!(document, "M{} {}", last.0, last.1);
     for (index, point) in points.enumerate() {
         let (right, down) = (point.0 - last.0, point.1 - last.1);
-        // A minus separates as well as a space.
+        // A minus sign needs no space before it.
         let before = if index == 0 { "l" } else { separator(right) };
         let _ = write!(document, "{before}{right}{}{down}", separator(down));
         last = point;
@@ -134,7 +135,7 @@ fn paint(what: &str, RGBAColor(red, green, blue, opacity): RGBAColor) -> String 
     format!("{what}=\"#{red:02x}{green:02x}{blue:02x}\"{opacity}")
 }
 
-/// To two decimals.
+/// Rounds to two decimals.
 fn round(number: f64) -> f64 {
     (number * 100.0).round() / 100.0
 }

@@ -1,22 +1,21 @@
-//! Reports of studies that never ran, with numbers of a plausible size.
+//! Reports with invented but plausible values, made without training.
 
 use std::collections::VecDeque;
 
 use ift_lake::{
-    Action, Estimate, Ice, LearnerReport, Matrix, Measure, Panel, Portrait, Report, Scene, Start,
-    Suboptimal, Sweep, Trajectory, Visit, WorldReport,
+    Action, Estimate, Ice, InitialPolicy, LearnerReport, Measure, Panel, Portrait, Scene,
+    StateActionMatrix, StudyReport, Suboptimal, Sweep, Trajectory, Visit, WorldReport,
 };
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::{Rng, RngExt};
 
-/// What a report is invented for.
-pub struct Study<'a> {
-    /// Names and rows.
+/// The contents of an invented report.
+pub struct InventedStudy<'a> {
+    /// Names and rows of the maps.
     pub maps: &'a [(&'a str, &'a [&'a str])],
     pub learners: &'a [&'a str],
-    pub starts: &'a [Start],
+    pub starts: &'a [InitialPolicy],
     pub kinds: &'a [Suboptimal],
-    /// Seeds; a single one has intervals of no width.
+    /// Number of seeds; with a single one intervals have width 0.
     pub seeds: u64,
 }
 
@@ -27,38 +26,27 @@ pub const EIGHT: &[&str] = &[
 
 const ACTIONS: [Action; 4] = [Action::Left, Action::Down, Action::Right, Action::Up];
 const STEPS: u64 = 300;
+const LAMBDAS: [f64; 9] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0];
+const GAMMAS: [f64; 7] = [0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 1.0];
 
-impl Study<'_> {
-    pub fn report(&self) -> Report {
-        let mut rng = ChaCha8Rng::seed_from_u64(7);
+impl InventedStudy<'_> {
+    pub fn report(&self) -> StudyReport {
+        let mut rng = ift_random::generator(7, 0);
         let worlds =
             self.maps.iter().map(|(name, rows)| self.world(name, rows, &mut rng)).collect();
-        Report { seeds: self.seeds, curve_steps: (0..=STEPS).step_by(10).collect(), worlds }
+        StudyReport { seeds: self.seeds, curve_steps: (0..=STEPS).step_by(10).collect(), worlds }
     }
 
-    fn world(&self, name: &str, rows: &[&str], rng: &mut ChaCha8Rng) -> WorldReport {
-        let lake = Lake::new(rows);
+    fn world(&self, name: &str, rows: &[&str], rng: &mut impl Rng) -> WorldReport {
+        let lake = InventedLake::new(rows);
         let optimum = lake.optimum();
         let scenes =
             self.starts.iter().flat_map(|start| self.kinds.iter().map(move |kind| (*start, *kind)));
         let scenes = scenes.collect::<Vec<_>>().into_iter();
-        let sweep = |start: Start, setting, values: &[f64], rng: &mut ChaCha8Rng| {
-            let mut over = |level: f64| {
-                values.iter().map(|value| self.estimate(level * (1.0 - 0.3 * value), rng)).collect()
-            };
-            let (all, on, off) = (over(0.09), over(0.03), over(0.12));
-            let name = format!("{name}-{}-{setting}", start.name());
-            Sweep { name, start, setting, values: values.to_vec(), all, on, off }
-        };
         let mut sweeps = Vec::new();
-        for start in self.starts {
-            sweeps.push(sweep(
-                *start,
-                "lambda",
-                &[0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0],
-                rng,
-            ));
-            sweeps.push(sweep(*start, "gamma", &[0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 1.0], rng));
+        for &start in self.starts {
+            sweeps.push(self.sweep(name, start, "lambda", &LAMBDAS, rng));
+            sweeps.push(self.sweep(name, start, "gamma", &GAMMAS, rng));
         }
         WorldReport {
             name: name.to_owned(),
@@ -73,14 +61,30 @@ impl Study<'_> {
         }
     }
 
+    fn sweep(
+        &self,
+        world: &str,
+        start: InitialPolicy,
+        setting: &'static str,
+        values: &[f64],
+        rng: &mut impl Rng,
+    ) -> Sweep {
+        let mut over = |level: f64| {
+            values.iter().map(|value| self.estimate(level * (1.0 - 0.3 * value), rng)).collect()
+        };
+        let (all, on, off) = (over(0.09), over(0.03), over(0.12));
+        let name = format!("{world}-{}-{setting}", start.name());
+        Sweep { name, start, setting, values: values.to_vec(), all, on, off }
+    }
+
     fn scene(
         &self,
         world: &str,
-        lake: &Lake,
-        optimum: &Matrix,
-        start: Start,
+        lake: &InventedLake,
+        optimum: &StateActionMatrix,
+        start: InitialPolicy,
         kind: Suboptimal,
-        rng: &mut ChaCha8Rng,
+        rng: &mut impl Rng,
     ) -> Scene {
         let optimal = lake.walk(0, |_| false, optimum, rng);
         let detour = if kind == Suboptimal::Wandering { 2 * optimal.visits.len() } else { 4 };
@@ -119,7 +123,7 @@ impl Study<'_> {
         }
     }
 
-    fn learner(&self, label: &str, rng: &mut ChaCha8Rng) -> LearnerReport {
+    fn learner(&self, label: &str, rng: &mut impl Rng) -> LearnerReport {
         let level: f64 = rng.random_range(0.04..0.16);
         let estimates = Measure::ALL.iter().map(|measure| {
             let mean = match measure {
@@ -138,14 +142,18 @@ impl Study<'_> {
         LearnerReport { label: label.to_owned(), estimates, curve }
     }
 
-    fn estimate(&self, mean: f64, rng: &mut ChaCha8Rng) -> Estimate {
+    fn estimate(&self, mean: f64, rng: &mut impl Rng) -> Estimate {
         let mean = mean * rng.random_range(0.98..1.02);
         Estimate { mean, half_width: if self.seeds > 1 { 0.05 * mean } else { 0.0 } }
     }
 }
 
-/// A matrix with so much of itself left and the rest of it noise.
-fn blurred(matrix: &Matrix, sureness: impl Fn(usize) -> f64, rng: &mut ChaCha8Rng) -> Matrix {
+/// A mixture of a policy and random noise. `sureness` is the share of the policy in each state.
+fn blurred(
+    matrix: &StateActionMatrix,
+    sureness: impl Fn(usize) -> f64,
+    rng: &mut impl Rng,
+) -> StateActionMatrix {
     let row = |(state, row): (usize, &[f64; 4])| {
         let noise: [f64; 4] = std::array::from_fn(|_| rng.random_range(0.1..1.0));
         let (sum, sureness) = (noise.iter().sum::<f64>(), sureness(state));
@@ -156,12 +164,12 @@ fn blurred(matrix: &Matrix, sureness: impl Fn(usize) -> f64, rng: &mut ChaCha8Rn
     matrix.iter().enumerate().map(row).collect()
 }
 
-struct Lake {
+struct InventedLake {
     columns: usize,
     cells: Vec<char>,
 }
 
-impl Lake {
+impl InventedLake {
     fn new(rows: &[&str]) -> Self {
         Self { columns: rows[0].len(), cells: rows.concat().chars().collect() }
     }
@@ -181,8 +189,8 @@ impl Lake {
         }
     }
 
-    /// All actions that shorten the way to a goal.
-    fn optimum(&self) -> Matrix {
+    /// The policy that takes all actions on shortest paths to a goal with equal probability.
+    fn optimum(&self) -> StateActionMatrix {
         let states = self.cells.len();
         let mut distance = vec![usize::MAX; states];
         let mut queue: VecDeque<usize> =
@@ -209,13 +217,13 @@ impl Lake {
         (0..states).map(row).collect()
     }
 
-    /// So many moves at random, then the shortest way to a goal unless it `stops` there.
+    /// `detour` random moves, then the shortest path to a goal unless it `stops` at a state.
     fn walk(
         &self,
         detour: usize,
         stops: impl Fn(usize) -> bool,
-        optimum: &Matrix,
-        rng: &mut ChaCha8Rng,
+        optimum: &StateActionMatrix,
+        rng: &mut impl Rng,
     ) -> Trajectory {
         let mut state = self.cells.iter().position(|cell| *cell == 'S').unwrap();
         let mut visits = Vec::new();

@@ -1,29 +1,34 @@
-//! Pictures of invented studies: what they show, and that nothing makes them fail.
+//! Pictures of invented reports: their content, and reports with unusual sizes.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 mod invented;
 
-use ift_lake::{Measure, Picture, Report, Start, Suboptimal, pictures};
+use ift_lake::{InitialPolicy, Measure, Picture, StudyReport, Suboptimal, pictures};
 
-use invented::{EIGHT, FOUR, Study};
+use invented::{EIGHT, FOUR, InventedStudy};
 
 const PAPER: &[&str] = &["sft", "ift", "dpo", "orpo"];
 
-fn small() -> Report {
-    Study {
+fn small() -> StudyReport {
+    InventedStudy {
         maps: &[("4x4", FOUR), ("8x8", EIGHT)],
         learners: &["sft", "ift", "dpo", "orpo", "scheduled_sampling", "ift lambda=0.5"],
-        starts: &[Start::Random, Start::Sft],
+        starts: &[InitialPolicy::Random, InitialPolicy::Sft],
         kinds: &[Suboptimal::Hole, Suboptimal::Wandering],
         seeds: 100,
     }
     .report()
 }
 
-fn one_scene<'a>(name: &'a str, map: &'a [&'a str], learners: &'a [&'a str], seeds: u64) -> Report {
-    let (starts, kinds) = (&[Start::Random], &[Suboptimal::Longer]);
-    Study { maps: &[(name, map)], learners, starts, kinds, seeds }.report()
+fn one_scene<'a>(
+    name: &'a str,
+    map: &'a [&'a str],
+    learners: &'a [&'a str],
+    seeds: u64,
+) -> StudyReport {
+    let (starts, kinds) = (&[InitialPolicy::Random], &[Suboptimal::Longer]);
+    InventedStudy { maps: &[(name, map)], learners, starts, kinds, seeds }.report()
 }
 
 fn named<'a>(pictures: &'a [Picture], name: &str) -> &'a Picture {
@@ -33,7 +38,7 @@ fn named<'a>(pictures: &'a [Picture], name: &str) -> &'a Picture {
         .unwrap_or_else(|| panic!("no picture {name}"))
 }
 
-/// The texts of a document in their order. Panics at what is not well-formed.
+/// The texts of an SVG document in order. Panics if the document is not well-formed.
 fn texts(svg: &str) -> Vec<String> {
     let mut open = Vec::new();
     let mut texts = Vec::new();
@@ -73,14 +78,14 @@ fn decoded(png: &[u8]) -> (u32, u32, Vec<[u8; 3]>) {
     (info.width, info.height, pixels)
 }
 
-/// Draws everything in both formats.
-fn check_all(report: &Report) {
+/// Encodes all pictures in both formats and checks them.
+fn check_all(report: &StudyReport) {
     for picture in pictures(report) {
         let svg = picture.svg();
         texts(&svg);
         assert!(
             !["lM", "lz", "l\""].iter().any(|bare| svg.contains(bare)),
-            "{}: a path to nowhere",
+            "{}: a path without points",
             picture.name
         );
         let (width, height, pixels) = decoded(&picture.png().unwrap());
@@ -100,7 +105,7 @@ fn check_all(report: &Report) {
 }
 
 #[test]
-fn there_is_a_picture_of_everything() {
+fn every_scene_and_sweep_has_its_pictures() {
     let names: Vec<String> = pictures(&small()).into_iter().map(|picture| picture.name).collect();
     let mut expected = vec!["overview".to_owned()];
     for map in ["4x4", "8x8"] {
@@ -122,7 +127,7 @@ fn every_picture_is_well_formed_in_both_formats() {
 }
 
 #[test]
-fn every_learner_is_named_in_the_pictures_of_its_scene() {
+fn pictures_name_every_learner_of_their_scene() {
     let report = small();
     for picture in pictures(&report).iter().filter(|picture| !picture.name.starts_with("sweep")) {
         let texts = texts(&picture.svg());
@@ -133,7 +138,7 @@ fn every_learner_is_named_in_the_pictures_of_its_scene() {
 }
 
 #[test]
-fn sweeps_name_their_setting_in_greek() {
+fn sweeps_label_their_setting_with_a_greek_letter() {
     let pictures = pictures(&small());
     for (name, letter) in [("sweep-4x4-sft-lambda", "λ"), ("sweep-4x4-sft-gamma", "γ")] {
         assert!(texts(&named(&pictures, name).svg()).contains(&letter.to_owned()));
@@ -155,7 +160,7 @@ fn bars_are_sorted_by_the_distance_from_the_optimum() {
 }
 
 #[test]
-fn curves_are_labelled_from_the_largest_last_value_to_the_smallest() {
+fn labels_of_curves_descend_by_last_value() {
     let report = small();
     let mut learners: Vec<_> = report.worlds[0].scenes[0].learners.iter().collect();
     let last = |learner: &ift_lake::LearnerReport| learner.curve.last().unwrap().mean;
@@ -169,13 +174,13 @@ fn curves_are_labelled_from_the_largest_last_value_to_the_smallest() {
 }
 
 #[test]
-fn the_overview_marks_the_scenes_in_which_the_papers_order_holds() {
+fn the_overview_marks_scenes_in_the_order_of_the_paper() {
     let mut report = one_scene("4x4", FOUR, PAPER, 10);
-    let mark = |report: &Report| {
+    let mark = |report: &StudyReport| {
         let texts = texts(&named(&pictures(report), "overview").svg());
         (texts.contains(&"✓".to_owned()), texts.contains(&"–".to_owned()))
     };
-    // Of SFT, IFT, DPO and ORPO.
+    // Distances of SFT, IFT, DPO and ORPO.
     for (distances, holds) in
         [([0.4, 0.2, 0.1, 0.3], true), ([0.4, 0.1, 0.2, 0.3], false), ([0.3, 0.2, 0.1, 0.4], false)]
     {
@@ -185,15 +190,15 @@ fn the_overview_marks_the_scenes_in_which_the_papers_order_holds() {
         assert_eq!(mark(&report), (holds, !holds), "{distances:?}");
     }
     report.worlds[0].scenes[0].learners.pop();
-    assert_eq!(mark(&report), (false, false), "without ORPO there is nothing to say");
+    assert_eq!(mark(&report), (false, false), "without ORPO there is no order");
 }
 
 #[test]
-fn probabilities_are_written_on_small_maps_only() {
+fn only_small_maps_show_probabilities() {
     let report = one_scene("row", &["SFG"], &["sft"], 3);
-    let texts_of = |report: &Report| texts(&pictures(report)[1].svg());
+    let texts_of = |report: &StudyReport| texts(&pictures(report)[1].svg());
     let texts = texts_of(&report);
-    // The optimum goes right from both cells and never elsewhere, which is left out.
+    // The optimum goes right in both cells; probabilities of 0 are not shown.
     assert_eq!(texts.iter().filter(|text| *text == "1.0").count(), 2);
     assert!(!texts.contains(&".00".to_owned()));
     let is_number = |text: &String| text.starts_with('.') || text == "1.0";
@@ -201,17 +206,17 @@ fn probabilities_are_written_on_small_maps_only() {
 }
 
 #[test]
-fn the_error_over_a_panel_is_that_policys() {
+fn panels_show_the_error_of_their_policy() {
     let mut report = one_scene("row", &["SFG"], &["sft"], 3);
-    // Right with 0.8 instead of 1, left with 0.2 instead of 0: (2 · 0.2²) / 4. The goal's row does
-    // not count.
+    // Right has probability 0.8 instead of 1, left 0.2 instead of 0: (2 · 0.2²) / 4. The row of the
+    // goal does not count.
     report.worlds[0].scenes[0].portrait.panels[2].policy =
         vec![[0.2, 0.0, 0.8, 0.0], [0.2, 0.0, 0.8, 0.0], [1.0; 4]];
     assert!(texts(&pictures(&report)[1].svg()).contains(&"MSE 0.020".to_owned()));
 }
 
 #[test]
-fn odd_studies_are_drawn() {
+fn reports_of_unusual_sizes_are_drawn() {
     let large = |size: usize| -> Vec<String> {
         let cell = |index| match index {
             0 => 'S',
@@ -240,7 +245,7 @@ fn odd_studies_are_drawn() {
         ),
         one_scene("crowd", FOUR, &many, 5),
         one_scene("nobody", FOUR, &[], 5),
-        Report { seeds: 1, curve_steps: Vec::new(), worlds: Vec::new() },
+        StudyReport { seeds: 1, curve_steps: Vec::new(), worlds: Vec::new() },
     ] {
         check_all(&report);
     }

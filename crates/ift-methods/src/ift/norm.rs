@@ -1,4 +1,4 @@
-//! From a row's relations `C` to its weights `W = n·V/ΣV`, `V = f(C)`, and back.
+//! The weights `W = n·V/ΣV`, `V = f(C)`, of the relations `C` of a row, and their gradient.
 //!
 //! | norm      | left         | right          |
 //! |-----------|--------------|----------------|
@@ -7,13 +7,13 @@
 //! | `softmax` | `exp(C)`     | `exp(1/C)`     |
 //! | `log`     | `log(1+C)`   | `1/log(1+C)`   |
 //!
-//! A constant factor of `V` cancels in `W`. That is why the softmax needs no denominator and no
-//! knowledge of the masked positions, and it lets every `V` be formed relative to the largest one,
-//! so that nothing overflows and the largest `V` is exactly 1.
+//! A constant factor of `V` cancels in `W`. So the softmax needs no denominator and no masked
+//! positions, and every `V` is computed relative to the largest one: nothing overflows, and the
+//! largest `V` is exactly 1.
 
 use super::settings::{Norm, Side};
 
-/// A row's relations under a norm.
+/// The relations of a row under a norm.
 pub(super) struct Weighing {
     norm: Norm,
     side: Side,
@@ -28,7 +28,7 @@ pub(super) struct Weighing {
 }
 
 impl Weighing {
-    /// Weighs a row of at least one target that has a relation above 0.
+    /// For a row of at least one target with a relation above 0.
     pub(super) fn new(norm: Norm, side: Side, relations: Vec<f64>) -> Self {
         let extreme = match side {
             Side::Left => relations.iter().copied().fold(f64::NEG_INFINITY, f64::max),
@@ -56,13 +56,13 @@ impl Weighing {
             .iter()
             .zip(&self.values)
             .zip(losses)
-            .map(|((&relation, &value), loss)| scale * self.pull(relation, value, loss - mean))
+            .map(|((&relation, &value), loss)| scale * self.slope(relation, value, loss - mean))
             .collect()
     }
 
-    /// `excess·V'(C)`, with `V` over the largest `V`. The excess of a loss is small where `C` is,
-    /// so the two are divided before anything else is multiplied in.
-    fn pull(&self, c: f64, value: f64, excess: f64) -> f64 {
+    /// `excess·V'(C)`, with `V` relative to the largest `V`. The excess of a loss is small if `C`
+    /// is, so the two are divided first, which avoids overflow.
+    fn slope(&self, c: f64, value: f64, excess: f64) -> f64 {
         let extreme = self.extreme;
         match (self.side, self.norm) {
             (Side::Left, Norm::L1) => excess / extreme,
@@ -86,7 +86,7 @@ fn value(norm: Norm, side: Side, c: f64, extreme: f64) -> f64 {
         (Side::Left, Norm::Log) => c.ln_1p() / extreme.ln_1p(),
         (Side::Right, Norm::L1) => extreme / c,
         (Side::Right, Norm::L2) => (extreme / c).powi(2),
-        // 1/c - 1/extreme, without the cancellation of two large numbers.
+        // exp(1/c - 1/extreme), without the cancellation of two large values.
         (Side::Right, Norm::Softmax) => ((extreme - c) / extreme / c).exp(),
         (Side::Right, Norm::Log) => extreme.ln_1p() / c.ln_1p(),
     }

@@ -2,7 +2,7 @@
 
 use super::settings::Side;
 
-/// `γ^(distance to the target before)` of each target; 0 for the first, which has none. `[targets]`
+/// `γ^(distance to the previous target)` of each target; 0 for the first. `[targets]`
 pub(super) fn decays(positions: &[usize], gamma: f64) -> Vec<f64> {
     let distances =
         positions.iter().skip(1).zip(positions).map(|(next, last)| next.saturating_sub(*last));
@@ -10,14 +10,13 @@ pub(super) fn decays(positions: &[usize], gamma: f64) -> Vec<f64> {
     positions.first().map(|_| 0.0).into_iter().chain(distances.map(power)).collect()
 }
 
-/// `C[t] = items[t] + γ^(distance)·C[neighbour]`, the neighbour being the next target for
-/// [`Side::Left`] (the row's future flows to the left) and the previous one for [`Side::Right`].
-/// Stepping through every position with items of 0 at the masked ones gives the same numbers.
-/// `[targets]`
+/// `C[t] = sources[t] + γ^(distance)·C[neighbour]`, where the neighbour is the next target for
+/// [`Side::Left`] and the previous one for [`Side::Right`]. The result is the same as that of a sum
+/// over all positions with source values of 0 at masked ones. `[targets]`
 ///
 /// The transpose of one direction is the other, so this is its own backward pass.
-pub(super) fn propagate(items: &[f64], decays: &[f64], side: Side) -> Vec<f64> {
-    let mut sums = items.to_vec();
+pub(super) fn propagate(sources: &[f64], decays: &[f64], side: Side) -> Vec<f64> {
+    let mut sums = sources.to_vec();
     let mut carried = 0.0;
     match side {
         Side::Right => {
@@ -36,7 +35,7 @@ pub(super) fn propagate(items: &[f64], decays: &[f64], side: Side) -> Vec<f64> {
     sums
 }
 
-/// The smallest of the relations that are not 0; 0 where there is none.
+/// The smallest relation above 0; 0 if there is none.
 pub(super) fn smallest_positive(sums: &[Vec<f64>]) -> f64 {
     sums.iter().flatten().copied().filter(|&sum| sum > 0.0).reduce(f64::min).unwrap_or(0.0)
 }

@@ -11,51 +11,53 @@ use crate::{
     row::Reduction,
 };
 
-/// Intuitive Fine-Tuning (arXiv 2405.11870), with the values the paper published as defaults.
+/// Intuitive Fine-Tuning (arXiv 2405.11870). The defaults are the published values.
 ///
-/// A first pass without gradient chooses a token `ŷ[t]` at each target; a second pass reads
-/// `(1-λ)·E[x[t]] + λ·E[ŷ[t]]` there (eq. 17); its token losses `l[t]` are weighted by what they
-/// influence (eq. 21): `L = (1/n)·Σ W[t]·l[t]`.
+/// A first pass without gradient selects a token `ŷ[t]` at each target. The input embeddings of the
+/// second pass are `(1-λ)·E[x[t]] + λ·E[ŷ[t]]` (eq. 17). Its token losses `l[t]` are weighted by
+/// their relations to other targets (eq. 21): `L = (1/n)·Σ W[t]·l[t]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ift {
-    /// Share of the look-ahead token in the second pass's input embedding, 0 to 1.
+    /// Share of the look-ahead token in the input embedding of the second pass, 0 to 1.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub lambda: f64,
     /// Decay of a relation per position, 0 to 1; 0 makes all weights 1.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub gamma: f64,
-    /// What is propagated: `loss` the token losses over the row's number of targets, `logps` the
-    /// token losses, `mask` one per target.
+    /// The values that are propagated: `loss` the token losses divided by the number of targets of
+    /// the row, `logps` the token losses, `mask` 1 for each target.
     pub source: Source,
-    /// `left`: a target weighs what follows it. `right`: a target weighs the inverse of what came
-    /// before it.
+    /// `left`: the weight of a target grows with the values after it. `right`: it is the inverse
+    /// of the values before it.
     pub side: Side,
     /// How relations become weights.
     pub norm: Norm,
-    /// Whether the weights count as constants in the gradient.
+    /// Whether the weights are constants in the gradient.
     pub detach_weights: bool,
-    /// `sequence`: mean over rows of each row's mean. `token`: mean over all targets of the step.
+    /// `sequence`: mean over rows of the mean over the targets of each row. `token`: mean over all
+    /// targets of the step.
     pub reduction: Reduction,
-    /// `code`: the authors' program. `paper`: eq. 21 as printed, with weights that depend on
-    /// positions alone.
+    /// `code`: as in the program of the authors. `paper`: eq. 21 as printed, with weights that
+    /// depend only on positions.
     pub formula: Formula,
-    /// With `side = "right"`, where the smallest relation that is added to all is looked for:
-    /// `batch` as the authors do, which makes a row's loss depend on its neighbours, or `row`.
+    /// With `side = "right"`, the range of the smallest relation, which is added to all: `batch`
+    /// as in the program of the authors, where the loss of a row depends on the other rows of
+    /// the step, or `row`.
     pub minimum: Minimum,
-    /// How the first pass chooses its tokens.
+    /// How the first pass selects a token.
     pub look_ahead: LookAheadKind,
-    /// With `look_ahead = "topk"`: the rank of the chosen token, 1 being the most probable.
+    /// With `look_ahead = "topk"`: the rank of the token; 1 is the most probable one.
     #[schemars(range(min = 1))]
     pub k: usize,
-    /// With `look_ahead = "sample"`: what the logits are divided by.
+    /// With `look_ahead = "sample"`: the temperature, by which the logits are divided; above 0.
     pub temperature: f64,
-    /// How λ moves over the optimizer steps.
+    /// How λ changes over the optimizer steps.
     pub lambda_schedule: LambdaSchedule,
     /// With `lambda_schedule = "linear"`: λ of the first step.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub min_lambda: f64,
-    /// With `lambda_schedule = "linear"`: λ from the end of the warm-up on.
+    /// With `lambda_schedule = "linear"`: λ after the warm-up.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_lambda: f64,
     /// With `lambda_schedule = "noisy"`: standard deviation of the noise, as a share of λ.
@@ -63,7 +65,7 @@ pub struct Ift {
     pub sigma: f64,
 }
 
-/// What relation propagation starts from.
+/// The source values of relation propagation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
@@ -79,9 +81,9 @@ pub enum Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
-    /// From the row's end: `C[t] = a[t] + γ·C[t+1]`.
+    /// From the end of the row: `C[t] = a[t] + γ·C[t+1]`.
     Left,
-    /// From the row's start, inverted: `C[t] = a[t] + γ·C[t-1]`.
+    /// From the start of the row, inverted: `C[t] = a[t] + γ·C[t-1]`.
     Right,
 }
 
@@ -110,27 +112,27 @@ pub enum Norm {
     Log,
 }
 
-/// Which reading of eq. 21 the weights follow.
+/// How eq. 21 is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Formula {
-    /// The authors' program: weights made of the losses, by `source`, `side` and `norm`.
+    /// As in the program of the authors: weights by `source`, `side` and `norm`.
     Code,
-    /// As printed, `Σ_n Σ_{i≥n} γ^(i-n)·l[i]`: target `i` weighs `Σ_{n≤i} γ^(i-n)`.
+    /// As printed, `Σ_n Σ_{i≥n} γ^(i-n)·l[i]`: the weight of target `i` is `Σ_{n≤i} γ^(i-n)`.
     Paper,
 }
 
-/// Where the smallest relation is looked for.
+/// The rows over which the smallest relation is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Minimum {
-    /// Among all rows of an optimizer step.
+    /// All rows of an optimizer step.
     Batch,
-    /// Within each row.
+    /// Each row by itself.
     Row,
 }
 
-/// How the first pass chooses its tokens.
+/// How the first pass selects a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LookAheadKind {
@@ -138,7 +140,7 @@ pub enum LookAheadKind {
     Greedy,
     /// The `k`-th most probable token.
     Topk,
-    /// A draw from the softmax at `temperature`.
+    /// A draw from the softmax of the logits divided by `temperature`.
     Sample,
 }
 
@@ -166,7 +168,7 @@ impl Default for Ift {
 }
 
 impl Ift {
-    /// What the first pass chooses.
+    /// How the first pass selects a token.
     pub(super) fn first_pass(&self) -> LookAhead {
         match self.look_ahead {
             LookAheadKind::Greedy => LookAhead::Greedy,
@@ -175,8 +177,8 @@ impl Ift {
         }
     }
 
-    /// λ over the optimizer steps.
-    pub(super) fn residual(&self) -> Schedule {
+    /// The schedule of λ.
+    pub(super) fn schedule(&self) -> Schedule {
         Schedule {
             kind: self.lambda_schedule,
             lambda: self.lambda,
@@ -186,22 +188,22 @@ impl Ift {
         }
     }
 
-    /// Ranges first, then fields that another setting leaves without effect.
+    /// Checks ranges, then fields without effect.
     pub(super) fn validate_settings(&self) -> Result<(), MethodError> {
-        self.residual().validate_ranges()?;
+        self.schedule().validate_ranges()?;
         share("gamma", self.gamma)?;
         positive("temperature", self.temperature)?;
         range("k", self.k as f64, self.k >= 1, "a whole number, 1 or more")?;
         self.validate_effects()
     }
 
-    /// A field that differs from its default must have an effect.
+    /// Checks that a field that differs from its default has an effect.
     fn validate_effects(&self) -> Result<(), MethodError> {
         let default = Self::default();
         let code = self.formula == Formula::Code;
         let right = code && self.side == Side::Right;
 
-        self.residual().validate_effects(default.residual())?;
+        self.schedule().validate_effects(default.schedule())?;
         effect("k", &self.k, &default.k, self.look_ahead == LookAheadKind::Topk, TOPK)?;
         let samples = self.look_ahead == LookAheadKind::Sample;
         effect("temperature", &self.temperature, &default.temperature, samples, SAMPLE)?;

@@ -1,25 +1,25 @@
-//! What methods on answers share: the sums over an answer's targets, and the way back from slopes
-//! of those sums to gradients of each target.
+//! The sums over the targets of an answer, and the gradient of each target from the slopes of a
+//! loss by these sums.
 
 use crate::{
     row::{RowLoss, RowScores},
     stable::{sigmoid, softplus},
 };
 
-/// One answer, summed over its targets. There is at least one.
+/// Sums over the targets of one answer, of which there is at least one.
 pub(super) struct Answer {
     /// `S = Σ ℓ` of the policy.
     pub(super) logps: f64,
-    /// `S` of the reference; 0 where none was given.
+    /// `S` of the reference; 0 if none was given.
     pub(super) reference: f64,
-    /// `K = Σ KL`; 0 where none was given.
+    /// `K = Σ KL`; 0 if none was given.
     pub(super) divergence: f64,
     /// Number of targets.
     pub(super) targets: f64,
 }
 
 impl Answer {
-    /// `None` for a row without targets.
+    /// `None` without targets.
     pub(super) fn new(row: &RowScores) -> Option<Self> {
         let targets = row.logps.len();
         (targets > 0).then(|| Self {
@@ -30,7 +30,7 @@ impl Answer {
         })
     }
 
-    /// `S - S_ref`: how much likelier the policy finds the answer than the reference does.
+    /// `S - S_ref`.
     pub(super) fn log_ratio(&self) -> f64 {
         self.logps - self.reference
     }
@@ -41,19 +41,19 @@ impl Answer {
     }
 }
 
-/// What a loss says about one answer.
+/// Derivatives of a loss by the sums of one answer, and its reward.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Slopes {
-    /// `d loss / dS`, the same for each of the answer's targets.
+    /// `d loss / dS`, which is the same for each target.
     pub(super) logps: f64,
-    /// `d loss / dK`, where the loss knows the divergence.
+    /// `d loss / dK`; `None` if the loss does not depend on the divergence.
     pub(super) divergence: Option<f64>,
-    /// The answer's implicit reward.
+    /// The implicit reward of the answer.
     pub(super) reward: f64,
 }
 
 impl Slopes {
-    /// The row's loss, with the slopes given to each target.
+    /// The loss of the answer, with a gradient for each target.
     pub(super) fn spread(self, loss: f64, count: f64, targets: usize) -> RowLoss {
         RowLoss {
             sum: loss,
@@ -75,10 +75,10 @@ pub(super) struct PairLoss {
     pub(super) rejected: Slopes,
 }
 
-/// Losses of rows that come alternately chosen and rejected: sum and count (1 per pair) stand at
+/// Losses of answers that are alternately chosen and rejected. Sum and count (1 per pair) are with
 /// the chosen one.
 ///
-/// A pair of which one answer has no targets, or is missing, compares nothing: it counts 0.
+/// A pair counts 0 if one of its answers is missing or has no targets.
 pub(super) fn pair_losses(
     rows: &[RowScores],
     loss: impl Fn(&Answer, &Answer) -> PairLoss,
@@ -97,7 +97,7 @@ pub(super) fn pair_losses(
                         pair.rejected.spread(0.0, 0.0, rejected.logps.len()),
                     ]
                 }
-                (_, pair) => pair.iter().map(RowLoss::silent).collect(),
+                (_, pair) => pair.iter().map(RowLoss::zero).collect(),
             }
         })
         .collect()

@@ -14,19 +14,20 @@ use crate::{
 
 /// Direct Preference Optimization (arXiv 2305.18290, eq. 7).
 ///
-/// `-(1-ε)·log σ(β·h) - ε·log σ(-β·h)` with `h = (S_w - S_l) - (R_w - R_l)`, `S` and `R` the sums
-/// of the policy's and the reference's log-probabilities over an answer. The reward of an answer is
-/// `β·(S - R)`.
+/// `-(1-ε)·log σ(β·h) - ε·log σ(-β·h)` with `h = (S_w - S_l) - (R_w - R_l)`, where `S` and `R` are
+/// the log-probabilities of an answer under policy and reference, `w` chosen and `l` rejected. The
+/// reward of an answer is `β·(S - R)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dpo {
-    /// How strongly the policy is held to the reference, above 0: the larger, the closer.
+    /// Strength of the tie to the reference, above 0: the larger, the closer the policy stays to
+    /// it.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub beta: f64,
-    /// Share of pairs assumed to be labelled the wrong way round, 0 to 0.5 (conservative DPO).
+    /// Assumed share of pairs with swapped labels `ε`, 0 to 0.5 (conservative DPO).
     #[schemars(range(min = 0.0, max = 0.5))]
     pub label_smoothing: f64,
-    /// Compare with a uniform reference instead of a reference model.
+    /// Use a uniform distribution instead of a reference model.
     pub reference_free: bool,
 }
 

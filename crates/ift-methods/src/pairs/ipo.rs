@@ -14,15 +14,16 @@ use crate::{
 
 /// Identity Preference Optimization (arXiv 2310.12036, eq. 17).
 ///
-/// `(h - 1/(2β))²`, with DPO's `h`: the margin is drawn to a value instead of ever further. The
-/// reward of an answer is DPO's, `β·(S - R)`.
+/// `(h - 1/(2β))²`, with `h` as in [`crate::Dpo`]: the margin approaches a fixed value instead of
+/// growing without bound. The reward of an answer is `β·(S - R)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ipo {
-    /// The paper's `τ`, above 0: the margin aimed at is `1/(2β)`.
+    /// `τ` in the paper, above 0: the target margin is `1/(2β)`.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub beta: f64,
-    /// Divide each sum by its answer's number of targets, so that long answers do not weigh more.
+    /// Divide each sum by the number of targets of the answer, so that long answers do not weigh
+    /// more.
     pub ipo_average: bool,
 }
 

@@ -13,16 +13,17 @@ use crate::{
     stable::sigmoid,
 };
 
-/// Kahneman–Tversky Optimization (arXiv 2402.01306): answers judged one by one, no pairs.
+/// Kahneman–Tversky Optimization (arXiv 2402.01306), on single answers with a verdict.
 ///
 /// `w_D·(1 - σ(β·(S - R) - β·z))` for a desirable answer, `w_U·(1 - σ(β·z - β·(S - R)))` for an
-/// undesirable one. `S` and `R` are the sums of the policy's and the reference's log-probabilities;
+/// undesirable one. `S` and `R` are the log-probabilities of the answer under policy and reference;
 /// `z` is the KL point, a constant in the gradient ([`crate::Method::kl_point`]). The reward of an
 /// answer is `β·(S - R)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Kto {
-    /// How strongly the policy is held to the reference, above 0: the larger, the closer.
+    /// Strength of the tie to the reference, above 0: the larger, the closer the policy stays to
+    /// it.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub beta: f64,
     /// Weight `w_D` of desirable answers, 0 or more.
@@ -65,7 +66,7 @@ impl Objective for Kto {
 impl Kto {
     fn loss(&self, row: &RowScores, kl_point: f64) -> RowLoss {
         let targets = row.logps.len();
-        let Some(answer) = Answer::new(row) else { return RowLoss::silent(row) };
+        let Some(answer) = Answer::new(row) else { return RowLoss::zero(row) };
         let (weight, sign) =
             if row.chosen { (self.desirable_weight, 1.0) } else { (self.undesirable_weight, -1.0) };
         let gain = sign * self.beta * (answer.log_ratio() - kl_point);

@@ -21,8 +21,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Orpo {
-    /// Weight of the odds ratio beside the likelihood of the chosen answer (the paper's `λ`), 0 or
-    /// more.
+    /// Weight of the odds ratio relative to the likelihood of the chosen answer (`λ` in the
+    /// paper), 0 or more.
     #[schemars(range(min = 0.0))]
     pub beta: f64,
 }
@@ -62,8 +62,8 @@ impl Objective for Orpo {
     }
 }
 
-/// The nearest to 0 that a mean log-probability is told from it: one unit in the last place of an
-/// `f32` near 1.
+/// Mean log-probabilities above this value are treated as 0: one unit in the last place of an `f32`
+/// near 1.
 const NEAREST: f64 = -(f32::EPSILON as f64);
 
 /// `log(p/(1-p))` of `p = eᴹ`, and its derivative by `M`.
@@ -73,9 +73,9 @@ struct LogOdds {
 }
 
 impl LogOdds {
-    /// Towards `M = 0` the odds grow without bound. From [`NEAREST`] on they follow their tangent:
-    /// value and slope stay finite and belong together, and a rejected answer of probability 1
-    /// is still pushed down.
+    /// The log-odds have no bound at `M = 0`. Above [`NEAREST`] their tangent is used instead:
+    /// value and slope stay finite and consistent, and a rejected answer of probability 1 still
+    /// has a gradient.
     fn of(mean: f64) -> Self {
         let at = mean.min(NEAREST);
         let slope = -1.0 / at.exp_m1();

@@ -19,10 +19,10 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Simpo {
-    /// Scale of the difference of the means, above 0.
+    /// Factor of the difference of the means, above 0.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub beta: f64,
-    /// The margin aimed at between the two means, 0 or more: `γ/β`.
+    /// The target margin between the two means, 0 or more: `γ/β`.
     #[schemars(range(min = 0.0))]
     pub gamma_beta_ratio: f64,
 }

@@ -14,12 +14,14 @@ use crate::{
 
 /// Token-level DPO, first form (arXiv 2404.11999).
 ///
-/// `-log σ(β·h - β·(K_l - K_w))`, with DPO's `h` and `K = Σ KL(reference ‖ policy)` over the full
-/// vocabulary at each target of an answer. The reward of an answer is `β·(S - R + K)`.
+/// `-log σ(β·h - β·(K_l - K_w))`, with `h` as in [`crate::Dpo`], and `K` the sum over the targets
+/// of an answer of `KL(reference ‖ policy)` over the full vocabulary. The reward of an answer is
+/// `β·(S - R + K)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tdpo1 {
-    /// How strongly the policy is held to the reference, above 0: the larger, the closer.
+    /// Strength of the tie to the reference, above 0: the larger, the closer the policy stays to
+    /// it.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub beta: f64,
 }
@@ -32,12 +34,14 @@ impl Default for Tdpo1 {
 
 /// Token-level DPO, second form (arXiv 2404.11999).
 ///
-/// `-log σ(β·h - α·β·(K_l - sg(K_w)))`: the divergence of the rejected answer alone has a gradient.
+/// `-log σ(β·h - α·β·(K_l - sg(K_w)))`: only the divergence of the rejected answer has a gradient
+/// (`sg` is stop-gradient).
 /// The reward of an answer is `β·(S - R + K)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tdpo2 {
-    /// How strongly the policy is held to the reference, above 0: the larger, the closer.
+    /// Strength of the tie to the reference, above 0: the larger, the closer the policy stays to
+    /// it.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub beta: f64,
     /// Weight of the difference in divergence, 0 or more; 0 is DPO.
@@ -80,9 +84,9 @@ impl Objective for Tdpo2 {
     }
 }
 
-/// `-log σ(β·(h - α·(K_l - K_w)))`, of whose slope in `K_w` the share `flows` is kept: 0 where it
-/// is detached.
-fn losses(rows: &[RowScores], beta: f64, alpha: f64, flows: f64) -> Vec<RowLoss> {
+/// `-log σ(β·(h - α·(K_l - K_w)))`. The slope by `K_w` is multiplied by `chosen_slope`: 0 if `K_w`
+/// is detached, else 1.
+fn losses(rows: &[RowScores], beta: f64, alpha: f64, chosen_slope: f64) -> Vec<RowLoss> {
     pair_losses(rows, |chosen, rejected| {
         let margin = chosen.log_ratio() - rejected.log_ratio();
         let difference = rejected.divergence - chosen.divergence;
@@ -95,7 +99,7 @@ fn losses(rows: &[RowScores], beta: f64, alpha: f64, flows: f64) -> Vec<RowLoss>
         };
         PairLoss {
             loss,
-            chosen: slopes(chosen, slope, flows * alpha * slope),
+            chosen: slopes(chosen, slope, chosen_slope * alpha * slope),
             rejected: slopes(rejected, -slope, -alpha * slope),
         }
     })

@@ -12,22 +12,23 @@ use crate::{
     row::{Reduction, RowLoss, RowScores},
 };
 
-/// Anchored Supervised Fine-Tuning (arXiv 2509.23753v3, eq. 6): DFT, held to the model it started
-/// from.
+/// Anchored Supervised Fine-Tuning (arXiv 2509.23753v3, eq. 6): DFT with a divergence from the
+/// initial model.
 ///
-/// `Σ (-sg(p[t])·log p[t] + λ·KL(reference ‖ policy)[t])`, the divergence over the full vocabulary
-/// at each target. The first version of the paper speaks of the reverse divergence; the published
-/// one and the authors' code have the forward one.
+/// `Σ (-sg(p[t])·log p[t] + λ·KL(reference ‖ policy)[t])`, with the divergence over the full
+/// vocabulary at each target; `sg` is stop-gradient. The first version of the paper has the reverse
+/// divergence, the published version and the program of the authors have the forward one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Asft {
     /// Weight of the divergence, 0 or more; 0 is DFT.
     #[schemars(range(min = 0.0))]
     pub lambda: f64,
-    /// Which way the divergence runs: `forward` is `KL(reference ‖ policy)`, `reverse` is
+    /// Direction of the divergence: `forward` is `KL(reference ‖ policy)`, `reverse` is
     /// `KL(policy ‖ reference)`.
     pub direction: KlDirection,
-    /// `token`: mean over all targets of the step. `sequence`: mean over rows of each row's mean.
+    /// `token`: mean over all targets of the step. `sequence`: mean over rows of the mean over the
+    /// targets of each row.
     pub reduction: Reduction,
 }
 

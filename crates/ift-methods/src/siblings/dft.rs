@@ -10,12 +10,13 @@ use crate::{
 
 /// Dynamic Fine-Tuning (arXiv 2508.05629, eq. 9).
 ///
-/// `-Σ sg(p[t])·log p[t]`: each target weighs as much as the policy believes in it, so that the
-/// gradient is that of `-Σ p[t]` and surprising targets teach little.
+/// `-Σ sg(p[t])·log p[t]`, with `sg` stop-gradient: the weight of each target is its probability
+/// under the policy. The gradient is that of `-Σ p[t]`, so improbable targets have little effect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dft {
-    /// `token`: mean over all targets of the step. `sequence`: mean over rows of each row's mean.
+    /// `token`: mean over all targets of the step. `sequence`: mean over rows of the mean over the
+    /// targets of each row.
     pub reduction: Reduction,
 }
 

@@ -13,19 +13,21 @@ use crate::{
 
 /// Entropy-Adaptive Fine-Tuning (arXiv 2601.02151).
 ///
-/// `-Σ sg(H[t]/ln k)^α·log p[t]`, `H` the entropy over the `k` most probable tokens, scaled to sum
-/// to 1: where the policy is sure of itself, right or wrong, it is left alone. The authors' program
-/// divides by 3.0, their rounding of `ln 20`, whatever `k` is.
+/// `-Σ sg(H[t]/ln k)^α·log p[t]`, with `H` the entropy of the distribution over the `k` most
+/// probable tokens, scaled to sum to 1, and `sg` stop-gradient: targets at which the policy is
+/// certain have little effect. The program of the authors divides by 3.0, a rounded `ln 20`, for
+/// every `k`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Eaft {
-    /// Exponent of the entropy's share, 0 or more; 0 is SFT.
+    /// Exponent of the normalised entropy, 0 or more; 0 is SFT.
     #[schemars(range(min = 0.0))]
     pub alpha: f64,
-    /// Number of most probable tokens the entropy is taken over, at least 2.
+    /// Number of most probable tokens that the entropy is taken over, at least 2.
     #[schemars(range(min = 2))]
     pub k: usize,
-    /// `token`: mean over all targets of the step. `sequence`: mean over rows of each row's mean.
+    /// `token`: mean over all targets of the step. `sequence`: mean over rows of the mean over the
+    /// targets of each row.
     pub reduction: Reduction,
 }
 
@@ -44,7 +46,7 @@ impl Objective for Eaft {
         let most = (self.k as f64).ln();
         rows.iter()
             .map(|row| {
-                // Rounding may put an entropy a hair below 0 or above its largest value.
+                // By rounding, an entropy may be slightly below 0 or above its largest value.
                 let gate = |entropy: f64| (entropy / most).clamp(0.0, 1.0).powf(self.alpha);
                 let gates = row.entropies().map(gate).collect();
                 RowLoss::weighted(&row.token_losses(), gates, self.reduction)

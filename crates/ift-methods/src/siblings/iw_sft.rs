@@ -13,17 +13,19 @@ use crate::{
 
 /// Importance-weighted SFT (arXiv 2507.12856).
 ///
-/// `-Σ sg(w)·log p[t]`, with weights that say how much likelier the policy finds the data than the
-/// reference, the model it started from. By `level`: `w = min(exp(temperature·mean of log(p/r)),
-/// max_weight)` for a whole row, or `w[t] = clip(p[t]/r[t], 1-epsilon, 1+epsilon)` for each target.
+/// `-Σ sg(w)·log p[t]`, with weights that compare the probability `p` under the policy with `r`
+/// under the reference, the initial model; `sg` is stop-gradient. The weights by `level`:
 ///
-/// The paper leaves open how the weights are tamed: formulas and defaults rest on the authors'
-/// program (`bounding_trainers.py`), which trains by `sequence` and holds `token` as an
+/// - `sequence`: `w = min(exp(temperature·mean of log(p/r)), max_weight)` for the whole row;
+/// - `token`: `w[t] = clip(p[t]/r[t], 1-epsilon, 1+epsilon)` for each target.
+///
+/// The paper does not say how the weights are bounded. Formulas and defaults are those of the
+/// program of the authors (`bounding_trainers.py`), which uses `sequence` and has `token` as an
 /// alternative.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct IwSft {
-    /// `sequence`: one weight per row. `token`: one per target.
+    /// `sequence`: one weight for each row. `token`: one for each target.
     pub level: Level,
     /// With `level = "sequence"`: factor of the mean log-ratio, 0 or more; 0 is SFT.
     #[schemars(range(min = 0.0))]
@@ -31,14 +33,15 @@ pub struct IwSft {
     /// With `level = "sequence"`: the largest weight of a row, above 0.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub max_weight: f64,
-    /// With `level = "token"`: how far from 1 the weight of a target may be, 0 to 1; 0 is SFT.
+    /// With `level = "token"`: largest distance of a weight from 1, 0 to 1; 0 is SFT.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub epsilon: f64,
-    /// `token`: mean over all targets of the step. `sequence`: mean over rows of each row's mean.
+    /// `token`: mean over all targets of the step. `sequence`: mean over rows of the mean over the
+    /// targets of each row.
     pub reduction: Reduction,
 }
 
-/// What one importance weight covers.
+/// The scope of an importance weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {

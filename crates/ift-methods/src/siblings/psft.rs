@@ -16,20 +16,21 @@ use crate::{
 
 /// Proximal Supervised Fine-Tuning (arXiv 2508.17784, eq. 6).
 ///
-/// PPO's clipped objective with an advantage of 1 everywhere: `-Σ min(ρ[t], 1+ε)` with `ρ = p/r`. A
-/// target that has become more than `1+ε` times as probable as under the old policy `r` is left
-/// alone. The lower clip of PPO never binds for a positive advantage.
+/// The clipped objective of PPO with an advantage of 1 for every target: `-Σ min(ρ[t], 1+ε)` with
+/// `ρ = p/r`. A target that is more than `1+ε` times as probable as under the old policy `r` has no
+/// gradient. The lower bound of PPO has no effect for a positive advantage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Psft {
-    /// How far a target's probability may rise over the old policy's, as a share of it, 0 or more.
+    /// Largest relative increase of the probability of a target over the old policy, 0 or more.
     #[schemars(range(min = 0.0))]
     pub epsilon: f64,
-    /// Steps after which the old policy is renewed: that of the window's beginning (the authors'
-    /// 8: 256 rows in steps of 32). 0: it is the reference model, and the trust region lies
-    /// around the weights that training started from.
+    /// Number of steps that use the same old policy, which is the policy at the first of them (8
+    /// in the program of the authors: 256 rows in steps of 32). 0: the old policy is the
+    /// reference model, so the trust region stays around the initial weights.
     pub window: u64,
-    /// `token`: mean over all targets of the step. `sequence`: mean over rows of each row's mean.
+    /// `token`: mean over all targets of the step. `sequence`: mean over rows of the mean over the
+    /// targets of each row.
     pub reduction: Reduction,
 }
 

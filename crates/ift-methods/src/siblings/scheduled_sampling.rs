@@ -13,30 +13,31 @@ use crate::{
 };
 
 /// Scheduled sampling for transformers (Bengio et al. 2015, arXiv 1506.03099; Mihaylova and Martins
-/// 2019, arXiv 1906.07651), with hard choices.
+/// 2019, arXiv 1906.07651), with the most probable token.
 ///
-/// A first pass without gradient finds the most probable token at each target; a second pass reads
-/// it in the target's place with probability `λ`. The loss is the likelihood of the true targets in
-/// the second pass, alone in having a gradient. λ may grow over the warm-up; both papers let it
-/// grow over the whole training.
+/// A first pass without gradient finds the most probable token at each target. In the input of the
+/// second pass it replaces the target with probability `λ`. The loss is the negative log-likelihood
+/// of the true targets in the second pass, and only this pass has a gradient. λ may increase over
+/// the warm-up; in both papers it increases over the whole training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScheduledSampling {
-    /// Probability that an input token is replaced by the model's own, 0 to 1.
+    /// Probability that an input token is replaced by the most probable token, 0 to 1.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub lambda: f64,
-    /// How λ moves over the optimizer steps.
+    /// How λ changes over the optimizer steps.
     pub lambda_schedule: LambdaSchedule,
     /// With `lambda_schedule = "linear"`: λ of the first step.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub min_lambda: f64,
-    /// With `lambda_schedule = "linear"`: λ from the end of the warm-up on.
+    /// With `lambda_schedule = "linear"`: λ after the warm-up.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_lambda: f64,
     /// With `lambda_schedule = "noisy"`: standard deviation of the noise, as a share of λ.
     #[schemars(range(min = 0.0))]
     pub sigma: f64,
-    /// `sequence`: mean over rows of each row's mean. `token`: mean over all targets of the step.
+    /// `sequence`: mean over rows of the mean over the targets of each row. `token`: mean over all
+    /// targets of the step.
     pub reduction: Reduction,
 }
 
@@ -54,7 +55,7 @@ impl Default for ScheduledSampling {
 }
 
 impl ScheduledSampling {
-    fn probability(&self) -> Schedule {
+    fn schedule(&self) -> Schedule {
         Schedule {
             kind: self.lambda_schedule,
             lambda: self.lambda,
@@ -79,7 +80,7 @@ impl Objective for ScheduledSampling {
     }
 
     fn lambda_at(&self, step: u64, warmup_steps: u64, seed: u64) -> f64 {
-        self.probability().at(step, warmup_steps, seed)
+        self.schedule().at(step, warmup_steps, seed)
     }
 
     fn replaces_tokens(&self) -> bool {
@@ -87,7 +88,7 @@ impl Objective for ScheduledSampling {
     }
 
     fn validate(&self) -> Result<(), MethodError> {
-        self.probability().validate_ranges()?;
-        self.probability().validate_effects(Self::default().probability())
+        self.schedule().validate_ranges()?;
+        self.schedule().validate_effects(Self::default().schedule())
     }
 }

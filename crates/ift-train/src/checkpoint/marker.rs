@@ -1,14 +1,13 @@
 //! `COMPLETE.json`: written last into a checkpoint, with the size and hash of every other file.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use crate::{TrainError, durable};
+use crate::error::TrainError;
+use crate::{durable, hash};
 
 const NAME: &str = "COMPLETE.json";
 
@@ -21,6 +20,7 @@ pub(super) struct Marker {
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Fingerprint {
     bytes: u64,
+    /// As [`hash::of_file`] computes it.
     sha256: String,
 }
 
@@ -29,10 +29,7 @@ impl Marker {
     pub fn write(folder: &Path) -> Result<(), TrainError> {
         let mut marker = Self { files: BTreeMap::new() };
         marker.collect(folder, "")?;
-        let path = folder.join(NAME);
-        let text = serde_json::to_string_pretty(&marker);
-        let text = text.map_err(|e| TrainError::file(&path, format!("cannot be written: {e}")))?;
-        durable::write_file(&path, text.as_bytes())
+        durable::write_json(&folder.join(NAME), &marker)
     }
 
     fn collect(&mut self, folder: &Path, prefix: &str) -> Result<(), TrainError> {
@@ -44,7 +41,7 @@ impl Marker {
                 let bytes = fs::metadata(&path).map_err(TrainError::io("read", &path))?.len();
                 self.files.insert(
                     format!("{prefix}{name}"),
-                    Fingerprint { bytes, sha256: sha256(&path)? },
+                    Fingerprint { bytes, sha256: hash::of_file(&path)? },
                 );
             }
         }
@@ -63,30 +60,12 @@ impl Marker {
             if bytes != expected.bytes {
                 return Err(format!("`{name}` has {bytes} bytes, expected {}", expected.bytes));
             }
-            if read(name) && sha256(&path).map_err(|e| e.to_string())? != expected.sha256 {
+            if read(name) && hash::of_file(&path).map_err(|e| e.to_string())? != expected.sha256 {
                 return Err(format!("`{name}` does not have the contents that were written"));
             }
         }
         Ok(())
     }
-}
-
-/// SHA-256 of a file as lower-case hexadecimal.
-fn sha256(path: &Path) -> Result<String, TrainError> {
-    let hash = |mut file: File| -> io::Result<String> {
-        let mut hash = Sha256::new();
-        let mut block = vec![0; 1 << 20];
-        loop {
-            match file.read(&mut block)? {
-                0 => break,
-                n => hash.update(&block[..n]),
-            }
-        }
-        let digits: Vec<String> =
-            hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(digits.concat())
-    };
-    File::open(path).and_then(hash).map_err(TrainError::io("read", path))
 }
 
 #[cfg(test)]

@@ -17,11 +17,14 @@ use ift_backend::{Backend, Element, NumberType};
 use ift_model::Model;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use serde::Deserialize;
 
-use crate::{KnownScores, Learner, TrainError, durable};
+use crate::durable;
+use crate::error::TrainError;
+use crate::learner::Learner;
+use crate::reference::KnownScores;
 use marker::Marker;
-pub use state::State;
-pub(crate) use state::check_recipe;
+pub(crate) use state::{Accepted, State};
 use tensors::{Exact, Stored, read_parts};
 
 const TRAINER: &str = "trainer_state";
@@ -33,6 +36,23 @@ const OPTIMIZER: &str = "trainer_state/optimizer.safetensors";
 /// The checkpoints of a run.
 pub(crate) struct Checkpoints {
     folder: PathBuf,
+}
+
+/// What a checkpoint is made of.
+pub(crate) struct Snapshot<'a, B: Backend> {
+    pub state: &'a State,
+    pub learner: &'a Learner<B>,
+    /// Log-probabilities of rows under an old policy, by the rows' numbers, where there is one.
+    pub old_policy: Option<&'a BTreeMap<usize, KnownScores>>,
+    /// The type that the model's weights are saved in.
+    pub number: NumberType,
+}
+
+/// The part of a state that every format has.
+#[derive(Deserialize)]
+struct Written {
+    format: u64,
+    version: String,
 }
 
 /// A complete checkpoint.
@@ -67,12 +87,10 @@ impl Checkpoints {
     /// Writes a checkpoint, then removes all but the `keep` newest.
     pub fn save<B: Backend>(
         &self,
-        state: &State,
-        learner: &Learner<B>,
-        old_policy: Option<&BTreeMap<usize, KnownScores>>,
-        number: NumberType,
+        snapshot: &Snapshot<B>,
         keep: usize,
     ) -> Result<PathBuf, TrainError> {
+        let Snapshot { state, learner, old_policy, number } = *snapshot;
         let path = self.folder.join(format!("step-{}", state.step));
         let written = durable::write_folder(&path, |folder| {
             save_model(&learner.model, folder, number)?;
@@ -200,9 +218,10 @@ fn open(path: &Path) -> Result<State, String> {
         |name: &str| name.starts_with(TRAINER) || (!exact && name.ends_with(".safetensors"));
     Marker::verify(path, is_read)?;
     let text = fs::read_to_string(path.join(STATE)).map_err(|e| format!("`{STATE}`: {e}"))?;
-    let state: State = serde_json::from_str(&text).map_err(|e| format!("`{STATE}`: {e}"))?;
-    state.check_format()?;
-    Ok(state)
+    let damaged = |e| format!("`{STATE}`: {e}");
+    let written: Written = serde_json::from_str(&text).map_err(damaged)?;
+    State::check_format(written.format, &written.version)?;
+    serde_json::from_str(&text).map_err(damaged)
 }
 
 fn write_trainer<B: Backend>(
@@ -241,10 +260,7 @@ fn write_trainer<B: Backend>(
         }
         tensors::write(&folder.join(OPTIMIZER), memory)?;
     }
-    let path = folder.join(STATE);
-    let text = serde_json::to_string_pretty(state);
-    let text = text.map_err(|e| TrainError::file(&path, format!("cannot be written: {e}")))?;
-    durable::write_file(&path, text.as_bytes())
+    durable::write_json(&folder.join(STATE), state)
 }
 
 fn state_name(tensor: &str, state: &str) -> String {

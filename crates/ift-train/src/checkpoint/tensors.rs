@@ -9,7 +9,7 @@ use ift_backend::{Backend, Element, HostTensor, NumberType};
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors, View};
 
-use crate::TrainError;
+use crate::error::TrainError;
 
 /// A tensor that is read from the backend only when its turn to be written comes.
 pub(super) struct Exact<'a, E> {

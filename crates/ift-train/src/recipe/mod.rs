@@ -12,7 +12,9 @@ use ift_model::Adapter;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Optimizer, Schedule, TrainError};
+use crate::error::TrainError;
+use crate::optimizer::Optimizer;
+use crate::schedule::Schedule;
 pub use reference::{ReferenceStorage, ReferenceTable};
 pub use stages::{Stage, StageTable};
 pub use tables::{

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::{CheckpointTable, EvalTable, GenerateTable, Recipe, ReferenceTable, TrainTable};
-use crate::{Optimizer, Schedule, TrainError};
+use crate::error::TrainError;
+use crate::optimizer::Optimizer;
+use crate::schedule::Schedule;
 
 /// One stage of a run: tables that take the place of the recipe's own, field by field (`method` and
 /// `optimizer` as a whole).

@@ -6,7 +6,7 @@ use ift_backend::NumberType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::TrainError;
+use crate::error::TrainError;
 
 /// The model to start from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -6,7 +6,7 @@ use ift_backend::{Backend, Element};
 use ift_data::{Row, Sequence};
 use ift_methods::Method;
 use ift_model::Model;
-use ift_train::{AnswerDetail, Reference, StepContext, Sums, accumulate_with};
+use ift_train::{AnswerDetail, ReferenceSource, StepContext, Sums, accumulate_with};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ pub type ByName = BTreeMap<String, Option<Vec<f64>>>;
 
 pub fn run<B: Backend>(
     model: &Model<B>,
-    reference: &Reference<B>,
+    reference: &ReferenceSource<B>,
     rows: &[Row],
     method: &Method,
     micro_batch_tokens: usize,

@@ -5,6 +5,7 @@
 use ift_backend::NumberType;
 use ift_train::{Observer, Outcome, Recipe, RunOptions, TrainError, train};
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use tempfile::TempDir;
@@ -96,6 +97,16 @@ pub fn watch(
     train(recipe, &options, &AtomicBool::new(false), observer)
 }
 
+/// Writes a checkpoint's marker anew after one of its files was changed.
+pub fn seal(checkpoint: &Path, name: &str) {
+    let path = checkpoint.join("COMPLETE.json");
+    let mut marker: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let bytes = std::fs::read(checkpoint.join(name)).unwrap();
+    let hash: Vec<String> = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+    marker["files"][name] = json!({ "bytes": bytes.len(), "sha256": hash.concat() });
+    std::fs::write(&path, marker.to_string()).unwrap();
+}
+
 /// The lines of `metrics.jsonl` without the fields that tell the time.
 pub fn metrics(output: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(output.join("metrics.jsonl")).unwrap();
@@ -109,7 +120,8 @@ pub fn metrics(output: &Path) -> Vec<Value> {
     text.lines().map(parse).collect()
 }
 
-fn config() -> Map<String, Value> {
+/// The model's `config.json`.
+pub fn config() -> Map<String, Value> {
     let config = json!({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 258, "hidden_size": 16,
         "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,

@@ -6,17 +6,20 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use ift_backend::{Backend, Profile, Storage};
 use ift_data::{Row, rows_from_jsonl};
-use ift_train::{Learner, Optimizer, Reference, StepContext, page_faults, peak_memory};
+use ift_parallel::Solo;
+use ift_train::{
+    Learner, Optimizer, ReferenceSource, StepSettings, Work, page_faults, peak_memory,
+};
 use serde_json::json;
 
-use super::backend::{Work, run_on};
+use super::backend::run_on;
 use crate::arguments::BenchArguments;
-use crate::commands::method::{StepSettings, load_reference};
+use crate::commands::method::{MethodSettings, load_reference};
 use crate::output::Output;
 
 /// Runs the command.
 pub(crate) fn run(arguments: BenchArguments, output: Output) -> Result<()> {
-    let settings = StepSettings::new(&arguments.step)?;
+    let settings = MethodSettings::new(&arguments.step)?;
     let rows = rows_from_jsonl(&arguments.step.rows, settings.method.needs().rows)?;
     if rows.is_empty() {
         bail!("`{}` holds no rows", arguments.step.rows.display());
@@ -26,13 +29,15 @@ pub(crate) fn run(arguments: BenchArguments, output: Output) -> Result<()> {
 
 struct BenchWork {
     arguments: BenchArguments,
-    settings: StepSettings,
+    settings: MethodSettings,
     rows: Vec<Row>,
     output: Output,
 }
 
 impl Work for BenchWork {
-    fn run<B: Backend>(self, backend: Arc<B>) -> Result<()> {
+    type Output = Result<()>;
+
+    fn run<B: Backend>(self, backend: Arc<B>, _: usize) -> Result<()> {
         let (step_arguments, per_step) =
             (&self.arguments.step, self.arguments.rows_per_step as usize);
         let (settings, method) = (&self.settings, &self.settings.method);
@@ -42,24 +47,25 @@ impl Work for BenchWork {
         // The settings of the yardstick: RMSprop, learning rate 5e-7, clipping at 10.
         let mut learner =
             Learner::new(model, Optimizer::default(), method.trains_input_embeddings());
+        let common = StepSettings {
+            method,
+            seed: step_arguments.seed,
+            warmup_steps: 0,
+            noise: 0.0,
+            recompute: step_arguments.recompute,
+            micro_batch_tokens: step_arguments.micro_batch_tokens,
+            collective: &Solo,
+        };
         let (mut seconds, mut tokens, mut first, mut faults) = (Vec::new(), 0, None, None);
         for step in 0..=self.arguments.steps {
             let at = |i: usize| (step as usize * per_step + i) % self.rows.len();
             let rows: Vec<&Row> = (0..per_step).map(|i| &self.rows[at(i)]).collect();
-            let context = StepContext {
-                method,
-                lambda: method.lambda_at(step, 0, step_arguments.seed),
-                seed: step_arguments.seed,
-                step,
-                noise: 0.0,
-                recompute: step_arguments.recompute,
-                micro_batch_tokens: step_arguments.micro_batch_tokens,
-            };
+            let context = common.at(step);
             let start = Instant::now();
             let reference = match &loaded {
-                Some(reference) => Reference::Model(reference),
-                None if method.needs().reference => Reference::Base,
-                None => Reference::None,
+                Some(reference) => ReferenceSource::Model(reference),
+                None if method.needs().reference => ReferenceSource::Base,
+                None => ReferenceSource::None,
             };
             let (sums, _) = learner
                 .step(&reference, &rows, &context, Optimizer::default().lr())

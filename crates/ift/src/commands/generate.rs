@@ -7,9 +7,10 @@ use ift_backend::{Backend, Storage};
 use ift_data::{ChatTokenizer, Message};
 use ift_engine::{Finish, GenerationSettings, Sampling, generate};
 use ift_model::{Model, Trained, tokenizer_folder};
+use ift_train::Work;
 use serde_json::json;
 
-use super::backend::{Work, run_on};
+use super::backend::run_on;
 use crate::arguments::GenerateArguments;
 use crate::output::Output;
 
@@ -24,7 +25,9 @@ struct GenerateWork {
 }
 
 impl Work for GenerateWork {
-    fn run<B: Backend>(self, backend: Arc<B>) -> Result<()> {
+    type Output = Result<()>;
+
+    fn run<B: Backend>(self, backend: Arc<B>, _: usize) -> Result<()> {
         let arguments = &self.arguments;
         let folder = tokenizer_folder(&arguments.model)?;
         let tokenizer = if arguments.raw {

@@ -6,18 +6,19 @@ use anyhow::{Context, Result, bail};
 use ift_backend::{Backend, Element, NumberType, Storage};
 use ift_data::{Row, rows_from_jsonl};
 use ift_model::{Gradients, Model, write_tensors};
-use ift_train::{AnswerDetail, PreferenceMetrics, StepContext, accumulate_with};
+use ift_parallel::Solo;
+use ift_train::{AnswerDetail, PreferenceMetrics, StepSettings, Work, accumulate_with};
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Value, json};
 
-use super::backend::{Work, run_on};
+use super::backend::run_on;
 use crate::arguments::GradientsArguments;
-use crate::commands::method::{StepSettings, load_reference, reference_of};
+use crate::commands::method::{MethodSettings, load_reference, reference_of};
 use crate::output::Output;
 
 /// Runs the command.
 pub(crate) fn run(arguments: GradientsArguments, output: Output) -> Result<()> {
-    let settings = StepSettings::new(&arguments.step)?;
+    let settings = MethodSettings::new(&arguments.step)?;
     let rows = rows_from_jsonl(&arguments.step.rows, settings.method.needs().rows)?;
     if rows.is_empty() {
         bail!("`{}` holds no rows", arguments.step.rows.display());
@@ -27,13 +28,15 @@ pub(crate) fn run(arguments: GradientsArguments, output: Output) -> Result<()> {
 
 struct GradientsWork {
     arguments: GradientsArguments,
-    settings: StepSettings,
+    settings: MethodSettings,
     rows: Vec<Row>,
     output: Output,
 }
 
 impl Work for GradientsWork {
-    fn run<B: Backend>(self, backend: Arc<B>) -> Result<()> {
+    type Output = Result<()>;
+
+    fn run<B: Backend>(self, backend: Arc<B>, _: usize) -> Result<()> {
         let step = &self.arguments.step;
         let (settings, method) = (&self.settings, &self.settings.method);
         let reference =
@@ -41,15 +44,16 @@ impl Work for GradientsWork {
         let model = settings.load(step, backend)?;
         let reference = reference_of(settings, &model, reference.as_ref());
         let mut gradients = model.gradients(method.trains_input_embeddings());
-        let context = StepContext {
+        let context = StepSettings {
             method,
-            lambda: method.lambda_at(0, 0, step.seed),
             seed: step.seed,
-            step: 0,
+            warmup_steps: 0,
             noise: 0.0,
             recompute: step.recompute,
             micro_batch_tokens: step.micro_batch_tokens,
-        };
+            collective: &Solo,
+        }
+        .at(0);
         let rows: Vec<&Row> = self.rows.iter().collect();
         let mut details = Vec::with_capacity(rows.len());
         let mut show = |answers: &[AnswerDetail]| details.extend(answers.iter().map(row_json));

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Error, Result, bail};
-use ift_lake::{Findings, LakeError, Settings, Study};
+use ift_lake::{Findings, LakeError, Study, StudySettings};
 use ift_train::write_folder;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -20,7 +20,7 @@ pub(crate) fn run(arguments: &LakeArguments, output: Output) -> Result<()> {
         Some(path) => RecipeFile::read(path, &arguments.set)?,
         None => RecipeFile::parse("ift lake", "", &arguments.set)?,
     };
-    let settings: Settings = file.resolve()?;
+    let settings: StudySettings = file.resolve()?;
     let at_fault = |error| match error {
         LakeError::Setting { ref field, .. } => file.invalid(field, &error).into(),
         error => Error::new(error),

@@ -3,10 +3,10 @@
 
 use std::fmt::Write;
 
-use ift_lake::{Estimate, Ice, Measure, PAPER_ORDER, Report, Start, WorldReport};
+use ift_lake::{Estimate, Ice, InitialPolicy, Measure, PAPER_ORDER, StudyReport, WorldReport};
 
 /// All tables.
-pub(crate) fn tables(report: &Report) -> String {
+pub(crate) fn tables(report: &StudyReport) -> String {
     let mut text = format!(
         "Distance from the optimum: mean squared error between state-action matrices, × 1000,\n\
          ± half a 95 % interval over {} seeds, closest first; then the share of episodes that\n\
@@ -15,7 +15,7 @@ pub(crate) fn tables(report: &Report) -> String {
         report.seeds
     );
     for world in &report.worlds {
-        let mut starts: Vec<Start> = Vec::new();
+        let mut starts: Vec<InitialPolicy> = Vec::new();
         for scene in &world.scenes {
             if !starts.contains(&scene.start) {
                 starts.push(scene.start);
@@ -33,7 +33,7 @@ pub(crate) fn tables(report: &Report) -> String {
 }
 
 /// One line for each learner whose training diverged.
-fn diverged(text: &mut String, report: &Report) {
+fn diverged(text: &mut String, report: &StudyReport) {
     let scenes: Vec<_> = report.worlds.iter().flat_map(|world| &world.scenes).collect();
     let Some(first) = scenes.first() else { return };
     for label in first.learners.iter().map(|learner| &learner.label) {
@@ -52,7 +52,7 @@ fn diverged(text: &mut String, report: &Report) {
 }
 
 /// The table of one world and start: one row for each learner, one column for each kind.
-fn distances(text: &mut String, world: &WorldReport, start: Start) {
+fn distances(text: &mut String, world: &WorldReport, start: InitialPolicy) {
     let scenes: Vec<_> = world.scenes.iter().filter(|scene| scene.start == start).collect();
     let Some(first) = scenes.first() else { return };
     let width = first
@@ -91,20 +91,20 @@ fn distances(text: &mut String, world: &WorldReport, start: Start) {
     _ = writeln!(text, "{:width$}{:>left$}  {:>9.3}", "optimum", "0", world.optimum_success);
 }
 
-fn title(world: &WorldReport, start: Start) -> String {
+fn title(world: &WorldReport, start: InitialPolicy) -> String {
     let ice = match world.ice {
         Ice::Solid => "solid ice",
         Ice::Slippery => "slippery ice",
     };
     let start = match start {
-        Start::Random => "from random weights",
-        Start::Sft => "after SFT",
+        InitialPolicy::Random => "from random weights",
+        InitialPolicy::Sft => "after SFT",
     };
     format!("{}, {ice}, {start}", world.name)
 }
 
 /// One line for each scene: the order of the paper's methods, and IFT compared with SFT.
-fn verdicts(text: &mut String, report: &Report) {
+fn verdicts(text: &mut String, report: &StudyReport) {
     let scenes: Vec<_> = report.worlds.iter().flat_map(|world| &world.scenes).collect();
     if !scenes.iter().any(|scene| scene.paper_order().is_some()) {
         return;

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
-use ift_lake::{Action, Cell, LakeError, Player, Settings, Trajectory, Visit};
+use ift_lake::{Action, Cell, LakeError, Player, StudySettings, Trajectory, Visit};
 use serde_json::json;
 
 use crate::arguments::LakeArguments;
@@ -22,7 +22,7 @@ impl Show {
     ///
     /// # Errors
     /// If there is no such policy, or a setting is unusable.
-    pub(crate) fn new(settings: &Settings, policy: &str) -> Result<Self, LakeError> {
+    pub(crate) fn new(settings: &StudySettings, policy: &str) -> Result<Self, LakeError> {
         Ok(Self { player: Player::new(settings, policy)?, policy: policy.to_owned() })
     }
 
@@ -31,10 +31,10 @@ impl Show {
     pub(crate) fn run(&self, arguments: &LakeArguments, output: Output) -> Result<()> {
         let episodes: Vec<_> =
             (1..=arguments.episodes).map(|number| self.player.play(number as u64)).collect();
-        let map = self.player.arena.world.map();
+        let map = self.player.solved.world.map();
         let arrived = episodes.iter().filter(|episode| map.cell(episode.end) == Cell::Goal).count();
         if output.json() {
-            let world = &self.player.arena.name;
+            let world = &self.player.solved.name;
             let result = json!({
                 "policy": self.policy,
                 "world": world,
@@ -51,7 +51,7 @@ impl Show {
                 let heading = format!(
                     "{} on {}, episode {}",
                     self.policy,
-                    self.player.arena.name,
+                    self.player.solved.name,
                     number + 1
                 );
                 let frame = self.frame(&heading, episode, step, screen);
@@ -77,7 +77,7 @@ impl Show {
     fn frame(&self, heading: &str, episode: &Trajectory, step: usize, colours: bool) -> String {
         let here = episode.visits.get(step).map_or(episode.end, |visit| visit.state);
         let mut frame = format!("{heading}, step {step}\n");
-        let map = self.player.arena.world.map();
+        let map = self.player.solved.world.map();
         for row in 0..map.rows() {
             for column in 0..map.columns() {
                 let state = row * map.columns() + column;
@@ -92,7 +92,7 @@ impl Show {
     /// A cell as three characters: its kind, or the most probable action from it, in brackets if the
     /// player is there.
     fn cell(&self, state: usize, here: bool, colours: bool) -> String {
-        let (symbol, colour) = match self.player.arena.world.map().cell(state) {
+        let (symbol, colour) = match self.player.solved.world.map().cell(state) {
             Cell::Hole => ('O', "\x1b[97;44m"),
             Cell::Goal => ('G', "\x1b[30;42m"),
             Cell::Start | Cell::Frozen => (self.likeliest(state).arrow(), "\x1b[30;47m"),
@@ -119,7 +119,7 @@ impl Show {
             .checked_sub(1)
             .map_or_else(|| "start".to_owned(), |last| moved(episode.visits[last]));
         let Some(next) = episode.visits.get(step) else {
-            let end = match self.player.arena.world.map().cell(episode.end) {
+            let end = match self.player.solved.world.map().cell(episode.end) {
                 Cell::Goal => "reached the goal",
                 Cell::Hole => "fell into a hole",
                 Cell::Start | Cell::Frozen => "stopped at the limit of steps",

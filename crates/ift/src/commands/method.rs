@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use ift_backend::{Backend, Storage};
 use ift_methods::Method;
 use ift_model::{Adapter, Model};
-use ift_train::Reference;
+use ift_train::ReferenceSource;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -17,7 +17,7 @@ use crate::recipe_file::RecipeFile;
 /// The tables that overrides may set.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct StepSettings {
+pub(crate) struct MethodSettings {
     /// The method.
     pub(crate) method: Method,
     /// An adapter to train instead of the weights.
@@ -25,7 +25,7 @@ pub(crate) struct StepSettings {
     pub(crate) adapter: Option<Adapter>,
 }
 
-impl StepSettings {
+impl MethodSettings {
     /// Reads the settings from the arguments.
     ///
     /// # Errors
@@ -69,7 +69,7 @@ impl StepSettings {
 /// # Errors
 /// The model cannot be loaded.
 pub(crate) fn load_reference<B: Backend>(
-    settings: &StepSettings,
+    settings: &MethodSettings,
     arguments: &StepArguments,
     backend: Arc<B>,
     storage: Storage,
@@ -83,14 +83,14 @@ pub(crate) fn load_reference<B: Backend>(
 
 /// The reference of a step: the loaded model, the base of an adapted model, or the model itself.
 pub(crate) fn reference_of<'a, B: Backend>(
-    settings: &StepSettings,
+    settings: &MethodSettings,
     model: &'a Model<B>,
     loaded: Option<&'a Model<B>>,
-) -> Reference<'a, B> {
+) -> ReferenceSource<'a, B> {
     match loaded {
-        _ if !settings.method.needs().reference => Reference::None,
-        Some(reference) => Reference::Model(reference),
-        None if settings.adapter.is_some() => Reference::Base,
-        None => Reference::Model(model),
+        _ if !settings.method.needs().reference => ReferenceSource::None,
+        Some(reference) => ReferenceSource::Model(reference),
+        None if settings.adapter.is_some() => ReferenceSource::Base,
+        None => ReferenceSource::Model(model),
     }
 }

@@ -13,7 +13,7 @@ pub(crate) fn run(arguments: &SchemaArguments, output: Output) -> Result<()> {
     let schema = match arguments.of {
         RecipeOf::Train => schema_for!(Recipe),
         RecipeOf::New => schema_for!(NewRecipe),
-        RecipeOf::Lake => schema_for!(ift_lake::Settings),
+        RecipeOf::Lake => schema_for!(ift_lake::StudySettings),
     };
     output.result(&serde_json::to_string_pretty(&schema)?)?;
     Ok(())

@@ -29,7 +29,7 @@ pub(crate) fn run(arguments: &TrainArguments, output: Output) -> Result<()> {
     let options = RunOptions {
         resume: arguments.resume,
         overwrite: arguments.overwrite,
-        accept_other_data: arguments.accept_other_data,
+        accept: arguments.accept.clone(),
     };
     let stop = stop_flag()?;
     let mut report = TrainReport::new(output);
@@ -45,7 +45,9 @@ pub(crate) fn run(arguments: &TrainArguments, output: Output) -> Result<()> {
             }
         }
         Outcome::Stopped { step, steps, checkpoint } => {
-            let how = resume_command(arguments);
+            // What was accepted is part of the checkpoint, once there is one.
+            let accept = if checkpoint.is_none() { arguments.accept.as_slice() } else { &[] };
+            let how = resume_command(arguments, accept);
             if output.json() {
                 let answer = json!({"outcome": "stopped", "step": step, "steps": steps, "checkpoint": checkpoint});
                 output.result(&answer.to_string())?;
@@ -59,10 +61,11 @@ pub(crate) fn run(arguments: &TrainArguments, output: Output) -> Result<()> {
 }
 
 /// What to type to go on.
-fn resume_command(arguments: &TrainArguments) -> String {
+fn resume_command(arguments: &TrainArguments, accept: &[String]) -> String {
     let mut words = vec!["ift train".to_owned(), quoted(&arguments.recipe.display().to_string())];
     words.extend(arguments.set.iter().map(|set| format!("--set {}", quoted(set))));
     words.push("--resume".to_owned());
+    words.extend(accept.iter().map(|field| format!("--accept {}", quoted(field))));
     words.join(" ")
 }
 

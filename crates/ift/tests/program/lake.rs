@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ift::load_recipe;
-use ift_lake::Settings;
+use ift_lake::StudySettings;
 use insta::assert_snapshot;
 
 use crate::common::Folder;
@@ -123,7 +123,7 @@ fn only_a_study_is_replaced_and_only_with_overwrite() {
 #[test]
 fn the_recipe_in_the_repository_spells_out_the_defaults() {
     let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/lake.toml");
-    assert_eq!(load_recipe::<Settings>(&recipe, &[]).unwrap(), Settings::default());
+    assert_eq!(load_recipe::<StudySettings>(&recipe, &[]).unwrap(), StudySettings::default());
 }
 
 #[test]

@@ -105,10 +105,20 @@ fn a_second_run_needs_resume_or_overwrite() {
     // It cannot become a different run.
     let said =
         folder.ift(&["train", "recipe.toml", "--resume", "--set", "optimizer.lr=1"]).refused(1);
-    assert!(said.contains("`optimizer.lr` was 0.01, is 1"), "{said}");
+    assert!(
+        said.contains("`optimizer.lr` was 0.01, is 1") && said.contains("`--accept optimizer.lr`"),
+        "{said}"
+    );
     folder.write("chats.jsonl", folder.text("chats.jsonl").lines().next().unwrap());
     let said = folder.ift(&["train", "recipe.toml", "--resume"]).refused(1);
-    assert!(said.contains("other training rows") && said.contains("--accept-other-data"), "{said}");
+    assert!(said.contains("`data` (the training rows)"), "{said}");
+    let accepted = ["--accept", "data", "--accept", "held_out", "--accept", "train.steps"];
+    let more = ["train", "recipe.toml", "--resume", "--set", "train.steps=10"];
+    let answer = folder.ift(&[&more[..], &accepted[..]].concat());
+    let said = answer.stderr.clone();
+    answer.done();
+    assert!(said.contains("note: accepted after step 8: `train.steps` was 8, is 10"), "{said}");
+    assert!(said.contains("step 10/10"), "{said}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The worlds of a study, with their optima.
+//! The worlds of a study, each with its optimum.
 
 use std::path::Path;
 
@@ -6,14 +6,14 @@ use crate::{
     error::LakeError,
     map::LakeMap,
     optimum::{Optimum, value_iteration},
-    settings::{RandomMap, Settings},
+    settings::{RandomMap, StudySettings},
     world::{Ice, World, default_limit},
 };
 
 /// A world with its optimum.
 #[derive(Clone, Debug)]
-pub struct Arena {
-    /// The map's name and the ice: `4x4`, `4x4-slippery`.
+pub struct SolvedWorld {
+    /// Name of the map, with `-slippery` on slippery ice: `4x4`, `4x4-slippery`.
     pub name: String,
     /// The world.
     pub world: World,
@@ -21,12 +21,12 @@ pub struct Arena {
     pub optimum: Optimum,
 }
 
-/// The worlds of a study.
+/// The worlds of a study: each map with each kind of ice.
 ///
 /// # Errors
 /// If a map cannot be read or drawn, or two worlds would have the same name.
-pub fn arenas(settings: &Settings) -> Result<Vec<Arena>, LakeError> {
-    let mut arenas: Vec<Arena> = Vec::new();
+pub fn solved_worlds(settings: &StudySettings) -> Result<Vec<SolvedWorld>, LakeError> {
+    let mut worlds: Vec<SolvedWorld> = Vec::new();
     for name in &settings.maps {
         let map = match LakeMap::standard(name) {
             Some(map) => map,
@@ -45,15 +45,15 @@ pub fn arenas(settings: &Settings) -> Result<Vec<Arena>, LakeError> {
                 Ice::Solid => map.name().to_owned(),
                 Ice::Slippery => format!("{}-slippery", map.name()),
             };
-            // Files and pictures are told apart by it.
-            if arenas.iter().any(|other| other.name == name) {
+            // The name is the key in result files and the stem of picture files.
+            if worlds.iter().any(|other| other.name == name) {
                 return Err(LakeError::Setting {
                     field: "maps".to_owned(),
-                    problem: format!("has two worlds called `{name}`; rename a map's file"),
+                    problem: format!("has two worlds called `{name}`; rename one of the map files"),
                 });
             }
-            arenas.push(Arena { name, world, optimum });
+            worlds.push(SolvedWorld { name, world, optimum });
         }
     }
-    Ok(arenas)
+    Ok(worlds)
 }

@@ -1,29 +1,29 @@
-//! A lake's map on a picture, with a policy's arrows or walks on it.
+//! Drawings of a map, with the arrows of a policy or with trajectories.
 
 use plotters::style::RGBAColor;
 
 use super::{
     colours::{BLACK, GREEN, GREY, INK, VERMILLION, WHITE, blend},
-    sketch::{Align, Letters, Point, Sketch},
+    sketch::{Align, Point, Sketch, TextFormat},
 };
-use crate::{optimum::Matrix, report::Panel, trajectory::Trajectory};
+use crate::{optimum::StateActionMatrix, report::Panel, trajectory::Trajectory};
 
 const HOLE: RGBAColor = RGBAColor(0x1B, 0x36, 0x5D, 1.0);
 const EXPLORED: RGBAColor = RGBAColor(0xFB, 0xF0, 0xC4, 1.0);
 const GRID: RGBAColor = RGBAColor(0xB8, 0xB8, 0xB8, 1.0);
 
-/// Where each action leads, in the order of a matrix' columns: left, down, right, up.
+/// Directions of the actions, in the order of their numbers: left, down, right, up.
 const DIRECTIONS: [Point; 4] = [(-1.0, 0.0), (0.0, 1.0), (1.0, 0.0), (0.0, -1.0)];
 
-/// The least probability that is shown: two digits of less would read `.00`.
+/// The smallest probability that is shown; smaller ones would read `.00` with two digits.
 const LEAST: f64 = 0.005;
 
-/// How an arrow is coloured, the palest first.
+/// Colour class of an arrow, the palest first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Tone {
-    /// Not the most probable action. Eighths of its probability, and whether its cell is shaded.
+    /// Not the most probable action: its probability in eighths, and whether its cell is shaded.
     Pale { eighths: u8, explored: bool },
-    /// The most probable action, and the optimum never takes it.
+    /// The most probable action, and not an optimal one.
     Wrong,
     /// The most probable action, and an optimal one.
     Right,
@@ -43,22 +43,22 @@ impl Tone {
     }
 }
 
-/// The map with its upper left corner at `origin`; a cell is `size` wide and high.
-pub(super) struct Board<'a> {
+/// A map with its upper left corner at `origin`. A cell has width and height `size`.
+pub(super) struct MapPlot<'a> {
     pub(super) map: &'a [String],
     pub(super) origin: Point,
     pub(super) size: f64,
 }
 
-impl Board<'_> {
-    /// Rows and columns.
-    pub(super) fn shape(map: &[String]) -> (usize, usize) {
+impl MapPlot<'_> {
+    /// Numbers of rows and columns.
+    pub(super) fn size(map: &[String]) -> (usize, usize) {
         (map.len(), map.iter().map(|row| row.chars().count()).max().unwrap_or(0))
     }
 
-    /// The letters with their states and the middles of their cells.
+    /// State, letter and centre of every cell.
     fn cells(&self) -> impl Iterator<Item = (usize, char, Point)> {
-        let (_, columns) = Self::shape(self.map);
+        let (_, columns) = Self::size(self.map);
         self.map.iter().enumerate().flat_map(move |(row, letters)| {
             letters.chars().enumerate().map(move |(column, letter)| {
                 let state = row * columns + column;
@@ -67,14 +67,15 @@ impl Board<'_> {
         })
     }
 
+    /// The centre of the cell of a state.
     fn middle(&self, state: usize) -> Point {
-        let (_, columns) = Self::shape(self.map);
+        let (_, columns) = Self::size(self.map);
         let columns = columns.max(1);
         let along = |index: usize, origin: f64| origin + self.size * (index as f64 + 0.5);
         (along(state % columns, self.origin.0), along(state / columns, self.origin.1))
     }
 
-    /// The map without any policy; explored cells shaded.
+    /// Draws the map. Explored cells are shaded.
     pub(super) fn draw_map(&self, sketch: &mut Sketch, explored: &[bool]) {
         let half = self.size / 2.0;
         for (state, letter, (x, y)) in self.cells() {
@@ -88,13 +89,13 @@ impl Board<'_> {
             match letter {
                 'G' => self.flag(sketch, (x, y)),
                 'S' => {
-                    let letters = Letters::new(0.18 * self.size, INK).bold(true);
-                    sketch.text((x - 0.45 * self.size, y - 0.39 * self.size), "S", letters);
+                    let format = TextFormat::new(0.18 * self.size, INK).bold(true);
+                    sketch.text((x - 0.45 * self.size, y - 0.39 * self.size), "S", format);
                 }
                 _ => {}
             }
         }
-        let (rows, columns) = Self::shape(self.map);
+        let (rows, columns) = Self::size(self.map);
         let (left, top) = self.origin;
         let (right, bottom) = (left + self.size * columns as f64, top + self.size * rows as f64);
         for row in 0..=rows {
@@ -107,6 +108,7 @@ impl Board<'_> {
         }
     }
 
+    /// Draws the flag of a goal.
     fn flag(&self, sketch: &mut Sketch, (x, y): Point) {
         let at = |(right, down): Point| (x + right * self.size, y + down * self.size);
         sketch.line(
@@ -117,15 +119,15 @@ impl Board<'_> {
         sketch.polygon([(-0.12, -0.3), (0.26, -0.14), (-0.12, 0.02)].map(at).to_vec(), GREEN);
     }
 
-    /// The actions of a policy, an arrow each, and their probabilities in `numbers`' letters. The
-    /// most probable one, and any that is nearly as probable, is black if the optimum takes it,
-    /// else red.
+    /// Draws one arrow per action of a policy, and the probabilities if `numbers` gives their format.
+    /// The most probable action, and any with at least 95 % of its probability, is black if it is
+    /// optimal, otherwise red.
     pub(super) fn draw_policy(
         &self,
         sketch: &mut Sketch,
         panel: &Panel,
-        optimum: &Matrix,
-        numbers: Option<Letters>,
+        optimum: &StateActionMatrix,
+        numbers: Option<TextFormat>,
     ) {
         let mut arrows = Vec::new();
         let mut texts = Vec::new();
@@ -153,21 +155,22 @@ impl Board<'_> {
                 texts.push((action, middle, probability));
             }
         }
-        // Dark arrows lie over pale ones, and what looks alike is drawn together.
+        // Dark arrows are drawn over pale ones. Arrows of one colour are drawn together, so that
+        // they share an SVG element.
         arrows.sort_by_key(|arrow| arrow.0);
         for (tone, outline) in arrows {
             sketch.polygon(outline, tone.colour());
         }
-        if let Some(letters) = numbers {
+        if let Some(format) = numbers {
             texts.sort_by_key(|text| text.0);
             for (action, middle, probability) in texts {
-                self.number(sketch, middle, action, probability, letters);
+                self.number(sketch, middle, action, probability, format);
             }
         }
     }
 
-    /// An arrow from the middle of a cell. Its length grows with the root of its action's
-    /// probability: improbable ones are still seen.
+    /// The outline of an arrow from the centre of a cell. Its length grows with the square root of the
+    /// probability, so that improbable actions can still be seen.
     fn arrow(&self, middle: Point, direction: Point, probability: f64) -> Vec<Point> {
         let length = 0.45 * probability.sqrt() * self.size;
         let head = (0.16 * self.size).min(0.7 * length);
@@ -185,14 +188,14 @@ impl Board<'_> {
         outline.map(|place| along(middle, direction, place)).to_vec()
     }
 
-    /// A probability beside its arrow, to the right of where it points.
+    /// Writes a probability to the right of its arrow, as seen in the direction of the arrow.
     fn number(
         &self,
         sketch: &mut Sketch,
         middle: Point,
         action: usize,
         probability: f64,
-        letters: Letters,
+        format: TextFormat,
     ) {
         let rounded = (100.0 * probability).round() as u32;
         let text = if rounded < 100 { format!(".{rounded:02}") } else { "1.0".to_owned() };
@@ -200,11 +203,12 @@ impl Board<'_> {
         let (ahead, aside) = if down == 0.0 { (0.46, 0.2) } else { (0.38, 0.1) };
         let anchor = along(middle, (right, down), (ahead * self.size, aside * self.size));
         let align = if right > 0.0 || down > 0.0 { Align::End } else { Align::Start };
-        sketch.text(anchor, text, letters.align(align));
+        sketch.text(anchor, text, format.align(align));
     }
 
-    /// A walk from cell to cell. Each move keeps a little to its right, so that ways back are seen;
-    /// `shift` of a cell moves the whole walk, so that walks beside each other are.
+    /// Draws a trajectory. Each move is drawn a little to its right, so that moves back and forth do
+    /// not overlap. The whole trajectory is shifted by the share `shift` of a cell, so that two
+    /// trajectories do not overlap either.
     pub(super) fn draw_walk(
         &self,
         sketch: &mut Sketch,
@@ -218,7 +222,7 @@ impl Board<'_> {
         let places =
             states.iter().map(|state| self.middle(*state)).map(|(x, y)| (x + shift, y + shift));
         let places: Vec<Point> = places.collect();
-        // Moves with their directions; none where the edge of the map held the walker.
+        // Moves with their directions, without the moves against the edge of the map.
         let cells = |length: f64| (length / self.size).round();
         let moves: Vec<(Point, Point)> = places
             .iter()
@@ -231,7 +235,7 @@ impl Board<'_> {
         };
         let mut path = vec![along(*start, *first, (0.0, lane))];
         for ((from, before), (corner, after)) in moves.iter().zip(moves.iter().skip(1)) {
-            // 1 to the right, -1 to the left, 0 straight on or back.
+            // 1 is a turn to the right, -1 to the left, 0 straight on or back.
             let turn = before.0 * after.1 - before.1 * after.0;
             if turn != 0.0 {
                 path.push(along(*corner, *after, (turn * lane, lane)));
@@ -254,16 +258,15 @@ impl Board<'_> {
     }
 }
 
-/// The place `(ahead, aside)` of someone who looks from `from` in a direction; aside is to the
-/// right.
+/// The point that is `ahead` of `from` in a direction and `aside` to the right of it.
 fn along(from: Point, (right, down): Point, (ahead, aside): Point) -> Point {
     (from.0 + right * ahead - down * aside, from.1 + down * ahead + right * aside)
 }
 
-/// Whether an episode ends in a cell of this letter.
+/// Whether an episode ends in a cell with this letter.
 pub(super) fn is_terminal(letter: char) -> bool {
     matches!(letter, 'H' | 'G')
 }
 
-/// The letters of legends and small titles.
-pub(super) const NOTE: Letters = Letters::new(11.0, GREY);
+/// Text format of legends and notes.
+pub(super) const NOTE: TextFormat = TextFormat::new(11.0, GREY);

@@ -1,0 +1,54 @@
+//! A difference between a run and its checkpoint.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Names of contents, each with what it stands for.
+pub(crate) const CONTENTS: [(&str, &str); 8] = [
+    ("adapter", "the files of `adapter.path`"),
+    ("data", "the training rows"),
+    ("held_out", "the held-out rows"),
+    ("model", "the files of `model.path`, and of its base if it is an adapter"),
+    ("reference", "the files of the reference model, and how it is stored"),
+    ("template", "the chat template"),
+    ("tokenizer", "the tokenizer's files"),
+    ("version", "the version of the program's results"),
+];
+
+/// Fields that decide which tensors a checkpoint holds: no run can go on from it with others.
+pub(crate) const STRUCTURE: [&str; 4] =
+    ["adapter.dora", "adapter.rank", "adapter.targets", "optimizer.name"];
+
+/// A field of the recipe, or contents, that differ from those of an earlier run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The field, dotted, or the name of the contents.
+    pub field: String,
+    /// Its value in the earlier run.
+    pub was: String,
+    /// Its value now.
+    pub is: String,
+}
+
+impl Change {
+    /// Whether it is a change of contents, not of a field of the recipe.
+    pub(crate) fn is_contents(&self) -> bool {
+        CONTENTS.iter().any(|(name, _)| *name == self.field)
+    }
+
+    /// Whether no run can go on with it.
+    pub(crate) fn is_structure(&self) -> bool {
+        STRUCTURE.contains(&self.field.as_str())
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { field, was, is } = self;
+        match CONTENTS.iter().find(|(name, _)| name == field) {
+            Some((_, meaning)) => write!(f, "`{field}` ({meaning}) was {was}, is {is}"),
+            None => write!(f, "`{field}` was {was}, is {is}"),
+        }
+    }
+}

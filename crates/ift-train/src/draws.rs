@@ -1,0 +1,53 @@
+//! Streams of random numbers, named by the seed, the step, the row and the position, so that neither
+//! the split into micro-batches nor a resume changes a draw.
+
+use ift_data::Row;
+use ift_model::Sequences;
+use ift_random::{stream, substream};
+
+use crate::context::StepContext;
+use crate::micro_batch::{MicroBatch, Part};
+
+/// A stream for each score of a micro-batch, in the order of the scores.
+pub(crate) fn of_scores(context: &StepContext, batch: &MicroBatch, rows: &[&Row]) -> Vec<u64> {
+    let mut streams = vec![0; batch.targets.len()];
+    let answers = batch.answers.len() / rows.len().max(1);
+    for (i, answer) in batch.answers.iter().enumerate() {
+        for (&position, &score) in answer.positions.iter().zip(&answer.scores) {
+            streams[score] = of_token(context, rows[i / answers.max(1)], position);
+        }
+    }
+    streams
+}
+
+fn of_token(context: &StepContext, row: &Row, position: usize) -> u64 {
+    stream([context.seed, context.step, u64::from(row.source), row.record, position as u64])
+}
+
+/// Names a stream for every token, for dropout and noise, and says how much noise its embedding
+/// gets.
+pub(crate) fn randomize(
+    context: &StepContext,
+    batch: &mut MicroBatch,
+    rows: &[&Row],
+    part: Part,
+    hidden: usize,
+) {
+    let answers = part.answers();
+    let set = |sequences: &mut Sequences, owner: &dyn Fn(usize) -> (usize, usize)| {
+        for (i, place) in sequences.rows.clone().iter().enumerate() {
+            let (row, side) = owner(i);
+            let length = part.of(rows[row]).map_or(0, |all| all[side].len());
+            let magnitude = context.noise / ((length * hidden) as f64).sqrt();
+            for position in place.past_len..place.past_len + place.len {
+                let token = of_token(context, rows[row], position);
+                sequences.streams.push(substream(token, 1 + side as u64));
+                if context.noise > 0.0 {
+                    sequences.noise.push(magnitude);
+                }
+            }
+        }
+    };
+    set(&mut batch.prompts, &|row| (row, 0));
+    set(&mut batch.continuations, &|answer| (answer / answers, answer % answers));
+}

@@ -1,0 +1,404 @@
+//! What a run is made of: the recipe, the contents of every file that it reads, and the program.
+//!
+//! A run may be resumed only as the run that it was. Whatever is not on the short list of free
+//! fields belongs to its identity, so a new field of the recipe does without anybody thinking of
+//! it. Paths are not compared, but what lies there: a moved folder is the same folder.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use ift_data::Dataset;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::change::{CONTENTS, Change};
+use crate::data::Data;
+use crate::error::TrainError;
+use crate::hash;
+use crate::recipe::{Recipe, ReferenceStorage};
+
+/// Raised whenever a change of the program changes what a recipe leads to.
+const RESULTS: u32 = 1;
+
+/// Fields that do not change what is learned: where results go, and how often to measure, sample
+/// and save.
+const FREE: [&str; 11] = [
+    "checkpoint.every",
+    "checkpoint.keep",
+    "checkpoint.number",
+    "eval.after",
+    "eval.before",
+    "eval.every",
+    "generate.max_tokens",
+    "generate.prompts",
+    "output.dir",
+    "train.check_gradients",
+    "train.threads",
+];
+
+/// Fields that are not compared themselves, because the contents they lead to are, each with the
+/// name of those contents.
+const BY_CONTENTS: [(&str, &str); 6] = [
+    ("adapter.path", "adapter"),
+    ("data.eval", "held_out"),
+    ("data.template", "template"),
+    ("data.train", "data"),
+    ("model.path", "model"),
+    ("reference.path", "reference"),
+];
+
+/// Everything that a run's results depend on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    /// The resolved recipe.
+    recipe: Value,
+    /// Fingerprints of contents, by name.
+    contents: BTreeMap<String, String>,
+}
+
+impl Identity {
+    /// The identity of a run of `recipe` on `data`. Reads every file of the models.
+    pub fn of(recipe: &Recipe, data: &Data) -> Result<Self, TrainError> {
+        let mut contents = BTreeMap::from([
+            ("version".to_owned(), RESULTS.to_string()),
+            ("model".to_owned(), model(&recipe.model.path)?),
+            ("tokenizer".to_owned(), tokenizer(&recipe.model.path)?),
+            ("data".to_owned(), rows(&data.train)),
+        ]);
+        if let Some(template) = data.tokenizer.template_source() {
+            contents.insert("template".to_owned(), hash::of_bytes(template.as_bytes()));
+        }
+        if let Some(held_out) = &data.held_out {
+            contents.insert("held_out".to_owned(), rows(held_out));
+        }
+        if let Some(path) = recipe.adapter.as_ref().and_then(|adapter| adapter.path.as_ref()) {
+            contents.insert("adapter".to_owned(), model(path)?);
+        }
+        if let Some(reference) = reference(recipe, &contents["model"])? {
+            contents.insert("reference".to_owned(), reference);
+        }
+        Ok(Self { recipe: as_read(recipe), contents })
+    }
+
+    /// The fingerprint of contents, or nothing where the run has none of that name.
+    pub fn contents(&self, name: &str) -> &str {
+        self.contents.get(name).map_or("", String::as_str)
+    }
+
+    /// Every difference that counts, by field.
+    pub fn changes(&self, now: &Self) -> Vec<Change> {
+        let counts = |field: &str| {
+            !FREE.contains(&field) && !BY_CONTENTS.iter().any(|(path, _)| *path == field)
+        };
+        let text = |value: &Value| value.to_string();
+        let fields = differences(&leaves(&self.recipe), &leaves(&now.recipe), text);
+        let short = |fingerprint: &String| fingerprint.chars().take(12).collect();
+        let contents = differences(&self.contents, &now.contents, short);
+        fields.into_iter().filter(|change| counts(&change.field)).chain(contents).collect()
+    }
+
+    /// Whether there is a field or there are contents of that name.
+    pub fn has(&self, name: &str) -> bool {
+        CONTENTS.iter().any(|(known, _)| *known == name) || leaves(&self.recipe).contains_key(name)
+    }
+}
+
+/// Whether a field may change freely, or which contents stand for it.
+pub(crate) fn not_compared(field: &str) -> Option<String> {
+    if FREE.contains(&field) {
+        return Some("may change freely".to_owned());
+    }
+    let (_, contents) = BY_CONTENTS.iter().find(|(path, _)| *path == field)?;
+    Some(format!("may change freely, only the contents count (`--accept {contents}`)"))
+}
+
+/// A model folder's configuration and weights, those of an adapter's base too.
+fn model(path: &Path) -> Result<String, TrainError> {
+    hash::of_files(&ift_model::weight_files(path)?)
+}
+
+/// What the method compares the policy with, given the fingerprint of the policy's model. An old
+/// policy is part of the run itself.
+fn reference(recipe: &Recipe, policy: &str) -> Result<Option<String>, TrainError> {
+    let (needs, table) = (recipe.method.needs(), &recipe.reference);
+    if !needs.reference || needs.old_policy.is_some() {
+        return Ok(None);
+    }
+    let files = match &table.path {
+        Some(path) => model(path)?,
+        None => policy.to_owned(),
+    };
+    let storage = match (&recipe.adapter, &table.path, table.storage) {
+        (Some(adapter), None, _) => format!("{:?}", adapter.base.storage()),
+        (_, _, ReferenceStorage::Bf16) => "Bf16".to_owned(),
+        (_, _, ReferenceStorage::Exact) => "Exact".to_owned(),
+    };
+    Ok(Some(hash::of_bytes(format!("{storage} {files}").as_bytes())))
+}
+
+/// The files that the tokenizer is read from. A chat template has a fingerprint of its own.
+fn tokenizer(model: &Path) -> Result<String, TrainError> {
+    let folder = ift_model::tokenizer_folder(model)?;
+    let mut each = vec![hash::of_file(&folder.join("tokenizer.json"))?];
+    for name in ["tokenizer_config.json", "special_tokens_map.json"] {
+        let path = folder.join(name);
+        if !path.exists() {
+            continue;
+        }
+        let text = std::fs::read(&path).map_err(TrainError::io("read", &path))?;
+        let mut fields: Value = serde_json::from_slice(&text)
+            .map_err(|e| TrainError::file(&path, format!("is not JSON: {e}")))?;
+        if let Some(fields) = fields.as_object_mut() {
+            fields.remove("chat_template");
+        }
+        each.push(hash::of_bytes(fields.to_string().as_bytes()));
+    }
+    Ok(hash::of_bytes(each.join(" ").as_bytes()))
+}
+
+/// Rows and the places they come from, which name the streams of their random draws.
+fn rows(set: &Dataset) -> String {
+    let mut bytes = set.identity.clone().into_bytes();
+    for row in &set.rows {
+        bytes.extend(row.source.to_le_bytes());
+        bytes.extend(row.record.to_le_bytes());
+    }
+    hash::of_bytes(&bytes)
+}
+
+/// A recipe as it would be read back from a file, so that rounding of decimals cannot make a
+/// difference.
+fn as_read(recipe: &Recipe) -> Value {
+    let text = serde_json::to_string(recipe).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or(Value::Null)
+}
+
+/// Entries that differ; `unset` stands for an entry that only the other side has.
+fn differences<V: PartialEq>(
+    then: &BTreeMap<String, V>,
+    now: &BTreeMap<String, V>,
+    text: impl Fn(&V) -> String,
+) -> Vec<Change> {
+    let fields: BTreeSet<&String> = then.keys().chain(now.keys()).collect();
+    let text = |value: Option<&V>| value.map_or_else(|| "unset".to_owned(), &text);
+    let changed = fields.into_iter().filter(|field| then.get(*field) != now.get(*field));
+    changed
+        .map(|field| Change {
+            field: field.clone(),
+            was: text(then.get(field)),
+            is: text(now.get(field)),
+        })
+        .collect()
+}
+
+/// The values of all fields by dotted name; a list is one value.
+fn leaves(value: &Value) -> BTreeMap<String, Value> {
+    fn walk(value: &Value, prefix: &str, out: &mut BTreeMap<String, Value>) {
+        match value {
+            Value::Object(map) => {
+                let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}.") };
+                map.iter().for_each(|(key, value)| walk(value, &format!("{prefix}{key}"), out));
+            }
+            leaf => {
+                out.insert(prefix.to_owned(), leaf.clone());
+            }
+        }
+    }
+    let mut out = BTreeMap::new();
+    walk(value, "", &mut out);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::change::STRUCTURE;
+    use crate::resume::accepted_changes;
+
+    /// Recipes that together have every field there is: every method, every optimizer, and every
+    /// field that may be left out.
+    fn recipes() -> Vec<Recipe> {
+        let schema = serde_json::to_value(schemars::schema_for!(Recipe)).unwrap();
+        let names = |of: &str| -> Vec<String> {
+            let variants = schema["$defs"][of]["oneOf"].as_array().unwrap();
+            let name = |v: &Value| v["properties"]["name"]["const"].as_str().unwrap().to_owned();
+            variants.iter().map(name).collect()
+        };
+        let (methods, optimizers) = (names("Method"), names("Optimizer"));
+        assert!(methods.len() >= 16 && optimizers.len() == 3, "{methods:?} {optimizers:?}");
+        let recipe = |(i, method): (usize, &String)| {
+            let optimizer = &optimizers[i % optimizers.len()];
+            let text = format!(
+                "model.path = 'm'\noutput.dir = 'o'\nmethod.name = '{method}'\n\
+                 optimizer.name = '{optimizer}'\n\
+                 data = {{ train = 'd', eval = 'e', eval_fraction = 0.1, template = 't', max_rows = 3 }}\n\
+                 schedule = {{ warmup_steps = 1, warmup_ratio = 0.1 }}\n\
+                 train = {{ steps = 3, ema_decay = 0.5 }}\nreference.path = 'r'\nadapter.path = 'a'\n"
+            );
+            Recipe::from_toml(&text).unwrap()
+        };
+        methods.iter().enumerate().map(recipe).collect()
+    }
+
+    fn of(recipe: Value) -> Identity {
+        let contents =
+            CONTENTS.iter().map(|(name, _)| ((*name).to_owned(), "0123456789abcdef".to_owned()));
+        Identity { recipe, contents: contents.collect() }
+    }
+
+    /// Puts another value into a field.
+    fn changed(recipe: &Value, field: &str) -> Value {
+        let mut recipe = recipe.clone();
+        let place = format!("/{}", field.replace('.', "/"));
+        *recipe.pointer_mut(&place).unwrap() = json!("another");
+        recipe
+    }
+
+    fn check(then: &Identity, now: &Identity, accepted: &[&str]) -> Result<Vec<Change>, String> {
+        let accepted: Vec<String> = accepted.iter().map(|&field| field.to_owned()).collect();
+        accepted_changes(then, now, &accepted, Path::new("c")).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn every_field_is_free_or_stands_for_contents_or_is_refused() {
+        let (mut seen, mut refused) = (BTreeSet::new(), 0);
+        for recipe in recipes() {
+            let recipe = as_read(&recipe);
+            let then = of(recipe.clone());
+            for field in leaves(&recipe).into_keys() {
+                let now = of(changed(&recipe, &field));
+                seen.insert(field.clone());
+                if not_compared(&field).is_some() {
+                    assert_eq!(check(&then, &now, &[]), Ok(Vec::new()), "{field}");
+                    let message = check(&then, &now, &[&field]).unwrap_err();
+                    assert!(message.contains("may change freely"), "{message}");
+                    continue;
+                }
+                refused += 1;
+                let message = check(&then, &now, &[]).unwrap_err();
+                let what = format!("`{field}` was {}, is \"another\"", leaves(&recipe)[&field]);
+                assert!(message.contains(&what), "{message}");
+                if STRUCTURE.contains(&field.as_str()) {
+                    let message = check(&then, &now, &[&field]).unwrap_err();
+                    assert!(message.contains("no run can go on with another"), "{message}");
+                } else {
+                    assert!(message.contains(&format!("`--accept {field}`")), "{message}");
+                    let accepted = check(&then, &now, &[&field]).unwrap();
+                    assert_eq!((accepted.len(), &accepted[0].field), (1, &field));
+                }
+            }
+        }
+        assert!(refused > 100, "{refused}");
+        // Nothing on the lists is misspelt or gone.
+        let listed = FREE.iter().chain(BY_CONTENTS.iter().map(|(field, _)| field));
+        for field in listed.chain(&STRUCTURE) {
+            assert!(seen.contains(*field), "{field}");
+        }
+        all_fields_of_the_schema_are(&seen);
+    }
+
+    /// Every field that the schema knows is among those that were changed.
+    fn all_fields_of_the_schema_are(seen: &BTreeSet<String>) {
+        let schema = serde_json::to_value(schemars::schema_for!(Recipe)).unwrap();
+        let mut fields = BTreeSet::new();
+        walk(&schema, &schema, "", &mut fields);
+        // Stages are recipes of their own; a word stands for a table of `reference`.
+        let missing: Vec<&String> =
+            fields.iter().filter(|f| !f.starts_with("stage") && !seen.contains(*f)).collect();
+        assert!(fields.len() > 80 && missing.is_empty(), "{}: {missing:?}", fields.len());
+    }
+
+    /// Collects the dotted names of all fields below a schema. Lists count as one field.
+    fn walk(root: &Value, schema: &Value, at: &str, fields: &mut BTreeSet<String>) {
+        if let Some(name) = schema["$ref"].as_str() {
+            return walk(root, &root["$defs"][name.rsplit('/').next().unwrap()], at, fields);
+        }
+        for key in ["oneOf", "anyOf", "allOf"] {
+            for variant in schema[key].as_array().into_iter().flatten() {
+                walk(root, variant, at, fields);
+            }
+        }
+        let Some(properties) = schema["properties"].as_object() else { return };
+        for (name, field) in properties {
+            let field_at = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+            let mut below = BTreeSet::new();
+            // A source of data is an entry of a list.
+            if !["data.train", "data.eval"].contains(&field_at.as_str()) {
+                walk(root, field, &field_at, &mut below);
+            }
+            if below.is_empty() {
+                below.insert(field_at);
+            }
+            fields.extend(below);
+        }
+    }
+
+    #[test]
+    fn fields_that_only_one_side_has_differ() {
+        let [then, now] = ["rmsprop", "adamw"].map(|name| {
+            let text = format!("model.path = 'm'\noutput.dir = 'o'\noptimizer.name = '{name}'");
+            of(as_read(&Recipe::from_toml(&text).unwrap()))
+        });
+        let message = check(&then, &now, &[]).unwrap_err();
+        for part in [
+            "the recipe has changed since the checkpoint `c`: ",
+            "`optimizer.alpha` was 0.99, is unset",
+            "`optimizer.beta1` was unset, is 0.9",
+            "`optimizer.name` was \"rmsprop\", is \"adamw\"",
+            "another `optimizer.name`, which decides what a checkpoint holds",
+        ] {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+
+    #[test]
+    fn contents_differ_and_are_accepted_by_name() {
+        let recipe = as_read(&recipes()[0]);
+        let then = of(recipe.clone());
+        for (name, meaning) in CONTENTS {
+            for other in [Some("ffff456789abcdef"), None] {
+                let mut now = of(recipe.clone());
+                now.contents.remove(name);
+                now.contents.extend(other.map(|text| (name.to_owned(), text.to_owned())));
+                let message = check(&then, &now, &[]).unwrap_err();
+                let is = other.map_or("unset", |_| "ffff456789ab");
+                let text = format!("`{name}` ({meaning}) was 0123456789ab, is {is}");
+                assert!(message.contains(&text), "{message}");
+                assert!(message.contains(&format!("`--accept {name}`")), "{message}");
+                assert_eq!(check(&then, &now, &[name]).unwrap().len(), 1);
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_has_changed_can_be_accepted() {
+        let recipe = as_read(&recipes()[0]);
+        let (then, now) = (of(recipe.clone()), of(changed(&recipe, "train.seed")));
+        for (accepted, problem) in [
+            ("train.epochs", "has not changed since the checkpoint; expected one of `train.seed`"),
+            ("data", "has not changed since the checkpoint; expected one of `train.seed`"),
+            ("train.epoch", "is neither a field of the recipe nor the name of contents; expected"),
+            ("train.threads", "may change freely; expected one of `train.seed`"),
+            ("model.path", "only the contents count (`--accept model`)"),
+        ] {
+            let message = check(&then, &now, &["train.seed", accepted]).unwrap_err();
+            assert!(message.contains(&format!("`--accept {accepted}`: ")), "{message}");
+            assert!(message.contains(problem), "{message}");
+        }
+        let message = check(&then, &then, &["train.seed"]).unwrap_err();
+        assert!(message.contains("leave `--accept` out"), "{message}");
+    }
+
+    /// Decimals that JSON rounds are the same after a save.
+    #[test]
+    fn an_identity_survives_its_file() {
+        let text = "model.path = 'm'\noutput.dir = 'o'\n\
+                    optimizer = { name = 'adamw', lr = 1.2345678901234567e-5, beta2 = 0.1 }";
+        let identity = of(as_read(&Recipe::from_toml(text).unwrap()));
+        let text = serde_json::to_string_pretty(&identity).unwrap();
+        let read: Identity = serde_json::from_str(&text).unwrap();
+        assert_eq!(check(&read, &identity, &[]), Ok(Vec::new()));
+    }
+}

@@ -1,0 +1,149 @@
+//! A training run without stages, top to bottom.
+
+mod measures;
+mod origin;
+mod pace;
+mod session;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ift_backend::Backend;
+use ift_model::config_of;
+
+use crate::backend::{Work, run_on};
+use crate::data::Data;
+use crate::error::TrainError;
+use crate::identity::Identity;
+use crate::kept_reference::KeptReference;
+use crate::observer::{Observer, Phase};
+use crate::options::{Outcome, RunOptions};
+use crate::output::RunFolder;
+use crate::recipe::Recipe;
+use crate::rows::{DataRows, RowSource};
+use origin::Origin;
+use pace::Pace;
+use session::{Computer, Session};
+
+/// Trains as a recipe without stages says.
+pub(crate) fn train_one(
+    recipe: &Recipe,
+    options: &RunOptions,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, TrainError> {
+    let work = Training { recipe, options, stop, observer };
+    run_on(recipe.train.precision, recipe.train.threads, work)
+}
+
+struct Training<'a> {
+    recipe: &'a Recipe,
+    options: &'a RunOptions,
+    stop: &'a AtomicBool,
+    observer: &'a mut dyn Observer,
+}
+
+impl Work for Training<'_> {
+    type Output = Result<Outcome, TrainError>;
+
+    fn run<B: Backend>(self, backend: Arc<B>, threads: usize) -> Self::Output {
+        let Self { recipe, options, stop, observer } = self;
+        // What is cheap to find wrong comes before the data is read.
+        let reference = recipe.reference.path.as_ref().filter(|_| recipe.method.needs().reference);
+        for path in [Some(&recipe.model.path), reference].into_iter().flatten() {
+            config_of(path)?;
+        }
+        let folder = RunFolder::open(&recipe.output.dir, options)?;
+        if options.overwrite {
+            refuse_to_overwrite_the_model(recipe)?;
+        }
+        let origin = Origin::find(&folder, options)?;
+        observer.phase(Phase::ReadingData);
+        let data = Data::load(recipe, origin.clock())?;
+        observer.phase(Phase::ReadingModel);
+        let beginning = origin.begin(Identity::of(recipe, &data)?, options)?;
+        let source = DataRows::new(&data.train.rows, &recipe.train, beginning.plan);
+        let watch = &mut |done, rows| {
+            observer.asked_reference(done, rows);
+            stop.load(Ordering::Relaxed)
+        };
+        let key = beginning.identity.contents("reference");
+        let kept = KeptReference::load(recipe, &data, &backend, (&folder.reference(), key), watch)?;
+        let Some(reference) = kept else {
+            return Ok(Outcome::Stopped { step: 0, steps: source.steps(), checkpoint: None });
+        };
+        let computer = Computer { backend, threads };
+        let session =
+            Session::begin(computer, recipe, &data, (source, reference), folder, beginning)?;
+        step_to_the_end(session, options, stop, observer)
+    }
+}
+
+/// Does all steps that are left, with evaluations and checkpoints in between.
+fn step_to_the_end<B: Backend>(
+    mut session: Session<B>,
+    options: &RunOptions,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, TrainError> {
+    let recipe = session.recipe();
+    let (mut step, mut log) = session.open(options, observer)?;
+    let steps = session.steps();
+    if step == 0 {
+        if recipe.eval.before {
+            session.evaluate(step, &mut log, observer)?;
+        }
+        session.sample(step, &mut log, observer)?;
+    }
+    let pace = Pace::new(step);
+    let mut checkpoint = None;
+    let mut stopping = stop.load(Ordering::Relaxed);
+    while step < steps && !stopping {
+        let metrics = session.step(step)?;
+        step += 1;
+        log.step(&metrics)?;
+        observer.stepped(&metrics, &pace.progress(step, steps));
+        if step == steps {
+            // What is kept at the end is the running mean of the weights, where there is one;
+            // checkpoints hold both.
+            session.swap_average();
+        }
+        if is_due(step, recipe.eval.every) || (step == steps && recipe.eval.after) {
+            session.evaluate(step, &mut log, observer)?;
+        }
+        if step == steps {
+            session.sample(step, &mut log, observer)?;
+            session.swap_average();
+        }
+        stopping = stop.load(Ordering::Relaxed);
+        let last = step == steps && recipe.checkpoint.every > 0;
+        if is_due(step, recipe.checkpoint.every) || last || stopping {
+            log.sync()?;
+            checkpoint = Some(session.save_checkpoint(step, observer)?);
+        }
+    }
+    if step < steps {
+        return Ok(Outcome::Stopped { step, steps, checkpoint });
+    }
+    log.sync()?;
+    session.swap_average();
+    observer.phase(Phase::Saving);
+    Ok(Outcome::Finished { model: session.save_model()? })
+}
+
+/// The model to start from must not be part of the run that is to be overwritten.
+pub(crate) fn refuse_to_overwrite_the_model(recipe: &Recipe) -> Result<(), TrainError> {
+    let absolute = |path: &Path| path.canonicalize().map_err(TrainError::io("read", path));
+    if absolute(&recipe.model.path)?.starts_with(absolute(&recipe.output.dir)?) {
+        let problem = "lies inside `output.dir`, whose earlier run `--overwrite` deletes; choose \
+                       another `output.dir`";
+        return Err(TrainError::recipe("model.path", problem));
+    }
+    Ok(())
+}
+
+/// Whether something that happens every so many steps (0: never) happens after a step.
+fn is_due(step: u64, every: u64) -> bool {
+    every > 0 && step.is_multiple_of(every)
+}

@@ -1,0 +1,119 @@
+//! Where a run begins: at its first step, or at a checkpoint that it may go on from.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::change::Change;
+use crate::checkpoint::{Accepted, Checkpoint};
+use crate::error::TrainError;
+use crate::identity::Identity;
+use crate::options::RunOptions;
+use crate::output::RunFolder;
+use crate::plan::{PlanStart, Position};
+use crate::resume::accepted_changes;
+
+/// The checkpoint that a run is to go on from, before it is known whether it may.
+pub(super) struct Origin {
+    /// The newest complete checkpoint, if the run is to be resumed and there is one.
+    checkpoint: Option<Checkpoint>,
+    /// Why others were passed over.
+    notices: Vec<String>,
+}
+
+/// The beginning of what this process does of a run.
+pub(super) struct Beginning {
+    /// The checkpoint to go on from.
+    pub checkpoint: Option<Checkpoint>,
+    /// What the run is made of.
+    pub identity: Identity,
+    /// What was changed on the way.
+    pub accepted: Vec<Accepted>,
+    /// Since when the plan of rows is the one in use.
+    pub plan: PlanStart,
+    /// The time that the run's chat template writes.
+    pub clock: i64,
+    /// What the user should know.
+    pub notices: Vec<String>,
+}
+
+impl Origin {
+    /// Looks for a checkpoint.
+    ///
+    /// # Errors
+    /// If the run is finished and kept none, or there is none and changes were accepted.
+    pub fn find(folder: &RunFolder, options: &RunOptions) -> Result<Self, TrainError> {
+        if !options.resume {
+            return Ok(Self { checkpoint: None, notices: Vec::new() });
+        }
+        let (checkpoint, mut notices) = folder.checkpoints().newest()?;
+        if checkpoint.is_none() {
+            if folder.model().exists() {
+                return Err(TrainError::Finished { path: folder.path().to_owned() });
+            }
+            if let Some(field) = options.accept.first() {
+                let problem = "has nothing to be compared with, because there is no complete \
+                               checkpoint";
+                let (field, problem) = (field.clone(), problem.to_owned());
+                return Err(TrainError::Accept { field, problem, changed: Vec::new() });
+            }
+            notices.push(
+                "there is no complete checkpoint: the run starts from its beginning".to_owned(),
+            );
+        }
+        Ok(Self { checkpoint, notices })
+    }
+
+    /// The time that the run's chat template writes.
+    pub fn clock(&self) -> i64 {
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
+        self.checkpoint.as_ref().map_or_else(now, |checkpoint| checkpoint.state.clock)
+    }
+
+    /// Makes sure that the run may go on from the checkpoint.
+    ///
+    /// # Errors
+    /// Names what has changed and was not accepted.
+    pub fn begin(self, identity: Identity, options: &RunOptions) -> Result<Beginning, TrainError> {
+        let clock = self.clock();
+        let Self { checkpoint, mut notices } = self;
+        let (mut accepted, mut plan) = (Vec::new(), PlanStart::default());
+        if let Some(Checkpoint { path, state }) = &checkpoint {
+            let changes = accepted_changes(&state.identity, &identity, &options.accept, path)?;
+            accepted.clone_from(&state.accepted);
+            accepted.extend(
+                changes.iter().map(|change| Accepted { step: state.step, change: change.clone() }),
+            );
+            plan = plan_after(&changes, state.plan, state.step, state.position);
+            if plan.position != state.position && plan != state.plan {
+                notices.push("the current epoch begins again, in the new order of rows".to_owned());
+            }
+            notices.extend(accepted.iter().map(|Accepted { step, change }| {
+                let rounding = if ROUNDING.contains(&change.field.as_str()) {
+                    "; the results are the same up to rounding"
+                } else {
+                    ""
+                };
+                format!("accepted after step {step}: {change}{rounding}")
+            }));
+        }
+        Ok(Beginning { checkpoint, identity, accepted, plan, clock, notices })
+    }
+}
+
+/// Fields that change nothing but the order of additions.
+const ROUNDING: [&str; 2] = ["train.micro_batch_tokens", "train.recompute"];
+/// What decides which rows there are, and their order in an epoch.
+const ORDER: [&str; 3] = ["data", "train.seed", "train.shuffle"];
+
+/// The plan of a run that goes on after accepted changes: another number of rows in a step takes
+/// up the order of rows where it was left; with other rows, or another order, what was seen of the
+/// epoch cannot be told any more, and it begins again.
+fn plan_after(changes: &[Change], plan: PlanStart, step: u64, position: Position) -> PlanStart {
+    let changed = |field: &str| changes.iter().any(|change| change.field == field);
+    if ORDER.into_iter().any(changed) {
+        PlanStart { step, position: Position { row: 0, ..position } }
+    } else if changed("train.rows_per_step") {
+        PlanStart { step, position }
+    } else {
+        plan
+    }
+}

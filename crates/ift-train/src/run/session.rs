@@ -1,0 +1,289 @@
+//! Everything that a run's steps work on.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ift_backend::{Backend, NumberType};
+use ift_data::Row;
+use ift_model::Model;
+use ift_parallel::Solo;
+
+use super::measures::{self, DoneStep};
+use super::origin::Beginning;
+use crate::checkpoint::{self, Checkpoints, Snapshot, State};
+use crate::context::StepSettings;
+use crate::data::Data;
+use crate::error::TrainError;
+use crate::evaluate::evaluate;
+use crate::kept_reference::KeptReference;
+use crate::learner::Learner;
+use crate::log::Log;
+use crate::metrics::StepMetrics;
+use crate::observer::{Observer, Phase, Start};
+use crate::options::RunOptions;
+use crate::output::{RunFolder, RunRecord};
+use crate::recipe::Recipe;
+use crate::rows::{DataRows, RowSource};
+use crate::step::check_method;
+use crate::{durable, estimate, samples};
+
+/// A backend and what it computes on.
+pub(super) struct Computer<B> {
+    pub backend: Arc<B>,
+    pub threads: usize,
+}
+
+/// A run whose data and models are loaded.
+pub(super) struct Session<'a, B: Backend> {
+    recipe: &'a Recipe,
+    threads: usize,
+    learner: Learner<B>,
+    reference: KeptReference<B>,
+    data: &'a Data,
+    source: DataRows<'a>,
+    settings: StepSettings<'a>,
+    folder: RunFolder,
+    checkpoints: Checkpoints,
+    beginning: Beginning,
+}
+
+impl<'a, B: Backend> Session<'a, B> {
+    /// Loads the model.
+    ///
+    /// # Errors
+    /// If it cannot be loaded, or does not go with the data or the method.
+    pub fn begin(
+        computer: Computer<B>,
+        recipe: &'a Recipe,
+        data: &'a Data,
+        (source, reference): (DataRows<'a>, KeptReference<B>),
+        folder: RunFolder,
+        beginning: Beginning,
+    ) -> Result<Self, TrainError> {
+        let (path, train, method) = (&recipe.model.path, &recipe.train, &recipe.method);
+        let model = match &recipe.adapter {
+            Some(adapter) => Model::load_adapted(path, computer.backend, adapter, train.seed)?,
+            None => Model::load(path, computer.backend)?,
+        };
+        data.check_vocabulary(model.config().vocabulary)?;
+        check_method(method, model.config().vocabulary)?;
+        let input_embeddings = method.trains_input_embeddings();
+        let learner = Learner::new(model, recipe.optimizer.clone(), input_embeddings)
+            .checking_gradients(train.check_gradients)
+            .averaging(train.ema_decay);
+        let settings = StepSettings {
+            method,
+            seed: train.seed,
+            warmup_steps: recipe.schedule.warmup_steps(source.steps()),
+            noise: train.neftune_alpha,
+            recompute: train.recompute,
+            micro_batch_tokens: train.micro_batch_tokens,
+            collective: &Solo,
+        };
+        let (threads, checkpoints) = (computer.threads, folder.checkpoints());
+        Ok(Self {
+            recipe,
+            threads,
+            learner,
+            reference,
+            data,
+            source,
+            settings,
+            folder,
+            checkpoints,
+            beginning,
+        })
+    }
+
+    /// Restores what a resumed run goes on from, opens the logs and reports. Returns the number of
+    /// steps done.
+    pub fn open(
+        &mut self,
+        options: &RunOptions,
+        observer: &mut dyn Observer,
+    ) -> Result<(u64, Log), TrainError> {
+        let mut step = 0;
+        if let Some(checkpoint) = &self.beginning.checkpoint {
+            step = checkpoint.state.step;
+            if step > self.source.steps() {
+                let problem = format!(
+                    "is {}, but `{}` is at step {step} already; expected at least as many",
+                    self.source.steps(),
+                    checkpoint.path.display()
+                );
+                return Err(TrainError::recipe("train.steps", problem));
+            }
+            checkpoint.restore(&mut self.learner)?;
+            if self.beginning.plan == checkpoint.state.plan {
+                self.reference.restore_old_policy(checkpoint.old_policy()?);
+            }
+        }
+        if options.overwrite {
+            // Only now, when data and model are read, is it sure that there will be a run in its
+            // place.
+            self.folder.clear()?;
+        }
+        let Beginning { identity, accepted, clock, .. } = &self.beginning;
+        let record =
+            RunRecord { clock: *clock, identity: identity.clone(), accepted: accepted.clone() };
+        durable::write_json(&self.folder.record(), &record)?;
+        durable::write_file(&self.folder.recipe(), self.recipe.to_toml()?.as_bytes())?;
+        let log = Log::open(&self.folder, options.resume.then_some(step))?;
+        observer.started(&self.report(step));
+        Ok((step, log))
+    }
+
+    /// The recipe.
+    pub fn recipe(&self) -> &'a Recipe {
+        self.recipe
+    }
+
+    /// All optimizer steps of the run.
+    pub fn steps(&self) -> u64 {
+        self.source.steps()
+    }
+
+    /// Exchanges the weights and their running mean, if there is one.
+    pub fn swap_average(&mut self) {
+        self.learner.swap_average();
+    }
+
+    /// One optimizer step, counted from 0: forward and backward over its rows, clipping, update.
+    pub fn step(&mut self, step: u64) -> Result<StepMetrics, TrainError> {
+        let start = Instant::now();
+        let recipe = self.recipe;
+        let lr = recipe.optimizer.lr() * recipe.schedule.factor(step, self.steps());
+        let (model, budget) = (self.learner.model(), self.settings.micro_batch_tokens);
+        self.reference.renew(step, &mut self.source, model, budget)?;
+        let rows = self.source.rows_of(step);
+        let reference = self.reference.of_train(&rows.numbers);
+        let context = self.settings.at(step);
+        let (sums, norm) = self.learner.step(&reference, &rows.rows, &context, lr)?;
+        let done = DoneStep {
+            step: step + 1,
+            epoch: self.source.epochs_done(step + 1),
+            lambda: context.lambda,
+            lr,
+            norm,
+            sums: &sums,
+            time: start.elapsed(),
+        };
+        Ok(measures::of_step(&recipe.method, &done))
+    }
+
+    /// Measures the loss on the held-out rows, if there are any.
+    pub fn evaluate(
+        &self,
+        step: u64,
+        log: &mut Log,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
+        let Some(held_out) = &self.data.held_out else { return Ok(()) };
+        observer.phase(Phase::Evaluating);
+        let rows: Vec<&Row> = held_out.rows.iter().collect();
+        let (model, reference) = (self.learner.model(), self.reference.of_held_out());
+        let (method, budget) = (self.settings.method, self.settings.micro_batch_tokens);
+        let metrics = evaluate(model, &reference, &rows, method, budget, step)?;
+        log.eval(&metrics)?;
+        observer.evaluated(&metrics);
+        Ok(())
+    }
+
+    /// Answers the recipe's prompts, if there are any.
+    pub fn sample(
+        &self,
+        step: u64,
+        log: &mut Log,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
+        if self.recipe.generate.prompts.is_empty() {
+            return Ok(());
+        }
+        observer.phase(Phase::Sampling);
+        for sample in
+            samples::answer(self.learner.model(), &self.data.tokenizer, self.recipe, step)?
+        {
+            log.sample(&sample)?;
+            observer.sampled(&sample);
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint after `step` steps.
+    pub fn save_checkpoint(
+        &self,
+        step: u64,
+        observer: &mut dyn Observer,
+    ) -> Result<PathBuf, TrainError> {
+        observer.phase(Phase::Saving);
+        let Beginning { identity, accepted, plan, clock, .. } = &self.beginning;
+        let (format, version) = State::written_by();
+        let state = State {
+            format,
+            version,
+            step,
+            steps: self.source.steps(),
+            position: self.source.position(step),
+            plan: *plan,
+            clock: *clock,
+            identity: identity.clone(),
+            accepted: accepted.clone(),
+        };
+        let snapshot = Snapshot {
+            state: &state,
+            learner: &self.learner,
+            old_policy: self.reference.old_policy(),
+            number: self.number(),
+        };
+        let path = self.checkpoints.save(&snapshot, self.recipe.checkpoint.keep)?;
+        observer.checkpointed(step, &path);
+        Ok(path)
+    }
+
+    /// Writes the final model.
+    pub fn save_model(&self) -> Result<PathBuf, TrainError> {
+        let path = self.folder.model();
+        let number = self.number();
+        durable::write_folder(&path, |folder| {
+            checkpoint::save_model(self.learner.model(), folder, number)
+        })?;
+        Ok(path)
+    }
+
+    /// The type that weights are saved in. An adapter was not loaded from a file of any type; it is
+    /// small, and f32.
+    fn number(&self) -> NumberType {
+        let model = self.learner.model();
+        let loaded = if model.is_adapted() { NumberType::F32 } else { model.number() };
+        self.recipe.checkpoint.number.number(loaded)
+    }
+
+    fn report(&self, steps_done: u64) -> Start {
+        let (model, rows) = (self.learner.model(), self.source.all());
+        let mut notices = self.beginning.notices.clone();
+        let limit = model.config().max_positions;
+        let long = rows.iter().filter(|row| row.answer().len() > limit).count();
+        if long > 0 {
+            notices.push(format!(
+                "{long} training rows are longer than the {limit} tokens that the model was made \
+                 for (`max_position_embeddings`); consider a lower `data.max_length`"
+            ));
+        }
+        Start {
+            weights: model.parameters().iter().map(|p| p.len).sum(),
+            trainable: self.learner.trainable(),
+            threads: self.threads,
+            memory: estimate::memory(self.recipe, model, self.reference.resident(), rows),
+            train: self.data.train.report.clone(),
+            held_out: self.data.held_out.as_ref().map(|d| d.report.clone()),
+            rows: rows.len(),
+            steps: self.source.steps(),
+            steps_per_epoch: self.source.steps_per_epoch(),
+            warmup_steps: self.settings.warmup_steps,
+            resumed_from: self.beginning.checkpoint.as_ref().map(|c| c.path.clone()),
+            steps_done,
+            notices,
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! What can stop a step.
+
+use ift_parallel::CollectiveError;
+
+use crate::error::TrainError;
+use crate::micro_batch::RowError;
+
+/// Why a step was not computed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// A row cannot be trained on.
+    #[error(transparent)]
+    Row(#[from] RowError),
+    /// The method does not go with the model.
+    #[error("`{field}` {problem}")]
+    Method {
+        /// The field of the recipe, dotted.
+        field: String,
+        /// What was found, what was expected.
+        problem: String,
+    },
+    /// The exchange with the other processes of the run failed.
+    #[error(transparent)]
+    Collective(#[from] CollectiveError),
+}
+
+impl From<StepError> for TrainError {
+    fn from(error: StepError) -> Self {
+        match error {
+            StepError::Row(error) => Self::Row(error),
+            StepError::Method { field, problem } => Self::Recipe { field, problem },
+            StepError::Collective(error) => Self::Collective(error),
+        }
+    }
+}
