@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ift_data::DataError;
-use ift_eval::EvalError;
+use ift_engine::EngineError;
 use ift_model::ModelError;
 use ift_parallel::CollectiveError;
 
@@ -34,7 +34,7 @@ pub enum TrainError {
     Data(#[from] DataError),
     /// A prompt cannot be answered.
     #[error("recipe: `generate.prompts`: {0}")]
-    Prompt(#[from] EvalError),
+    Prompt(EngineError),
     /// The exchange with the other processes of the run failed.
     #[error(transparent)]
     Collective(#[from] CollectiveError),

@@ -2,7 +2,7 @@
 
 use ift_backend::Backend;
 use ift_data::{ChatTokenizer, DataError, Message};
-use ift_eval::{GenerationSettings, Sampling, generate};
+use ift_engine::{EngineError, GenerationSettings, Sampling, generate};
 use ift_methods::Method;
 use ift_model::Model;
 
@@ -32,7 +32,11 @@ pub(crate) fn answer<B: Backend>(
         if text { tokenizer.eos_id().into_iter().collect() } else { tokenizer.end_of_turn()? };
     let max_tokens = recipe.generate.max_tokens;
     let settings = GenerationSettings { sampling: Sampling::GREEDY, max_tokens, stop, seed: 0 };
-    let answers = generate(model, &prompts, &settings, &mut |_, _| {})?;
+    let answers =
+        generate(model, &prompts, &settings, &mut |_, _| {}).map_err(|error| match error {
+            EngineError::Model(error) => TrainError::Model(error),
+            error => TrainError::Prompt(error),
+        })?;
     let both = recipe.generate.prompts.iter().zip(answers);
     both.map(|(prompt, generated)| {
         let answer = tokenizer.decode(&generated.tokens, true)?;
