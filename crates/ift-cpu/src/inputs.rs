@@ -44,15 +44,9 @@ pub(crate) struct BlockTable {
 }
 
 impl BlockTable {
-    /// A table, checked to hold all blocks that the segments name.
-    fn new(blocks: &PastBlocks, segments: &[Segment]) -> Result<Self> {
-        let PastBlocks { size, table } = *blocks;
-        assert!(size.is_power_of_two(), "blocks of {size} tokens; the size is a power of two");
-        for segment in segments {
-            let end = segment.past_start.saturating_add(segment.past_len.div_ceil(size));
-            assert!(end <= table.len(), "blocks up to {end}, the table has {}", table.len());
-        }
-        Ok(Self { shift: size.trailing_zeros(), table: collect(WHAT, table.iter().copied())? })
+    fn new(blocks: &PastBlocks) -> Result<Self> {
+        let table = collect(WHAT, blocks.table.iter().copied())?;
+        Ok(Self { shift: blocks.size.trailing_zeros(), table })
     }
 
     /// The row of a past position.
@@ -63,20 +57,16 @@ impl BlockTable {
     }
 }
 
-/// The positions of the tokens.
-///
-/// # Panics
-/// If the segments do not lie end to end and cover the tokens exactly.
+/// The positions of the tokens. Attention writes to disjoint outputs because segments do not
+/// overlap; so this holds even where the sum of their lengths overflows.
 fn positions(tokens: usize, segments: &[Segment]) -> Result<Vec<u32>> {
     let mut positions = reserved(WHAT, tokens)?;
-    for segment in segments {
-        assert_eq!(segment.start, positions.len(), "segments do not lie end to end");
-        let end = segment.past_len.checked_add(segment.len).and_then(|end| u32::try_from(end).ok());
-        assert!(end.is_some(), "a position does not fit 32 bits");
-        assert!(segment.len <= tokens - positions.len(), "segments cover more than the tokens");
-        positions.extend((segment.past_len as u32..).take(segment.len));
+    for &Segment { start, len, past_len, .. } in segments {
+        assert!(start == positions.len() && len <= tokens - start, "segments overlap");
+        let end = past_len.checked_add(len).and_then(|end| u32::try_from(end).ok());
+        assert!(end.is_some(), "position {past_len} + {len} does not fit 32 bits");
+        positions.extend((past_len as u32..).take(len));
     }
-    assert_eq!(positions.len(), tokens, "segments do not cover the tokens");
     Ok(positions)
 }
 
@@ -84,7 +74,7 @@ impl Inputs {
     pub(crate) fn new(inputs: &PassInputs<Scores>) -> Result<Self> {
         inputs.check();
         let PassInputs { tokens, segments, streams, noise, .. } = *inputs;
-        let past_blocks = inputs.past_blocks.map(|blocks| BlockTable::new(&blocks, segments));
+        let past_blocks = inputs.past_blocks.map(|blocks| BlockTable::new(&blocks));
         let mut uploaded = Self {
             positions: positions(tokens.len(), segments)?,
             tokens: collect(WHAT, tokens.iter().copied())?,
@@ -95,7 +85,6 @@ impl Inputs {
             past_blocks: past_blocks.transpose()?,
         };
         if let Some(look_ahead) = &inputs.look_ahead {
-            assert_eq!(look_ahead.index.len(), tokens.len(), "one score for each token");
             let selected = look_ahead.scores.selected();
             let selected = look_ahead.index.iter().map(|i| i.map(|i| selected[i as usize]));
             match look_ahead.how {

@@ -141,6 +141,8 @@ impl<N: Number> Cpu<N> {
         task: impl Fn(&[N], &mut [N]) + Sync,
     ) {
         let pairs = map.pairs();
+        // Destinations of more rows would not be distinct numbers of 32 bits.
+        assert!(pairs.len() as u64 <= 1 << 32, "a map of {} rows", pairs.len());
         let rows = pairs.iter().map(|(_, to)| *to as usize + 1).max().unwrap_or(0);
         // A product that overflows is more than any buffer holds; from here on none does.
         let out = Shared::new(&mut out[..rows.saturating_mul(width)]);
