@@ -1,28 +1,37 @@
 //! The CPU backend's kernels in f32 and bf16 at the shapes of a small decoder (hidden 576, 9 heads
-//! over 3, MLP 1536) and two of a large one, with the throughput in floating point operations; the
-//! peak of the same machine in the same run is printed first: `cargo bench -p ift-backend`.
+//! over 3, MLP 1536) and two of a large one, with the throughput in floating point operations. The
+//! peak of the same machine in the same run is printed first: `cargo bench -p ift-cpu`.
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+#![allow(clippy::unwrap_used, reason = "a benchmark stops at the first surprise")]
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use half::bf16;
 use ift_backend::{
-    AttentionRow, AttentionShape, Backend, Choice, HostTensor, Norm, NumberType, Out,
+    Attention, AttentionSaved, Backend, Head, HeadGradient, HeadTargets, HostTensor, Linear,
+    LinearStarts, Norm, NumberType, Out, PassInputs, Segment, Select, Slot, Weight,
 };
-use ift_cpu::{Cpu, Number};
+use ift_cpu::{Cpu, Number, Parameters};
 use std::time::Duration;
 
 const TOKENS: usize = 2048;
 
-/// What the machine could do, on standard error: the throughputs that follow are to be held against
-/// it.
+/// The machine's peak, on standard error: the throughputs that follow are to be compared with it.
 #[allow(clippy::print_stderr, reason = "a benchmark reports to its reader")]
 fn peak<N: Number>(cpu: &Cpu<N>) {
     let peak = cpu.peak().unwrap_or(f64::NAN) / 1e9;
     eprintln!("{cpu:?}: peak {peak:.1} GFLOP/s");
 }
 
-fn weight<N: Number>(cpu: &Cpu<N>, len: usize, value: f32) -> <Cpu<N> as Backend>::Weight {
+fn parameters<N: Number>(cpu: &Cpu<N>, len: usize, value: f32) -> Parameters<N> {
     let bytes = value.to_le_bytes().repeat(len);
-    cpu.weight(&[HostTensor { number: NumberType::F32, bytes: &bytes }])
+    let mut parameters = cpu.parameters(len).unwrap();
+    let values = HostTensor { number: NumberType::F32, bytes: &bytes };
+    cpu.write_parameters(&mut parameters, 0, values);
+    parameters
+}
+
+fn weight<N: Number>(parameters: &Parameters<N>) -> Weight<'_, Cpu<N>> {
+    Weight::Trainable { parameters, start: 0 }
 }
 
 fn products<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
@@ -30,33 +39,28 @@ fn products<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
     for (inputs, outputs) in
         [(576, 960), (576, 576), (576, 3072), (1536, 576), (2048, 8192), (8192, 2048)]
     {
-        let x = cpu.activation_from(&vec![0.5; TOKENS * inputs]);
-        let d_out = cpu.activation_from(&vec![0.1; TOKENS * outputs]);
-        let (weight, mut d_weight) =
-            (weight(cpu, outputs * inputs, 0.25), cpu.accumulator(outputs * inputs));
-        let (mut out, mut d_x) =
-            (cpu.activation(TOKENS * outputs), cpu.activation(TOKENS * inputs));
+        let linear = Linear { tokens: TOKENS, inputs, outputs };
+        let x = cpu.activation_from(&vec![0.5; TOKENS * inputs]).unwrap();
+        let d_out = cpu.activation_from(&vec![0.1; TOKENS * outputs]).unwrap();
+        let parameters = parameters(cpu, outputs * inputs, 0.25);
+        let weight = weight(&parameters);
+        let mut d_weight = cpu.accumulator(outputs * inputs).unwrap();
+        let mut out = cpu.activation(TOKENS * outputs).unwrap();
+        let mut d_x = cpu.activation(TOKENS * inputs).unwrap();
         group.throughput(Throughput::Elements((2 * TOKENS * inputs * outputs) as u64));
         let name = |form| format!("{form} {inputs} to {outputs}");
         group.bench_function(name("forward"), |b| {
-            b.iter(|| cpu.linear(TOKENS, inputs, outputs, &x, &weight, None, Out::Set, &mut out));
+            b.iter(|| cpu.linear(linear, &x, weight, None, Out::Set, &mut out).unwrap());
         });
         group.bench_function(name("input gradient"), |b| {
             b.iter(|| {
-                cpu.linear_backward_input(
-                    TOKENS,
-                    inputs,
-                    outputs,
-                    &d_out,
-                    &weight,
-                    Out::Set,
-                    &mut d_x,
-                );
+                cpu.linear_backward_input(linear, &d_out, weight, Out::Set, &mut d_x).unwrap();
             });
         });
+        let starts = LinearStarts { weight: Some(0), bias: None };
         group.bench_function(name("weight gradient"), |b| {
             b.iter(|| {
-                cpu.linear_backward_weight(TOKENS, inputs, outputs, &x, &d_out, &mut d_weight, None)
+                cpu.linear_backward_weight(linear, &x, &d_out, starts, &mut d_weight).unwrap();
             });
         });
     }
@@ -64,31 +68,44 @@ fn products<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
 }
 
 fn attention<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
-    let shape = AttentionShape { heads: 9, kv_heads: 3, head_dim: 64, scale: 0.125, window: None };
+    let shape = Attention { heads: 9, kv_heads: 3, head_dim: 64, scale: 0.125, window: None };
     let mut group = c.benchmark_group(format!("attention {numbers}"));
     for len in [128, 512, 2048] {
         let starts = (0..TOKENS).step_by(len);
-        let rows: Vec<AttentionRow> =
-            starts.map(|start| AttentionRow { start, len, past_start: 0, past_len: 0 }).collect();
+        let segments: Vec<Segment> =
+            starts.map(|start| Segment { start, len, past_start: 0, past_len: 0 }).collect();
+        let inputs = cpu.upload(&PassInputs {
+            tokens: &[0; TOKENS],
+            segments: &segments,
+            streams: &[],
+            noise: &[],
+            look_ahead: None,
+            past_blocks: None,
+        });
+        let inputs = inputs.unwrap();
         let (q_size, kv_size) = (TOKENS * shape.q_width(), TOKENS * shape.kv_width());
         let values = |size: usize| {
             (0..size).map(|i| (i * 7919 % 1013) as f64 / 506.0 - 1.0).collect::<Vec<_>>()
         };
-        let (q, kv) = (cpu.activation_from(&values(q_size)), cpu.activation_from(&values(kv_size)));
-        let d_out = cpu.activation_from(&values(q_size));
-        let (mut out, mut lse) = (cpu.activation(q_size), cpu.accumulator(TOKENS * shape.heads));
-        let (mut d_q, mut d_kv) = (cpu.activation(q_size), cpu.activation(kv_size));
-        let flops = 4 * rows.len() * len * (len + 1) / 2 * shape.heads * shape.head_dim;
+        let from = |size| cpu.activation_from(&values(size)).unwrap();
+        let (q, kv, d_out) = (from(q_size), from(kv_size), from(q_size));
+        let mut out = cpu.activation(q_size).unwrap();
+        let mut lse = cpu.accumulator(TOKENS * shape.heads).unwrap();
+        let mut d_q = cpu.activation(q_size).unwrap();
+        let mut d_kv = cpu.activation(kv_size).unwrap();
+        let flops = 4 * segments.len() * len * (len + 1) / 2 * shape.heads * shape.head_dim;
         group.throughput(Throughput::Elements(flops as u64));
-        group.bench_function(format!("forward, rows of {len}"), |b| {
-            b.iter(|| cpu.attention(&shape, &rows, &q, &kv, None, &mut out, &mut lse));
+        group.bench_function(format!("forward, segments of {len}"), |b| {
+            b.iter(|| {
+                cpu.attention(&shape, &inputs, &q, &kv, None, &mut out, &mut lse).unwrap();
+            });
         });
         group.throughput(Throughput::Elements(flops as u64 * 5 / 2));
-        group.bench_function(format!("backward, rows of {len}"), |b| {
+        group.bench_function(format!("backward, segments of {len}"), |b| {
             b.iter(|| {
-                cpu.attention_backward(
-                    &shape, &rows, &q, &kv, None, &out, &lse, &d_out, &mut d_q, &mut d_kv, None,
-                );
+                let saved = AttentionSaved { q: &q, kv: &kv, past: None, out: &out, lse: &lse };
+                cpu.attention_backward(&shape, &inputs, saved, &d_out, &mut d_q, &mut d_kv, None)
+                    .unwrap();
             });
         });
     }
@@ -97,37 +114,33 @@ fn attention<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
 
 fn head<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
     let (n, width, vocabulary) = (1024, 576, 49_152);
-    let x = cpu.activation_from(&vec![0.5; n * width]);
-    let (weight, mut d_weight) =
-        (weight(cpu, vocabulary * width, 0.01), cpu.accumulator(vocabulary * width));
-    let targets: Vec<u32> = (0..n as u32).collect();
-    let mut d_x = cpu.activation(n * width);
-    let (scores, _) = cpu.head(width, vocabulary, &x, &weight, &targets, Choice::Greedy, false);
+    let head = Head { width, vocabulary };
+    let x = cpu.activation_from(&vec![0.5; n * width]).unwrap();
+    let parameters = parameters(cpu, vocabulary * width, 0.01);
+    let weight = weight(&parameters);
+    let mut d_weight = cpu.accumulator(vocabulary * width).unwrap();
+    let ids: Vec<u32> = (0..n as u32).collect();
+    let targets = HeadTargets { ids: &ids, select: Select::Argmax, keep_logits: false };
+    let mut d_x = cpu.activation(n * width).unwrap();
     let mut group = c.benchmark_group(format!("head {numbers}"));
     let flops = (2 * n * width * vocabulary) as u64;
     group.throughput(Throughput::Elements(flops));
-    group.bench_function("forward, greedy", |b| {
-        b.iter(|| cpu.head(width, vocabulary, &x, &weight, &targets, Choice::Greedy, false));
+    group.bench_function("forward, argmax", |b| {
+        b.iter(|| cpu.head(head, &x, weight, &targets).unwrap());
     });
     group.throughput(Throughput::Elements(3 * flops));
+    let factors = vec![1e-3; n];
     group.bench_function("backward, logits again", |b| {
-        b.iter(|| {
-            let (normalizers, factors) = (&scores.log_normalizers, vec![1e-3; n]);
-            let d_weight = Some(&mut d_weight);
-            cpu.head_backward(
-                width,
-                vocabulary,
-                &x,
-                &weight,
-                &targets,
-                normalizers,
-                None,
-                &factors,
-                None,
-                &mut d_x,
-                d_weight,
-            );
-        });
+        b.iter_batched(
+            || cpu.head(head, &x, weight, &targets).unwrap(),
+            |scores| {
+                let gradient = HeadGradient { d_log_probs: &factors, divergence: None };
+                let slot = Slot { buffer: &mut d_weight, start: 0 };
+                cpu.head_backward(head, &x, weight, scores, &gradient, &mut d_x, Some(slot))
+                    .unwrap();
+            },
+            BatchSize::PerIteration,
+        );
     });
     group.finish();
 }
@@ -135,11 +148,15 @@ fn head<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
 fn norms<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
     let norm = Norm { width: 576, eps: 1e-5, offset: 0.0 };
     let size = TOKENS * norm.width;
-    let x = cpu.activation_from(&vec![0.5; size]);
-    let (weight, mut out) = (weight(cpu, norm.width, 1.0), cpu.activation(size));
+    let x = cpu.activation_from(&vec![0.5; size]).unwrap();
+    let parameters = parameters(cpu, norm.width, 1.0);
+    let weight = weight(&parameters);
+    let mut out = cpu.activation(size).unwrap();
     let mut group = c.benchmark_group(format!("norm {numbers}"));
     group.throughput(Throughput::Bytes((2 * size_of::<N>() * size) as u64));
-    group.bench_function("forward", |b| b.iter(|| cpu.norm(TOKENS, &x, &weight, norm, &mut out)));
+    group.bench_function("forward", |b| {
+        b.iter(|| cpu.norm(TOKENS, norm, &x, weight, &mut out).unwrap());
+    });
     group.finish();
 }
 

@@ -16,8 +16,8 @@ pub enum Instructions {
     Avx2,
     /// AVX-512F with AVX2 and FMA: sixteen `f32` at a time.
     Avx512,
-    /// AVX-512 with products of pairs of `bf16` (`avx512bf16`), at twice the rate of `f32`. All other
-    /// operations are those of `Avx512`.
+    /// AVX-512 with products of pairs of `bf16` (`avx512bf16`), at twice the rate of `f32`. All
+    /// other operations are those of `Avx512`.
     Avx512Bf16,
 }
 
@@ -66,8 +66,8 @@ impl Instructions {
     }
 }
 
-/// A set that this machine was found to have. [`Available::new`] checks it, so a kernel's copy for a
-/// set runs only where its instructions exist.
+/// A set that this machine was found to have. [`Available::new`] checks it, so a kernel's copy for
+/// a set runs only where its instructions exist.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Available(Instructions);
 
