@@ -56,7 +56,9 @@ unsafe impl Send for Mapping {}
 #[cfg(miri)]
 impl Mapping {
     fn new(bytes: usize) -> Option<Self> {
-        let layout = std::alloc::Layout::from_size_align(bytes.max(1), LINE).ok()?;
+        // Miri itself stops where an allocation fails.
+        let layout = std::alloc::Layout::from_size_align(bytes.max(1), LINE).ok();
+        let layout = layout.filter(|layout| layout.size() <= 1 << 30)?;
         // SAFETY: the layout has at least one byte.
         let start = unsafe { std::alloc::alloc_zeroed(layout) };
         (!start.is_null()).then_some(Self(start, layout))

@@ -7,8 +7,8 @@
 //!   memory bandwidth, each one pass.
 //! * `parameters`, `elements`, `quantized`: weights, exact or in fewer bits.
 //! * `inputs`: what a pass needs of the host.
-//! * `arena`, `threads`, `instructions`, `scalar`, `words`, `number`, `math`, `profile`, `peak`:
-//!   memory, threads, compiled copies of kernels, element types, time.
+//! * `arena`, `threads`, `instructions`, `scalar`, `rounding`, `words`, `number`, `math`,
+//!   `profile`, `peak`: memory, threads, compiled copies of kernels, element types, time.
 //!
 //! Every result has the same bits for any number of threads: work is cut into parts that depend on
 //! shapes alone, and sums over parts are taken in a fixed order.
@@ -43,6 +43,7 @@ mod peak;
 mod product;
 mod profile;
 mod quantized;
+mod rounding;
 mod rows;
 mod scalar;
 mod simd;

@@ -6,7 +6,7 @@ use crate::instructions::kernel;
 use crate::number::Number;
 use crate::parameters::Parameters;
 use crate::profile::Kind;
-use crate::scalar::{Scalar, round_all};
+use crate::rounding::round_copy;
 use crate::threads::Cut;
 use ift_backend::{RangeUpdate, Update};
 use std::ops::Range;
@@ -87,13 +87,6 @@ kernel! {
     }
 }
 
-kernel! {
-    /// `copy[i] = exact[i]`, rounded; as many as the shorter has.
-    pub(crate) fn round_copy<S, N: Scalar>(exact: &[f32], copy: &mut [N]) {
-        round_all(exact, copy);
-    }
-}
-
 /// The ranges cut into chunks, whose sums are added up in order.
 fn chunks(ranges: &[Range<usize>]) -> impl Iterator<Item = Range<usize>> {
     ranges.iter().flat_map(|range| {
@@ -141,12 +134,6 @@ impl<N: Number> Cpu<N> {
     pub(crate) fn clear_elements(&self, x: &mut [f32]) {
         let _timer = self.meter.start(Kind::Optimizer, 0);
         self.threads.rows(x.len(), 1, Cut(x, 1), |_, x| x.fill(0.0));
-    }
-
-    /// `to[i] = from[i]`, rounded.
-    pub(crate) fn round_elements(&self, from: &[f32], to: &mut [N]) {
-        self.threads
-            .rows(to.len(), 2, Cut(to, 1), |range, to| round_copy(self.set, &from[range], to));
     }
 
     /// `Σ x²` of each range.
