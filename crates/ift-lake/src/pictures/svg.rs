@@ -1,5 +1,5 @@
-//! Encoding of sketches as SVG. Consecutive primitives of one style share an element. Files are less
-//! than half as large as those of plotters, in which every primitive has all attributes.
+//! Encoding of sketches as SVG. Consecutive primitives of one style share an element. Files are
+//! less than half as large as those of plotters, in which every primitive has all attributes.
 
 use std::fmt::Write;
 
@@ -15,7 +15,8 @@ pub(super) fn svg(sketch: &Sketch) -> String {
     let (height, (right, bottom)) = (sketch.height, pixel((WIDTH, sketch.height)));
     let mut document = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
-         viewBox=\"0 0 {right} {bottom}\" font-family=\"{FAMILY}\">\n<path fill=\"#fff\" d=\"M0 0H{right}V{bottom}H0z"
+         viewBox=\"0 0 {right} {bottom}\" font-family=\"{FAMILY}\">\n\
+         <path fill=\"#fff\" d=\"M0 0H{right}V{bottom}H0z"
     );
     let mut group = Group { opening: String::new(), closing: PATH_END };
     for primitive in &sketch.primitives {
