@@ -13,7 +13,7 @@ use crate::{
     optimizer::NetworkOptimizer,
     optimum::StateActionMatrix,
     softmax::log_softmax,
-    training::{Trained, Training, TrainingRun},
+    training::{Trained, TrainingRun, TrainingSettings},
     trajectory::{Trajectory, rollout},
     world::World,
 };
@@ -134,7 +134,7 @@ struct NetworkTrainer {
 }
 
 impl NetworkTrainer {
-    fn new(network: Network, training: &Training) -> Self {
+    fn new(network: Network, training: &TrainingSettings) -> Self {
         let optimizer = NetworkOptimizer::new(training.optimizer, &network, training.lr);
         Self { optimizer, gradient: Gradient::new(&network), network }
     }

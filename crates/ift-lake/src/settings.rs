@@ -13,7 +13,7 @@ use crate::{
     action::Action,
     error::LakeError,
     online::PpoSettings,
-    training::Training,
+    training::TrainingSettings,
     trajectory::Suboptimal,
     world::{Ice, Rewards},
 };
@@ -65,7 +65,7 @@ pub struct StudySettings {
     /// How the map `random` is drawn.
     pub random: RandomMap,
     /// How policies are trained.
-    pub training: Training,
+    pub training: TrainingSettings,
     /// The methods, with their own settings: `[{ name = "sft" }, { name = "ift", lambda = 0.3 }]`.
     pub methods: Vec<Method>,
     /// PPO, which plays episodes during training.
@@ -150,7 +150,7 @@ impl Default for StudySettings {
             discount: 0.99,
             rewards: Rewards::default(),
             random: RandomMap::default(),
-            training: Training::default(),
+            training: TrainingSettings::default(),
             methods: every_method(),
             ppo: PpoSettings::default(),
             sweep: SweepValues::default(),

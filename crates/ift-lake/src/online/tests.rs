@@ -11,7 +11,7 @@ use crate::{
     world::{Ice, Rewards},
 };
 
-const TRAINING: Training = Training {
+const TRAINING: TrainingSettings = TrainingSettings {
     steps: 400,
     lr: 0.01,
     optimizer: Rule::Adam,
