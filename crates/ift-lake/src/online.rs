@@ -36,8 +36,8 @@ pub struct PpoSettings {
     #[schemars(range(min = 1, max = 100_000))]
     pub epochs: u64,
     /// Clipping range: the ratio between the new and the old probability of an action is clipped
-    /// to `1 ± epsilon`; 0 or more.
-    #[schemars(range(min = 0.0))]
+    /// to `1 ± epsilon`; from 0 to 1e9.
+    #[schemars(range(min = 0.0, max = 1e9))]
     pub epsilon: f64,
     /// λ of generalised advantage estimation, 0 to 1: with 1 an advantage is the return minus the
     /// critic's value, with 0 the temporal-difference error of one move.
