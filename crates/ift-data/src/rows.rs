@@ -129,7 +129,9 @@ impl Sequence {
         write(&tokens);
         for span in &self.spans {
             let (start, end, weight) = span.key();
-            [start, end, weight].iter().for_each(|number| write(&number.to_le_bytes()));
+            for number in [start, end, weight] {
+                write(&number.to_le_bytes());
+            }
         }
     }
 }

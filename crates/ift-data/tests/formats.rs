@@ -49,7 +49,8 @@ fn every_layout_is_recognised() {
         (
             json!({"messages": [
                 {"role": "user", "content": [{"type": "text", "text": "Q"}], "name": "x"},
-                {"role": "assistant", "content": [{"type": "text", "text": ""}, {"type": "text", "text": "A"}]},
+                {"role": "assistant",
+                 "content": [{"type": "text", "text": ""}, {"type": "text", "text": "A"}]},
             ]}),
             "messages",
         ),
@@ -59,18 +60,21 @@ fn every_layout_is_recognised() {
             "prompt_completion",
         ),
         (
-            json!({"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]}),
+            json!({"conversations": [
+                {"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]}),
             "sharegpt",
         ),
         (
-            json!({"conversations": [{"from": "User", "value": "Q"}, {"from": "chatgpt", "value": "A"}]}),
+            json!({"conversations": [
+                {"from": "User", "value": "Q"}, {"from": "chatgpt", "value": "A"}]}),
             "sharegpt",
         ),
         (json!({"instruction": "Q", "input": "", "output": "A"}), "alpaca"),
         (json!({"instruction": "Q", "input": null, "output": "A"}), "alpaca"),
         (json!({"instruction": "Q", "output": "A", "text": "whole"}), "alpaca"),
         (
-            json!({"prompt": "Q", "chosen": talk, "rejected": worse, "messages": talk, "score_chosen": 8.5}),
+            json!({"prompt": "Q", "chosen": talk, "rejected": worse, "messages": talk,
+                   "score_chosen": 8.5}),
             "preference",
         ),
         (json!({"prompt": "Q", "chosen": "A", "rejected": "B"}), "preference"),
@@ -94,7 +98,8 @@ fn every_layout_is_recognised() {
         one(&json!({"instruction": "Add.", "input": "1 + 1", "output": "2"})).unwrap();
     assert!(text.contains("user\nAdd.\n\n1 + 1<|im_end|>"));
     let turns = json!({"conversations": [
-        {"from": "system", "value": "S"}, {"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}
+        {"from": "system", "value": "S"}, {"from": "human", "value": "Q"},
+        {"from": "gpt", "value": "A"}
     ]});
     assert!(one(&turns).unwrap().1.starts_with("<|im_start|>system\nS<|im_end|>\n"));
 }
@@ -112,7 +117,8 @@ fn faults_of_a_record_name_file_place_and_field() {
             vec!["`messages[0].role`", "nothing", "a string"],
         ),
         (
-            json!({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": null}]}),
+            json!({"messages": [
+                {"role": "user", "content": "x"}, {"role": "assistant", "content": null}]}),
             vec!["`messages[1].content`", "null"],
         ),
         (

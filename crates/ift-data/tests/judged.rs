@@ -32,7 +32,7 @@ fn verdict(row: &Row) -> (bool, &Sequence) {
 
 /// Verdict, question, answer and mismatched answer of every row; questions and answers are single
 /// words.
-fn told(set: &Dataset) -> Vec<(bool, String, String, String)> {
+fn contents(set: &Dataset) -> Vec<(bool, String, String, String)> {
     let tokenizer = chatml();
     let learned = |sequence: &Sequence| {
         let text = answers(&tokenizer, sequence);
@@ -58,6 +58,13 @@ fn tuple(desirable: bool, texts: [&str; 3]) -> (bool, String, String, String) {
 
 fn message(role: &str, content: &str) -> Value {
     json!({"role": role, "content": content})
+}
+
+/// A pair with the question `Q{i}`.
+fn pair(i: usize) -> Value {
+    json!({
+        "prompt": format!("Q{i}"), "chosen": format!("A{i}"), "rejected": format!("B{i}"),
+    })
 }
 
 /// The rows of the project's golden batches: three pairs and the sequences for KTO's divergence.
@@ -127,7 +134,7 @@ fn every_layout_of_a_judged_answer() {
         json!({"prompt": asked, "completion": "A1", "label": true, "completion_id": null}),
     ] {
         let set = judged(&config(&jsonl(&folder, &[first.clone(), second.clone()]))).unwrap();
-        assert_eq!(told(&set), expected, "{first}");
+        assert_eq!(contents(&set), expected, "{first}");
         assert_eq!(set.report.files[0].format, "judged");
         let tokens: usize = set.rows.iter().map(|row| row.answer().len()).sum();
         assert_eq!(
@@ -140,7 +147,6 @@ fn every_layout_of_a_judged_answer() {
 #[test]
 fn a_pair_is_a_desirable_and_an_undesirable_answer() {
     let folder = tempfile::tempdir().unwrap();
-    let pair = |i| json!({"prompt": format!("Q{i}"), "chosen": format!("A{i}"), "rejected": format!("B{i}")});
     let pairs = judged(&config(&jsonl(&folder, &[pair(1), pair(2)]))).unwrap();
     let expected = [
         tuple(true, ["Q1", "A1", "B2"]),
@@ -148,10 +154,13 @@ fn a_pair_is_a_desirable_and_an_undesirable_answer() {
         tuple(false, ["Q1", "B1", "A2"]),
         tuple(false, ["Q2", "B2", "B1"]),
     ];
-    assert_eq!(told(&pairs), expected);
+    assert_eq!(contents(&pairs), expected);
     let file = &pairs.report.files[0];
     assert_eq!((file.records, file.rows, file.format.as_str()), (2, 4, "preference"));
-    let one = |i, kind: &str, label: bool| json!({"prompt": format!("Q{i}"), "completion": format!("{kind}{i}"), "label": label});
+    let one = |i, kind: &str, label: bool| {
+        let completion = format!("{kind}{i}");
+        json!({"prompt": format!("Q{i}"), "completion": completion, "label": label})
+    };
     let records = [one(1, "A", true), one(1, "B", false), one(2, "A", true), one(2, "B", false)];
     let single = judged(&config(&jsonl(&folder, &records))).unwrap();
     assert_eq!(single.identity, pairs.identity);
@@ -186,18 +195,17 @@ fn a_mismatched_answer_is_cut_at_the_longest_row() {
 #[test]
 fn held_out_rows_are_mismatched_among_themselves() {
     let folder = tempfile::tempdir().unwrap();
-    let pair = |i| json!({"prompt": format!("Q{i}"), "chosen": format!("A{i}"), "rejected": format!("B{i}")});
     let path = jsonl(&folder, &(0..20).map(pair).collect::<Vec<_>>());
     let config = DataConfig { eval_fraction: Some(0.25), ..config(&path) };
     let (train, eval) = load(&config, &chatml(), RowKind::Judged).unwrap();
     let eval = eval.unwrap();
     assert_eq!((train.rows.len(), eval.rows.len()), (30, 10));
     for set in [&train, &eval] {
-        let told = told(set);
-        let answers: Vec<_> = told.iter().map(|row| row.2.clone()).collect();
+        let rows = contents(set);
+        let answers: Vec<_> = rows.iter().map(|row| row.2.clone()).collect();
         let mut expected = answers.clone();
         expected.rotate_right(1);
-        assert_eq!(told.iter().map(|row| row.3.clone()).collect::<Vec<_>>(), expected);
+        assert_eq!(rows.iter().map(|row| row.3.clone()).collect::<Vec<_>>(), expected);
     }
 }
 

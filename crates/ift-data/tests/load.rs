@@ -76,7 +76,8 @@ fn rows_that_are_too_long_are_dropped_cut_or_an_error() {
 fn a_row_without_a_target_is_counted_and_none_at_all_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let unanswered = json!({"messages": [{"role": "user", "content": "hello"}]});
-    let answered = json!({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]});
+    let answered = json!({"messages": [
+        {"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]});
     let set =
         train(&config(&file(folder.path(), "a.jsonl", format!("{unanswered}\n{answered}\n"))));
     assert_eq!((set.rows.len(), set.report.files[0].dropped_without_targets), (1, 1));
@@ -227,7 +228,7 @@ fn special_tokens_in_texts_are_counted() {
     let set =
         train(&config(&file(folder.path(), "a.jsonl", format!("{}\n{}\n", lines[0], lines[1]))));
     assert_eq!(set.report.files[0].special_in_text, 1);
-    assert!(set.report.to_string().contains("1 records hold the text of special tokens"));
+    assert!(set.report.to_string().contains("1 records contain the text of special tokens"));
 }
 
 #[test]

@@ -188,7 +188,8 @@ fn pairs_that_teach_nothing_are_counted() {
         ultrafeedback("Q", "A", "A"),
         // The same once they are cut, and cut before the answer.
         ultrafeedback("Q", &format!("{long}x"), &format!("{long}y")),
-        json!({"chosen": [message("user", &long), message("assistant", "A")], "rejected": asks("Q")}),
+        json!({"chosen": [message("user", &long), message("assistant", "A")],
+               "rejected": asks("Q")}),
         json!({"chosen": [message("user", "Q"), message("assistant", "A")], "rejected": asks("Q")}),
     ];
     let config = config(&jsonl(&folder, &records));

@@ -97,7 +97,8 @@ fn padding_and_end_may_be_the_same_token() {
 
 #[test]
 fn the_date_is_that_of_reading_unless_set() {
-    let dated = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m.content + eos_token }}{% endfor %}";
+    let dated = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}\
+                 {{ m.content + eos_token }}{% endfor %}";
     let tokenizer = with_template("bytelevel", dated);
     assert!(tokenizer.reads_clock());
     let tokenizer = tokenizer.at_time(1_721_952_000).unwrap();
@@ -137,7 +138,8 @@ fn without_a_generation_prompt_the_header_is_not_learned_but_a_space_is() {
         all(&with_template("bytelevel", header), &TALK),
         ["Paris.<|im_end|>", "2<|im_end|>"]
     );
-    let space = "{% for m in messages %}{% if m.role == 'user' %}{{ '[INST] ' + m.content + ' [/INST]' }}\
+    let space = "{% for m in messages %}{% if m.role == 'user' %}\
+                 {{ '[INST] ' + m.content + ' [/INST]' }}\
                  {% else %}{{ ' ' + m.content + eos_token }}{% endif %}{% endfor %}";
     assert_eq!(
         all(&with_template("bytelevel", space), &TALK),
@@ -172,7 +174,8 @@ fn an_end_of_turn_of_several_tokens() {
 
 #[test]
 fn only_the_first_token_of_a_longer_ending_belongs_to_the_turn() {
-    let source = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}\
+    let source = "{% for m in messages %}\
+                  {{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}\
                   {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}\
                   {% else %}{{ '<|endoftext|>' }}{% endif %}";
     let tokenizer = with_template("bytelevel", source);
@@ -180,13 +183,13 @@ fn only_the_first_token_of_a_longer_ending_belongs_to_the_turn() {
 }
 
 #[test]
-fn templates_whose_turns_cannot_be_told_apart_are_refused() {
+fn templates_whose_turns_cannot_be_found_are_refused() {
     for (source, targets, reason) in [
         // Nothing ends a turn.
         (
             "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}",
             Targets::Last,
-            "never learn to stop",
+            "not learn to stop",
         ),
         // The answer appears twice.
         (
@@ -194,18 +197,18 @@ fn templates_whose_turns_cannot_be_told_apart_are_refused() {
             Targets::Last,
             "exactly once",
         ),
-        // The prompt ends otherwise than the turn begins.
+        // The generation prompt is not how a turn begins.
         (
             "{% for m in messages %}{{ 'B: ' + m.content + eos_token }}{% endfor %}\
              {% if add_generation_prompt %}A: {% endif %}",
             Targets::Last,
-            "are not how the whole text begins",
+            "are not a prefix of the whole text",
         ),
-        // The conversation has an end, but not where the model is to answer.
+        // The end token follows the conversation, not each turn.
         (
             "{% for m in messages %}{{ '\n' + m.content }}{% endfor %}{{ eos_token }}",
             Targets::Last,
-            "are not how the whole text begins",
+            "are not a prefix of the whole text",
         ),
         // Only the last turn has an end.
         (LAST_ENDS, Targets::Assistant, "targets = \"last\""),
@@ -229,7 +232,8 @@ fn a_second_bos_is_refused_with_its_cause() {
     let tokenizer = tokenizer("llama3", None);
     let twice = with_template(
         "llama3",
-        "{{ bos_token }}{{ bos_token }}{% for m in messages %}{{ m.content + eos_token }}{% endfor %}",
+        "{{ bos_token }}{{ bos_token }}\
+         {% for m in messages %}{{ m.content + eos_token }}{% endfor %}",
     );
     let error = twice.encode_with_targets(&chat(&TALK), Targets::Last).unwrap_err().to_string();
     assert!(error.contains("the chat template writes it twice"), "{error}");
@@ -239,7 +243,7 @@ fn a_second_bos_is_refused_with_its_cause() {
     );
     let talk = chat(&[("user", "<|begin_of_text|>hi"), ("assistant", "x")]);
     let error = data.encode_with_targets(&talk, Targets::Last).unwrap_err().to_string();
-    assert!(error.contains("record's own text begins with another"), "{error}");
+    assert!(error.contains("text of the record begins with another"), "{error}");
     assert!(data.encode_chat(&talk, true).is_err());
     assert!(tokenizer.encode_with_targets(&chat(&TALK), Targets::Last).is_ok());
 }
@@ -258,7 +262,7 @@ fn the_template_is_found_in_the_order_of_transformers() {
     std::fs::write(folder.path().join("tokenizer_config.json"), "{}").unwrap();
     let map = r#"{"eos_token": {"content": "<|endoftext|>"}, "bos_token": "<|im_start|>"}"#;
     std::fs::write(folder.path().join("special_tokens_map.json"), map).unwrap();
-    assert_eq!(origin(None), "built-in `zephyr`, as the tokenizer has none");
+    assert_eq!(origin(None), "built-in `zephyr`, because the tokenizer has none");
     let tokenizer = ChatTokenizer::from_folder(folder.path(), None).unwrap();
     assert_eq!(
         (tokenizer.eos_id(), tokenizer.bos_id(), tokenizer.pad_id()),
@@ -344,16 +348,21 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn any_contents_are_learned_exactly(contents in proptest::collection::vec((content(), content()), 1..4)) {
+    fn any_contents_are_learned_exactly(
+        contents in proptest::collection::vec((content(), content()), 1..4)
+    ) {
         let tokenizer = tokenizer("bytelevel", Some("chatml"));
         let messages: Vec<Message> = contents
             .iter()
-            .flat_map(|(user, assistant)| [Message::new("user", user), Message::new("assistant", assistant)])
+            .flat_map(|(user, assistant)| {
+                [Message::new("user", user), Message::new("assistant", assistant)]
+            })
             .collect();
         let got = learned(&tokenizer, &messages, Targets::Assistant);
         // A new line at the beginning may share its token with the one that ends the header.
         let bare = |text: &str| text.trim_start_matches('\n').to_owned();
-        let expected: Vec<_> = contents.iter().map(|(_, a)| bare(&format!("{a}<|im_end|>"))).collect();
+        let expected: Vec<_> =
+            contents.iter().map(|(_, a)| bare(&format!("{a}<|im_end|>"))).collect();
         prop_assert_eq!(got.iter().map(|t| bare(t)).collect::<Vec<_>>(), expected);
     }
 }

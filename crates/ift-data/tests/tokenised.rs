@@ -10,7 +10,10 @@ use ift_methods::RowKind;
 #[test]
 fn demonstrations() {
     let folder = tempfile::tempdir().unwrap();
-    let good = r#"{"input_ids": [5, 6, 7], "labels": [-100, 6, 7], "chosen_ids": [1], "rejected_labels": [2]}"#;
+    let good = concat!(
+        r#"{"input_ids": [5, 6, 7], "labels": [-100, 6, 7], "#,
+        r#""chosen_ids": [1], "rejected_labels": [2]}"#
+    );
     let path = file(folder.path(), "rows.jsonl", format!("{good}\n\n{good}\n"));
     let rows = rows_from_jsonl(&path, RowKind::Demonstration).unwrap();
     assert_eq!(
@@ -42,7 +45,11 @@ fn demonstrations() {
 }
 
 /// A line with a demonstration and a pair.
-const PAIR: &str = r#"{"input_ids": [1, 5], "labels": [-100, 5], "chosen_ids": [1, 6], "chosen_labels": [-100, 6], "rejected_ids": [1, 7, 8], "rejected_labels": [-100, 7, 8]}"#;
+const PAIR: &str = concat!(
+    r#"{"input_ids": [1, 5], "labels": [-100, 5], "#,
+    r#""chosen_ids": [1, 6], "chosen_labels": [-100, 6], "#,
+    r#""rejected_ids": [1, 7, 8], "rejected_labels": [-100, 7, 8]}"#
+);
 
 #[test]
 fn pairs_have_four_lists() {

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use ift_data::{ChatTokenizer, Message, Targets, TokenizerSettings, train_tokenizer};
 use proptest::prelude::*;
 
-const STORY: &str = "The baker bakes bread. The miller brings flour to the baker.\n\nThe baker's dog eats bread, \
-                     and the miller's cat drinks milk. On Monday the baker sings; on Tuesday the miller sings.\n";
+const STORY: &str = "The baker bakes bread. The miller brings flour to the baker.\n\n\
+                     The baker's dog eats bread, and the miller's cat drinks milk. On Monday the baker sings; on \
+                     Tuesday the miller sings.\n";
 
 fn story(folder: &Path) -> PathBuf {
     let path = folder.join("story.txt");
@@ -186,7 +187,8 @@ fn any_text_comes_back_from_its_tokens() {
     let text = story(folder.path());
     train_tokenizer(&[text], &settings(320), folder.path()).unwrap();
     let tokenizer = ChatTokenizer::from_folder_plain(folder.path()).unwrap();
-    proptest!(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }, |(text in any_text())| {
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(text in any_text())| {
         let tokens = tokenizer.encode_plain(&text, false).unwrap();
         prop_assert_eq!(tokenizer.decode(&tokens, false).unwrap(), text);
     });

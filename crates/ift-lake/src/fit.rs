@@ -6,7 +6,7 @@ use crate::{
     optimizer::{NetworkOptimizer, Rule},
     optimum::StateActionMatrix,
     softmax::softmax,
-    training::Training,
+    training::TrainingSettings,
     world::World,
 };
 
@@ -20,7 +20,7 @@ pub(crate) fn fit(
     world: &World,
     target: &StateActionMatrix,
     start: &Network,
-    training: &Training,
+    training: &TrainingSettings,
 ) -> Network {
     let mut network = start.clone();
     let mut optimizer = NetworkOptimizer::new(Rule::Adam, &network, FIT_LR);

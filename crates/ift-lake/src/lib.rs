@@ -60,6 +60,6 @@ pub use solved_world::{SolvedWorld, solved_worlds};
 pub use statistics::Estimate;
 pub use study::Study;
 pub use summary::{Findings, RunRow};
-pub use training::Training;
+pub use training::TrainingSettings;
 pub use trajectory::{Suboptimal, Trajectory, Visit, draw_optimal, draw_suboptimal, rollout};
 pub use world::{Ice, Rewards, Transition, World, default_limit};

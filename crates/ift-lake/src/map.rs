@@ -84,9 +84,9 @@ impl LakeMap {
     /// lines at the end are ignored.
     ///
     /// # Errors
-    /// [`LakeError::Map`] with `name` and, if the mistake is in one line, its number: for an unknown
-    /// letter, rows of different lengths, more than 10 000 cells, no start, no goal, or a start
-    /// without a path to a goal.
+    /// [`LakeError::Map`] with `name` and, if the mistake is in one line, its number: for an
+    /// unknown letter, rows of different lengths, more than 10 000 cells, no start, no goal, or
+    /// a start without a path to a goal.
     pub fn parse(name: &str, text: &str) -> Result<Self, LakeError> {
         let refused = |line: Option<usize>, problem: String| LakeError::Map {
             name: name.to_owned(),
@@ -145,12 +145,12 @@ impl LakeMap {
         Ok(map)
     }
 
-    /// Reads a map from a file in the format of [`LakeMap::parse`]. Its name is the stem of the file
-    /// name.
+    /// Reads a map from a file in the format of [`LakeMap::parse`]. Its name is the stem of the
+    /// file name.
     ///
     /// # Errors
-    /// [`LakeError::Read`] if the file cannot be read as text, and the errors of `parse`, which name
-    /// the path.
+    /// [`LakeError::Read`] if the file cannot be read as text, and the errors of `parse`, which
+    /// name the path.
     pub fn read(path: &Path) -> Result<Self, LakeError> {
         let text = fs::read_to_string(path)
             .map_err(|source| LakeError::Read { path: path.to_owned(), source })?;
@@ -194,8 +194,8 @@ impl LakeMap {
         )))
     }
 
-    /// The name of the map: that of a standard map, the stem of its file, or `random-` with size and
-    /// seed.
+    /// The name of the map: that of a standard map, the stem of its file, or `random-` with size
+    /// and seed.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -49,7 +49,7 @@ pub(crate) fn train_offline(
     let mut gradient = Gradient::new(&network);
     let mut explored = vec![false; pair.world.states()];
     let mut before = start.clone();
-    let given = StepRows::new(pair, method);
+    let given = RowsWithInputs::new(pair, method);
     let needs = method.needs();
     for step in 0..steps {
         if needs.old_policy.is_some_and(|window| step % window == 0) {
@@ -57,10 +57,10 @@ pub(crate) fn train_offline(
         }
         let episode = (pair.own && needs.rows.compares())
             .then(|| rollout(pair.world, &network.policy(pair.world.states()), rng));
-        let drawn = episode
-            .as_ref()
-            .map(|episode| StepRows::new(TrajectoryPair { suboptimal: episode, ..pair }, method));
-        let StepRows { rows, plain } = drawn.as_ref().unwrap_or(&given);
+        let drawn = episode.as_ref().map(|episode| {
+            RowsWithInputs::new(TrajectoryPair { suboptimal: episode, ..pair }, method)
+        });
+        let RowsWithInputs { rows, plain } = drawn.as_ref().unwrap_or(&given);
         let lambda = method.lambda_at(step, training.warm_up(), seed);
         let mixed = method.look_ahead().filter(|_| lambda > 0.0).map(|look_ahead| {
             let first =
@@ -153,12 +153,12 @@ fn accumulate(
 }
 
 /// The rows of a step and their inputs without look-ahead.
-struct StepRows<'a> {
+struct RowsWithInputs<'a> {
     rows: Vec<TrajectoryRow<'a>>,
     plain: Inputs,
 }
 
-impl<'a> StepRows<'a> {
+impl<'a> RowsWithInputs<'a> {
     fn new(pair: TrajectoryPair<'a>, method: &Method) -> Self {
         let rows = TrajectoryRow::of(pair, method);
         Self { plain: Inputs::plain(&rows), rows }

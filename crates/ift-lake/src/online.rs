@@ -13,7 +13,7 @@ use crate::{
     optimizer::NetworkOptimizer,
     optimum::StateActionMatrix,
     softmax::log_softmax,
-    training::{Trained, Training, TrainingRun},
+    training::{Trained, TrainingRun, TrainingSettings},
     trajectory::{Trajectory, rollout},
     world::World,
 };
@@ -21,10 +21,10 @@ use crate::{
 /// PPO (arXiv 1707.06347). Each iteration plays some episodes with the policy and then takes some
 /// training steps on their moves.
 ///
-/// Advantages come from generalised advantage estimation (arXiv 1506.02438) with a critic, a network
-/// of the same size with one output that is 0 at first. They are normalised over the moves of all
-/// episodes of an iteration. An episode that the limit of moves cuts counts the critic's value of its
-/// last cell.
+/// Advantages come from generalised advantage estimation (arXiv 1506.02438) with a critic, a
+/// network of the same size with one output that is 0 at first. They are normalised over the moves
+/// of all episodes of an iteration. An episode that the limit of moves cuts counts the critic's
+/// value of its last cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PpoSettings {
@@ -35,9 +35,9 @@ pub struct PpoSettings {
     /// `training.steps`.
     #[schemars(range(min = 1, max = 100_000))]
     pub epochs: u64,
-    /// Clipping range: the ratio between the new and the old probability of an action is clipped to
-    /// `1 ± epsilon`; 0 or more.
-    #[schemars(range(min = 0.0))]
+    /// Clipping range: the ratio between the new and the old probability of an action is clipped
+    /// to `1 ± epsilon`; from 0 to 1e9.
+    #[schemars(range(min = 0.0, max = 1e9))]
     pub epsilon: f64,
     /// λ of generalised advantage estimation, 0 to 1: with 1 an advantage is the return minus the
     /// critic's value, with 0 the temporal-difference error of one move.
@@ -134,7 +134,7 @@ struct NetworkTrainer {
 }
 
 impl NetworkTrainer {
-    fn new(network: Network, training: &Training) -> Self {
+    fn new(network: Network, training: &TrainingSettings) -> Self {
         let optimizer = NetworkOptimizer::new(training.optimizer, &network, training.lr);
         Self { optimizer, gradient: Gradient::new(&network), network }
     }
@@ -247,8 +247,8 @@ impl Moves {
                 by_action[slot][action] += derivative / loss.count;
             }
         }
-        // A gradient `g` at a log-probability is `g·(onehot − p)` at the logits; the gradients of all
-        // moves from a state are added.
+        // A gradient `g` at a log-probability is `g·(onehot − p)` at the logits; the gradients of
+        // all moves from a state are added.
         let mut derivatives = Vec::with_capacity(4 * self.inputs.len());
         for (by_action, logs) in by_action.iter().zip(&logs) {
             let all: f64 = by_action.iter().sum();

@@ -11,8 +11,8 @@ use crate::network::{Gradient, Network};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
-    /// Adam (arXiv 1412.6980) with torch's defaults. A parameter changes by about the learning rate,
-    /// however small its derivative is.
+    /// Adam (arXiv 1412.6980) with torch's defaults. A parameter changes by about the learning
+    /// rate, however small its derivative is.
     Adam,
     /// Plain gradient descent. A parameter changes by the learning rate times its derivative.
     Sgd,

@@ -27,9 +27,9 @@ pub struct Optimum {
     pub values: Vec<f64>,
     /// Expected discounted return after each action. `[states, 4]`
     pub action_values: StateActionMatrix,
-    /// The optimal state-action matrix. Actions whose value is within 1e-9 of the largest, relative
-    /// to it, have equal probability; all others have probability 0. Where no goal can be reached
-    /// and nothing else is rewarded, all four actions have probability 1/4.
+    /// The optimal state-action matrix. Actions whose value is within 1e-9 of the largest,
+    /// relative to it, have equal probability; all others have probability 0. Where no goal
+    /// can be reached and nothing else is rewarded, all four actions have probability 1/4.
     pub policy: StateActionMatrix,
 }
 
@@ -174,10 +174,10 @@ fn share_ties(options: &[f64; 4]) -> [f64; 4] {
 
 /// The values of a policy: the solution of `(I - discount · P) · values = rewards`. `[states]`
 ///
-/// If cells are numbered along the shorter side of the map, a move changes the number by at most the
-/// length of that side, so the matrix is banded. It is diagonally dominant, so Gaussian elimination
-/// needs no pivoting and, where no reward is negative, computes even the smallest values to rounding
-/// precision.
+/// If cells are numbered along the shorter side of the map, a move changes the number by at most
+/// the length of that side, so the matrix is banded. It is diagonally dominant, so Gaussian
+/// elimination needs no pivoting and, where no reward is negative, computes even the smallest
+/// values to rounding precision.
 fn evaluate(world: &World, discount: f64, policy: &StateActionMatrix) -> Vec<f64> {
     let (rows, columns) = (world.map().rows(), world.map().columns());
     let band = rows.min(columns);

@@ -11,7 +11,7 @@ use crate::{
 const CURVE_POINTS: u64 = 24;
 
 /// What all seeds of a study share.
-pub(crate) struct Plan<'a> {
+pub(crate) struct StudyPlan<'a> {
     pub(crate) settings: &'a StudySettings,
     pub(crate) worlds: Vec<SolvedWorld>,
     pub(crate) learners: Vec<LearnerSpec>,
@@ -20,7 +20,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) curve_steps: Vec<u64>,
 }
 
-impl<'a> Plan<'a> {
+impl<'a> StudyPlan<'a> {
     /// Reads or draws the maps and computes the optimum of each world.
     ///
     /// # Errors

@@ -54,8 +54,8 @@ pub struct Scene {
     pub learners: Vec<LearnerReport>,
     /// Every pair of learners, compared by [`Measure::Mse`].
     pub comparisons: Vec<PairedComparison>,
-    /// Share of the seeds in which the paper's four methods are in [`PAPER_ORDER`]; `None` if one of
-    /// them is not among the learners.
+    /// Share of the seeds in which the paper's four methods are in [`PAPER_ORDER`]; `None` if one
+    /// of them is not among the learners.
     pub paper_order_share: Option<f64>,
     /// The policies of the first seed.
     pub portrait: Portrait,
@@ -65,8 +65,8 @@ pub struct Scene {
 pub const PAPER_ORDER: [&str; 4] = ["dpo", "ift", "orpo", "sft"];
 
 impl Scene {
-    /// The paper's four methods in the order of their mean [`Measure::Mse`], closest first; `None` if
-    /// one of them is not among the learners.
+    /// The paper's four methods in the order of their mean [`Measure::Mse`], closest first; `None`
+    /// if one of them is not among the learners.
     pub fn paper_order(&self) -> Option<Vec<&'static str>> {
         let mut found = PAPER_ORDER
             .into_iter()

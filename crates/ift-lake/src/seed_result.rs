@@ -6,7 +6,7 @@ use crate::{
     measure::{Evaluator, Measured},
     network::Network,
     optimum::StateActionMatrix,
-    plan::Plan,
+    plan::StudyPlan,
     seed_setup::SeedSetup,
     settings::InitialPolicy,
     trajectory::{Suboptimal, Trajectory},
@@ -20,10 +20,10 @@ pub(crate) struct RunResult {
     /// Share of the actions of the rejected trajectory that are optimal in their state; `None`
     /// without such a trajectory, or where every step draws a new one.
     pub(crate) rejected_optimal: Option<f64>,
-    /// Index into [`Plan::learners`].
+    /// Index into [`StudyPlan::learners`].
     pub(crate) learner: usize,
     pub(crate) measured: Measured,
-    /// Mean squared error from the optimum at each of [`Plan::curve_steps`].
+    /// Mean squared error from the optimum at each of [`StudyPlan::curve_steps`].
     pub(crate) curve: Vec<f64>,
     /// The policy, and for each state whether training used it as an input. Only for the first
     /// seed.
@@ -35,14 +35,14 @@ pub(crate) type SweepErrors = [f64; 3];
 
 /// All results of one seed in one world.
 pub(crate) struct SeedResult {
-    /// Index into [`Plan::worlds`].
+    /// Index into [`StudyPlan::worlds`].
     pub(crate) world: usize,
     pub(crate) seed: u64,
     pub(crate) optimal: Trajectory,
     /// In the order of [`crate::StudySettings::suboptimal`].
     pub(crate) suboptimal: Vec<Trajectory>,
     pub(crate) runs: Vec<RunResult>,
-    /// By start, by entry of [`Plan::sweeps`], by value.
+    /// By start, by entry of [`StudyPlan::sweeps`], by value.
     pub(crate) sweeps: Vec<Vec<Vec<SweepErrors>>>,
     /// Action probabilities of the fitted policy.
     pub(crate) fitted: StateActionMatrix,
@@ -55,7 +55,7 @@ impl SeedResult {
     /// # Errors
     /// If the world has no trajectory of a kind that the settings ask for.
     pub(crate) fn new(
-        plan: &Plan,
+        plan: &StudyPlan,
         world: usize,
         index: u64,
         done: &impl Fn(),
@@ -97,7 +97,7 @@ impl SeedResult {
 
 /// Trains and measures policies for one seed in one world.
 struct Trainer<'a, F> {
-    plan: &'a Plan<'a>,
+    plan: &'a StudyPlan<'a>,
     setup: &'a SeedSetup<'a>,
     evaluator: Evaluator<'a>,
     /// Number of the seed, counted from 0.
@@ -106,11 +106,11 @@ struct Trainer<'a, F> {
 }
 
 /// Measures, training curve, and the policy with the states that training used.
-type Run = (Measured, Vec<f64>, Option<(StateActionMatrix, Vec<bool>)>);
+type TrainedPolicy = (Measured, Vec<f64>, Option<(StateActionMatrix, Vec<bool>)>);
 
 impl<F: Fn()> Trainer<'_, F> {
     /// Trains one learner from `start` with the sub-optimal trajectory number `kind`.
-    fn run(&self, learner: &LearnerSpec, start: &Network, kind: usize) -> Run {
+    fn run(&self, learner: &LearnerSpec, start: &Network, kind: usize) -> TrainedPolicy {
         let steps = &self.plan.curve_steps;
         let mut curve = Vec::with_capacity(steps.len());
         let mut observe = |step: u64, network: &Network| {

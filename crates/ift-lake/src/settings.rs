@@ -13,7 +13,7 @@ use crate::{
     action::Action,
     error::LakeError,
     online::PpoSettings,
-    training::Training,
+    training::TrainingSettings,
     trajectory::Suboptimal,
     world::{Ice, Rewards},
 };
@@ -30,8 +30,8 @@ pub struct StudySettings {
     pub maps: Vec<String>,
     /// The ice: `solid`, `slippery`.
     pub ice: Vec<Ice>,
-    /// The policy that training starts from: `random` weights, or `sft`, the policy after SFT on the
-    /// optimal trajectory. It is also the reference of methods that have one.
+    /// The policy that training starts from: `random` weights, or `sft`, the policy after SFT on
+    /// the optimal trajectory. It is also the reference of methods that have one.
     pub starts: Vec<InitialPolicy>,
     /// The kinds of sub-optimal trajectory that methods on pairs reject: `longer`, `hole`,
     /// `wandering`, or `own`, a new episode of the policy at every training step.
@@ -40,8 +40,8 @@ pub struct StudySettings {
     /// from the optimal policy, above 0, up to 1.
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
     pub noise: f64,
-    /// The trajectories of the seeds: `drawn` for each seed, or `fixed`, those of the first seed for
-    /// all.
+    /// The trajectories of the seeds: `drawn` for each seed, or `fixed`, those of the first seed
+    /// for all.
     pub trajectories: TrajectorySource,
     /// Number of seeds. Each seed draws initial weights and, unless trajectories are `fixed`, an
     /// optimal trajectory and a sub-optimal one of each kind.
@@ -53,8 +53,8 @@ pub struct StudySettings {
     /// it slips to either side with equal probability.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub success_rate: f64,
-    /// Number of moves after which an episode is cut; 0 for Gymnasium's limit, which is 100 for up to
-    /// 16 cells and 200 for larger maps.
+    /// Number of moves after which an episode is cut; 0 for Gymnasium's limit, which is 100 for up
+    /// to 16 cells and 200 for larger maps.
     #[schemars(range(max = 100_000))]
     pub limit: usize,
     /// Discount factor per move, above 0, up to 0.9999. With it the optimum takes a shortest path.
@@ -65,7 +65,7 @@ pub struct StudySettings {
     /// How the map `random` is drawn.
     pub random: RandomMap,
     /// How policies are trained.
-    pub training: Training,
+    pub training: TrainingSettings,
     /// The methods, with their own settings: `[{ name = "sft" }, { name = "ift", lambda = 0.3 }]`.
     pub methods: Vec<Method>,
     /// PPO, which plays episodes during training.
@@ -150,7 +150,7 @@ impl Default for StudySettings {
             discount: 0.99,
             rewards: Rewards::default(),
             random: RandomMap::default(),
-            training: Training::default(),
+            training: TrainingSettings::default(),
             methods: every_method(),
             ppo: PpoSettings::default(),
             sweep: SweepValues::default(),

@@ -3,23 +3,30 @@
 use rayon::prelude::*;
 
 use crate::{
-    error::LakeError, plan::Plan, seed_result::SeedResult, settings::StudySettings,
+    error::LakeError, plan::StudyPlan, seed_result::SeedResult, settings::StudySettings,
     summary::Findings,
 };
 
 /// A study that is ready to run.
 ///
 /// ```
-/// use ift_lake::{Ice, Measure, PpoSettings, Study, StudySettings, Training};
+/// use ift_lake::{
+///     Ice, Measure, PpoSettings, Study, StudySettings, SweepValues, TrainingSettings,
+/// };
 ///
 /// // One small world, one seed, short training, no sweeps.
 /// let settings = StudySettings {
 ///     maps: vec!["4x4".to_owned()],
 ///     ice: vec![Ice::Solid],
 ///     seeds: 1,
-///     training: Training { steps: 10, sft_steps: 10, fit_steps: 10, ..Training::default() },
+///     training: TrainingSettings {
+///         steps: 10,
+///         sft_steps: 10,
+///         fit_steps: 10,
+///         ..TrainingSettings::default()
+///     },
 ///     ppo: PpoSettings { episodes: 0, ..PpoSettings::default() },
-///     sweep: ift_lake::SweepValues { lambda: Vec::new(), gamma: Vec::new() },
+///     sweep: SweepValues { lambda: Vec::new(), gamma: Vec::new() },
 ///     ..StudySettings::default()
 /// };
 /// let study = Study::new(&settings)?;
@@ -32,7 +39,7 @@ use crate::{
 /// # Ok::<(), ift_lake::LakeError>(())
 /// ```
 pub struct Study<'a> {
-    plan: Plan<'a>,
+    plan: StudyPlan<'a>,
 }
 
 impl<'a> Study<'a> {
@@ -41,7 +48,7 @@ impl<'a> Study<'a> {
     /// # Errors
     /// If a setting is out of range or a map cannot be read or drawn.
     pub fn new(settings: &'a StudySettings) -> Result<Self, LakeError> {
-        Ok(Self { plan: Plan::new(settings)? })
+        Ok(Self { plan: StudyPlan::new(settings)? })
     }
 
     /// Number of policies that [`Study::run`] trains.

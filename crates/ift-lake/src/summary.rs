@@ -4,7 +4,7 @@
 use crate::{
     measure::Measure,
     optimum::{StateActionMatrix, success_rate},
-    plan::Plan,
+    plan::StudyPlan,
     report::{
         LearnerReport, PAPER_ORDER, PairedComparison, Panel, Portrait, Scene, StudyReport, Sweep,
         WorldReport,
@@ -47,7 +47,7 @@ pub struct RunRow {
 
 impl Findings {
     /// Summarises the results of all seeds and worlds, given in the order of seeds.
-    pub(crate) fn new(plan: &Plan, results: &[SeedResult]) -> Self {
+    pub(crate) fn new(plan: &StudyPlan, results: &[SeedResult]) -> Self {
         let mut runs = Vec::new();
         let mut worlds = Vec::new();
         for (index, solved) in plan.worlds.iter().enumerate() {
@@ -78,7 +78,7 @@ impl Findings {
 
 /// The results of one world.
 struct WorldResults<'a> {
-    plan: &'a Plan<'a>,
+    plan: &'a StudyPlan<'a>,
     solved: &'a SolvedWorld,
     /// Results of the first seed.
     first: &'a SeedResult,

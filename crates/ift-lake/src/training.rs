@@ -11,7 +11,7 @@ use crate::{
 /// How policies are trained: full-batch steps on a network with two fully connected layers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Training {
+pub struct TrainingSettings {
     /// Training steps of every learner.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub steps: u64,
@@ -33,14 +33,14 @@ pub struct Training {
     pub fit_steps: u64,
 }
 
-impl Training {
+impl TrainingSettings {
     /// Warm-up of a `linear` λ, in steps: a tenth of all steps.
     pub(crate) fn warm_up(&self) -> u64 {
         self.steps / 10
     }
 }
 
-impl Default for Training {
+impl Default for TrainingSettings {
     fn default() -> Self {
         Self {
             steps: 200,
@@ -59,8 +59,8 @@ impl Default for Training {
 pub(crate) struct TrainingRun<'a> {
     /// The policy that training starts from. Methods with a reference compare with it.
     pub(crate) start: &'a Network,
-    pub(crate) training: &'a Training,
-    /// Number of steps, which may differ from [`Training::steps`].
+    pub(crate) training: &'a TrainingSettings,
+    /// Number of steps, which may differ from [`TrainingSettings::steps`].
     pub(crate) steps: u64,
 }
 

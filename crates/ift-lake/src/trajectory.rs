@@ -47,8 +47,8 @@ pub enum Suboptimal {
     Longer,
     /// It falls into a hole.
     Hole,
-    /// In twice the moves of the optimal one it visits a cell twice and reaches neither a goal nor a
-    /// hole.
+    /// In twice the moves of the optimal one it visits a cell twice and reaches neither a goal nor
+    /// a hole.
     Wandering,
     /// An episode of the policy that is trained; every training step draws a new one.
     Own,
@@ -72,7 +72,8 @@ impl Suboptimal {
     fn advice(self, ice: Ice) -> &'static str {
         match (self, ice) {
             (Self::Longer, Ice::Solid) => {
-                "there may be no longer path that visits no cell twice; try another noise, kind or map"
+                "there may be no longer path that visits no cell twice; try another noise, kind \
+                 or map"
             }
             (Self::Longer, Ice::Slippery) => {
                 "try another noise, a higher limit of moves, another kind or map"
@@ -90,9 +91,9 @@ pub fn rollout(world: &World, policy: &StateActionMatrix, rng: &mut impl Rng) ->
     walker.walk(start, |_| false, rng).trajectory
 }
 
-/// Draws a trajectory whose actions are drawn from the optimal matrix and which reaches a goal within
-/// half the limit of moves of the world, so that a longer trajectory fits the limit too. On solid
-/// ice, if only goals are rewarded, it is a shortest path from its start.
+/// Draws a trajectory whose actions are drawn from the optimal matrix and which reaches a goal
+/// within half the limit of moves of the world, so that a longer trajectory fits the limit too. On
+/// solid ice, if only goals are rewarded, it is a shortest path from its start.
 ///
 /// # Errors
 /// [`LakeError::Impossible`] if 200 000 episodes (fewer where they are long) reach no goal.
@@ -119,8 +120,8 @@ pub fn draw_optimal(
 /// kind are drawn again.
 ///
 /// * [`Suboptimal::Longer`] reaches a goal in more moves than `optimal`, [`Suboptimal::Hole`] falls
-///   into a hole. Both stay within the limit of moves. On solid ice they visit no cell twice, and so
-///   never move against the edge of the map.
+///   into a hole. Both stay within the limit of moves. On solid ice they visit no cell twice, and
+///   so never move against the edge of the map.
 /// * [`Suboptimal::Wandering`] makes twice the moves of `optimal`, at most the limit, visits a cell
 ///   twice and ends neither at a goal nor in a hole.
 /// * [`Suboptimal::Own`] accepts any walk.

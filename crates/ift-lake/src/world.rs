@@ -85,9 +85,9 @@ pub struct World {
 }
 
 impl World {
-    /// A world on `map`. On slippery ice a move goes in the direction of its action with probability
-    /// `success_rate` (0 to 1; Gymnasium's default is 1/3), otherwise to either side with equal
-    /// probability. An episode is cut after `limit` moves.
+    /// A world on `map`. On slippery ice a move goes in the direction of its action with
+    /// probability `success_rate` (0 to 1; Gymnasium's default is 1/3), otherwise to either
+    /// side with equal probability. An episode is cut after `limit` moves.
     pub fn new(map: LakeMap, ice: Ice, success_rate: f64, rewards: Rewards, limit: usize) -> Self {
         let starts = map.starts().collect();
         let mut world = Self {
@@ -158,8 +158,8 @@ impl World {
         self.map.states()
     }
 
-    /// The possible results of an action: the list `P[state][action]` of Gymnasium's environment, in
-    /// the same order.
+    /// The possible results of an action: the list `P[state][action]` of Gymnasium's environment,
+    /// in the same order.
     pub fn transitions(&self, state: usize, action: Action) -> &[Transition] {
         let list = 4 * state + action.index();
         &self.transitions[self.bounds[list]..self.bounds[list + 1]]
@@ -185,8 +185,8 @@ impl World {
         self.starts[rng.random_range(0..self.starts.len())]
     }
 
-    /// The state that a move reaches if it slips by `turn` (see [`Action::turned`]). Terminal states
-    /// are never left.
+    /// The state that a move reaches if it slips by `turn` (see [`Action::turned`]). Terminal
+    /// states are never left.
     pub fn arrive(&self, state: usize, action: Action, turn: i8) -> usize {
         if self.is_terminal(state) { state } else { self.map.neighbour(state, action.turned(turn)) }
     }

@@ -169,9 +169,9 @@ fn values_solve_the_optimality_equations_and_terminal_ones_are_zero() {
     }
 }
 
-/// Values from numpy: value iteration and propagation with the tables of Gymnasium's environment. Of
-/// 200 000 episodes of that environment with the policy of the first case, 74.03 ± 0.19 % reached
-/// the goal.
+/// Values from numpy: value iteration and propagation with the tables of Gymnasium's environment.
+/// Of 200 000 episodes of that environment with the policy of the first case, 74.03 ± 0.19 %
+/// reached the goal.
 #[test]
 fn slippery_optima_equal_numpy() {
     for (name, discount, value, success) in [

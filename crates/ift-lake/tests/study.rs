@@ -11,19 +11,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ift_compare::{Comparison, Tolerance};
 use ift_lake::{
     Estimate, Findings, Ice, InitialPolicy, Measure, PAPER_ORDER, PpoSettings, Study,
-    StudySettings, Suboptimal, SweepValues, Training, TrajectorySource, solved_worlds,
+    StudySettings, Suboptimal, SweepValues, TrainingSettings, TrajectorySource, solved_worlds,
 };
 
 fn settings() -> StudySettings {
     StudySettings {
         maps: vec!["4x4".to_owned()],
         seeds: 6,
-        training: Training {
+        training: TrainingSettings {
             steps: 40,
             sft_steps: 20,
             fit_steps: 600,
             hidden: 12,
-            ..Training::default()
+            ..TrainingSettings::default()
         },
         ppo: PpoSettings { episodes: 4, ..PpoSettings::default() },
         sweep: SweepValues { lambda: vec![0.0, 0.2], gamma: vec![0.95] },
@@ -108,7 +108,7 @@ fn methods_without_a_rejected_trajectory_do_not_depend_on_its_kind() {
 
 #[test]
 fn all_curves_start_at_the_initial_policy_and_the_fitted_policy_is_near_the_optimum() {
-    let training = Training { steps: 5, ..Training::default() };
+    let training = TrainingSettings { steps: 5, ..TrainingSettings::default() };
     let settings = StudySettings { training, ..settings() };
     let report = run(&settings).report;
     let mut comparison = Comparison::new("fitted policy", Tolerance::absolute(0.05));

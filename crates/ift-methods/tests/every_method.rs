@@ -114,7 +114,12 @@ fn assert_finite(name: &str, losses: &[RowLoss]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, rng_seed: RngSeed::Fixed(4), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 60,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(4),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn gradients_are_central_differences(rows in pairs(1..6)) {
@@ -123,7 +128,9 @@ proptest! {
                 continue;
             }
             let losses = method.losses(&scores(&rows), KL_POINT);
-            let slopes = losses.iter().flat_map(|loss| loss.gradient.iter().chain(&loss.divergence_gradient));
+            let slopes = losses
+                .iter()
+                .flat_map(|loss| loss.gradient.iter().chain(&loss.divergence_gradient));
             let scale = slopes.fold(0.0_f64, |scale, slope| scale.max(slope.abs()));
             let tolerance = Tolerance::absolute(1e-7 * scale.max(1e-3));
             let mut comparison = Comparison::new(format!("{method:?}"), tolerance);
@@ -153,7 +160,8 @@ proptest! {
                 prop_assert_eq!((loss.gradient.len(), loss.weights.len()), (targets, targets));
                 let with_divergence = if needs.divergence.is_some() { targets } else { 0 };
                 let quiet = targets == 0 || pairs && partner == 0;
-                prop_assert!(quiet || loss.divergence_gradient.len() == with_divergence, "{:?}", method);
+                let slopes = loss.divergence_gradient.len();
+                prop_assert!(quiet || slopes == with_divergence, "{:?}", method);
                 let count = match method.reduction() {
                     _ if quiet || pairs && at % 2 == 1 => 0.0,
                     Reduction::Sequence => 1.0,
@@ -161,15 +169,16 @@ proptest! {
                 };
                 prop_assert_eq!(loss.count, count, "{:?}", method);
                 if quiet {
-                    prop_assert!(loss.sum == 0.0 && loss.gradient.iter().all(|&slope| slope == 0.0));
+                    let zero = loss.gradient.iter().all(|&slope| slope == 0.0);
+                    prop_assert!(loss.sum == 0.0 && zero);
                 }
                 let rewarded = pairs || needs.rows == RowKind::Judged;
                 prop_assert_eq!(loss.reward.is_some(), rewarded && !quiet, "{:?}", method);
             }
             if method.coupling() == Coupling::Row {
                 let (first, second) = rows.split_at((2 * cut).min(rows.len()));
-                let split: Vec<RowLoss> =
-                    [first, second].into_iter().flat_map(|rows| method.losses(&scores(rows), KL_POINT)).collect();
+                let losses = |rows| method.losses(&scores(rows), KL_POINT);
+                let split = [losses(first), losses(second)].concat();
                 prop_assert_eq!(split, together, "{:?}", method);
             }
         }

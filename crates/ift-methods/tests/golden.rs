@@ -70,7 +70,8 @@ fn data(name: &str) -> Value {
 
 fn ift(source: &str, side: &str, norm: &str, gamma: f64, detach_weights: bool) -> Method {
     let settings = json!({
-        "source": source, "side": side, "norm": norm, "gamma": gamma, "detach_weights": detach_weights
+        "source": source, "side": side, "norm": norm, "gamma": gamma,
+        "detach_weights": detach_weights
     });
     Method::Ift(serde_json::from_value::<Ift>(settings).unwrap())
 }

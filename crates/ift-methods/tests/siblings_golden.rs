@@ -56,7 +56,7 @@ fn compare(
     let expected: Vec<Vec<f64>> = serde_json::from_value(expected.clone()).unwrap();
     let lengths: Vec<usize> = expected.iter().map(Vec::len).collect();
     assert_eq!(losses.iter().map(|loss| of(loss).len()).collect::<Vec<_>>(), lengths, "{name}");
-    let found: Vec<f64> = losses.iter().flat_map(|loss| of(loss)).map(|x| x / count).collect();
+    let found: Vec<f64> = losses.iter().flat_map(of).map(|x| x / count).collect();
     comparison.values(name, &found, &expected.concat());
 }
 

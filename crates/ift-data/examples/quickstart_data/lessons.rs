@@ -234,7 +234,8 @@ pub fn sum_story(random: &mut Random) -> String {
     let things = random.pick(&["apples", "nuts", "eggs", "stones", "books", "carrots"]);
     let (giver, taker, sum) = (NAMES[giver], NAMES[taker], NUMBERS[a + b]);
     format!(
-        "{taker} has {} of the {things}. {giver} gives {taker} {} more. {} plus {} is {}, so now {taker} has {sum} {things}.",
+        "{taker} has {} of the {things}. {giver} gives {taker} {} more. {} plus {} is {}, so \
+         now {taker} has {sum} {things}.",
         NUMBERS[a],
         NUMBERS[b],
         a,

@@ -4,10 +4,10 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `pretrain.jsonl` | 4 MB of running text (`text`): portraits, days, talks, lists, lessons; no chat format |
+//! | `pretrain.jsonl` | 4 MB of running text (`text`): portraits, days, talks, lists, lessons |
 //! | `train.jsonl` | 1500 conversations (`messages`) |
 //! | `heldout.jsonl` | 150 conversations about what no training conversation asks |
-//! | `pairs.jsonl` | 400 training questions with a right and a wrong answer (`prompt`, `chosen`, `rejected`) |
+//! | `pairs.jsonl` | 400 training questions with a right and a wrong answer (`chosen`, `rejected`) |
 //!
 //! A model of one or two million parameters can learn this world in minutes: forty people with
 //! eight facts each, small sums, opposites, days and months, the spelling of short words, in a few

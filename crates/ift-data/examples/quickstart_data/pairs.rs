@@ -132,7 +132,7 @@ mod tests {
         for pair in &pairs {
             match pair.topic {
                 Topic::Fact(person, relation) => {
-                    assert!(!held_out.facts[person].contains(&relation))
+                    assert!(!held_out.facts[person].contains(&relation));
                 }
                 Topic::Lesson(lesson) => assert!(!held_out.lessons.contains(&lesson)),
             }

@@ -7,7 +7,7 @@ use crate::{
     network::ActivationFunction,
     optimizer::Rule,
     settings::StudySettings,
-    training::Training,
+    training::TrainingSettings,
     trajectory::Visit,
     world::{Ice, Rewards},
 };
@@ -43,7 +43,7 @@ fn trained(method: &Method, steps: u64, seed: u64) -> Trained {
     let [optimal, suboptimal] = paths(&world);
     let pair =
         TrajectoryPair { world: &world, optimal: &optimal, suboptimal: &suboptimal, own: false };
-    let training = Training { lr: 0.02, ..Training::default() };
+    let training = TrainingSettings { lr: 0.02, ..TrainingSettings::default() };
     let rng = &mut ift_random::generator(seed, 0);
     let run = TrainingRun { start: &network(1), training: &training, steps };
     train_offline(pair, method, run, 3, rng, |_, _| {})
@@ -286,7 +286,8 @@ fn diverged_training_ends_with_the_policy_before() {
     let [optimal, suboptimal] = paths(&world);
     let pair =
         TrajectoryPair { world: &world, optimal: &optimal, suboptimal: &suboptimal, own: false };
-    let training = Training { lr: 1e3, optimizer: Rule::Sgd, ..Training::default() };
+    let training =
+        TrainingSettings { lr: 1e3, optimizer: Rule::Sgd, ..TrainingSettings::default() };
     let mut seen = Vec::new();
     let rng = &mut ift_random::generator(0, 0);
     let ipo = Method::Ipo(Ipo::default());
@@ -306,7 +307,7 @@ fn rejecting_own_episodes_leads_to_the_optimal_trajectory() {
     let [optimal, suboptimal] = paths(&world);
     let pair =
         TrajectoryPair { world: &world, optimal: &optimal, suboptimal: &suboptimal, own: true };
-    let training = Training { lr: 0.02, ..Training::default() };
+    let training = TrainingSettings { lr: 0.02, ..TrainingSettings::default() };
     let dpo = Method::Dpo(Dpo::default());
     let train = |pair, start: &Network, steps| {
         let rng = &mut ift_random::generator(4, 0);

@@ -11,7 +11,7 @@ use crate::{
     world::{Ice, Rewards},
 };
 
-const TRAINING: Training = Training {
+const TRAINING: TrainingSettings = TrainingSettings {
     steps: 400,
     lr: 0.01,
     optimizer: Rule::Adam,
@@ -220,7 +220,7 @@ fn errors_name_the_setting_that_is_out_of_range() {
         ),
         (
             PpoSettings { epsilon: -0.5, ..PpoSettings::default() },
-            "`ppo.epsilon` is wrong: `epsilon` is -0.5, expected a finite number, 0 or more",
+            "`ppo.epsilon` is wrong: `epsilon` is -0.5, expected a number from 0 to 1e9",
         ),
     ] {
         assert_eq!(settings.validate().unwrap_err().to_string(), expected);

@@ -201,8 +201,8 @@ fn extent(values: impl Iterator<Item = f64>) -> (f64, f64) {
         .unwrap_or((0.0, 1.0))
 }
 
-/// Coordinates that are at least `gap` apart and as close to the `wanted` ones, which ascend, as this
-/// allows. The ends must have room for all.
+/// Coordinates that are at least `gap` apart and as close to the `wanted` ones, which ascend, as
+/// this allows. The ends must have room for all.
 fn spread(wanted: &[f64], gap: f64, (start, end): (f64, f64)) -> Vec<f64> {
     // With the gaps subtracted, coordinates must not descend; neighbours that would are replaced by
     // their mean (isotonic regression).

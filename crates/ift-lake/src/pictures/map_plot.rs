@@ -119,9 +119,9 @@ impl MapPlot<'_> {
         sketch.polygon([(-0.12, -0.3), (0.26, -0.14), (-0.12, 0.02)].map(at).to_vec(), GREEN);
     }
 
-    /// Draws one arrow per action of a policy, and the probabilities if `numbers` gives their format.
-    /// The most probable action, and any with at least 95 % of its probability, is black if it is
-    /// optimal, otherwise red.
+    /// Draws one arrow per action of a policy, and the probabilities if `numbers` gives their
+    /// format. The most probable action, and any with at least 95 % of its probability, is
+    /// black if it is optimal, otherwise red.
     pub(super) fn draw_policy(
         &self,
         sketch: &mut Sketch,
@@ -169,8 +169,8 @@ impl MapPlot<'_> {
         }
     }
 
-    /// The outline of an arrow from the centre of a cell. Its length grows with the square root of the
-    /// probability, so that improbable actions can still be seen.
+    /// The outline of an arrow from the centre of a cell. Its length grows with the square root of
+    /// the probability, so that improbable actions can still be seen.
     fn arrow(&self, middle: Point, direction: Point, probability: f64) -> Vec<Point> {
         let length = 0.45 * probability.sqrt() * self.size;
         let head = (0.16 * self.size).min(0.7 * length);
@@ -206,9 +206,9 @@ impl MapPlot<'_> {
         sketch.text(anchor, text, format.align(align));
     }
 
-    /// Draws a trajectory. Each move is drawn a little to its right, so that moves back and forth do
-    /// not overlap. The whole trajectory is shifted by the share `shift` of a cell, so that two
-    /// trajectories do not overlap either.
+    /// Draws a trajectory. Each move is drawn a little to its right, so that moves back and forth
+    /// do not overlap. The whole trajectory is shifted by the share `shift` of a cell, so that
+    /// two trajectories do not overlap either.
     pub(super) fn draw_walk(
         &self,
         sketch: &mut Sketch,

@@ -119,9 +119,9 @@ fn draw(
     }
 }
 
-/// Plotters' text style, and the anchor at which it centres capitals at `(x, y)`. Plotters centres a
-/// box at the anchor whose height is the font size divided by 1.24, and places the line of letters
-/// half a font size below the top of that box.
+/// Plotters' text style, and the anchor at which it centres capitals at `(x, y)`. Plotters centres
+/// a box at the anchor whose height is the font size divided by 1.24, and places the line of
+/// letters half a font size below the top of that box.
 fn typeset(format: &TextFormat, (x, y): Point) -> (TextStyle<'_>, Point) {
     let line = SIZE_PER_EM * (0.5 - 0.5 / 1.24);
     let down = (HALF_CAPITAL - line) * format.em;

@@ -1,5 +1,5 @@
-//! Encoding of sketches as SVG. Consecutive primitives of one style share an element. Files are less
-//! than half as large as those of plotters, in which every primitive has all attributes.
+//! Encoding of sketches as SVG. Consecutive primitives of one style share an element. Files are
+//! less than half as large as those of plotters, in which every primitive has all attributes.
 
 use std::fmt::Write;
 
@@ -15,11 +15,12 @@ pub(super) fn svg(sketch: &Sketch) -> String {
     let (height, (right, bottom)) = (sketch.height, pixel((WIDTH, sketch.height)));
     let mut document = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
-         viewBox=\"0 0 {right} {bottom}\" font-family=\"{FAMILY}\">\n<path fill=\"#fff\" d=\"M0 0H{right}V{bottom}H0z"
+         viewBox=\"0 0 {right} {bottom}\" font-family=\"{FAMILY}\">\n\
+         <path fill=\"#fff\" d=\"M0 0H{right}V{bottom}H0z"
     );
-    let mut group = Group { opening: String::new(), closing: PATH_END };
+    let mut group = StyleGroup { opening: String::new(), closing: PATH_END };
     for primitive in &sketch.primitives {
-        let next = Group::of(primitive);
+        let next = StyleGroup::of(primitive);
         if next != group {
             document.push_str(group.closing);
             document.push_str(&next.opening);
@@ -36,12 +37,12 @@ const PATH_END: &str = "\"/>\n";
 
 /// The element that consecutive primitives of one kind and style share.
 #[derive(PartialEq)]
-struct Group {
+struct StyleGroup {
     opening: String,
     closing: &'static str,
 }
 
-impl Group {
+impl StyleGroup {
     fn of(primitive: &Primitive) -> Self {
         match primitive {
             Primitive::Polygon { colour, .. } => Self {

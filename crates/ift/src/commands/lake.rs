@@ -61,13 +61,15 @@ fn check_free(target: &Path, overwrite: bool) -> Result<()> {
     let name = target.display();
     if !overwrite {
         bail!(
-            "`{name}` exists already; `--overwrite` replaces it, `--set output=…` chooses another folder"
+            "`{name}` exists already; `--overwrite` replaces it, `--set output=…` chooses another \
+             folder"
         );
     }
     // What is replaced is deleted, so it must be a study.
     if !target.join("report.json").is_file() || !target.join("runs.csv").is_file() {
         bail!(
-            "`{name}` exists and is not an earlier study; choose another folder with `--set output=…`"
+            "`{name}` exists and is not an earlier study; choose another folder with `--set \
+             output=…`"
         );
     }
     Ok(())

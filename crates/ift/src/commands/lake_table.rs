@@ -45,7 +45,8 @@ fn diverged(text: &mut String, report: &StudyReport) {
             let percent = 100.0 * share;
             _ = writeln!(
                 text,
-                "{label} diverged in {percent:.1} % of its runs; the policies before that are measured."
+                "{label} diverged in {percent:.1} % of its runs; the policies before that are \
+                 measured."
             );
         }
     }
@@ -112,7 +113,8 @@ fn verdicts(text: &mut String, report: &StudyReport) {
     let width = scenes.iter().map(|scene| scene.name.chars().count()).max().unwrap_or(0);
     _ = writeln!(
         text,
-        "Does the paper's order hold ({})? And is IFT closer than SFT?\n{:width$}  {:5}  {:>8}  {:24}  {:>18}  {:>7}  {:>8}",
+        "Does the paper's order hold ({})? And is IFT closer than SFT?\n{:width$}  {:5}  {:>8}  \
+         {:24}  {:>18}  {:>7}  {:>8}",
         PAPER_ORDER.join(", "),
         "",
         "holds",

@@ -89,7 +89,8 @@ impl Show {
         frame
     }
 
-    /// A cell as three characters: its kind, or the most probable action from it, in brackets if the
+    /// A cell as three characters: its kind, or the most probable action from it, in brackets if
+    /// the
     /// player is there.
     fn cell(&self, state: usize, here: bool, colours: bool) -> String {
         let (symbol, colour) = match self.player.solved.world.map().cell(state) {

@@ -140,10 +140,9 @@ fn what_cannot_be_compared_is_refused() {
     assert!(!folder.exists("run/metrics.jsonl"));
 }
 
-const PAIRED_ROWS: &str = "\
-{\"chosen_ids\":[1,40,50,60,2],\"chosen_labels\":[-100,-100,50,60,2],\"rejected_ids\":[1,40,51,2],\"rejected_labels\":[-100,-100,51,2]}
-{\"chosen_ids\":[1,42,53,2],\"chosen_labels\":[-100,-100,53,2],\"rejected_ids\":[1,42,54,64,74,2],\"rejected_labels\":[-100,-100,54,64,74,2]}
-";
+const PAIRED_ROWS: &str = r#"{"chosen_ids":[1,40,50,60,2],"chosen_labels":[-100,-100,50,60,2],"rejected_ids":[1,40,51,2],"rejected_labels":[-100,-100,51,2]}
+{"chosen_ids":[1,42,53,2],"chosen_labels":[-100,-100,53,2],"rejected_ids":[1,42,54,64,74,2],"rejected_labels":[-100,-100,54,64,74,2]}
+"#;
 
 #[test]
 fn gradients_of_pairs_against_another_model() {
