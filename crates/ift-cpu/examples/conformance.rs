@@ -1,6 +1,7 @@
 //! The conformance suite once, on one instruction set and one thread, for slow machines such as
 //! emulators: `conformance avx512 [OPERATION ...]`. The tests do the same on every instruction set
-//! of the machine and with several threads.
+//! of the machine and with several threads. The case `upload` provokes panics, catches them, and
+//! prints their messages.
 
 #![allow(
     clippy::print_stdout,
