@@ -5,7 +5,7 @@ use std::path::Path;
 use ift_data::{ChatTokenizer, Dataset, Sequence};
 
 use crate::error::TrainError;
-use crate::micro_batch::RowError;
+use crate::pack::RowError;
 use crate::recipe::Recipe;
 
 /// Training rows, and held-out ones where the recipe asks for them.

@@ -2,19 +2,19 @@
 //! the split into micro-batches nor a resume changes a draw.
 
 use ift_data::Row;
+use ift_engine::Packed;
 use ift_model::Sequences;
 use ift_random::{stream, substream};
 
 use crate::context::StepContext;
-use crate::micro_batch::{MicroBatch, Part};
+use crate::pack::Part;
 
 /// A stream for each score of a micro-batch, in the order of the scores.
-pub(crate) fn of_scores(context: &StepContext, batch: &MicroBatch, rows: &[&Row]) -> Vec<u64> {
+pub(crate) fn of_scores(context: &StepContext, batch: &Packed, rows: &[&Row]) -> Vec<u64> {
     let mut streams = vec![0; batch.targets.len()];
-    let answers = batch.answers.len() / rows.len().max(1);
-    for (i, answer) in batch.answers.iter().enumerate() {
+    for answer in &batch.answers {
         for (&position, &score) in answer.positions.iter().zip(&answer.scores) {
-            streams[score] = of_token(context, rows[i / answers.max(1)], position);
+            streams[score] = of_token(context, rows[answer.group], position);
         }
     }
     streams
@@ -28,14 +28,13 @@ fn of_token(context: &StepContext, row: &Row, position: usize) -> u64 {
 /// gets.
 pub(crate) fn randomize(
     context: &StepContext,
-    batch: &mut MicroBatch,
+    batch: &mut Packed,
     rows: &[&Row],
     part: Part,
     hidden: usize,
 ) {
-    let answers = part.answers();
     let set = |sequences: &mut Sequences, owner: &dyn Fn(usize) -> (usize, usize)| {
-        for (i, place) in sequences.rows.clone().iter().enumerate() {
+        for (i, place) in sequences.segments.clone().iter().enumerate() {
             let (row, side) = owner(i);
             let length = part.of(rows[row]).map_or(0, |all| all[side].len());
             let magnitude = context.noise / ((length * hidden) as f64).sqrt();
@@ -48,6 +47,10 @@ pub(crate) fn randomize(
             }
         }
     };
+    let (answers, of_continuations) = (&batch.answers, &batch.continuation_answers);
     set(&mut batch.prompts, &|row| (row, 0));
-    set(&mut batch.continuations, &|answer| (answer / answers, answer % answers));
+    set(&mut batch.continuations, &|continuation| {
+        let answer = &answers[of_continuations[continuation]];
+        (answer.group, answer.side)
+    });
 }

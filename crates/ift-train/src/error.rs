@@ -3,14 +3,15 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ift_backend::BackendError;
 use ift_data::DataError;
 use ift_engine::EngineError;
 use ift_model::ModelError;
 use ift_parallel::CollectiveError;
 
 use crate::change::Change;
-use crate::micro_batch::RowError;
 use crate::not_finite::NotFinite;
+use crate::pack::RowError;
 
 /// Why a run did not start, or stopped before its end.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,17 @@ pub enum TrainError {
     /// The model folder cannot be read or written.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// There is not enough memory.
+    #[error(
+        "{purpose}: {source}; lower `train.micro_batch_tokens`, set `train.recompute = true` or \
+         `train.precision = \"bf16\"`, or train an `[adapter]`"
+    )]
+    Memory {
+        /// What was being done.
+        purpose: String,
+        /// What could not be allocated, and how much.
+        source: BackendError,
+    },
     /// The data or the tokenizer cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -164,6 +176,14 @@ impl TrainError {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
+    }
+
+    /// For `map_err` on what a model does: says what memory was needed for.
+    pub(crate) fn memory(purpose: &str) -> impl Fn(ModelError) -> Self {
+        move |error| match error {
+            ModelError::Backend(source) => Self::Memory { purpose: purpose.to_owned(), source },
+            other => Self::Model(other),
+        }
     }
 
     /// A file that is not what it should be.

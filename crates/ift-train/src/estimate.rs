@@ -4,7 +4,7 @@ use ift_backend::Backend;
 use ift_data::Row;
 use ift_model::{Model, memory};
 
-use crate::micro_batch::{self, Part};
+use crate::pack::{Part, pack};
 use crate::plan::{Plan, PlanStart};
 use crate::recipe::Recipe;
 
@@ -27,12 +27,12 @@ pub(crate) fn memory<B: Backend>(
     let (part, split) = (Part::Answers(method.needs().rows), method.look_ahead().is_some());
     let sizes: Vec<memory::Batch> = rows.iter().map(|row| size_of_row(row, part, split)).collect();
     let mut plan = Plan::new(rows.len(), table, PlanStart::default());
-    let formula = memory::Formula::new(model.config(), memory::Numbers::of::<B>(), settings);
+    let formula = memory::Formula::new(model.config(), model.backend().footprint(), settings);
     let mut most = 0;
     for step in 0..plan.steps_per_epoch() {
         let order = plan.rows_of(step);
         let lengths = order.iter().map(|&i| part.tokens(&rows[i]));
-        for run in micro_batch::runs(lengths, table.micro_batch_tokens) {
+        for run in ift_engine::runs(lengths, table.micro_batch_tokens) {
             let batch = order[run].iter().map(|&i| sizes[i]).sum();
             most = most.max(formula.need(batch).total());
         }
@@ -44,7 +44,7 @@ pub(crate) fn memory<B: Backend>(
 fn size_of_row(row: &Row, part: Part, split: bool) -> memory::Batch {
     let one = [row];
     // A row that cannot be trained on stops the run elsewhere, with its name.
-    let packed = micro_batch::MicroBatch::new(&one, usize::MAX, part, split);
+    let packed = pack(&one, usize::MAX, part, split);
     packed.map_or_else(
         |_| memory::Batch::default(),
         |batch| memory::Batch {

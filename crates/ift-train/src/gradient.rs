@@ -1,34 +1,50 @@
 //! The gradient of a whole step: its norm, its scale, and whether everything has one.
 
+use std::ops::Range;
+
 use ift_backend::{Backend, Element};
-use ift_model::{Gradients, Model, Tensor};
+use ift_model::{Gradients, Model, TrainableTensor};
 use ift_parallel::{Collective, CollectiveError};
 
 use crate::error::TrainError;
 use crate::not_finite::NotFinite;
 
-/// The global norm of the mean gradient, before clipping: `‖Σ‖₂ / count`, over all parameters.
+/// Elements, at most, that are exchanged with other processes at a time.
+const EXCHANGED: usize = 1 << 22;
+
+/// The global norm of the mean gradient, before clipping: `‖Σ‖₂ / count`, over all that is
+/// trained.
 ///
 /// # Errors
-/// If a gradient is not finite; the first such tensor is named.
+/// If a gradient is not finite; names the first such tensor.
 pub(crate) fn norm<B: Backend>(
     model: &Model<B>,
     gradients: &Gradients<B>,
     count: f64,
 ) -> Result<f64, NotFinite> {
-    let mut squares = 0.0;
-    for (tensors, len, gradient) in learning(model, gradients) {
-        let sum = model.backend().sum_of_squares(gradient, 0..len);
-        if !sum.is_finite() {
-            let finite =
-                |t: &&Tensor| model.backend().sum_of_squares(gradient, t.range()).is_finite();
-            let tensor = tensors.iter().find(|t| !finite(t)).or(tensors.first());
-            let tensor = tensor.map_or_else(String::new, |t| t.name.clone());
-            return Err(NotFinite::Gradient { tensor });
-        }
-        squares += sum;
+    let groups = model.trainable().groups();
+    let ranges: Vec<Range<usize>> = groups
+        .filter_map(|group| Some(group.first()?.range.start..group.last()?.range.end))
+        .collect();
+    let sums = model.backend().sums_of_squares(&gradients.sums, &ranges);
+    let squares: f64 = sums.iter().sum();
+    if squares.is_finite() {
+        return Ok(squares.sqrt() / count);
     }
-    Ok(squares.sqrt() / count)
+    let (tensors, sums) = by_tensor(model, gradients);
+    let found = tensors.iter().zip(sums).find(|(_, sum)| !sum.is_finite());
+    let tensor = found.map_or("all tensors together", |(tensor, _)| &tensor.name).to_owned();
+    Err(NotFinite::Gradient { tensor })
+}
+
+/// The trainable tensors, and the sum of squares of each one's gradient.
+fn by_tensor<'a, B: Backend>(
+    model: &'a Model<B>,
+    gradients: &Gradients<B>,
+) -> (&'a [TrainableTensor], Vec<f64>) {
+    let tensors = model.trainable().tensors();
+    let ranges: Vec<Range<usize>> = tensors.iter().map(|tensor| tensor.range.clone()).collect();
+    (tensors, model.backend().sums_of_squares(&gradients.sums, &ranges))
 }
 
 /// Adds the gradient sums of all processes of a run.
@@ -43,13 +59,13 @@ pub(crate) fn exchange<B: Backend>(
     if collective.size() == 1 {
         return Ok(());
     }
-    let both = model.parameters().iter().zip(&mut gradients.accumulators);
-    for (len, gradient) in both.filter_map(|(p, gradient)| Some((p.len, gradient.as_mut()?))) {
-        let own = model.backend().read_accumulator(gradient, 0..len);
+    let (backend, len) = (model.backend(), model.trainable().len());
+    for start in (0..len).step_by(EXCHANGED) {
+        let own = backend.read_accumulator(&gradients.sums, start..len.min(start + EXCHANGED));
         let mut sums: Vec<f64> = own.iter().map(|element| element.to_f64()).collect();
         collective.all_reduce_sum(&mut sums)?;
         let sums: Vec<B::Element> = sums.into_iter().map(Element::from_f64).collect();
-        model.backend().write_accumulator(gradient, &sums);
+        backend.write_accumulator(&mut gradients.sums, start, &sums);
     }
     Ok(())
 }
@@ -70,18 +86,15 @@ pub(crate) fn check_all_learn<B: Backend>(
     gradients: &Gradients<B>,
 ) -> Result<(), TrainError> {
     const NAMED: usize = 8;
-    let mut count = 0;
-    let mut names = Vec::new();
-    for (tensors, _, gradient) in learning(model, gradients) {
-        // The gradient of a low-rank sum's first factor is zero for as long as the second is, which
-        // is where it begins.
-        for tensor in tensors.iter().filter(|tensor| !tensor.name.contains(".lora_A.")) {
-            if model.backend().sum_of_squares(gradient, tensor.range()) == 0.0 {
-                count += 1;
-                names.push(format!("`{}`", tensor.name));
-            }
-        }
-    }
+    let (tensors, sums) = by_tensor(model, gradients);
+    // The gradient of a low-rank sum's first factor is zero for as long as the second is, which is
+    // where it begins.
+    let without = tensors
+        .iter()
+        .zip(sums)
+        .filter(|(tensor, sum)| *sum == 0.0 && !tensor.name.contains(".lora_A."));
+    let mut names: Vec<String> = without.map(|(tensor, _)| format!("`{}`", tensor.name)).collect();
+    let count = names.len();
     if count == 0 {
         return Ok(());
     }
@@ -90,15 +103,6 @@ pub(crate) fn check_all_learn<B: Backend>(
         names.push(format!("and {} more", count - NAMED));
     }
     Err(TrainError::Untrained { count, names })
-}
-
-/// Tensors, length and gradient of the parameters that learn.
-fn learning<'a, B: Backend>(
-    model: &'a Model<B>,
-    gradients: &'a Gradients<B>,
-) -> impl Iterator<Item = (&'a [Tensor], usize, &'a B::Accumulator)> {
-    let both = model.parameters().iter().zip(&gradients.accumulators);
-    both.filter_map(|(p, gradient)| Some((p.tensors.as_slice(), p.len, gradient.as_ref()?)))
 }
 
 #[cfg(test)]

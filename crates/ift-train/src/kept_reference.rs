@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ift_backend::{Backend, Storage};
 use ift_data::Row;
-use ift_model::{Model, memory::Resident};
+use ift_model::{Model, Trained, memory::Resident};
 
 use crate::data::Data;
 use crate::error::TrainError;
@@ -159,7 +159,7 @@ impl<B: Backend> KeptReference<B> {
             (None, _) => Storage::Exact,
         };
         let load = || -> Result<Model<B>, TrainError> {
-            let model = Model::load_frozen(path, Arc::clone(backend), storage)?;
+            let model = Model::load(path, Arc::clone(backend), Trained::Nothing { storage })?;
             check_vocabulary(&model, path, data)?;
             Ok(model)
         };

@@ -25,12 +25,20 @@ pub struct Learner<B: Backend> {
 }
 
 impl<B: Backend> Learner<B> {
-    /// Zero gradients and optimizer states for a model. With `input_embeddings` the embedding table
-    /// learns through the inputs too ([`ift_methods::Method::trains_input_embeddings`]).
-    pub fn new(model: Model<B>, optimizer: Optimizer, input_embeddings: bool) -> Self {
-        let gradients = model.gradients(input_embeddings);
-        let states = OptimizerStates::new(&model, &gradients, &optimizer, None);
-        Self { model, states, gradients, optimizer, check_gradients: false }
+    /// Zero gradients and optimizer states for a model; with a decay `average`, also a running mean
+    /// of the weights, which begins at the weights.
+    ///
+    /// # Errors
+    /// If memory is short.
+    pub fn new(
+        model: Model<B>,
+        optimizer: Optimizer,
+        average: Option<f64>,
+    ) -> Result<Self, TrainError> {
+        let memory = TrainError::memory("gradients and optimizer states");
+        let gradients = model.gradients().map_err(&memory)?;
+        let states = OptimizerStates::new(&model, &optimizer, average).map_err(&memory)?;
+        Ok(Self { model, states, gradients, optimizer, check_gradients: false })
     }
 
     /// Step 0 fails if a trainable tensor has no gradient.
@@ -39,28 +47,19 @@ impl<B: Backend> Learner<B> {
         Self { check_gradients, ..self }
     }
 
-    /// Keeps a running mean of the weights, of decay `average`, if there is one.
-    #[must_use]
-    pub fn averaging(self, average: Option<f64>) -> Self {
-        let states = OptimizerStates::new(&self.model, &self.gradients, &self.optimizer, average);
-        Self { states, ..self }
-    }
-
     /// Exchanges the weights and their running mean, if there is one: the mean is what a run keeps
     /// at its end.
-    pub fn swap_average(&mut self) {
-        self.states.swap_average(&mut self.model, &self.optimizer);
+    ///
+    /// # Errors
+    /// If memory is short.
+    pub fn exchange_average(&mut self) -> Result<(), TrainError> {
+        let exchanged = self.states.exchange_average(&mut self.model);
+        exchanged.map_err(TrainError::memory("the running mean of the weights"))
     }
 
     /// The model as it is now.
     pub fn model(&self) -> &Model<B> {
         &self.model
-    }
-
-    /// Numbers that learn.
-    pub fn trainable(&self) -> usize {
-        let all = self.model.parameters().iter().zip(&self.gradients.accumulators);
-        all.filter(|(_, gradient)| gradient.is_some()).map(|(p, _)| p.len).sum()
     }
 
     /// Forward and backward over the rows of a step, clipping, update with learning rate `lr`.
@@ -102,7 +101,9 @@ impl<B: Backend> Learner<B> {
             gradient::check_all_learn(&self.model, &self.gradients)?;
         }
         let scale = gradient::scale(norm, self.optimizer.clip(), sums.count);
-        self.states.update(&mut self.model, &self.gradients, &self.optimizer, step, lr, scale);
+        let (model, gradients) = (&mut self.model, &self.gradients);
+        let updated = self.states.update(model, gradients, &self.optimizer, (step, lr), scale);
+        updated.map_err(TrainError::memory("the update of the weights"))?;
         Ok((sums, norm))
     }
 }

@@ -40,12 +40,12 @@ mod kept_reference;
 mod learner;
 mod log;
 mod metrics;
-mod micro_batch;
 mod not_finite;
 mod observer;
 mod optimizer;
 mod options;
 mod output;
+mod pack;
 mod passes;
 mod plan;
 mod recipe;
@@ -74,11 +74,11 @@ pub use learner::Learner;
 pub use metrics::{
     EvalMetrics, Metrics, PreferenceMetrics, Sample, StepMetrics, page_faults, peak_memory,
 };
-pub use micro_batch::RowError;
 pub use not_finite::NotFinite;
 pub use observer::{Observer, Phase, Progress, Start};
 pub use optimizer::{AdamW, Optimizer, RmsProp, Sgd};
 pub use options::{Outcome, RunOptions};
+pub use pack::RowError;
 pub use recipe::{
     CheckpointTable, EvalTable, GenerateTable, ModelTable, OutputTable, Precision, Recipe,
     ReferenceStorage, ReferenceTable, SaveAs, Stage, StageTable, TrainTable,

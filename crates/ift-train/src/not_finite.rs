@@ -99,12 +99,8 @@ impl NotFinite {
 
 /// The first trainable tensor with a weight that is not finite.
 pub(crate) fn weight<B: Backend>(model: &Model<B>) -> Option<NotFinite> {
-    let backend = model.backend();
-    let trainable = model.parameters().iter().enumerate().filter(|(i, _)| model.trains(*i));
-    let mut tensors = trainable.flat_map(|(i, p)| p.tensors.iter().map(move |t| (i, t)));
-    let found = tensors.find(|(i, tensor)| {
-        let values = backend.read_weight(model.weight(*i), tensor.range());
-        values.iter().any(|value| !value.to_f64().is_finite())
+    let found = model.trainable().tensors().iter().find(|tensor| {
+        model.read(tensor.range.clone()).iter().any(|weight| !weight.to_f64().is_finite())
     });
-    found.map(|(_, tensor)| NotFinite::Weight { tensor: tensor.name.clone() })
+    found.map(|tensor| NotFinite::Weight { tensor: tensor.name.clone() })
 }

@@ -1,13 +1,15 @@
 //! What a method compares the policy with: a reference model's log-probabilities, and its
 //! distributions where a method asks for a divergence.
 
-use crate::micro_batch::{MicroBatch, Part, RowError, runs};
-use crate::passes::Passes;
-use ift_backend::Backend;
+use ift_backend::{Backend, Select};
 use ift_data::Row;
+use ift_engine::{Answer, EngineError, PackError, Packed, ScoreSettings, score, score_packed};
 use ift_methods::RowKind;
-use ift_model::{Model, Scored};
+use ift_model::{Model, ModelError, Scored};
 use std::ops::Range;
+
+use crate::pack::{Part, RowError, group_of};
+use crate::step_error::StepError;
 
 /// Where a step finds the reference's log-probabilities.
 pub enum ReferenceSource<'a, B: Backend> {
@@ -33,11 +35,11 @@ pub struct KnownScores {
     pub mismatched: Vec<f64>,
 }
 
-/// A reference's word on a micro-batch.
+/// A reference's scores of a micro-batch.
 pub(crate) struct ReferenceScores<'a, B: Backend> {
     /// For each answer the log-probabilities of its targets.
     pub log_probs: Vec<Vec<f64>>,
-    /// The model and what its head said, unless only log-probabilities are known.
+    /// The model and its scores, unless only log-probabilities are known.
     pub scored: Option<(&'a Model<B>, Scored<B>)>,
 }
 
@@ -47,23 +49,23 @@ impl<'a, B: Backend> ReferenceSource<'a, B> {
     pub(crate) fn score(
         &self,
         policy: &'a Model<B>,
-        batch: &MicroBatch,
+        batch: &Packed,
         part: Part,
         rows: Range<usize>,
-    ) -> Option<ReferenceScores<'a, B>> {
+    ) -> Result<Option<ReferenceScores<'a, B>>, ModelError> {
         let (model, adapters_off) = match self {
-            Self::None => return None,
+            Self::None => return Ok(None),
             Self::Known(known) => {
                 let log_probs =
                     known[rows].iter().flat_map(|row| row.of(part)).map(<[f64]>::to_vec);
-                return Some(ReferenceScores { log_probs: log_probs.collect(), scored: None });
+                return Ok(Some(ReferenceScores { log_probs: log_probs.collect(), scored: None }));
             }
             Self::Model(model) => (*model, false),
             Self::Base => (policy, true),
         };
-        let scored = Passes::score(model, batch, adapters_off);
-        let log_probs = batch.by_answer(&scored.scores.log_probs);
-        Some(ReferenceScores { log_probs, scored: Some((model, scored)) })
+        let scored = score_packed(model, batch, adapters_off, Select::Nothing)?;
+        let log_probs = batch.by_answer(&model.read_scores(&scored).log_probs);
+        Ok(Some(ReferenceScores { log_probs, scored: Some((model, scored)) }))
     }
 }
 
@@ -79,40 +81,55 @@ impl KnownScores {
     /// Scores rows with a reference model, so that it can go before training begins.
     ///
     /// # Errors
-    /// If a row has no target or a token outside of the vocabulary.
+    /// If a row has no target or a token outside of the vocabulary, or memory is short.
     pub fn of_rows<B: Backend>(
         model: &Model<B>,
         rows: &[&Row],
         micro_batch_tokens: usize,
-    ) -> Result<Vec<Self>, RowError> {
-        let mut all = Vec::with_capacity(rows.len());
-        for range in runs(rows.iter().map(|row| row.len_tokens()), micro_batch_tokens) {
-            for rows in rows[range].chunk_by(|a, b| a.kind() == b.kind()) {
-                all.extend(score_alike(model, rows)?);
+    ) -> Result<Vec<Self>, StepError> {
+        let first = score_groups(model, rows, answers_of, micro_batch_tokens)?;
+        let second = score_groups(model, rows, mismatched_of, micro_batch_tokens)?;
+        let known = first.into_iter().zip(second).map(|(answers, mismatched)| {
+            let (mut answers, mut mismatched) = (answers.into_iter(), mismatched.into_iter());
+            Self {
+                first: answers.next().unwrap_or_default(),
+                rejected: answers.next().unwrap_or_default(),
+                mismatched: mismatched.next().unwrap_or_default(),
             }
-        }
-        Ok(all)
+        });
+        Ok(known.collect())
     }
 }
 
-/// Rows of one kind in one micro-batch.
-fn score_alike<B: Backend>(model: &Model<B>, rows: &[&Row]) -> Result<Vec<KnownScores>, RowError> {
-    let vocabulary = model.config().vocabulary;
-    let score = |part| -> Result<Vec<Vec<f64>>, RowError> {
-        let batch = MicroBatch::new(rows, vocabulary, part, false)?;
-        Ok(batch.by_answer(&Passes::score(model, &batch, false).scores.log_probs))
-    };
-    let Some(kind) = rows.first().map(|row| row.kind()) else { return Ok(Vec::new()) };
-    let mut answers = score(Part::Answers(kind))?.into_iter();
-    let judged = kind == RowKind::Judged;
-    let mut mismatched = if judged { score(Part::Mismatched)? } else { Vec::new() }.into_iter();
-    let known = rows.iter().map(|_| KnownScores {
-        first: answers.next().unwrap_or_default(),
-        rejected: match kind {
-            RowKind::Pair => answers.next().unwrap_or_default(),
-            _ => Vec::new(),
-        },
-        mismatched: mismatched.next().unwrap_or_default(),
-    });
-    Ok(known.collect())
+fn answers_of(row: &Row) -> Result<Vec<Answer<'_>>, RowError> {
+    group_of(row, Part::Answers(row.kind()))
+}
+
+fn mismatched_of(row: &Row) -> Result<Vec<Answer<'_>>, RowError> {
+    match row.kind() {
+        RowKind::Judged => group_of(row, Part::Mismatched),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Log-probabilities of a group of answers of each row; rows may have none.
+fn score_groups<'r, B: Backend>(
+    model: &Model<B>,
+    rows: &[&'r Row],
+    group: fn(&'r Row) -> Result<Vec<Answer<'r>>, RowError>,
+    tokens: usize,
+) -> Result<Vec<Vec<Vec<f64>>>, StepError> {
+    let groups = rows.iter().map(|row| group(row)).collect::<Result<Vec<_>, _>>()?;
+    if groups.iter().all(Vec::is_empty) {
+        return Ok(vec![Vec::new(); rows.len()]);
+    }
+    let settings = ScoreSettings { tokens, adapters_off: false, argmax: false };
+    let scores = score(model, &groups, settings).map_err(|error| match error {
+        EngineError::Pack(PackError { group, fault, .. }) => {
+            StepError::Row(RowError::of_fault(rows[group].record, fault))
+        }
+        EngineError::Model(error) => StepError::Model(error),
+        prompt @ EngineError::Prompt { .. } => StepError::Engine(prompt),
+    })?;
+    Ok(scores.into_iter().map(|row| row.into_iter().map(|s| s.log_probs).collect()).collect())
 }

@@ -34,7 +34,7 @@ pub(crate) fn answer<B: Backend>(
     let settings = GenerationSettings { sampling: Sampling::GREEDY, max_tokens, stop, seed: 0 };
     let answers =
         generate(model, &prompts, &settings, &mut |_, _| {}).map_err(|error| match error {
-            EngineError::Model(error) => TrainError::Model(error),
+            EngineError::Model(error) => TrainError::memory("answers to the prompts")(error),
             error => TrainError::Prompt(error),
         })?;
     let both = recipe.generate.prompts.iter().zip(answers);

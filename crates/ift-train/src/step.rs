@@ -10,17 +10,19 @@
 //!
 //! Everything is a sum; the caller divides once by the count of the whole step.
 
+use std::mem::take;
 use std::ops::Range;
 
-use ift_backend::Backend;
+use ift_backend::{Backend, Divergence, HeadScores, Select};
 use ift_data::Row;
+use ift_engine::{Packed, PackedAnswer, runs, score_packed};
 use ift_methods::{Coupling, KlDirection, LookAhead, Method, RowKind, RowLoss};
-use ift_model::{Gradients, Keep, Model, ScoredDivergence};
+use ift_model::{Gradients, Keep, Model, ModelError, ScoredDivergence};
 
 use crate::context::StepContext;
 use crate::couple::{Coupled, couple, losses};
 use crate::draws::randomize;
-use crate::micro_batch::{MicroBatch, Part, runs};
+use crate::pack::{Part, pack};
 use crate::passes::Passes;
 use crate::reference::{ReferenceScores, ReferenceSource};
 use crate::step_error::StepError;
@@ -103,7 +105,7 @@ struct Step<'a, B: Backend> {
     part: Part,
     /// Rows of each micro-batch.
     runs: Vec<Range<usize>>,
-    batches: Vec<MicroBatch>,
+    batches: Vec<Packed>,
 }
 
 /// A micro-batch after its forward passes.
@@ -138,9 +140,9 @@ impl<'a, B: Backend> Step<'a, B> {
         let part = Part::Answers(context.method.needs().rows);
         let split = context.look_ahead().is_some();
         let runs = runs(rows.iter().map(|row| part.tokens(row)), context.micro_batch_tokens);
-        let pack = |range: &Range<usize>| -> Result<MicroBatch, StepError> {
+        let pack = |range: &Range<usize>| -> Result<Packed, StepError> {
             let rows = &rows[range.clone()];
-            let mut batch = MicroBatch::new(rows, config.vocabulary, part, split)?;
+            let mut batch = pack(rows, config.vocabulary, part, split)?;
             if random && (context.noise > 0.0 || model.is_adapted()) {
                 randomize(context, &mut batch, rows, part, config.hidden);
             }
@@ -163,7 +165,7 @@ impl<'a, B: Backend> Step<'a, B> {
         let mut coupled = coupled.map(Vec::into_iter);
         let mut sums = Sums::default();
         for (i, (range, batch)) in self.runs.iter().zip(&self.batches).enumerate() {
-            let scored = only.take().unwrap_or_else(|| self.score(i, keep));
+            let scored = only.take().map_or_else(|| self.score(i, keep), Ok)?;
             let ScoredBatch { passes, reference, mut details } = scored;
             let losses = match &mut coupled {
                 Some(losses) => losses.by_ref().take(details.len()).collect(),
@@ -173,7 +175,7 @@ impl<'a, B: Backend> Step<'a, B> {
                 detail.loss = loss;
             }
             if let Some(gradients) = &mut gradients {
-                self.backward(batch, passes, reference.as_ref(), &details, gradients);
+                self.backward(batch, passes, reference.as_ref(), &details, gradients)?;
             }
             for (row, answers) in
                 self.rows[range.clone()].iter().zip(details.chunks(self.part.answers()))
@@ -199,12 +201,12 @@ impl<'a, B: Backend> Step<'a, B> {
             return Ok((shared, None));
         }
         if self.batches.len() == 1 {
-            let scored = self.score(0, keep);
+            let scored = self.score(0, keep)?;
             shared.answers.clone_from(&scored.details);
             return Ok((shared, Some(scored)));
         }
         for i in 0..self.batches.len() {
-            shared.answers.extend(self.score(i, Keep::KeysAndValues).details);
+            shared.answers.extend(self.score(i, Keep::KeysAndValues)?.details);
         }
         Ok((shared, None))
     }
@@ -216,10 +218,11 @@ impl<'a, B: Backend> Step<'a, B> {
         let lengths = self.rows.iter().map(|row| part.tokens(row));
         for range in runs(lengths, self.context.micro_batch_tokens) {
             let rows = &self.rows[range.clone()];
-            let batch = MicroBatch::new(rows, self.model.config().vocabulary, part, false)?;
-            let passes = Passes::score(self.model, &batch, false);
-            let log_probs = batch.by_answer(&passes.scores.log_probs).into_iter();
-            let reference = self.reference.score(self.model, &batch, part, range);
+            let batch = pack(rows, self.model.config().vocabulary, part, false)?;
+            let scored = score_packed(self.model, &batch, false, Select::Nothing)?;
+            let scores = self.model.read_scores(&scored);
+            let log_probs = batch.by_answer(&scores.log_probs).into_iter();
+            let reference = self.reference.score(self.model, &batch, part, range)?;
             let mut reference = reference.map_or_else(Vec::new, |r| r.log_probs).into_iter();
             all.extend(log_probs.map(|log_probs| AnswerDetail {
                 log_probs,
@@ -231,84 +234,79 @@ impl<'a, B: Backend> Step<'a, B> {
     }
 
     /// The forward passes over a micro-batch.
-    fn score(&self, batch: usize, keep: Keep) -> ScoredBatch<'a, B> {
+    fn score(&self, batch: usize, keep: Keep) -> Result<ScoredBatch<'a, B>, ModelError> {
         let (range, batch) = (&self.runs[batch], &self.batches[batch]);
-        let reference = self.reference.score(self.model, batch, self.part, range.clone());
-        let entropy = self.context.method.needs().entropy;
-        let rows = &self.rows[range.clone()];
-        let passes = Passes::run(self.model, batch, rows, self.context, keep, entropy);
-        let details = self.details(range, batch, &passes, reference.as_ref());
-        ScoredBatch { passes, reference, details }
+        let (model, rows) = (self.model, &self.rows[range.clone()]);
+        let reference = self.reference.score(model, batch, self.part, range.clone())?;
+        let mut passes = Passes::run(model, batch, rows, self.context, keep)?;
+        let compared = reference.as_ref().and_then(|reference| reference.scored.as_ref());
+        if let Some((kind, (other, scored))) = self.divergence_kind().zip(compared) {
+            model.divergence(&mut passes.scored, other, scored, kind)?;
+        }
+        let scores = model.read_scores(&passes.scored);
+        let of_reference = reference.as_ref().map(|reference| reference.log_probs.as_slice());
+        let details = details(batch, rows, &scores, passes.first.as_ref(), of_reference);
+        Ok(ScoredBatch { passes, reference, details })
     }
 
-    /// What is known of every answer before its loss.
-    fn details(
-        &self,
-        range: &Range<usize>,
-        batch: &MicroBatch,
-        passes: &Passes<B>,
-        reference: Option<&ReferenceScores<B>>,
-    ) -> Vec<AnswerDetail> {
-        let scores = &passes.scored.scores;
-        let nothing = || vec![Vec::new(); batch.answers.len()];
-        let log_probs = batch.by_answer(&scores.log_probs);
-        let (mut first, mut choices) = match &passes.first {
-            Some((log_probs, choices)) => (batch.by_answer(log_probs), batch.by_answer(choices)),
-            None => (log_probs.clone(), vec![Vec::new(); batch.answers.len()]),
-        };
-        let mut of_reference = reference.map_or_else(nothing, |r| r.log_probs.clone());
-        let divergence = self.divergence_kind().zip(reference.and_then(|r| r.scored.as_ref()));
-        let mut divergence = divergence.map_or_else(nothing, |(kind, (model, scored))| {
-            batch.by_answer(&self.model.divergence(&passes.scored, model, scored, kind))
-        });
-        let entropies = &scores.entropies;
-        let mut entropy = if entropies.is_empty() { nothing() } else { batch.by_answer(entropies) };
-        let answers = batch.answers.iter().zip(log_probs).enumerate();
-        answers
-            .map(|(i, (answer, log_probs))| {
-                let side = i % self.part.answers();
-                let row = self.rows[range.start + i / self.part.answers()];
-                AnswerDetail {
-                    chosen: side == 0 && row.is_desirable(),
-                    positions: answer.positions.clone(),
-                    log_probs,
-                    first_log_probs: std::mem::take(&mut first[i]),
-                    choices: std::mem::take(&mut choices[i]),
-                    reference: std::mem::take(&mut of_reference[i]),
-                    divergence: std::mem::take(&mut divergence[i]),
-                    entropy: std::mem::take(&mut entropy[i]),
-                    loss: RowLoss::default(),
-                }
-            })
-            .collect()
-    }
-
+    /// The backward pass over a micro-batch whose losses are known.
     fn backward(
         &self,
-        batch: &MicroBatch,
+        batch: &Packed,
         passes: Passes<B>,
         reference: Option<&ReferenceScores<B>>,
         details: &[AnswerDetail],
         gradients: &mut Gradients<B>,
-    ) {
+    ) -> Result<(), ModelError> {
         let d_log_probs = batch.by_score(details.iter().map(|d| d.loss.gradient.as_slice()));
-        let values = batch.by_score(details.iter().map(|d| d.divergence.as_slice()));
         let slopes = batch.by_score(details.iter().map(|d| d.loss.divergence_gradient.as_slice()));
         let divergence = self.divergence_kind().zip(reference.and_then(|r| r.scored.as_ref()));
         let divergence = divergence.map(|(kind, (reference, scored))| ScoredDivergence {
             reference,
             scored,
             kind,
-            values: &values,
             slopes: &slopes,
         });
-        passes.backward(self.model, batch, &d_log_probs, divergence, gradients);
+        passes.backward(self.model, batch, &d_log_probs, divergence, gradients)
     }
 
-    fn divergence_kind(&self) -> Option<ift_backend::Divergence> {
+    fn divergence_kind(&self) -> Option<Divergence> {
         self.context.method.needs().divergence.map(|kind| match kind {
-            KlDirection::Forward => ift_backend::Divergence::Forward,
-            KlDirection::Reverse => ift_backend::Divergence::Reverse,
+            KlDirection::Forward => Divergence::Forward,
+            KlDirection::Reverse => Divergence::Reverse,
         })
     }
+}
+
+/// All that is known of the answers of a micro-batch before their losses.
+fn details(
+    batch: &Packed,
+    rows: &[&Row],
+    scores: &HeadScores,
+    first: Option<&HeadScores>,
+    reference: Option<&[Vec<f64>]>,
+) -> Vec<AnswerDetail> {
+    // A list that has a value for each score, or is empty.
+    let optional = |values: &[f64]| match values.is_empty() {
+        true => vec![Vec::new(); batch.answers.len()],
+        false => batch.by_answer(values),
+    };
+    let mut log_probs = batch.by_answer(&scores.log_probs);
+    let mut first_log_probs =
+        first.map_or_else(|| log_probs.clone(), |first| batch.by_answer(&first.log_probs));
+    let mut look_ahead = first.map(|first| batch.by_answer(&first.selected));
+    let mut divergence = optional(&scores.divergences);
+    let mut entropy = optional(&scores.entropies);
+    let detail = |(i, answer): (usize, &PackedAnswer)| AnswerDetail {
+        chosen: answer.side == 0 && rows[answer.group].is_desirable(),
+        positions: answer.positions.clone(),
+        log_probs: take(&mut log_probs[i]),
+        first_log_probs: take(&mut first_log_probs[i]),
+        look_ahead: look_ahead.as_mut().map(|all| take(&mut all[i])).unwrap_or_default(),
+        reference: reference.map(|all| all[i].clone()).unwrap_or_default(),
+        divergence: take(&mut divergence[i]),
+        entropy: take(&mut entropy[i]),
+        loss: RowLoss::default(),
+    };
+    batch.answers.iter().enumerate().map(detail).collect()
 }

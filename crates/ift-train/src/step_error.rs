@@ -1,9 +1,11 @@
 //! What can stop a step.
 
+use ift_engine::EngineError;
+use ift_model::ModelError;
 use ift_parallel::CollectiveError;
 
 use crate::error::TrainError;
-use crate::micro_batch::RowError;
+use crate::pack::RowError;
 
 /// Why a step was not computed.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +24,12 @@ pub enum StepError {
     /// The exchange with the other processes of the run failed.
     #[error(transparent)]
     Collective(#[from] CollectiveError),
+    /// The model failed; memory is short.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Rows cannot be scored.
+    #[error(transparent)]
+    Engine(EngineError),
 }
 
 impl From<StepError> for TrainError {
@@ -30,6 +38,8 @@ impl From<StepError> for TrainError {
             StepError::Row(error) => Self::Row(error),
             StepError::Method { field, problem } => Self::Recipe { field, problem },
             StepError::Collective(error) => Self::Collective(error),
+            StepError::Engine(error) => Self::Prompt(error),
+            StepError::Model(error) => Self::memory("the passes of a step")(error),
         }
     }
 }

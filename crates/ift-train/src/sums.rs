@@ -1,6 +1,6 @@
 //! What the rows of a step add up to, and what became of each.
 
-use crate::micro_batch::Part;
+use crate::pack::Part;
 use ift_data::Row;
 use ift_methods::{Method, RowLoss, RowScores};
 use ift_parallel::{Collective, CollectiveError};
@@ -156,8 +156,8 @@ pub struct AnswerDetail {
     pub log_probs: Vec<f64>,
     /// Log-probabilities in the first pass; the same where there is only one. `[targets]`
     pub first_log_probs: Vec<f64>,
-    /// The tokens the look-ahead chose; empty where there was none. `[targets]`
-    pub choices: Vec<u32>,
+    /// The tokens that the look-ahead selected; empty where there was none. `[targets]`
+    pub look_ahead: Vec<u32>,
     /// The reference's log-probabilities; empty where there is none. `[targets]`
     pub reference: Vec<f64>,
     /// Divergences from the reference; empty where the method uses none. `[targets]`

@@ -2,24 +2,19 @@
 //! transformers 5.24 with every float32 cast of theirs widened): losses, weights,
 //! log-probabilities, the look-ahead's tokens and all gradients.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "tests stop at the first surprise"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests stop at the first surprise")]
 
 mod numbers;
 
 use ift_backend::{Backend, Reference as Exact};
+use ift_compare::{Comparison, Tolerance};
 use ift_cpu::{CpuBf16, CpuF32};
 use ift_data::Row;
 use ift_methods::{Ift, Method, Sft};
-use ift_model::Model;
 use ift_train::{AnswerDetail, ReferenceSource, Sums};
 use numbers::{
-    ByName, FAMILIES, check_gradients, close, cosine, folder, json, largest_difference, norm,
-    sequences,
+    ByName, FAMILIES, Policy, check_gradients, close, folder, json, same_directions,
+    same_gradients, sequences, share,
 };
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -41,7 +36,7 @@ fn method(case: &Value) -> Method {
 }
 
 fn run<B: Backend>(
-    model: &Model<B>,
+    model: &Policy<B>,
     rows: &[Row],
     method: &Method,
     micro_batch_tokens: usize,
@@ -50,7 +45,7 @@ fn run<B: Backend>(
     numbers::run(model, &ReferenceSource::None, rows, method, micro_batch_tokens, recompute)
 }
 
-struct Tolerance {
+struct Allowed {
     loss: f64,
     weights: f64,
     gradient: f64,
@@ -64,16 +59,20 @@ fn compare_rows(
     of: impl Fn(&AnswerDetail) -> &[f64],
     tolerance: f64,
 ) {
-    for (detail, expected) in details.iter().zip(expected.as_array().unwrap()) {
-        for (t, found) in detail.positions.iter().zip(of(detail)) {
-            close(&format!("{case} at {t}"), *found, expected[t - 1].as_f64().unwrap(), tolerance);
-        }
+    let expected = expected.as_array().unwrap();
+    assert_eq!(details.len(), expected.len(), "{case}");
+    let mut comparison = Comparison::new(case, share(tolerance));
+    for (row, (detail, expected)) in details.iter().zip(expected).enumerate() {
+        let expected: Vec<f64> =
+            detail.positions.iter().map(|t| expected[t - 1].as_f64().unwrap()).collect();
+        comparison.values(&format!("row {row}"), of(detail), &expected);
     }
+    comparison.finish();
 }
 
 /// Runs every case of a family.
-fn check<B: Backend>(family: &str, backend: B, tolerance: &Tolerance) {
-    let model = Model::load(&folder(family), Arc::new(backend)).unwrap();
+fn check<B: Backend>(family: &str, backend: B, tolerance: &Allowed) {
+    let model = Policy::load(&folder(family), &Arc::new(backend));
     let cases = json(&format!("{family}/cases.json"));
     let mut checked = 0;
     for (name, case) in cases.as_object().unwrap() {
@@ -96,31 +95,31 @@ fn check<B: Backend>(family: &str, backend: B, tolerance: &Tolerance) {
     whole_gradients(family, &model, &cases, tolerance.gradient);
 }
 
-/// Number by number, where whole gradients are stored.
-fn whole_gradients<B: Backend>(family: &str, model: &Model<B>, cases: &Value, tolerance: f64) {
+/// Element by element, where whole gradients are stored.
+fn whole_gradients<B: Backend>(family: &str, model: &Policy<B>, cases: &Value, tolerance: f64) {
     let Ok(stored) = std::fs::read(folder(family).join("grads_f32.safetensors")) else { return };
     let stored = SafeTensors::deserialize(&stored).unwrap();
     for name in ["b0.sft", "b0.ift.default"] {
-        let gradients = run(model, &rows("b0"), &method(&cases[name]), 4096, false).2;
-        for (tensor, found) in &gradients {
-            let (Some(found), Ok(view)) = (found, stored.tensor(&format!("{name}/{tensor}")))
-            else {
-                continue;
-            };
+        let mut found = run(model, &rows("b0"), &method(&cases[name]), 4096, false).2;
+        let mut expected = ByName::new();
+        for (stored, view) in stored.tensors() {
+            let Some(tensor) = stored.strip_prefix(&format!("{name}/")) else { continue };
             let (bytes, _) = view.data().as_chunks::<4>();
-            let expected: Vec<f64> =
-                bytes.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect();
-            let difference: Vec<f64> = found.iter().zip(&expected).map(|(g, e)| g - e).collect();
-            let error = norm(&difference) / norm(&expected).max(1e-30);
-            assert!(error <= tolerance, "{name} {tensor}: gradient off by {error:.1e}");
+            let elements = bytes.iter().map(|b| f64::from(f32::from_le_bytes(*b)));
+            expected.insert(tensor.to_owned(), elements.collect());
         }
+        // What is not trained has a gradient of zero there.
+        for (tensor, gradient) in &expected {
+            found.entry(tensor.clone()).or_insert_with(|| vec![0.0; gradient.len()]);
+        }
+        same_gradients(&format!("{family} {name}"), &found, &expected, tolerance);
     }
 }
 
 #[test]
 fn reference_matches_pytorch() {
     // The stored gradients are rounded to f32, 6e-8 relative at most.
-    let tolerance = Tolerance { loss: 1e-9, weights: 1e-9, gradient: 1e-7 };
+    let tolerance = Allowed { loss: 1e-9, weights: 1e-9, gradient: 1e-7 };
     for family in FAMILIES {
         check(family, Exact, &tolerance);
     }
@@ -130,7 +129,7 @@ fn reference_matches_pytorch() {
 fn cpu_matches_pytorch() {
     // f32 arithmetic; weights and losses of single tokens carry the rounding of a whole forward
     // pass.
-    let tolerance = Tolerance { loss: 1e-5, weights: 1e-4, gradient: 1e-4 };
+    let tolerance = Allowed { loss: 1e-5, weights: 1e-4, gradient: 1e-4 };
     for family in FAMILIES {
         check(family, CpuF32::new(2), &tolerance);
     }
@@ -142,46 +141,40 @@ fn cpu_matches_pytorch() {
 #[test]
 fn bf16_gradients_agree_with_f64() {
     for family in FAMILIES {
-        let exact = Model::load(&folder(family), Arc::new(Exact)).unwrap();
-        let narrow = Model::load(&folder(family), Arc::new(CpuBf16::new(2))).unwrap();
-        let (mut least, mut left_out) = (1.0f64, 0);
+        let exact = Policy::load(&folder(family), &Arc::new(Exact));
+        let narrow = Policy::load(&folder(family), &Arc::new(CpuBf16::new(2)));
+        let mut left_out = 0;
         for method in [Method::Sft(Sft::default()), Method::Ift(Ift::default())] {
             for batch in ["b0", "b1"] {
                 let mut rows = rows(batch);
                 let (_, exact_details, _) = run(&exact, &rows, &method, 4096, false);
                 let (_, narrow_details, _) = run(&narrow, &rows, &method, 4096, false);
-                let mut same =
-                    exact_details.iter().zip(&narrow_details).map(|(a, b)| a.choices == b.choices);
+                let mut same = exact_details
+                    .iter()
+                    .zip(&narrow_details)
+                    .map(|(a, b)| a.look_ahead == b.look_ahead);
                 let before = rows.len();
                 rows.retain(|_| same.next().unwrap());
                 left_out += before - rows.len();
                 let (exact_sums, _, exact) = run(&exact, &rows, &method, 4096, false);
                 let (sums, _, narrow) = run(&narrow, &rows, &method, 4096, false);
                 close("loss", sums.loss / sums.count, exact_sums.loss / exact_sums.count, 2e-3);
-                for (tensor, exact) in &exact {
-                    let (Some(exact), Some(narrow)) = (exact, &narrow[tensor]) else { continue };
-                    let cosine = cosine(exact, narrow);
-                    // Adding the same to all keys changes no attention but for the rotation: what
-                    // is left of this gradient is a small difference of large
-                    // numbers.
-                    let allowed = if tensor.ends_with("k_proj.bias") { 0.99 } else { 0.999 };
-                    assert!(
-                        cosine > allowed,
-                        "{family} {method:?} {batch} {tensor}: cosine {cosine}"
-                    );
-                    least = least.min(cosine);
-                }
+                // Adding the same to all keys changes no attention but for the rotation: what is
+                // left of this gradient is a small difference of large numbers.
+                let least =
+                    |tensor: &str| if tensor.ends_with("k_proj.bias") { 0.99 } else { 0.999 };
+                let what = format!("{family} {method:?} {batch}");
+                same_directions(&what, &narrow, &exact, least);
             }
         }
         assert!(left_out <= 4, "{family}: {left_out} rows have other look-aheads");
-        println!("{family}: least cosine {least:.5}, {left_out} rows left out");
     }
 }
 
 #[test]
 fn look_ahead_chooses_the_golden_tokens() {
     for family in FAMILIES {
-        let model = Model::load(&folder(family), Arc::new(Exact)).unwrap();
+        let model = Policy::load(&folder(family), &Arc::new(Exact));
         let cases = json(&format!("{family}/cases.json"));
         for batch in ["b0", "b1"] {
             let (_, details, _) =
@@ -190,7 +183,7 @@ fn look_ahead_chooses_the_golden_tokens() {
             for (r, detail) in details.iter().enumerate() {
                 // A row with a single target has nothing to mix, but its neighbours make the
                 // look-ahead run.
-                for (t, choice) in detail.positions.iter().zip(&detail.choices) {
+                for (t, choice) in detail.positions.iter().zip(&detail.look_ahead) {
                     assert_eq!(
                         u64::from(*choice),
                         argmax[r][t - 1].as_u64().unwrap(),
@@ -205,7 +198,7 @@ fn look_ahead_chooses_the_golden_tokens() {
 #[test]
 fn all_combinations_match() {
     for family in FAMILIES {
-        let model = Model::load(&folder(family), Arc::new(Exact)).unwrap();
+        let model = Policy::load(&folder(family), &Arc::new(Exact));
         let cases = json(&format!("{family}/cases.json"));
         for batch in ["b0", "b1"] {
             for (name, expected) in cases[&format!("{batch}.combos")].as_object().unwrap() {
@@ -239,21 +232,25 @@ fn any_split_gives_the_same_gradient() {
     ] {
         let method: Method = serde_json::from_value(settings).unwrap();
         for family in ["mistral", "qwen3"] {
-            let model = Model::load(&folder(family), Arc::new(Exact)).unwrap();
+            let model = Policy::load(&folder(family), &Arc::new(Exact));
             let rows: Vec<Row> = rows("b0").into_iter().chain(rows("b1")).collect();
             let (whole, details, all) = run(&model, &rows, &method, 4096, false);
             for (budget, recompute) in [(4096, true), (1, false), (45, false), (30, true)] {
                 let (sums, split_details, split) = run(&model, &rows, &method, budget, recompute);
                 assert_eq!(sums.count, whole.count);
                 close("loss", sums.loss, whole.loss, 1e-13);
-                assert!(largest_difference(&all, &split) < 1e-12, "{method:?} {family} {budget}");
+                let what = format!("{method:?} {family} {budget}");
+                same_gradients(&what, &split, &all, 1e-11);
+                assert_eq!(details.len(), split_details.len());
                 for (a, b) in details.iter().zip(&split_details) {
                     // Alone, a row with a single target has nothing to look ahead for.
-                    assert!(a.choices == b.choices || b.positions.len() == 1, "budget {budget}");
-                    assert_eq!(
-                        a.log_probs, b.log_probs,
-                        "packed differs from alone at budget {budget}"
+                    assert!(
+                        a.look_ahead == b.look_ahead || b.positions.len() == 1,
+                        "budget {budget}"
                     );
+                    let mut packed = Comparison::new("packed and alone", Tolerance::EXACT);
+                    packed.values(&format!("budget {budget}"), &b.log_probs, &a.log_probs);
+                    packed.finish();
                 }
             }
         }
@@ -264,8 +261,8 @@ fn any_split_gives_the_same_gradient() {
 #[test]
 fn without_residual_and_decay_ift_is_sft() {
     for family in FAMILIES {
-        let model = Model::load(&folder(family), Arc::new(Exact)).unwrap();
-        let fast = Model::load(&folder(family), Arc::new(CpuF32::new(2))).unwrap();
+        let model = Policy::load(&folder(family), &Arc::new(Exact));
+        let fast = Policy::load(&folder(family), &Arc::new(CpuF32::new(2)));
         let ift = Ift { lambda: 0.0, gamma: 0.0, ..Ift::default() };
         for batch in ["b0", "b1"] {
             let method = Method::Ift(ift.clone());

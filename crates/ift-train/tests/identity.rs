@@ -325,7 +325,7 @@ fn what_decides_the_tensors_of_a_checkpoint_cannot_be_accepted() {
     stop_after(&tiny.recipe("out", STEPS), 2);
     let lines = STEPS.replace("lr = 0.001", "lr = 0.001, momentum = 0.9");
     let message = resume(&tiny.recipe("out", &lines), &["optimizer.momentum"]).unwrap_err();
-    assert!(message.to_string().contains("momentum_buffer` is missing"), "{message}");
+    assert!(message.to_string().contains("momentum_buffer`: is missing"), "{message}");
 }
 
 #[test]

@@ -7,13 +7,15 @@
 mod numbers;
 
 use ift_backend::{Backend, Reference as Exact, Storage};
+use ift_compare::{Comparison, Tolerance};
 use ift_cpu::{CpuBf16, CpuF32};
 use ift_data::Row;
 use ift_methods::{Method, RowKind};
-use ift_model::Model;
+use ift_model::{Model, Trained};
 use ift_train::{AnswerDetail, KnownScores, ReferenceSource, StepContext, examine};
 use numbers::{
-    FAMILIES, check_gradients, close, cosine, folder, json, largest_difference, run, sequences,
+    FAMILIES, Policy, check_gradients, close, folder, json, run, same_directions, same_gradients,
+    sequences,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -49,19 +51,16 @@ fn rows(method: &Method) -> Vec<Row> {
 }
 
 struct Models<B: Backend> {
-    policy: Model<B>,
+    policy: Policy<B>,
     reference: Model<B>,
 }
 
 impl<B: Backend> Models<B> {
     fn load(family: &str, backend: B) -> Self {
         let backend = Arc::new(backend);
-        let reference =
-            Model::load_frozen(&folder(family).join("ref"), Arc::clone(&backend), Storage::Exact);
-        Self {
-            policy: Model::load(&folder(family), backend).unwrap(),
-            reference: reference.unwrap(),
-        }
+        let trained = Trained::Nothing { storage: Storage::Exact };
+        let reference = Model::load(&folder(family).join("ref"), Arc::clone(&backend), trained);
+        Self { policy: Policy::load(&folder(family), &backend), reference: reference.unwrap() }
     }
 
     fn reference(&self, method: &Method) -> ReferenceSource<'_, B> {
@@ -79,14 +78,12 @@ fn numbers_of(value: &Value) -> Vec<f64> {
 
 fn compare(what: &str, found: impl Iterator<Item = f64>, expected: &Value, tolerance: f64) {
     let (found, expected) = (found.collect::<Vec<_>>(), numbers_of(expected));
-    assert_eq!(found.len(), expected.len(), "{what}");
-    for (found, expected) in found.iter().zip(&expected) {
-        // Rewards are differences of sums of the size of 100.
-        assert!(
-            (found - expected).abs() <= tolerance * (100.0 + expected.abs()),
-            "{what}: {found} {expected}"
-        );
-    }
+    // Rewards are differences of sums of the size of 100.
+    let allowed =
+        Tolerance { relative: tolerance, absolute: 100.0 * tolerance, ..Tolerance::EXACT };
+    let mut comparison = Comparison::new(what, allowed);
+    comparison.values(what, &found, &expected);
+    comparison.finish();
 }
 
 fn check<B: Backend>(family: &str, backend: B, loss: f64, gradient: f64) {
@@ -166,12 +163,8 @@ fn bf16_gradients_agree_with_f64() {
                 run(&exact.policy, &exact.reference(&method), &rows, &method, 4096, false);
             let (_, _, found) =
                 run(&narrow.policy, &narrow.reference(&method), &rows, &method, 4096, false);
-            for (tensor, expected) in &expected {
-                let (Some(expected), Some(found)) = (expected, &found[tensor]) else { continue };
-                let cosine = cosine(expected, found);
-                let allowed = if tensor.ends_with("k_proj.bias") { 0.98 } else { 0.99 };
-                assert!(cosine > allowed, "{family} {case} {tensor}: cosine {cosine}");
-            }
+            let least = |tensor: &str| if tensor.ends_with("k_proj.bias") { 0.98 } else { 0.99 };
+            same_directions(&format!("{family} {case}"), &found, &expected, least);
         }
     }
 }
@@ -196,7 +189,7 @@ fn any_split_gives_the_same_gradient() {
                     (whole.count, whole.preference.pairs)
                 );
                 close("loss", sums.loss, whole.loss, 1e-12);
-                assert!(largest_difference(&all, &split) < 1e-11, "{case} {family} {budget}");
+                same_gradients(&format!("{case} {family} {budget}"), &split, &all, 1e-10);
             }
             if needs.reference && needs.divergence.is_none() {
                 let refs: Vec<&Row> = rows.iter().collect();
@@ -205,7 +198,7 @@ fn any_split_gives_the_same_gradient() {
                 let (sums, _, gradients) =
                     run(&models.policy, &reference, &rows, &method, 50, false);
                 close("loss", sums.loss, whole.loss, 1e-12);
-                assert!(largest_difference(&all, &gradients) < 1e-11, "{case} {family} known");
+                same_gradients(&format!("{case} {family} known"), &gradients, &all, 1e-10);
             }
         }
     }
@@ -221,7 +214,8 @@ fn examining_tells_the_same_loss() {
         let rows: Vec<&Row> = rows.iter().collect();
         let reference = models.reference(&method);
         let sums =
-            examine(&models.policy, &reference, &rows, &StepContext::plain(&method, 50)).unwrap();
+            examine(models.policy.of(&method), &reference, &rows, &StepContext::plain(&method, 50))
+                .unwrap();
         let expected = json("llama/pairs.json")[case]["loss"].as_f64().unwrap();
         close(case, sums.loss / sums.count, expected, 1e-9);
     }

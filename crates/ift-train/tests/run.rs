@@ -4,16 +4,20 @@
 
 mod tiny;
 
-use ift_backend::{Backend, Reference};
+use ift_backend::{Backend, Reference, Storage};
+use ift_compare::{Comparison, Tolerance};
 use ift_methods::Method;
-use ift_model::Model;
+use ift_model::{Model, Trained};
 use ift_train::{
     Data, Observer, Phase, ReferenceSource, Start, StepContext, StepMetrics, Sums, accumulate,
 };
 use safetensors::SafeTensors;
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use tiny::{Tiny, metrics, run, watch};
+
+const NOTHING: Trained = Trained::Nothing { storage: Storage::Exact };
 
 const TWO_STEPS: &str = "train = { steps = 2, rows_per_step = 4, precision = 'f64' }\n\
     optimizer = { name = 'rmsprop', lr = 1e-3 }\nschedule = { name = 'constant', warmup_steps = 0 }\n";
@@ -57,7 +61,7 @@ fn a_run_leaves_its_folder() {
         ift_train::Recipe::from_toml(&fs::read_to_string(output.join("recipe.toml")).unwrap())
             .unwrap();
     assert_eq!(format!("{written:?}"), format!("{recipe:?}"));
-    assert!(Model::load(&output.join("model"), Arc::new(Reference)).is_ok());
+    assert!(Model::load(&output.join("model"), Arc::new(Reference), NOTHING).is_ok());
     assert!(output.join("model/tokenizer.json").exists());
     assert_eq!(fs::read_dir(output.join("tensorboard")).unwrap().count(), 1);
 
@@ -111,30 +115,28 @@ fn a_step_is_the_clipped_mean_gradient() {
     let recipe = tiny.recipe("out", lines);
     run(&recipe, false).unwrap();
 
-    let before = Model::load(&tiny.path("m"), Arc::new(Reference)).unwrap();
-    let after = Model::load(&recipe.output.dir.join("model"), Arc::new(Reference)).unwrap();
     let data = Data::load(&recipe, 0).unwrap();
+    let input_embeddings = recipe.method.trains_input_embeddings();
+    let load = |path: &Path| {
+        Model::load(path, Arc::new(Reference), Trained::All { input_embeddings }).unwrap()
+    };
+    let (before, after) = (load(&tiny.path("m")), load(&recipe.output.dir.join("model")));
     let (sums, gradient) = gradient(&before, &data, &recipe.method);
     let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt() / sums.count;
     let logged = metrics(&recipe.output.dir)[1]["grad_norm"].as_f64().unwrap();
     assert!((logged / norm - 1.0).abs() < 1e-12 && norm > 0.25, "{logged} {norm}");
 
-    let mut gradient = gradient.into_iter();
-    for (i, parameter) in before.parameters().iter().enumerate() {
-        let read = |model: &Model<Reference>| {
-            model.backend().read_weight(model.weight(i), 0..parameter.len)
-        };
-        let decay = if parameter.tensors[0].shape.len() == 2 { 0.125 } else { 0.0 };
-        for (old, new) in read(&before).into_iter().zip(read(&after)) {
-            let g = gradient.next().unwrap() / sums.count * (0.25 / norm);
-            let expected = old - 0.5 * (g + decay * old);
-            assert!(
-                (new - expected).abs() < 1e-13,
-                "{}: {new} {expected}",
-                parameter.tensors[0].name
-            );
-        }
+    let mut comparison = Comparison::new("a step", Tolerance::absolute(1e-13));
+    for tensor in before.trainable().tensors() {
+        let decay = if tensor.shape.len() == 2 { 0.125 } else { 0.0 };
+        let (old, new) = (before.read(tensor.range.clone()), after.read(tensor.range.clone()));
+        let moved = old
+            .iter()
+            .zip(&gradient[tensor.range.clone()])
+            .map(|(old, g)| old - 0.5 * (g / sums.count * (0.25 / norm) + decay * old));
+        comparison.values(&tensor.name, &new, &moved.collect::<Vec<_>>());
     }
+    comparison.finish();
 }
 
 #[test]
@@ -199,20 +201,17 @@ fn a_token_that_the_model_does_not_know_is_found_before_training() {
     assert!(!recipe.output.dir.join("metrics.jsonl").exists());
 }
 
-/// Sums and gradients of all training rows.
+/// Sums and the gradient of all training rows, in the layout of the trainable elements.
 fn gradient(model: &Model<Reference>, data: &Data, method: &Method) -> (Sums, Vec<f64>) {
     let rows: Vec<_> = data.train.rows.iter().collect();
     let context = StepContext { lambda: 0.2, ..StepContext::plain(method, 4096) };
-    let mut gradients = model.gradients(method.trains_input_embeddings());
+    let mut gradients = model.gradients().unwrap();
     let sums = accumulate(model, &ReferenceSource::None, &mut gradients, &rows, &context).unwrap();
-    let both = model.parameters().iter().zip(&gradients.accumulators);
-    let read = |(p, g): (&ift_model::Parameter, &Option<_>)| {
-        g.as_ref().map(|g| model.backend().read_accumulator(g, 0..p.len)).unwrap_or_default()
-    };
-    (sums, both.flat_map(read).collect())
+    let all = 0..model.trainable().len();
+    (sums, model.backend().read_accumulator(&gradients.sums, all))
 }
 
-/// Sets every number of a tensor of the model.
+/// Sets every element of a tensor of the model.
 fn edit_model(tiny: &Tiny, name: &str, value: f32) {
     let path = tiny.path("m/model.safetensors");
     let mut bytes = fs::read(&path).unwrap();

@@ -7,16 +7,13 @@
 
 mod marker;
 mod state;
-mod tensors;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use ift_backend::{Backend, Element, NumberType};
-use ift_model::Model;
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use ift_model::{Model, NamedTensors, PendingTensor, TensorFiles, TrainableTensor, write_tensors};
 use serde::Deserialize;
 
 use crate::durable;
@@ -25,7 +22,6 @@ use crate::learner::Learner;
 use crate::reference::KnownScores;
 use marker::Marker;
 pub(crate) use state::{Accepted, State};
-use tensors::{Exact, Stored, read_parts};
 
 const TRAINER: &str = "trainer_state";
 const STATE: &str = "trainer_state/state.json";
@@ -129,73 +125,70 @@ impl Checkpoints {
 impl Checkpoint {
     /// Puts the checkpoint's weights and optimizer states in place.
     pub fn restore<B: Backend>(&self, learner: &mut Learner<B>) -> Result<(), TrainError> {
-        let Learner { model, states, optimizer, .. } = learner;
-        let state_names = states.names(optimizer);
+        let Learner { model, states, .. } = learner;
+        let trainable = model.trainable().tensors().to_vec();
         let exact = self.path.join(WEIGHTS);
         let files = if exact.exists() { vec![exact] } else { model_files(&self.path)? };
-        let stored = Stored::open(files)?;
-        let tensors = stored.tensors()?;
-        for i in (0..model.parameters().len()).filter(|&i| model.trains(i)).collect::<Vec<_>>() {
-            let values = read_parts::<B>(&tensors, &model.parameters()[i], str::to_owned)?;
-            model.write_weight(i, &values);
+        let files = TensorFiles::open(files)?;
+        let tensors = files.tensors()?;
+        for TrainableTensor { name, shape, range } in &trainable {
+            model.write(range.start, &elements::<B::Element>(&tensors, name, shape)?);
         }
-        model.adapters_changed();
-        if state_names.is_empty() {
+        model.adapters_changed()?;
+        let mut states = states.by_name_mut().peekable();
+        if states.peek().is_none() {
             return Ok(());
         }
-        let stored = Stored::open(vec![self.path.join(OPTIMIZER)])?;
-        let tensors = stored.tensors()?;
-        for (parameter, accumulators) in model.parameters().iter().zip(&mut states.by_parameter) {
-            for (accumulator, state) in accumulators.iter_mut().zip(&state_names) {
-                let values =
-                    read_parts::<B>(&tensors, parameter, |tensor| state_name(tensor, state))?;
-                model.backend().write_accumulator(accumulator, &values);
+        let files = TensorFiles::open(vec![self.path.join(OPTIMIZER)])?;
+        let tensors = files.tensors()?;
+        for (state, accumulator) in states {
+            for TrainableTensor { name, shape, range } in &trainable {
+                let values = elements(&tensors, &state_name(name, state), shape)?;
+                model.backend().write_accumulator(accumulator, range.start, &values);
             }
         }
         Ok(())
     }
-}
 
-impl Checkpoint {
-    /// What the old policy said of a window's rows, by their numbers; nothing unless the run has
-    /// one.
+    /// Log-probabilities of a window's rows under the old policy, by the rows' numbers; nothing
+    /// unless the run has one.
     pub fn old_policy(&self) -> Result<BTreeMap<usize, KnownScores>, TrainError> {
         let path = self.path.join(OLD_POLICY);
         if !path.exists() {
             return Ok(BTreeMap::new());
         }
-        let bytes = fs::read(&path).map_err(TrainError::io("read", &path))?;
-        let damaged = |problem: String| TrainError::file(&path, problem);
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
-        let read = |(name, view): (&str, TensorView)| {
-            let number =
-                name.parse().map_err(|_| damaged(format!("tensor `{name}` is no row's number")))?;
-            let (numbers, _) = view.data().as_chunks::<8>();
-            let first = numbers.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
+        let files = TensorFiles::open(vec![path.clone()])?;
+        let tensors = files.tensors()?;
+        let read = |name: &str| {
+            let number = name.parse().map_err(|_| {
+                TrainError::file(&path, format!("tensor `{name}` is not the number of a row"))
+            })?;
+            let first = elements(&tensors, name, tensors.shape(name).unwrap_or_default())?;
             Ok((number, KnownScores { first, ..KnownScores::default() }))
         };
-        tensors.iter().map(read).collect()
+        tensors.names().map(read).collect()
     }
 }
 
+/// The elements of a tensor, converted.
+fn elements<E: Element>(
+    tensors: &NamedTensors,
+    name: &str,
+    shape: &[usize],
+) -> Result<Vec<E>, TrainError> {
+    let tensor = tensors.read(name, shape, "the run")?;
+    let mut elements = vec![E::from_f64(0.0); tensor.len()];
+    tensor.convert_into(&mut elements);
+    Ok(elements)
+}
+
 fn write_old_policy(path: &Path, known: &BTreeMap<usize, KnownScores>) -> Result<(), TrainError> {
-    let bytes = |(row, known): (&usize, &KnownScores)| {
-        (
-            row.to_string(),
-            known.first.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>(),
-        )
-    };
-    let all: Vec<(String, Vec<u8>)> = known.iter().map(bytes).collect();
-    let fault = |e: SafeTensorError| TrainError::file(path, e.to_string());
-    let mut views = Vec::with_capacity(all.len());
-    for (name, bytes) in &all {
-        views.push((
-            name,
-            TensorView::new(Dtype::F64, vec![bytes.len() / 8], bytes).map_err(fault)?,
-        ));
-    }
-    fs::write(path, safetensors::serialize(views, None).map_err(fault)?)
-        .map_err(TrainError::io("write", path))
+    let tensors = known.iter().map(|(row, known)| {
+        let values = || known.first.clone();
+        let tensor = PendingTensor::new(vec![known.first.len()], NumberType::F64, values);
+        (row.to_string(), tensor)
+    });
+    Ok(write_tensors(tensors, path)?)
 }
 
 /// Writes a model, or of an adapted one its adapter, as what other programs read.
@@ -230,35 +223,27 @@ fn write_trainer<B: Backend>(
     learner: &Learner<B>,
     number: NumberType,
 ) -> Result<(), TrainError> {
-    let Learner { model, states, optimizer, .. } = learner;
+    let Learner { model, states, .. } = learner;
     let trainer = folder.join(TRAINER);
     fs::create_dir(&trainer).map_err(TrainError::io("create", &trainer))?;
-    let (backend, state_names) = (model.backend(), states.names(optimizer));
-    if number.size() < B::Element::NUMBER.size() {
-        let mut weights = Vec::new();
-        for (i, parameter) in
-            model.parameters().iter().enumerate().filter(|(i, _)| model.trains(*i))
-        {
-            for tensor in &parameter.tensors {
-                let values = Box::new(move || backend.read_weight(model.weight(i), tensor.range()));
-                weights.push((tensor.name.clone(), Exact { shape: &tensor.shape, values }));
-            }
-        }
-        tensors::write(&folder.join(WEIGHTS), weights)?;
+    let (tensors, exact) = (model.trainable().tensors(), B::Element::NUMBER);
+    if number.size() < exact.size() {
+        let weights = tensors.iter().map(|tensor| {
+            let values = || model.read(tensor.range.clone());
+            (tensor.name.clone(), PendingTensor::new(tensor.shape.clone(), exact, values))
+        });
+        write_tensors(weights, &folder.join(WEIGHTS))?;
     }
-    if !state_names.is_empty() {
-        let mut memory = Vec::new();
-        for (parameter, accumulators) in model.parameters().iter().zip(&states.by_parameter) {
-            for (accumulator, state) in accumulators.iter().zip(&state_names) {
-                for tensor in &parameter.tensors {
-                    let values =
-                        Box::new(move || backend.read_accumulator(accumulator, tensor.range()));
-                    let tensor_state = Exact { shape: &tensor.shape, values };
-                    memory.push((state_name(&tensor.name, state), tensor_state));
-                }
-            }
+    let mut all = Vec::new();
+    for (state, accumulator) in states.by_name() {
+        for tensor in tensors {
+            let read = move || model.backend().read_accumulator(accumulator, tensor.range.clone());
+            let pending = PendingTensor::new(tensor.shape.clone(), exact, read);
+            all.push((state_name(&tensor.name, state), pending));
         }
-        tensors::write(&folder.join(OPTIMIZER), memory)?;
+    }
+    if !all.is_empty() {
+        write_tensors(all, &folder.join(OPTIMIZER))?;
     }
     durable::write_json(&folder.join(STATE), state)
 }

@@ -107,14 +107,14 @@ fn step_to_the_end<B: Backend>(
         if step == steps {
             // What is kept at the end is the running mean of the weights, where there is one;
             // checkpoints hold both.
-            session.swap_average();
+            session.exchange_average()?;
         }
         if is_due(step, recipe.eval.every) || (step == steps && recipe.eval.after) {
             session.evaluate(step, &mut log, observer)?;
         }
         if step == steps {
             session.sample(step, &mut log, observer)?;
-            session.swap_average();
+            session.exchange_average()?;
         }
         stopping = stop.load(Ordering::Relaxed);
         let last = step == steps && recipe.checkpoint.every > 0;
@@ -127,7 +127,7 @@ fn step_to_the_end<B: Backend>(
         return Ok(Outcome::Stopped { step, steps, checkpoint });
     }
     log.sync()?;
-    session.swap_average();
+    session.exchange_average()?;
     observer.phase(Phase::Saving);
     Ok(Outcome::Finished { model: session.save_model()? })
 }

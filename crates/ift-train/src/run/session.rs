@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use ift_backend::{Backend, NumberType};
 use ift_data::Row;
-use ift_model::Model;
+use ift_model::{Model, Trained};
 use ift_parallel::Solo;
 
 use super::measures::{self, DoneStep};
@@ -62,16 +62,15 @@ impl<'a, B: Backend> Session<'a, B> {
         beginning: Beginning,
     ) -> Result<Self, TrainError> {
         let (path, train, method) = (&recipe.model.path, &recipe.train, &recipe.method);
-        let model = match &recipe.adapter {
-            Some(adapter) => Model::load_adapted(path, computer.backend, adapter, train.seed)?,
-            None => Model::load(path, computer.backend)?,
+        let trained = match &recipe.adapter {
+            Some(adapter) => Trained::Adapters { adapter, seed: train.seed },
+            None => Trained::All { input_embeddings: method.trains_input_embeddings() },
         };
+        let model = Model::load(path, computer.backend, trained)?;
         data.check_vocabulary(model.config().vocabulary)?;
         check_method(method, model.config().vocabulary)?;
-        let input_embeddings = method.trains_input_embeddings();
-        let learner = Learner::new(model, recipe.optimizer.clone(), input_embeddings)
-            .checking_gradients(train.check_gradients)
-            .averaging(train.ema_decay);
+        let learner = Learner::new(model, recipe.optimizer.clone(), train.ema_decay)?
+            .checking_gradients(train.check_gradients);
         let settings = StepSettings {
             method,
             seed: train.seed,
@@ -145,8 +144,8 @@ impl<'a, B: Backend> Session<'a, B> {
     }
 
     /// Exchanges the weights and their running mean, if there is one.
-    pub fn swap_average(&mut self) {
-        self.learner.swap_average();
+    pub fn exchange_average(&mut self) -> Result<(), TrainError> {
+        self.learner.exchange_average()
     }
 
     /// One optimizer step, counted from 0: forward and backward over its rows, clipping, update.
@@ -271,8 +270,8 @@ impl<'a, B: Backend> Session<'a, B> {
             ));
         }
         Start {
-            weights: model.parameters().iter().map(|p| p.len).sum(),
-            trainable: self.learner.trainable(),
+            weights: model.element_count(),
+            trainable: model.trainable().element_count(),
             threads: self.threads,
             memory: estimate::memory(self.recipe, model, self.reference.resident(), rows),
             train: self.data.train.report.clone(),

@@ -45,8 +45,7 @@ impl Work for BenchWork {
             load_reference(settings, step_arguments, Arc::clone(&backend), Storage::Bf16, true)?;
         let model = settings.load(step_arguments, backend)?;
         // The settings of the yardstick: RMSprop, learning rate 5e-7, clipping at 10.
-        let mut learner =
-            Learner::new(model, Optimizer::default(), method.trains_input_embeddings());
+        let mut learner = Learner::new(model, Optimizer::default(), None)?;
         let common = StepSettings {
             method,
             seed: step_arguments.seed,

@@ -1,14 +1,13 @@
 //! `ift gradients`: loss and gradient of given rows, for checking against any other trainer.
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, Result, bail};
-use ift_backend::{Backend, Element, NumberType, Storage};
+use ift_backend::{Backend, Element, Storage};
 use ift_data::{Row, rows_from_jsonl};
-use ift_model::{Gradients, Model, write_tensors};
+use ift_model::{Gradients, Model, PendingTensor, write_tensors};
 use ift_parallel::Solo;
 use ift_train::{AnswerDetail, PreferenceMetrics, StepSettings, Work, accumulate_with};
-use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Value, json};
 
 use super::backend::run_on;
@@ -43,7 +42,7 @@ impl Work for GradientsWork {
             load_reference(settings, step, Arc::clone(&backend), Storage::Exact, false)?;
         let model = settings.load(step, backend)?;
         let reference = reference_of(settings, &model, reference.as_ref());
-        let mut gradients = model.gradients(method.trains_input_embeddings());
+        let mut gradients = model.gradients()?;
         let context = StepSettings {
             method,
             seed: step.seed,
@@ -59,12 +58,11 @@ impl Work for GradientsWork {
         let mut show = |answers: &[AnswerDetail]| details.extend(answers.iter().map(row_json));
         let sums = accumulate_with(&model, &reference, &mut gradients, &rows, &context, &mut show)
             .with_context(|| format!("`{}` cannot be used", step.rows.display()))?;
-        let squares: f64 = gradients
-            .accumulators
-            .iter()
-            .zip(model.parameters())
-            .filter_map(|(g, p)| g.as_ref().map(|g| model.backend().sum_of_squares(g, 0..p.len)))
-            .sum();
+        let groups = model.trainable().groups();
+        let ranges: Vec<_> = groups
+            .filter_map(|group| Some(group.first()?.range.start..group.last()?.range.end))
+            .collect();
+        let squares: f64 = model.backend().sums_of_squares(&gradients.sums, &ranges).iter().sum();
         if let Some(path) = &self.arguments.out {
             write(&model, &gradients, sums.count, path)
                 .with_context(|| format!("cannot write the gradients to `{}`", path.display()))?;
@@ -100,7 +98,7 @@ fn row_json(detail: &AnswerDetail) -> Value {
         "positions": detail.positions,
         "log_probs": detail.log_probs,
         "first_pass_log_probs": detail.first_log_probs,
-        "look_ahead": detail.choices,
+        "look_ahead": detail.look_ahead,
         "reference_log_probs": detail.reference,
         "divergence": detail.divergence,
         "entropy": detail.entropy,
@@ -117,25 +115,13 @@ fn write<B: Backend>(
     count: f64,
     path: &Path,
 ) -> Result<()> {
-    let dtype = if B::Element::NUMBER == NumberType::F64 { Dtype::F64 } else { Dtype::F32 };
-    let mut tensors = Vec::new();
-    for (parameter, gradient) in model.parameters().iter().zip(&gradients.accumulators) {
-        for tensor in &parameter.tensors {
-            let Some(gradient) = gradient else { continue };
-            let values = model.backend().read_accumulator(gradient, tensor.range());
-            let mean = values.iter().map(|v| v.to_f64() / count);
-            let bytes: Vec<u8> = match dtype {
-                Dtype::F64 => mean.flat_map(f64::to_le_bytes).collect(),
-                _ => mean.flat_map(|v| (v as f32).to_le_bytes()).collect(),
-            };
-            tensors.push((tensor.name.clone(), tensor.shape.clone(), bytes));
-        }
-    }
-    let views = tensors
-        .iter()
-        .map(|(name, shape, bytes)| {
-            Ok((name.as_str(), TensorView::new(dtype, shape.clone(), bytes)?))
-        })
-        .collect::<Result<HashMap<_, _>>>()?;
-    Ok(write_tensors(views, path)?)
+    let tensors = model.trainable().tensors().iter().map(|tensor| {
+        let mean = move || -> Vec<B::Element> {
+            let sums = model.backend().read_accumulator(&gradients.sums, tensor.range.clone());
+            sums.iter().map(|sum| Element::from_f64(sum.to_f64() / count)).collect()
+        };
+        let pending = PendingTensor::new(tensor.shape.clone(), B::Element::NUMBER, mean);
+        (tensor.name.clone(), pending)
+    });
+    Ok(write_tensors(tensors, path)?)
 }

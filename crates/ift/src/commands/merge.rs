@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use ift_backend::{NumberType, Storage};
 use ift_cpu::CpuF32;
-use ift_model::{Adapter, BaseStorage, Model, base_folder, number_of};
+use ift_model::{Adapter, BaseStorage, Model, Trained, base_folder, number_of};
 use ift_train::{TrainError, write_folder};
 use serde_json::json;
 
@@ -38,12 +38,14 @@ pub(crate) fn run(arguments: &MergeArguments, output: Output) -> Result<()> {
     };
     let model = match stored {
         // Weights that are written as bfloat16 are loaded as bfloat16, in half the memory.
-        None if number == NumberType::Bf16 => Model::load_frozen(adapter, backend, Storage::Bf16)?,
-        None => Model::load_frozen(adapter, backend, Storage::Exact)?,
+        None if number == NumberType::Bf16 => {
+            Model::load(adapter, backend, Trained::Nothing { storage: Storage::Bf16 })?
+        }
+        None => Model::load(adapter, backend, Trained::Nothing { storage: Storage::Exact })?,
         Some(stored) => {
             let settings =
                 Adapter { path: Some(adapter.clone()), base: stored, ..Adapter::default() };
-            Model::load_adapted(&base, backend, &settings, 0)?
+            Model::load(&base, backend, Trained::Adapters { adapter: &settings, seed: 0 })?
         }
     };
     write_folder(to, |folder| model.save(folder, number).map_err(TrainError::from))?;

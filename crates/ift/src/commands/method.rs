@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use ift_backend::{Backend, Storage};
 use ift_methods::Method;
-use ift_model::{Adapter, Model};
+use ift_model::{Adapter, Model, Trained};
 use ift_train::ReferenceSource;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -55,12 +55,11 @@ impl MethodSettings {
         arguments: &StepArguments,
         backend: Arc<B>,
     ) -> Result<Model<B>> {
-        Ok(match &self.adapter {
-            Some(adapter) => {
-                Model::load_adapted(&arguments.model, backend, adapter, arguments.seed)?
-            }
-            None => Model::load(&arguments.model, backend)?,
-        })
+        let trained = match &self.adapter {
+            Some(adapter) => Trained::Adapters { adapter, seed: arguments.seed },
+            None => Trained::All { input_embeddings: self.method.trains_input_embeddings() },
+        };
+        Ok(Model::load(&arguments.model, backend, trained)?)
     }
 }
 
@@ -78,7 +77,9 @@ pub(crate) fn load_reference<B: Backend>(
     let start = (keeps_start && settings.adapter.is_none()).then_some(&arguments.model);
     let folder = arguments.reference.as_ref().or(start);
     let folder = folder.filter(|_| settings.method.needs().reference);
-    Ok(folder.map(|folder| Model::load_frozen(folder, backend, storage)).transpose()?)
+    Ok(folder
+        .map(|folder| Model::load(folder, backend, Trained::Nothing { storage }))
+        .transpose()?)
 }
 
 /// The reference of a step: the loaded model, the base of an adapted model, or the model itself.
