@@ -36,8 +36,8 @@ impl RecipeFile {
         Self::parse(&path.display().to_string(), &text, sets)
     }
 
-    /// Like [`RecipeFile::read`], from text. `name` stands for the file in messages. With empty text
-    /// the recipe consists of the overrides.
+    /// Like [`RecipeFile::read`], from text. `name` stands for the file in messages. With empty
+    /// text the recipe consists of the overrides.
     ///
     /// # Errors
     /// The text is not TOML, or an override cannot be applied.
@@ -59,7 +59,8 @@ impl RecipeFile {
     ///     steps: u64,
     /// }
     ///
-    /// let read = |text: &str| ift::RecipeFile::parse("run.toml", text, &[])?.resolve::<Settings>();
+    /// let parse = |text: &str| ift::RecipeFile::parse("run.toml", text, &[]);
+    /// let read = |text: &str| parse(text)?.resolve::<Settings>();
     /// assert_eq!(read("steps = 3")?.steps, 3);
     /// let error = read("stpes = 3").err().unwrap();
     /// assert!(error.to_string().contains("run.toml:1:1: unknown field `stpes`"));

@@ -168,27 +168,32 @@ fn unknown_fields_at_every_depth() {
         (
             with("learning_rate", "lr"),
             "error: recipe.toml:8:1: unknown field `optimizer.lr`\n  \
-             help: valid names here are `learning_rate`, `betas`, `steps`, `fused`, `host` or `schedule`",
+             help: valid names here are `learning_rate`, `betas`, `steps`, `fused`, `host` or \
+             `schedule`",
         ),
         (
             with("weight", "wieght"),
-            "error: recipe.toml:16:1: unknown field `data.1.wieght`\n  help: did you mean `weight`?",
+            "error: recipe.toml:16:1: unknown field `data.1.wieght`\n  help: did you mean \
+             `weight`?",
         ),
         (
             with("'ift'", "'sft'"),
-            "error: recipe.toml:5:1: unknown field `method.lambda`\n  help: `lambda` belongs to `name = \"ift\"`",
+            "error: recipe.toml:5:1: unknown field `method.lambda`\n  help: `lambda` belongs to \
+             `name = \"ift\"`",
         ),
     ] {
         assert_eq!(refusal(&text, &[]), expected);
     }
     assert_eq!(
         refusal(RECIPE, &["optimizer.step=3"]),
-        "error: `--set optimizer.step=3`: unknown field `optimizer.step`\n  help: did you mean `steps`?"
+        "error: `--set optimizer.step=3`: unknown field `optimizer.step`\n  help: did you mean \
+         `steps`?"
     );
     // A table within an argument, and an inline table in the file.
     assert_eq!(
         refusal(RECIPE, &["method={name='ift', gama=1}"]),
-        "error: `--set method={name='ift', gama=1}`: unknown field `method.gama`\n  help: did you mean `gamma`?"
+        "error: `--set method={name='ift', gama=1}`: unknown field `method.gama`\n  help: did you \
+         mean `gamma`?"
     );
     assert_eq!(
         refusal("model = 'x'\nmethod = { name = 'ift', gama = 1 }", &[]),
@@ -202,7 +207,8 @@ fn wrong_values_name_what_was_found_and_expected() {
         (
             "0.3",
             "'high'",
-            "5:1: `method.lambda` is the string \"high\", expected a number, at least 0 and at most 1",
+            "5:1: `method.lambda` is the string \"high\", expected a number, at least 0 and at \
+             most 1",
         ),
         (
             "0.3",
@@ -213,13 +219,15 @@ fn wrong_values_name_what_was_found_and_expected() {
         (
             "5e-7",
             "0\nsteps = 5000000000",
-            "9:1: `optimizer.steps` is the whole number 5000000000, expected a whole number, at least 0 and at most \
+            "9:1: `optimizer.steps` is the whole number 5000000000, expected a whole number, at \
+             least 0 and at most \
              4294967295",
         ),
         (
             "5e-7",
             "0\nsteps = 2.5",
-            "9:1: `optimizer.steps` is the number 2.5, expected a whole number, at least 0 and at most 4294967295",
+            "9:1: `optimizer.steps` is the number 2.5, expected a whole number, at least 0 and at \
+             most 4294967295",
         ),
         (
             "5e-7",
@@ -231,22 +239,27 @@ fn wrong_values_name_what_was_found_and_expected() {
         (
             "'cosine'",
             "'cosin'",
-            "9:1: `optimizer.schedule` is the string \"cosin\", expected \"constant\" or \"cosine\"\n  \
+            "9:1: `optimizer.schedule` is the string \"cosin\", expected \"constant\" or \
+             \"cosine\"\n  \
              help: did you mean \"cosine\"?",
         ),
         (
             "'ift'",
             "'itf'",
-            "4:1: `method.name` is the string \"itf\", expected \"lm\", \"sft\", \"ift\", \"dpo\", \"ipo\", \"orpo\", \
-             \"simpo\", \"tdpo1\", \"tdpo2\", \"kto\", \"dft\", \"asft\", \"eaft\", \"iw_sft\", \"psft\" or \
+            "4:1: `method.name` is the string \"itf\", expected \"lm\", \"sft\", \"ift\", \
+             \"dpo\", \"ipo\", \"orpo\", \
+             \"simpo\", \"tdpo1\", \"tdpo2\", \"kto\", \"dft\", \"asft\", \"eaft\", \"iw_sft\", \
+             \"psft\" or \
              \"scheduled_sampling\"\n  \
              help: did you mean \"ift\"?",
         ),
         (
             "name = 'ift'\n",
             "",
-            "3:2: missing field `method.name`\n  help: set it to \"lm\", \"sft\", \"ift\", \"dpo\", \"ipo\", \"orpo\", \
-             \"simpo\", \"tdpo1\", \"tdpo2\", \"kto\", \"dft\", \"asft\", \"eaft\", \"iw_sft\", \"psft\" or \
+            "3:2: missing field `method.name`\n  help: set it to \"lm\", \"sft\", \"ift\", \
+             \"dpo\", \"ipo\", \"orpo\", \
+             \"simpo\", \"tdpo1\", \"tdpo2\", \"kto\", \"dft\", \"asft\", \"eaft\", \"iw_sft\", \
+             \"psft\" or \
              \"scheduled_sampling\"",
         ),
         ("path = 'b.jsonl'\n", "", "14:1: missing field `data.1.path`\n  help: set it to a string"),
@@ -270,7 +283,8 @@ fn wrong_values_name_what_was_found_and_expected() {
     );
     assert_eq!(
         refusal(RECIPE, &["warm_up.ratio=soon"]),
-        "error: `--set warm_up.ratio=soon`: `warm_up.ratio` is the string \"soon\", expected a number"
+        "error: `--set warm_up.ratio=soon`: `warm_up.ratio` is the string \"soon\", expected a \
+         number"
     );
     assert_eq!(
         refusal(RECIPE, &["labels.a=1"]),

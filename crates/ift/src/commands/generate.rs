@@ -58,7 +58,12 @@ impl Work for GenerateWork {
             let text = tokenizer.decode(&answer.tokens, true)?;
             if self.output.json() {
                 let finish = if answer.finish == Finish::Stop { "stop" } else { "length" };
-                let answer = json!({"prompt": prompt, "text": text, "tokens": answer.tokens, "finish": finish});
+                let answer = json!({
+                    "prompt": prompt,
+                    "text": text,
+                    "tokens": answer.tokens,
+                    "finish": finish,
+                });
                 self.output.result(&answer.to_string())?;
             } else {
                 self.output.result(&text)?;

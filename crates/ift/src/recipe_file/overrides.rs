@@ -6,8 +6,8 @@ use super::{error::RecipeError, places::Places};
 use crate::place::FieldPath;
 
 /// Sets one field. The value is parsed as TOML (`0.3`, `true`, `[1, 2]`, `{name = "sft"}`); if that
-/// fails it is a string. Missing tables are created; elements of arrays are named by their index and
-/// must exist.
+/// fails it is a string. Missing tables are created; elements of arrays are named by their index
+/// and must exist.
 pub(super) fn apply(
     table: &mut Table,
     places: &mut Places,

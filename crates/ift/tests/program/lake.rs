@@ -15,7 +15,13 @@ ice = ['solid']
 starts = ['random']
 suboptimal = ['hole']
 seeds = 3
-methods = [{ name = 'sft' }, { name = 'ift' }, { name = 'orpo' }, { name = 'dpo', beta = 0.3 }, { name = 'dpo' }]
+methods = [
+    { name = 'sft' },
+    { name = 'ift' },
+    { name = 'orpo' },
+    { name = 'dpo', beta = 0.3 },
+    { name = 'dpo' },
+]
 training = { steps = 40, sft_steps = 10, fit_steps = 200, hidden = 8 }
 ppo = { episodes = 4 }
 sweep = { lambda = [0.0, 0.5], gamma = [0.9] }

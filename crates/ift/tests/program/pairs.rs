@@ -100,10 +100,12 @@ fn stages_follow_each_other_in_one_folder() {
     let folder = Folder::ready_to_train();
     folder.write(
         "stages.toml",
-        "[model]\npath = 'base'\n[data]\ntrain = 'chats.jsonl'\n[optimizer]\nname = 'adamw'\nlr = 1e-2\n\
+        "[model]\npath = 'base'\n[data]\ntrain = 'chats.jsonl'\n\
+         [optimizer]\nname = 'adamw'\nlr = 1e-2\n\
          [train]\nsteps = 3\nrows_per_step = 2\n[output]\ndir = 'run'\n\
          [[stage]]\nmethod.name = 'sft'\n\
-         [[stage]]\nname = 'pairs'\nmethod = { name = 'dpo', beta = 0.3 }\ndata.train = 'pairs.jsonl'\n",
+         [[stage]]\nname = 'pairs'\nmethod = { name = 'dpo', beta = 0.3 }\n\
+         data.train = 'pairs.jsonl'\n",
     );
     let answer = folder.ift(&["train", "stages.toml"]);
     for part in ["stage 1 of 2: 1-sft", "stage 2 of 2: 2-pairs", "margin"] {

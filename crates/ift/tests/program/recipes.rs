@@ -112,8 +112,9 @@ fn the_papers_experiments_have_its_settings() {
     }
 }
 
-/// Section 5.1: from the base model, SFT and IFT learn the chosen answers and as many conversations,
-/// other methods the pairs. Stages learn conversations, then pairs or their chosen answers.
+/// Section 5.1: from the base model, SFT and IFT learn the chosen answers and as many
+/// conversations, other methods the pairs. Stages learn conversations, then pairs or their chosen
+/// answers.
 fn has_the_papers_data(base: &Recipe, first: &Recipe, second: &Recipe) {
     let chats = Path::new("data/ultrachat_200k");
     let [chat] = &first.data.train[..] else { panic!("one source: {:?}", first.data.train) };
