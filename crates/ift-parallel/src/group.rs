@@ -139,7 +139,6 @@ impl Collective for Member {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests {
     use std::thread;
 
