@@ -53,7 +53,9 @@ fn gather(
     own: &[AnswerDetail],
 ) -> Result<(Vec<AnswerDetail>, Range<usize>), CollectiveError> {
     let mut bytes = Vec::new();
-    own.iter().for_each(|answer| write(answer, &mut bytes));
+    for answer in own {
+        write(answer, &mut bytes);
+    }
     let (mut all, mut range) = (Vec::new(), 0..0);
     for (rank, bytes) in collective.all_gather(&bytes)?.iter().enumerate() {
         let start = all.len();
@@ -98,7 +100,7 @@ fn read(bytes: &mut &[u8]) -> Option<AnswerDetail> {
 
 /// A list of eight-byte words behind its length.
 fn words(bytes: &mut &[u8]) -> Option<Vec<u64>> {
-    let length = u64::from_le_bytes(*bytes.split_off(..8)?.as_array()?);
+    let length = u64::from_le_bytes(bytes.split_off(..8)?.try_into().ok()?);
     let list = bytes.split_off(..usize::try_from(length).ok()?.checked_mul(8)?)?;
     Some(list.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect())
 }
@@ -121,7 +123,9 @@ mod tests {
             AnswerDetail { entropy: vec![0.25], ..AnswerDetail::default() },
         ];
         let mut bytes = Vec::new();
-        answers.iter().for_each(|answer| write(answer, &mut bytes));
+        for answer in &answers {
+            write(answer, &mut bytes);
+        }
         let mut rest = bytes.as_slice();
         for answer in &answers {
             let found = read(&mut rest).unwrap();

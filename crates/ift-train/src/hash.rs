@@ -19,7 +19,7 @@ const BLOCK: usize = 1 << 20;
 
 /// The fingerprint of a file's bytes.
 pub(crate) fn of_file(path: &Path) -> Result<String, TrainError> {
-    in_pieces(path, PIECE).map(hexadecimal).map_err(TrainError::io("read", path))
+    in_pieces(path, PIECE).map(|digest| hexadecimal(&digest)).map_err(TrainError::io("read", path))
 }
 
 /// The fingerprint of the bytes of several files, which depends on their order but not on their
@@ -31,7 +31,7 @@ pub(crate) fn of_files(paths: &[PathBuf]) -> Result<String, TrainError> {
 
 /// The fingerprint of bytes in memory: their SHA-256.
 pub(crate) fn of_bytes(bytes: &[u8]) -> String {
-    hexadecimal(Sha256::digest(bytes).to_vec())
+    hexadecimal(&Sha256::digest(bytes))
 }
 
 fn in_pieces(path: &Path, piece: u64) -> io::Result<Vec<u8>> {
@@ -63,8 +63,9 @@ fn digest(path: &Path, start: u64, length: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-fn hexadecimal(digest: Vec<u8>) -> String {
-    digest.into_iter().map(|byte| format!("{byte:02x}")).collect()
+fn hexadecimal(digest: &[u8]) -> String {
+    let digits: Vec<String> = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.concat()
 }
 
 #[cfg(test)]

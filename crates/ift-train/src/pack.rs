@@ -64,8 +64,8 @@ pub enum RowError {
 
 impl RowError {
     /// The error of a row that could not be packed.
-    pub(crate) fn of_fault(record: u64, fault: PackFault) -> Self {
-        match fault {
+    pub(crate) fn of_fault(record: u64, fault: &PackFault) -> Self {
+        match *fault {
             PackFault::NoTarget => Self::NoTarget { record },
             PackFault::Position { position, tokens } => Self::Position { record, position, tokens },
             PackFault::Token { token, vocabulary } => Self::Token { record, token, vocabulary },
@@ -128,7 +128,7 @@ pub(crate) fn pack(
     split: bool,
 ) -> Result<Packed, RowError> {
     let groups = rows.iter().map(|row| group_of(row, part)).collect::<Result<Vec<_>, _>>()?;
-    let named = |PackError { group, fault, .. }| RowError::of_fault(rows[group].record, fault);
+    let named = |PackError { group, fault, .. }| RowError::of_fault(rows[group].record, &fault);
     Packed::new(&groups, vocabulary, split).map_err(named)
 }
 

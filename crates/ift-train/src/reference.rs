@@ -126,7 +126,7 @@ fn score_groups<'r, B: Backend>(
     let settings = ScoreSettings { tokens, adapters_off: false, argmax: false };
     let scores = score(model, &groups, settings).map_err(|error| match error {
         EngineError::Pack(PackError { group, fault, .. }) => {
-            StepError::Row(RowError::of_fault(rows[group].record, fault))
+            StepError::Row(RowError::of_fault(rows[group].record, &fault))
         }
         EngineError::Model(error) => StepError::Model(error),
         prompt @ EngineError::Prompt { .. } => StepError::Engine(prompt),

@@ -287,9 +287,12 @@ fn details(
     reference: Option<&[Vec<f64>]>,
 ) -> Vec<AnswerDetail> {
     // A list that has a value for each score, or is empty.
-    let optional = |values: &[f64]| match values.is_empty() {
-        true => vec![Vec::new(); batch.answers.len()],
-        false => batch.by_answer(values),
+    let optional = |values: &[f64]| {
+        if values.is_empty() {
+            vec![Vec::new(); batch.answers.len()]
+        } else {
+            batch.by_answer(values)
+        }
     };
     let mut log_probs = batch.by_answer(&scores.log_probs);
     let mut first_log_probs =
