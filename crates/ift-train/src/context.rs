@@ -1,9 +1,9 @@
-//! What a step is told besides its rows.
+//! The settings of a step.
 
 use ift_methods::{LookAhead, Method};
 use ift_parallel::{Collective, Solo};
 
-/// What all steps of a run have in common.
+/// The settings that all steps of a run have in common.
 #[derive(Clone, Copy, Debug)]
 pub struct StepSettings<'a> {
     /// The method.
@@ -24,7 +24,7 @@ pub struct StepSettings<'a> {
     pub collective: &'a dyn Collective,
 }
 
-/// What a step is told besides its rows.
+/// The settings of one step.
 #[derive(Clone, Copy, Debug)]
 pub struct StepContext<'a> {
     /// The method.

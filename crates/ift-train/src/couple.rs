@@ -1,5 +1,5 @@
-//! What the rows of a step tell each other, over all processes: KTO's KL point, and the losses of
-//! methods whose rows depend on their neighbours.
+//! What couples the rows of a step, over all processes: KTO's KL point, and the losses of methods
+//! in which the loss of a row depends on other rows.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use ift_parallel::{Collective, CollectiveError};
 
 use crate::sums::AnswerDetail;
 
-/// What a step knows before any of its losses is computed.
+/// What is computed from all rows of a step before its backward passes.
 pub(crate) struct Coupled {
     /// KTO's KL point, 0 for other methods.
     pub kl_point: f64,

@@ -37,8 +37,7 @@ impl Data {
         Ok(Self { tokenizer, train, held_out })
     }
 
-    /// Makes sure that the model knows every token, before hours of training meet one that it does
-    /// not.
+    /// Checks before training that every token is in the model's vocabulary.
     ///
     /// # Errors
     /// Names the first row with such a token, and its file.

@@ -1,5 +1,5 @@
-//! Streams of random numbers, named by the seed, the step, the row and the position, so that neither
-//! the split into micro-batches nor a resume changes a draw.
+//! Streams of random numbers, named by the seed, the step, the row and the position, so that
+//! neither the split into micro-batches nor a resume changes a draw.
 
 use ift_data::Row;
 use ift_engine::Packed;
@@ -24,8 +24,8 @@ fn of_token(context: &StepContext, row: &Row, position: usize) -> u64 {
     stream([context.seed, context.step, u64::from(row.source), row.record, position as u64])
 }
 
-/// Names a stream for every token, for dropout and noise, and says how much noise its embedding
-/// gets.
+/// Sets the random stream of every token, for dropout and noise, and the largest noise on its
+/// embedding.
 pub(crate) fn randomize(
     context: &StepContext,
     batch: &mut Packed,

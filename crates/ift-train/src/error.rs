@@ -63,8 +63,8 @@ pub enum TrainError {
     },
     /// Tensors without a gradient after the first step.
     #[error(
-        "after the first step {count} trainable tensor(s) have a gradient of exactly zero and would never train: {}; \
-         if that is intended, set `train.check_gradients = false`",
+        "after the first step {count} trainable tensor(s) have a gradient of exactly zero and \
+         would never train: {}; if that is intended, set `train.check_gradients = false`",
         names.join(", ")
     )]
     Untrained {
@@ -93,8 +93,8 @@ pub enum TrainError {
     },
     /// A checkpoint could not be written. Earlier ones are as they were.
     #[error(
-        "the checkpoint of step {step} could not be written: {source}; {}; when the cause is gone, continue with \
-         `--resume`",
+        "the checkpoint of step {step} could not be written: {source}; {}; when the cause is \
+         gone, continue with `--resume`",
         intact(previous.as_deref())
     )]
     Checkpoint {
@@ -107,7 +107,8 @@ pub enum TrainError {
     },
     /// Another process trains in the same folder.
     #[error(
-        "`{}` is in use by another run ({holder}); wait for it, stop it, or choose another `output.dir`",
+        "`{}` is in use by another run ({holder}); wait for it, stop it, or choose another \
+         `output.dir`",
         path.display()
     )]
     Locked {
@@ -116,10 +117,10 @@ pub enum TrainError {
         /// Who, as far as known.
         holder: String,
     },
-    /// The output folder holds an earlier run, and nobody asked to resume it.
+    /// The output folder contains an earlier run, which is to be neither resumed nor overwritten.
     #[error(
-        "`{}` already holds a run (`{found}`); continue it with `--resume`, replace it with `--overwrite`, or choose another \
-         `output.dir`",
+        "`{}` already holds a run (`{found}`); continue it with `--resume`, replace it with \
+         `--overwrite`, or choose another `output.dir`",
         path.display()
     )]
     OutputInUse {
@@ -130,8 +131,8 @@ pub enum TrainError {
     },
     /// A run to be resumed has ended and left no checkpoint to go on from.
     #[error(
-        "the run in `{}` is finished and keeps no checkpoint; its model is in `{}`. To train further, start a run in \
-         another `output.dir` with that as `model.path`",
+        "the run in `{}` is finished and keeps no checkpoint; its model is in `{}`. To train \
+         further, start a run in another `output.dir` with that as `model.path`",
         path.display(),
         path.join("model").display()
     )]
@@ -139,7 +140,7 @@ pub enum TrainError {
         /// The output folder.
         path: PathBuf,
     },
-    /// A run to be resumed is made of other things than its checkpoint.
+    /// A run to be resumed has changed since its checkpoint.
     #[error("{}", changed_text(path, changes))]
     Changed {
         /// The checkpoint.
@@ -147,7 +148,7 @@ pub enum TrainError {
         /// What differs and was not accepted, or cannot be.
         changes: Vec<Change>,
     },
-    /// A stage that is done was made of other things than the recipe says.
+    /// A finished stage is another one than the recipe describes.
     #[error(
         "stage `{stage}` is finished and was another one: {}; restore what was, or start a run in \
          another `output.dir`",
@@ -159,7 +160,7 @@ pub enum TrainError {
         /// What differs.
         changes: Vec<Change>,
     },
-    /// A change was accepted that there is not.
+    /// A change was accepted that has not been made.
     #[error("`--accept {field}`: `{field}` {problem}; {}", acceptable_text(changed))]
     Accept {
         /// What was to be accepted.
@@ -178,7 +179,7 @@ impl TrainError {
         move |source| Self::Io { action, path, source }
     }
 
-    /// For `map_err` on what a model does: says what memory was needed for.
+    /// For `map_err` on operations of a model: names what memory was needed for.
     pub(crate) fn memory(purpose: &str) -> impl Fn(ModelError) -> Self {
         move |error| match error {
             ModelError::Backend(source) => Self::Memory { purpose: purpose.to_owned(), source },

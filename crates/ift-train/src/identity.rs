@@ -233,9 +233,11 @@ mod tests {
             let text = format!(
                 "model.path = 'm'\noutput.dir = 'o'\nmethod.name = '{method}'\n\
                  optimizer.name = '{optimizer}'\n\
-                 data = {{ train = 'd', eval = 'e', eval_fraction = 0.1, template = 't', max_rows = 3 }}\n\
+                 data = {{ train = 'd', eval = 'e', eval_fraction = 0.1, template = 't', max_rows \
+                 = 3 }}\n\
                  schedule = {{ warmup_steps = 1, warmup_ratio = 0.1 }}\n\
-                 train = {{ steps = 3, ema_decay = 0.5 }}\nreference.path = 'r'\nadapter.path = 'a'\n"
+                 train = {{ steps = 3, ema_decay = 0.5 }}\nreference.path = 'r'\n\
+                 adapter.path = 'a'\n"
             );
             Recipe::from_toml(&text).unwrap()
         };

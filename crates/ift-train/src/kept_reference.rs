@@ -25,16 +25,16 @@ pub(crate) enum KeptReference<B: Backend> {
     Model(Box<Model<B>>, Storage),
     /// It is the policy without its adapters.
     Base,
-    /// Only what it said is kept. A row that occurs several times was asked once: `train` and
-    /// `held_out` say where in `known` each row's answer is.
+    /// Only its scores are kept. A row that occurs several times was scored once: `train` and
+    /// `held_out` are the index in `known` of each row's scores.
     Known { known: Vec<KnownScores>, train: Vec<usize>, held_out: Vec<usize> },
-    /// It is the policy at the beginning of the current window of so many steps; what it said of
-    /// the window's rows.
+    /// It is the policy at the beginning of the current window of so many steps; `known` are its
+    /// scores of the window's rows, by the rows' numbers.
     OldPolicy { window: u64, known: BTreeMap<usize, KnownScores> },
 }
 
 impl<B: Backend> KeptReference<B> {
-    /// For training rows of these numbers.
+    /// The reference of the training rows of these numbers.
     pub fn of_train(&self, rows: &[usize]) -> ReferenceSource<'_, B> {
         match self {
             Self::Known { known, train, .. } => {
@@ -47,7 +47,7 @@ impl<B: Backend> KeptReference<B> {
         }
     }
 
-    /// For all held-out rows.
+    /// The reference of all held-out rows.
     pub fn of_held_out(&self) -> ReferenceSource<'_, B> {
         match self {
             Self::Known { known, held_out, .. } => {
@@ -67,8 +67,8 @@ impl<B: Backend> KeptReference<B> {
     }
 
     /// Before a step, counted from 0: at the beginning of a window its rows are scored with the
-    /// policy as it is. (And where a run goes on, as asked, with other rows than those that
-    /// were scored.)
+    /// policy as it is. (So they are where a run goes on with accepted changes, and the scores of
+    /// its rows are not known.)
     pub fn renew(
         &mut self,
         step: u64,
@@ -99,8 +99,8 @@ impl<B: Backend> KeptReference<B> {
         Ok(())
     }
 
-    /// What a checkpoint must hold to go on in the middle of a window: of each row, by its number,
-    /// the log-probabilities.
+    /// The state that a checkpoint needs for resuming inside a window: the scores of each row, by
+    /// its number.
     pub fn old_policy(&self) -> Option<&BTreeMap<usize, KnownScores>> {
         match self {
             Self::OldPolicy { known, .. } => Some(known),
@@ -108,7 +108,7 @@ impl<B: Backend> KeptReference<B> {
         }
     }
 
-    /// Takes what a checkpoint held.
+    /// Restores the state from a checkpoint.
     pub fn restore_old_policy(&mut self, saved: BTreeMap<usize, KnownScores>) {
         if let Self::OldPolicy { known, .. } = self {
             *known = saved;
@@ -125,12 +125,12 @@ impl<B: Backend> KeptReference<B> {
         }
     }
 
-    /// What the recipe asks for. `key` is the fingerprint of the reference model.
+    /// The reference of a recipe. `key` is the fingerprint of the reference model.
     ///
-    /// A reference that is to be precomputed is loaded, asked and dropped here, before the policy
-    /// is loaded; or not even loaded, where the cache in `folder` holds its answers. `watch` is
-    /// told how many rows of how many were asked, and says whether to stop; then there is
-    /// `None`, and the cache holds what was asked.
+    /// A reference that is to be precomputed is loaded, used and dropped here, before the policy is
+    /// loaded; it is not even loaded if the cache in `folder` has all scores. `watch` receives the
+    /// number of rows that are scored and of all rows, and returns whether to stop; if so, the
+    /// result is `None`, and the cache has the scores so far.
     pub fn load(
         recipe: &Recipe,
         data: &Data,

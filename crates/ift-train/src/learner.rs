@@ -1,4 +1,4 @@
-//! A model that learns: its weights, gradients and optimizer states, and one optimizer step over
+//! A model in training: its weights, gradients and optimizer states, and one optimizer step over
 //! given rows.
 
 use ift_backend::Backend;

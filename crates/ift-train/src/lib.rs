@@ -4,23 +4,26 @@
 //! over the step's rows* ([`accumulate`]) → *norm and clipping* → *optimizer update* → *metrics*,
 //! with evaluations and checkpoints in between.
 //!
-//! | module | holds |
+//! | module | contents |
 //! |---|---|
-//! | `recipe`, `optimizer`, `schedule` | the recipe's tables and stages, and what they say about a step |
-//! | `data`, `plan`, `estimate` | the rows, which of them form which step, and the memory that takes |
-//! | `micro_batch`, `passes`, `step`, `sums` | forward and backward over rows, and what they add up to |
-//! | `reference`, `kept_reference`, `score_cache` | what a method compares with: for a step, for a run, and on disk |
-//! | `learner`, `gradient`, `states` | a model that learns: norm, clipping, update |
-//! | `evaluate`, `samples` | the loss on held-out rows, and answers to the recipe's prompts |
+//! | `recipe`, `optimizer`, `schedule` | the recipe's tables and stages |
+//! | `data`, `rows`, `plan` | the rows, and which of them form which step |
+//! | `context`, `pack`, `draws` | what a step needs: settings, packed rows, random streams |
+//! | `step`, `passes`, `couple`, `sums` | forward and backward over rows, and their sums |
+//! | `reference`, `kept_reference`, `score_cache` | the reference of a step, of a run, on disk |
+//! | `learner`, `gradient`, `states`, `not_finite` | norm, clipping, update, and their checks |
+//! | `evaluate`, `samples`, `estimate` | held-out loss, answers to prompts, memory needed |
 //! | `metrics`, `tensorboard`, `log` | the records of a run |
-//! | `durable`, `output`, `checkpoint` | files that are whole or absent, the run's folder, and its checkpoints |
-//! | `observer`, `run`, `stages` | what a run tells, the run, and several of them after each other |
+//! | `durable`, `hash`, `output`, `checkpoint` | files, the run's folder, its checkpoints |
+//! | `identity`, `change`, `resume` | what a run is made of, and whether it may go on |
+//! | `backend` | the choice of the backend |
+//! | `options`, `observer`, `run`, `stages` | the run, its reports, and several runs in a row |
 //!
-//! *Invariants.* A run is a pure function of recipe and data: which rows form a step, λ,
-//! the learning rate and every draw follow from the step's number, so nothing random is saved and a
-//! resumed run has the bits of one that was never interrupted. Losses and gradients are sums with a
-//! count, divided once a step: the split into micro-batches does not change them. Nothing here
-//! prints.
+//! *Invariants.* A run is a pure function of recipe and data: the rows of a step, λ, the learning
+//! rate and every draw follow from the step's number, so no random state is saved and a resumed run
+//! has the bits of one that was never interrupted. Losses and gradients are sums with a count,
+//! divided once per step: the split into micro-batches, or over processes, does not change them.
+//! Nothing here prints.
 
 mod backend;
 mod change;

@@ -14,7 +14,7 @@ pub enum NotFinite {
         /// The tensor.
         tensor: String,
     },
-    /// The log-probabilities of a row, though all weights that learn are finite.
+    /// The log-probabilities of a row, though all trainable weights are finite.
     LogProbs {
         /// Index of the row's file among the data's files.
         source: u32,

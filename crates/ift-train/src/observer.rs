@@ -1,4 +1,4 @@
-//! What a run tells while it is going on. The run itself never prints.
+//! Reports of a run while it is going on. The run itself never prints.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,9 +25,9 @@ pub enum Phase {
 /// What a run is about to do: the start-up report.
 #[derive(Clone, Debug)]
 pub struct Start {
-    /// Numbers in all weights.
+    /// Elements of all weights.
     pub weights: usize,
-    /// Numbers that learn.
+    /// Trainable elements.
     pub trainable: usize,
     /// Threads that compute.
     pub threads: usize,
@@ -49,7 +49,7 @@ pub struct Start {
     pub resumed_from: Option<PathBuf>,
     /// Steps that were already done.
     pub steps_done: u64,
-    /// What the user should know.
+    /// Notes for the user.
     pub notices: Vec<String>,
 }
 
@@ -64,14 +64,14 @@ pub struct Progress {
     pub time_left: Duration,
 }
 
-/// Who is told. Every method may be left out.
+/// Receives the reports of a run. Every method has a default that does nothing.
 pub trait Observer {
     /// Something begins that may take a while.
     fn phase(&mut self, _phase: Phase) {}
     /// A stage begins, counted from 1, of a run of several.
     fn stage(&mut self, _number: usize, _stages: usize, _name: &str) {}
-    /// So many rows of all were asked of a reference model that is precomputed.
-    fn asked_reference(&mut self, _done: usize, _rows: usize) {}
+    /// So many of all rows have been scored with a reference model that is precomputed.
+    fn reference_scored(&mut self, _done: usize, _rows: usize) {}
     /// Everything is read; training begins.
     fn started(&mut self, _start: &Start) {}
     /// A step is done.
@@ -84,5 +84,5 @@ pub trait Observer {
     fn checkpointed(&mut self, _step: u64, _path: &Path) {}
 }
 
-/// Tells nobody.
+/// Ignores all reports.
 impl Observer for () {}

@@ -23,7 +23,7 @@ pub enum Outcome {
         /// The final model, a Hugging Face folder.
         model: PathBuf,
     },
-    /// It was asked to stop.
+    /// It was stopped.
     Stopped {
         /// Steps done.
         step: u64,

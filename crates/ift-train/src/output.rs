@@ -1,4 +1,4 @@
-//! The run's folder: who may write to it, and what an earlier run left.
+//! The run's folder: its lock, its files, and those of an earlier run.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
@@ -38,7 +38,8 @@ impl RunFolder {
     /// Makes and locks the folder, and removes what a killed run was writing.
     ///
     /// # Errors
-    /// If another process holds it, or it holds a run and nobody asked to resume or overwrite it.
+    /// If another process uses it, or it contains a run that is to be neither resumed nor
+    /// overwritten.
     pub fn open(path: &Path, options: &RunOptions) -> Result<Self, TrainError> {
         fs::create_dir_all(path).map_err(TrainError::io("create", path))?;
         let lock = lock(path)?;

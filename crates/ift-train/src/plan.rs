@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(plan.position(1), Position { epoch: 1, row: 0 });
     }
 
-    /// Another number of rows in a step takes up the order where it was left; no row is left out
+    /// With another number of rows per step, the epoch continues where it was; no row is left out
     /// or seen twice.
     #[test]
     fn a_plan_goes_on_where_another_one_ended() {

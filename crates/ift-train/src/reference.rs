@@ -23,8 +23,8 @@ pub enum ReferenceSource<'a, B: Backend> {
     Known(Vec<&'a KnownScores>),
 }
 
-/// A reference's log-probabilities of everything that a row holds. Empty where the row holds
-/// nothing.
+/// A reference's log-probabilities of all sequences of a row. Empty where the row has no such
+/// sequence.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KnownScores {
     /// Of the row's own sequence. `[targets]`

@@ -7,7 +7,7 @@ use crate::recipe::TrainTable;
 
 /// The rows of one step.
 pub(crate) struct StepRows<'a> {
-    /// The number of each row, which names it for as long as the run lasts.
+    /// The number of each row, by which it is known during the whole run.
     pub numbers: Vec<usize>,
     /// The rows, in the same order.
     pub rows: Vec<&'a Row>,

@@ -1,9 +1,9 @@
-//! A file of a reference's log-probabilities, which grows while the reference is asked.
+//! A file of a reference's log-probabilities, which grows while rows are scored.
 //!
-//! The numbers of all rows lie end to end, eight bytes each, little-endian: for each row those of
-//! its own sequence, of its rejected one and of its mismatched one. How many a row has, the row
-//! tells; so the file's length tells how many rows are done, and a run that was killed goes on
-//! behind the last whole one.
+//! The values of all rows lie end to end, eight bytes each, little-endian: for each row those of
+//! its own sequence, of its rejected one and of its mismatched one. Their counts follow from the
+//! row, so the length of the file gives the number of finished rows, and a run that was killed
+//! continues after the last complete one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -14,9 +14,9 @@ use ift_data::{Row, Sequence};
 use crate::error::TrainError;
 use crate::reference::KnownScores;
 
-/// Rows that are asked at a time, and lost at most when the run is killed.
+/// Rows that are scored at a time; at most so many are lost when the run is killed.
 const ROWS: usize = 64;
-/// Bytes of a number.
+/// Bytes of a value.
 const BYTES: usize = size_of::<f64>();
 
 /// The file, open for more.
@@ -45,18 +45,18 @@ impl ScoreCache {
             (numbers.len() == wanted).then(|| cut(row, &numbers))
         });
         let known = known.collect();
-        // Half a row is asked again.
+        // An incomplete row is scored again.
         file.set_len((done * BYTES) as u64).map_err(TrainError::io("write", &path))?;
         Ok(Self { path, file, known })
     }
 
-    /// The rows to ask next; `None` when all are done.
+    /// The rows to score next; `None` when all are done.
     pub fn next<'r, 'a>(&self, rows: &'r [&'a Row]) -> Option<&'r [&'a Row]> {
         let rest = rows.get(self.known.len()..)?;
         (!rest.is_empty()).then(|| &rest[..rest.len().min(ROWS)])
     }
 
-    /// Writes what was said of the next rows.
+    /// Writes the scores of the next rows.
     pub fn append(&mut self, scores: Vec<KnownScores>) -> Result<(), TrainError> {
         let lists =
             scores.iter().flat_map(|known| [&known.first, &known.rejected, &known.mismatched]);
@@ -68,14 +68,14 @@ impl ScoreCache {
     }
 }
 
-/// How many numbers a row has of each kind.
+/// The number of values of a row, by kind.
 fn counts(row: &Row) -> [usize; 3] {
     let count = |sequence: Option<&Sequence>| sequence.map_or(0, Sequence::target_count);
     let [own, rejected] = [0, 1].map(|answer| count(row.answers().get(answer)));
     [own, rejected, count(row.mismatched())]
 }
 
-/// A row's numbers, by kind.
+/// The values of a row, by kind.
 fn cut(row: &Row, numbers: &[f64]) -> KnownScores {
     let [own, rejected, _] = counts(row);
     let (first, rest) = numbers.split_at(own);

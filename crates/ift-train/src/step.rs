@@ -1,7 +1,7 @@
 //! Forward and backward over the rows of one optimizer step, in three phases.
 //!
-//! 1. *Score*: what rows must know of each other is computed without gradient: KTO's mismatched
-//!    sequences, and all answers where the loss of a row depends on its neighbours.
+//! 1. *Score*: everything that the losses of other rows depend on is computed without gradient:
+//!    KTO's mismatched sequences, and all answers where the loss of a row depends on other rows.
 //! 2. *Couple*: these scores are exchanged with the other processes of the run, and become the KL
 //!    point and the coupled losses (`couple.rs`).
 //! 3. *Backward*, micro-batch by micro-batch: the reference's log-probabilities → prompts' forward
@@ -75,10 +75,10 @@ pub fn examine<B: Backend>(
     Step::new(model, reference, rows, context, false)?.run(Keep::Nothing, None, &mut |_| {})
 }
 
-/// Checks what a method asks of a vocabulary.
+/// Checks that a method does not need more tokens than a vocabulary has.
 ///
 /// # Errors
-/// Names the field that asks for more tokens than there are.
+/// Names the field whose value is too large.
 pub fn check_method(method: &Method, vocabulary: usize) -> Result<(), StepError> {
     let look_ahead = match method.look_ahead() {
         Some(LookAhead::TopK { k }) => Some(k),

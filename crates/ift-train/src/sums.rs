@@ -11,7 +11,7 @@ use std::ops::AddAssign;
 pub struct Sums {
     /// The method's loss.
     pub loss: f64,
-    /// Its divisor: rows, pairs or targets, as the method says.
+    /// Its divisor: rows, pairs or targets, depending on the method.
     pub count: f64,
     /// The plain negative log-likelihood in the first pass, on the data's own tokens (SFT's loss);
     /// of pairs, that of the chosen answers, of judged answers, that of the desirable ones.
@@ -169,7 +169,7 @@ pub struct AnswerDetail {
 }
 
 impl AnswerDetail {
-    /// What the method is told.
+    /// The input of the method.
     pub(crate) fn scores(&self) -> RowScores<'_> {
         RowScores {
             logps: &self.log_probs,

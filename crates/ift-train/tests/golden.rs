@@ -30,8 +30,10 @@ fn method(case: &Value) -> Method {
     if case.get("lambda").is_none() {
         return Method::Sft(Sft::default());
     }
-    let settings = serde_json::json!({"lambda": case["lambda"], "gamma": case["gamma"], "source": case["type"],
-        "side": case["side"], "norm": case["norm"], "detach_weights": case["detached"]});
+    let settings = serde_json::json!({
+        "lambda": case["lambda"], "gamma": case["gamma"], "source": case["type"],
+        "side": case["side"], "norm": case["norm"], "detach_weights": case["detached"]
+    });
     Method::Ift(serde_json::from_value::<Ift>(settings).unwrap())
 }
 
@@ -203,8 +205,10 @@ fn all_combinations_match() {
         for batch in ["b0", "b1"] {
             for (name, expected) in cases[&format!("{batch}.combos")].as_object().unwrap() {
                 let parts: Vec<&str> = name.split('|').collect();
-                let settings = serde_json::json!({"source": parts[0], "side": parts[1], "norm": parts[2],
-                    "gamma": parts[3].parse::<f64>().unwrap()});
+                let settings = serde_json::json!({
+                    "source": parts[0], "side": parts[1], "norm": parts[2],
+                    "gamma": parts[3].parse::<f64>().unwrap()
+                });
                 let method = Method::Ift(serde_json::from_value(settings).unwrap());
                 let (sums, details, _) = run(&model, &rows(batch), &method, 4096, false);
                 let what = format!("{family} {batch} {name}");

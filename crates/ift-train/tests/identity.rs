@@ -173,7 +173,8 @@ fn another_reference_is_refused() {
         let reference = tiny.path("r");
         copy(&tiny.path("m"), &reference);
         let lines = format!(
-            "method.name = 'dpo'\nreference = {{ path = '{}', precomputed = {precomputed} }}\n{STEPS}",
+            "method.name = 'dpo'\n\
+                reference = {{ path = '{}', precomputed = {precomputed} }}\n{STEPS}",
             reference.display()
         );
         let recipe = tiny.pair_recipe("out", &lines);
@@ -203,7 +204,8 @@ fn another_tokenizer_or_template_is_refused() {
     let tiny = Tiny::new();
     let recipe = tiny.recipe("out", STEPS);
     stop_after(&recipe, 2);
-    let template = "{%- for m in messages -%}{{- m.role + ':' + m.content + eos_token -}}{%- endfor -%}\
+    let template = "{%- for m in messages -%}{{- m.role + ':' + m.content + eos_token -}}{%- \
+        endfor -%}\
                     {%- if add_generation_prompt -%}{{- 'assistant:' -}}{%- endif -%}";
     fs::write(tiny.path("m/chat_template.jinja"), template).unwrap();
     refused_and_accepted(&recipe, &["data", "held_out", "template"]);

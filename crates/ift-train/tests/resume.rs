@@ -14,8 +14,9 @@ use tiny::{Tiny, metrics, run, watch};
 /// Six steps over 10 rows (so that an epoch ends within), noisy λ, a checkpoint after every third
 /// step.
 const SIX_STEPS: &str = "method = { name = 'ift', lambda_schedule = 'noisy' }\n\
-    train = { steps = 6, rows_per_step = 4, seed = 5, micro_batch_tokens = 100, precision = 'f64' }\n\
-    eval.every = 2\ncheckpoint = { every = 3, keep = 9 }\nschedule = { name = 'cosine', warmup_steps = 2 }\n";
+    train = { steps = 6, rows_per_step = 4, seed = 5, micro_batch_tokens = 100, \
+    precision = 'f64' }\neval.every = 2\ncheckpoint = { every = 3, keep = 9 }\n\
+    schedule = { name = 'cosine', warmup_steps = 2 }\n";
 
 const OPTIMIZERS: [&str; 3] = [
     "optimizer = { name = 'rmsprop', lr = 1e-3 }",
@@ -124,8 +125,9 @@ fn stopped_and_resumed_equals_uninterrupted() {
 /// dropout, noise, running means.
 #[test]
 fn every_kind_of_run_resumes_to_the_bit() {
-    let steps = "train = { steps = 4, rows_per_step = 4, micro_batch_tokens = 100, precision = 'f32', SETTINGS }\n\
-        eval.every = 2\ncheckpoint = { every = 2, keep = 9 }\noptimizer = { name = 'adamw', lr = 1e-2 }\n";
+    let steps = "train = { steps = 4, rows_per_step = 4, micro_batch_tokens = 100, \
+        precision = 'f32', SETTINGS }\neval.every = 2\ncheckpoint = { every = 2, keep = 9 }\n\
+        optimizer = { name = 'adamw', lr = 1e-2 }\n";
     for (i, (settings, lines)) in [
         ("", "method.name = 'dpo'"),
         ("", "method.name = 'dpo'\nreference = 'precomputed'"),
@@ -137,7 +139,8 @@ fn every_kind_of_run_resumes_to_the_bit() {
         ("", "method.name = 'dpo'\nadapter = { rank = 2, dropout = 0.3 }"),
         (
             "ema_decay = 0.9",
-            "method.name = 'orpo'\nadapter = { rank = 3, base = 'nf4', dora = true, dropout = 0.1 }",
+            "method.name = 'orpo'\n\
+             adapter = { rank = 3, base = 'nf4', dora = true, dropout = 0.1 }",
         ),
         (
             "neftune_alpha = 5.0",
@@ -172,9 +175,10 @@ fn stages_resume_where_they_stopped() {
     let tiny = Tiny::new();
     let pairs = tiny.path("pairs.jsonl");
     let lines = format!(
-        "train = {{ steps = 2, rows_per_step = 4, precision = 'f32' }}\noptimizer = {{ name = 'adamw', lr = 1e-2 }}\n\
-         [[stage]]\nmethod.name = 'sft'\n[[stage]]\nmethod.name = 'dpo'\ndata.train = '{}'\ndata.eval_fraction = 0.2\n\
-         train.steps = 3\n",
+        "train = {{ steps = 2, rows_per_step = 4, precision = 'f32' }}\n\
+         optimizer = {{ name = 'adamw', lr = 1e-2 }}\n\
+         [[stage]]\nmethod.name = 'sft'\n[[stage]]\nmethod.name = 'dpo'\n\
+         data.train = '{}'\ndata.eval_fraction = 0.2\ntrain.steps = 3\n",
         pairs.display()
     );
     let (whole, cut) = (tiny.recipe("whole", &lines), tiny.recipe("cut", &lines));
@@ -279,7 +283,8 @@ fn a_finished_run_without_checkpoints_is_not_trained_again() {
 #[test]
 fn only_the_newest_checkpoints_are_kept() {
     let tiny = Tiny::new();
-    let lines = "train = { steps = 5, rows_per_step = 2, precision = 'f64' }\ncheckpoint = { every = 1, keep = 2 }";
+    let lines = "train = { steps = 5, rows_per_step = 2, precision = 'f64' }\n\
+        checkpoint = { every = 1, keep = 2 }";
     let recipe = tiny.recipe("out", lines);
     run(&recipe, false).unwrap();
     let mut names: Vec<_> = fs::read_dir(recipe.output.dir.join("checkpoints"))

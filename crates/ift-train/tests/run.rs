@@ -20,7 +20,8 @@ use tiny::{Tiny, metrics, run, watch};
 const NOTHING: Trained = Trained::Nothing { storage: Storage::Exact };
 
 const TWO_STEPS: &str = "train = { steps = 2, rows_per_step = 4, precision = 'f64' }\n\
-    optimizer = { name = 'rmsprop', lr = 1e-3 }\nschedule = { name = 'constant', warmup_steps = 0 }\n";
+    optimizer = { name = 'rmsprop', lr = 1e-3 }\n\
+    schedule = { name = 'constant', warmup_steps = 0 }\n";
 
 #[test]
 fn a_run_leaves_its_folder() {
@@ -53,7 +54,8 @@ fn a_run_leaves_its_folder() {
     );
     let mut told = Told::default();
     watch(&recipe, false, &mut told).unwrap();
-    let expected = "ReadingData ReadingModel started Evaluating Sampling step 1 step 2 Evaluating Sampling Saving checkpoint 2 Saving";
+    let expected = "ReadingData ReadingModel started Evaluating Sampling step 1 step 2 Evaluating \
+        Sampling Saving checkpoint 2 Saving";
     assert_eq!(told.0.join(" "), expected);
 
     let output = &recipe.output.dir;
@@ -110,7 +112,8 @@ fn evaluation_before_training_is_the_first_pass_of_training() {
 fn a_step_is_the_clipped_mean_gradient() {
     let tiny = Tiny::new();
     let lines = "optimizer = { name = 'sgd', lr = 0.5, clip = 0.25, weight_decay = 0.125 }\n\
-        schedule = { name = 'constant', warmup_steps = 0 }\ncheckpoint = { every = 0, number = 'f64' }\n\
+        schedule = { name = 'constant', warmup_steps = 0 }\n\
+        checkpoint = { every = 0, number = 'f64' }\n\
         train = { steps = 1, precision = 'f64', micro_batch_tokens = 100 }";
     let recipe = tiny.recipe("out", lines);
     run(&recipe, false).unwrap();
@@ -142,7 +145,8 @@ fn a_step_is_the_clipped_mean_gradient() {
 #[test]
 fn the_learning_rate_follows_the_schedule() {
     let tiny = Tiny::new();
-    let lines = "optimizer = { name = 'rmsprop', lr = 0.5 }\ncheckpoint = { every = 0, number = 'f64' }\n\
+    let lines = "optimizer = { name = 'rmsprop', lr = 0.5 }\n\
+        checkpoint = { every = 0, number = 'f64' }\n\
         schedule = { name = 'linear', warmup_steps = 2 }\ntrain = { steps = 4, precision = 'f64' }";
     let recipe = tiny.recipe("out", lines);
     run(&recipe, false).unwrap();

@@ -54,7 +54,8 @@ impl State {
             return Ok(());
         }
         Err(format!(
-            "`state.json` has format {format}, expected {FORMAT}: use version {version} of the program"
+            "`state.json` has format {format}, expected {FORMAT}: use version {version} of the \
+                program"
         ))
     }
 }

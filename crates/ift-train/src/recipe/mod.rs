@@ -35,9 +35,9 @@ pub struct Recipe {
     /// The training method and its settings, chosen by `name`.
     #[serde(default = "intuitive_fine_tuning")]
     pub method: Method,
-    /// The model that DPO and its like compare the policy with: `"start"` for the weights that
-    /// training starts from, `"precomputed"` for those too, but gone from memory once their
-    /// log-probabilities are known, or a table.
+    /// The model that DPO and similar methods compare the policy with: `"start"` for the weights
+    /// that training starts from, `"precomputed"` for those too, but gone from memory once
+    /// their log-probabilities are known, or a table.
     #[serde(default)]
     pub reference: ReferenceTable,
     /// Trains a low-rank adapter in place of the weights, which stay as they are.
@@ -129,7 +129,8 @@ impl Recipe {
         let held_out = !self.data.eval.is_empty() || self.data.eval_fraction.is_some();
         if self.eval.every > 0 && !held_out {
             let problem = format!(
-                "is {}, but there is nothing to evaluate on; set `data.eval` or `data.eval_fraction`",
+                "is {}, but there is nothing to evaluate on; set `data.eval` or \
+                    `data.eval_fraction`",
                 self.eval.every
             );
             return Err(TrainError::recipe("eval.every", problem));
@@ -156,7 +157,8 @@ impl Recipe {
             return Err(TrainError::recipe("reference", problem));
         }
         if needs.divergence.is_some() && self.reference.precomputed {
-            let problem = "is true, but the method needs the reference's whole distributions, not only its \
+            let problem = "is true, but the method needs the reference's whole distributions, not \
+                only its \
                            log-probabilities; set it to false";
             return Err(TrainError::recipe("reference.precomputed", problem));
         }
@@ -187,8 +189,10 @@ mod tests {
     fn a_resolved_recipe_reads_back() {
         let text = format!(
             "{SHORT}data.eval_fraction = 0.1\n[method]\nname = 'ift'\nlambda_schedule = 'noisy'\n\
-             [optimizer]\nname = 'adamw'\nbeta2 = 0.95\n[schedule]\nname = 'linear'\nwarmup_steps = 4\n\
-             [train]\nsteps = 9\nprecision = 'f64'\n[checkpoint]\nnumber = 'bf16'\n[generate]\nprompts = ['a']"
+             [optimizer]\nname = 'adamw'\nbeta2 = 0.95\n[schedule]\nname = 'linear'\n\
+             warmup_steps = 4\n\
+             [train]\nsteps = 9\nprecision = 'f64'\n[checkpoint]\n\
+             number = 'bf16'\n[generate]\nprompts = ['a']"
         );
         let first = Recipe::from_toml(&text).unwrap();
         let second = Recipe::from_toml(&first.to_toml().unwrap()).unwrap();

@@ -1,11 +1,11 @@
-//! The `reference` of a recipe: a word or a table.
+//! The `reference` of a recipe: a keyword or a table.
 
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The model that DPO and its like compare the policy with. It never learns.
+/// The model that DPO and similar methods compare the policy with. It is never trained.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "Form")]
 pub struct ReferenceTable {
@@ -24,10 +24,10 @@ pub struct ReferenceTable {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReferenceStorage {
-    /// In two bytes a number.
+    /// In bfloat16, two bytes per element.
     #[default]
     Bf16,
-    /// As a model that learns.
+    /// As exactly as a model that is trained.
     Exact,
 }
 

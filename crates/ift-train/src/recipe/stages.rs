@@ -160,7 +160,8 @@ fn method_name(method: &Method) -> String {
 mod tests {
     use super::*;
 
-    const TWO: &str = "model.path = 'm'\noutput.dir = 'o'\n[data]\ntrain = 'chats.jsonl'\nmax_length = 99\n\
+    const TWO: &str = "model.path = 'm'\noutput.dir = 'o'\n[data]\n\
+        train = 'chats.jsonl'\nmax_length = 99\n\
         eval_fraction = 0.1\n[train]\nsteps = 7\nseed = 3\n[optimizer]\nname = 'adamw'\nlr = 1e-3\n\
         [[stage]]\nmethod.name = 'sft'\n\
         [[stage]]\nname = 'pairs'\nmethod = { name = 'dpo', beta = 0.2 }\ntrain.epochs = 2\n\

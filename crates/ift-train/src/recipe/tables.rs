@@ -39,7 +39,7 @@ pub struct TrainTable {
     pub seed: u64,
     /// Whether each epoch has an order of its own; otherwise rows come as they lie in the files.
     pub shuffle: bool,
-    /// Numbers that weights, gradients and optimizer states are computed in.
+    /// Number type of the computation; it decides the backend.
     pub precision: Precision,
     /// Threads; 0 for one per core. The result does not depend on it.
     pub threads: usize,
@@ -104,7 +104,7 @@ impl TrainTable {
     }
 }
 
-/// Numbers to compute in, and so who computes.
+/// Number type of the computation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -115,7 +115,7 @@ pub enum Precision {
     /// the speed. Weights, gradients, optimizer states, sums, norms, softmax and loss stay in
     /// single precision.
     Bf16,
-    /// Double precision by plain loops on one core: the yardstick for tests, far too slow for real
+    /// Double precision by plain loops on one core: the reference for tests, far too slow for real
     /// models.
     F64,
 }

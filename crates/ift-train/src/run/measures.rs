@@ -25,7 +25,7 @@ pub(super) struct DoneStep<'a> {
     pub time: Duration,
 }
 
-/// Means in the method's reduction, and whatever else a line of `metrics.jsonl` holds.
+/// The metrics of a step; losses are means in the method's reduction.
 pub(super) fn of_step(method: &Method, done: &DoneStep) -> StepMetrics {
     let (sums, needs) = (done.sums, method.needs());
     let two_passes = method.look_ahead().is_some();

@@ -65,7 +65,7 @@ impl Work for Training<'_> {
         let beginning = origin.begin(Identity::of(recipe, &data)?, options)?;
         let source = DataRows::new(&data.train.rows, &recipe.train, beginning.plan);
         let watch = &mut |done, rows| {
-            observer.asked_reference(done, rows);
+            observer.reference_scored(done, rows);
             stop.load(Ordering::Relaxed)
         };
         let key = beginning.identity.contents("reference");

@@ -31,7 +31,7 @@ pub(super) struct Beginning {
     pub plan: PlanStart,
     /// The time that the run's chat template writes.
     pub clock: i64,
-    /// What the user should know.
+    /// Notes for the user.
     pub notices: Vec<String>,
 }
 
@@ -104,9 +104,9 @@ const ROUNDING: [&str; 2] = ["train.micro_batch_tokens", "train.recompute"];
 /// What decides which rows there are, and their order in an epoch.
 const ORDER: [&str; 3] = ["data", "train.seed", "train.shuffle"];
 
-/// The plan of a run that goes on after accepted changes: another number of rows in a step takes
-/// up the order of rows where it was left; with other rows, or another order, what was seen of the
-/// epoch cannot be told any more, and it begins again.
+/// The plan of a run that is resumed with accepted changes. With another number of rows per step,
+/// the epoch continues where it was. With other rows, or another order of them, it is not known
+/// which of them were used in this epoch, so the epoch begins again.
 fn plan_after(changes: &[Change], plan: PlanStart, step: u64, position: Position) -> PlanStart {
     let changed = |field: &str| changes.iter().any(|change| change.field == field);
     if ORDER.into_iter().any(changed) {

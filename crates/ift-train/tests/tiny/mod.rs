@@ -123,9 +123,10 @@ pub fn metrics(output: &Path) -> Vec<Value> {
 /// The model's `config.json`.
 pub fn config() -> Map<String, Value> {
     let config = json!({
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 258, "hidden_size": 16,
-        "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-        "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu",
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 258,
+        "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256,
+        "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu",
         "tie_word_embeddings": true, "initializer_range": 0.1, "torch_dtype": "bfloat16"
     });
     config.as_object().unwrap().clone()
@@ -149,7 +150,9 @@ fn tokenizer() -> Value {
         json!({"id": id, "content": content, "special": true, "single_word": false, "lstrip": false,
                "rstrip": false, "normalized": false})
     };
-    let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
+    let byte_level = json!({
+        "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false
+    });
     json!({
         "version": "1.0", "added_tokens": [special(256, "<s>"), special(257, "</s>")],
         "pre_tokenizer": byte_level, "decoder": byte_level,

@@ -49,7 +49,9 @@ pub(crate) fn run(arguments: &TrainArguments, output: Output) -> Result<()> {
             let accept = if checkpoint.is_none() { arguments.accept.as_slice() } else { &[] };
             let how = resume_command(arguments, accept);
             if output.json() {
-                let answer = json!({"outcome": "stopped", "step": step, "steps": steps, "checkpoint": checkpoint});
+                let answer = json!({
+                    "outcome": "stopped", "step": step, "steps": steps, "checkpoint": checkpoint
+                });
                 output.result(&answer.to_string())?;
             } else {
                 output

@@ -62,7 +62,8 @@ impl TrainReport {
                 format!("at step {}", first.step)
             };
             self.note(&format!(
-                "\nheld-out loss {:.4} {when}, {:.4} after ({} rows, {} targets; perplexity {:.2} → {:.2})",
+                "\nheld-out loss {:.4} {when}, {:.4} after ({} rows, {} targets; perplexity {:.2} \
+                    → {:.2})",
                 first.loss, last.loss, last.rows, last.targets, first.perplexity, last.perplexity
             ));
         }
@@ -113,13 +114,13 @@ impl Observer for TrainReport {
         self.samples.clear();
     }
 
-    fn asked_reference(&mut self, done: usize, rows: usize) {
-        self.bar.set_message("rows: asking the reference model");
+    fn reference_scored(&mut self, done: usize, rows: usize) {
+        self.bar.set_message("rows scored with the reference model");
         self.count(rows as u64, done as u64);
         // Rows come in groups; the first of each tenth is worth a line.
         let tenth = |row: usize| 10 * row / rows.max(1);
         if !self.output.progress() && tenth(done) > self.tenth.replace(tenth(done)).unwrap_or(0) {
-            self.output.note(&format!("asking the reference model: {done} of {rows} rows"));
+            self.output.note(&format!("scoring with the reference model: {done} of {rows} rows"));
         }
     }
 
@@ -132,10 +133,11 @@ impl Observer for TrainReport {
             self.note(&format!("note: {notice}"));
         }
         if let Some(from) = &start.resumed_from {
-            self.note(&format!("going on from {}", from.display()));
+            self.note(&format!("resuming from {}", from.display()));
         }
         self.note(&format!(
-            "{} of {} parameters learn; {} rows; {} steps ({} an epoch, {} of warm-up); {} threads; at most about {}",
+            "{} of {} parameters are trainable; {} rows; {} steps ({} per epoch, {} of warm-up); \
+             {} threads; at most about {} of memory",
             millions(start.trainable),
             millions(start.weights),
             start.rows,

@@ -88,7 +88,7 @@ fn ctrl_c_saves_and_resuming_changes_nothing() {
         assert_eq!(steps_done(&folder), step);
     }
     let answer = folder.ift(&["train", "recipe.toml", "--resume"]);
-    assert!(answer.stderr.contains("going on from run/checkpoints/step-"), "{}", answer.stderr);
+    assert!(answer.stderr.contains("resuming from run/checkpoints/step-"), "{}", answer.stderr);
     answer.done();
     same_as_uninterrupted(&folder);
 }
@@ -126,7 +126,7 @@ fn a_damaged_checkpoint_is_skipped() {
     let named = "passed over the incomplete checkpoint `run/checkpoints/step-8`: \
                  `model.safetensors` has 4 bytes";
     assert!(answer.stderr.contains(named), "{}", answer.stderr);
-    assert!(answer.stderr.contains("going on from run/checkpoints/step-6"), "{}", answer.stderr);
+    assert!(answer.stderr.contains("resuming from run/checkpoints/step-6"), "{}", answer.stderr);
     answer.done();
     assert_eq!(folder.metrics("run"), metrics);
     assert!(folder.bytes("run/model/model.safetensors") == model);
