@@ -34,8 +34,8 @@ fn weight<N: Number>(parameters: &Parameters<N>) -> Weight<'_, Cpu<N>> {
     Weight::Trainable { parameters, start: 0 }
 }
 
-fn products<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
-    let mut group = c.benchmark_group(format!("linear {numbers}"));
+fn products<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, activations: &str) {
+    let mut group = c.benchmark_group(format!("linear {activations}"));
     for (inputs, outputs) in
         [(576, 960), (576, 576), (576, 3072), (1536, 576), (2048, 8192), (8192, 2048)]
     {
@@ -67,9 +67,9 @@ fn products<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
     group.finish();
 }
 
-fn attention<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
+fn attention<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, activations: &str) {
     let shape = Attention { heads: 9, kv_heads: 3, head_dim: 64, scale: 0.125, window: None };
-    let mut group = c.benchmark_group(format!("attention {numbers}"));
+    let mut group = c.benchmark_group(format!("attention {activations}"));
     for len in [128, 512, 2048] {
         let starts = (0..TOKENS).step_by(len);
         let segments: Vec<Segment> =
@@ -112,7 +112,7 @@ fn attention<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
     group.finish();
 }
 
-fn head<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
+fn head<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, activations: &str) {
     let (n, width, vocabulary) = (1024, 576, 49_152);
     let head = Head { width, vocabulary };
     let x = cpu.activation_from(&vec![0.5; n * width]).unwrap();
@@ -122,7 +122,7 @@ fn head<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
     let ids: Vec<u32> = (0..n as u32).collect();
     let targets = HeadTargets { ids: &ids, select: Select::Argmax, keep_logits: false };
     let mut d_x = cpu.activation(n * width).unwrap();
-    let mut group = c.benchmark_group(format!("head {numbers}"));
+    let mut group = c.benchmark_group(format!("head {activations}"));
     let flops = (2 * n * width * vocabulary) as u64;
     group.throughput(Throughput::Elements(flops));
     group.bench_function("forward, argmax", |b| {
@@ -145,14 +145,14 @@ fn head<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
     group.finish();
 }
 
-fn norms<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
+fn norms<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, activations: &str) {
     let norm = Norm { width: 576, eps: 1e-5, offset: 0.0 };
     let size = TOKENS * norm.width;
     let x = cpu.activation_from(&vec![0.5; size]).unwrap();
     let parameters = parameters(cpu, norm.width, 1.0);
     let weight = weight(&parameters);
     let mut out = cpu.activation(size).unwrap();
-    let mut group = c.benchmark_group(format!("norm {numbers}"));
+    let mut group = c.benchmark_group(format!("norm {activations}"));
     group.throughput(Throughput::Bytes((2 * size_of::<N>() * size) as u64));
     group.bench_function("forward", |b| {
         b.iter(|| cpu.norm(TOKENS, norm, &x, weight, &mut out).unwrap());
@@ -160,13 +160,13 @@ fn norms<N: Number>(c: &mut Criterion, cpu: &Cpu<N>, numbers: &str) {
     group.finish();
 }
 
-fn all_in<N: Number>(c: &mut Criterion, numbers: &str) {
+fn all_in<N: Number>(c: &mut Criterion, activations: &str) {
     let cpu = Cpu::<N>::new(0);
     peak(&cpu);
-    products(c, &cpu, numbers);
-    attention(c, &cpu, numbers);
-    head(c, &cpu, numbers);
-    norms(c, &cpu, numbers);
+    products(c, &cpu, activations);
+    attention(c, &cpu, activations);
+    head(c, &cpu, activations);
+    norms(c, &cpu, activations);
 }
 
 fn all(c: &mut Criterion) {

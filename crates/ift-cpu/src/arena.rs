@@ -264,15 +264,15 @@ mod tests {
     #[test]
     fn miri_a_dropped_buffer_is_given_out_again() {
         let arena = Arena::default();
-        let mut a = arena.zeros::<f32>("a test", 5000).unwrap();
-        assert!(a.iter().all(|&x| x == 0.0) && a.len() == 5000);
+        let mut a = arena.zeros::<f32>("a test", 500).unwrap();
+        assert!(a.iter().all(|&x| x == 0.0) && a.len() == 500);
         assert_eq!(a.as_ptr() as usize % LINE, 0);
         a.fill(7.0);
         let address = a.as_ptr();
         drop(a);
-        let b = arena.zeros::<f32>("a test", 4000).unwrap();
-        assert_eq!((b.as_ptr(), b.len(), b[3999]), (address, 4000, 0.0));
-        let c = take::<f32>(&arena, 4000);
+        let b = arena.zeros::<f32>("a test", 400).unwrap();
+        assert_eq!((b.as_ptr(), b.len(), b[399]), (address, 400, 0.0));
+        let c = take::<f32>(&arena, 400);
         assert!(!b.as_ptr_range().contains(&c.as_ptr()));
         drop((b, c));
         assert_eq!(free(&arena), [(0, REGION)]);
@@ -285,8 +285,9 @@ mod tests {
     fn miri_pieces_stay_apart_and_grow_together() {
         let arena = Arena::default();
         let mut held: Vec<(Buffer<u32>, u32)> = Vec::new();
-        for step in 0..if cfg!(miri) { 60 } else { 2000_u32 } {
-            let mut buffer = take::<u32>(&arena, (step as usize * 7919) % 5000);
+        let (steps, longest) = if cfg!(miri) { (40, 100) } else { (2000_u32, 5000) };
+        for step in 0..steps {
+            let mut buffer = take::<u32>(&arena, (step as usize * 7919) % longest);
             buffer.fill(step);
             held.push((buffer, step));
             if step % 3 > 0 {

@@ -10,7 +10,7 @@ use ift_compare::{Comparison, Tolerance};
 #[test]
 fn miri_pairs_give_the_products_of_widened_elements() {
     let sizes: &[_] = if cfg!(miri) {
-        &[(1, 1, 1), (7, 33, 2), (13, 17, 33)]
+        &[(1, 1, 1), (7, 17, 6)]
     } else {
         &[(1, 1, 1), (7, 33, 2), (13, 97, 65), (150, 40, 1400), (31, 130, 1281), (16, 64, 640)]
     };
@@ -47,7 +47,7 @@ fn miri_pairs_give_the_products_of_widened_elements() {
 #[test]
 fn miri_products_are_sums_of_products() {
     let sizes: &[_] = if cfg!(miri) {
-        &[(1, 1, 1), (7, 9, 5), (13, 17, 33), (2, 3, 400)]
+        &[(7, 9, 5), (13, 3, 34), (2, 3, 330)]
     } else {
         &[(1, 1, 1), (7, 9, 5), (13, 17, 33), (31, 130, 1281)]
     };
