@@ -243,3 +243,17 @@ fn acceptable_text(changed: &[String]) -> String {
     let names: Vec<String> = changed.iter().map(|field| format!("`{field}`")).collect();
     format!("expected one of {}", names.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_memory_is_named_with_its_purpose() {
+        let source = BackendError::OutOfMemory { what: "an activation", bytes: 123 };
+        let message = TrainError::memory("the passes of a step")(source.into()).to_string();
+        for part in ["the passes of a step: ", "123 bytes for an activation", "train.recompute"] {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+}

@@ -29,7 +29,7 @@ pub(crate) fn memory<B: Backend>(
     let mut plan = Plan::new(rows.len(), table, PlanStart::default());
     let formula = memory::Formula::new(model.config(), model.backend().footprint(), settings);
     let mut most = 0;
-    for step in 0..plan.steps_per_epoch() {
+    for step in 0..plan.steps().min(plan.steps_per_epoch()) {
         let order = plan.rows_of(step);
         let lengths = order.iter().map(|&i| part.tokens(&rows[i]));
         for run in ift_engine::runs(lengths, table.micro_batch_tokens) {

@@ -217,7 +217,12 @@ fn gradient(model: &Model<Reference>, data: &Data, method: &Method) -> (Sums, Ve
 
 /// Sets every element of a tensor of the model.
 fn edit_model(tiny: &Tiny, name: &str, value: f32) {
-    let path = tiny.path("m/model.safetensors");
+    edit_tensor(&tiny.path("m"), name, value);
+}
+
+/// Sets every element of a tensor of a model folder.
+fn edit_tensor(folder: &Path, name: &str, value: f32) {
+    let path = folder.join("model.safetensors");
     let mut bytes = fs::read(&path).unwrap();
     let range = {
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
@@ -229,4 +234,48 @@ fn edit_model(tiny: &Tiny, name: &str, value: f32) {
     let pattern = ((value.to_bits() >> 16) as u16).to_le_bytes();
     bytes[range].chunks_mut(2).for_each(|number| number.copy_from_slice(&pattern));
     fs::write(&path, bytes).unwrap();
+}
+
+/// What a method needs more of than the vocabulary has is found before training, and named.
+#[test]
+fn more_tokens_than_the_vocabulary_has_are_refused() {
+    let tiny = Tiny::new();
+    for method in ["name = 'ift', look_ahead = 'topk', k = 259", "name = 'eaft', k = 259"] {
+        let recipe = tiny.recipe("out", &format!("method = {{ {method} }}\n{TWO_STEPS}"));
+        let message = run(&recipe, false).unwrap_err().to_string();
+        let expected = "`method.k` is 259, but the model's vocabulary has 258 entries";
+        assert!(message.contains(expected), "{message}");
+        assert!(!recipe.output.dir.join("metrics.jsonl").exists());
+    }
+    let lines = format!("method = {{ name = 'eaft', k = 258 }}\n{TWO_STEPS}");
+    run(&tiny.recipe("out", &lines), false).unwrap();
+}
+
+/// Values that are not finite are traced to where they begin; the learning rate of a run that has
+/// not stepped yet is not to blame.
+#[test]
+fn values_that_are_not_finite_are_traced() {
+    let tiny = Tiny::new();
+    edit_model(&tiny, "model.layers.0.mlp.up_proj.weight", f32::NAN);
+    let lines = format!("adapter.rank = 2\neval.before = false\n{TWO_STEPS}");
+    let message = run(&tiny.recipe("frozen", &lines), false).unwrap_err().to_string();
+    assert!(message.starts_with("step 1 was not applied: the model's log-prob"), "{message}");
+    assert!(message.contains("record") && message.contains("at frozen weights"), "{message}");
+    assert!(!message.contains("optimizer.lr"), "{message}");
+
+    // A reference of its own.
+    let tiny = Tiny::new();
+    let lines = format!(
+        "method.name = 'dpo'\nreference = {{ path = '{}', storage = 'exact' }}\n\
+         eval.before = false\n{TWO_STEPS}",
+        tiny.path("r").display()
+    );
+    fs::create_dir(tiny.path("r")).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(tiny.path("m").join(name), tiny.path("r").join(name)).unwrap();
+    }
+    edit_tensor(&tiny.path("r"), "model.layers.1.mlp.down_proj.weight", f32::INFINITY);
+    let message = run(&tiny.pair_recipe("out", &lines), false).unwrap_err().to_string();
+    assert!(message.contains("the reference model's scores of record"), "{message}");
+    assert!(!message.contains("optimizer.lr"), "{message}");
 }
