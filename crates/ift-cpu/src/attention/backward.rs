@@ -8,7 +8,7 @@
 //! several segments continue the same past.
 
 use super::blocks::{KEYS, Part, QueryBlock, SCRATCH, Sizes, Source, Span, load_rows};
-use super::pack::{Layout, Packed};
+use super::pack::{Packed, Packing};
 use crate::Cpu;
 use crate::instructions::kernel;
 use crate::math::{dot, exp};
@@ -44,7 +44,7 @@ impl Chunk<'_> {
 }
 
 /// What a call reads.
-pub(super) struct Call<'a, N> {
+pub(super) struct GradientCall<'a, N> {
     pub sizes: Sizes,
     pub source: Source<'a, N>,
     pub q: &'a [N],
@@ -111,7 +111,7 @@ fn probabilities_row<S: Simd>(
 kernel! {
     /// `sums`: `dK` then `dV` of the chunk's keys, `[keys, padded_dim]` each.
     fn chunk<S: Tiles, N: Number>(
-        call: &Call<N>,
+        call: &GradientCall<N>,
         operands: &Operands<N>,
         chunk: &Chunk,
         head: usize,
@@ -270,7 +270,7 @@ fn chunks<'a>(sizes: &Sizes, spans: &'a [Span]) -> Vec<Chunk<'a>> {
 impl<N: Number> Cpu<N> {
     pub(super) fn attention_gradients(
         &self,
-        call: &Call<N>,
+        call: &GradientCall<N>,
         segments: &[Segment],
         d_q: &mut [N],
         d_kv: &mut [N],
@@ -279,7 +279,7 @@ impl<N: Number> Cpu<N> {
         let sizes = &call.sizes;
         let spans = sizes.spans(segments, |segment| segment.len > 0);
         let pack = |part, transposed| {
-            self.pack_heads(sizes, &call.source, &spans, Layout { part, transposed })
+            self.pack_heads(sizes, &call.source, &spans, Packing { part, transposed })
         };
         let operands = Operands {
             keys_transposed: pack(Part::Keys, true)?,

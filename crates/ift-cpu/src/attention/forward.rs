@@ -1,7 +1,7 @@
 //! The forward pass: one task for each block of queries of a key-value head.
 
 use super::blocks::{KEYS, Part, QueryBlock, SCRATCH, Sizes, Source, Span, load_rows};
-use super::pack::{Layout, Packed};
+use super::pack::{Packed, Packing};
 use crate::Cpu;
 use crate::instructions::kernel;
 use crate::math::{exp, exp_in_place, max};
@@ -176,10 +176,10 @@ impl<N: Number> Cpu<N> {
     ) -> Result<(), BackendError> {
         let kv_heads = call.sizes.attention.kv_heads;
         let spans = call.sizes.spans(segments, |segment| segment.len > FEW);
-        let pack = |layout| self.pack_heads(&call.sizes, &call.source, &spans, layout);
+        let pack = |packing| self.pack_heads(&call.sizes, &call.source, &spans, packing);
         let operands = Operands {
-            keys: pack(Layout { part: Part::Keys, transposed: true })?,
-            values: pack(Layout { part: Part::Values, transposed: false })?,
+            keys: pack(Packing { part: Part::Keys, transposed: true })?,
+            values: pack(Packing { part: Part::Values, transposed: false })?,
         };
         let mut blocks: Vec<(&Span, usize)> = spans
             .iter()

@@ -88,7 +88,7 @@ impl<N: Number> Cpu<N> {
             blocks: None,
             own: &saved.kv[..kv_len],
         };
-        let call = backward::Call {
+        let call = backward::GradientCall {
             sizes: Sizes::new(attention, tile_size(self.set)),
             source,
             q: &saved.q[..q_len],

@@ -14,7 +14,7 @@ const PACK: usize = 256;
 
 /// What is packed, and how.
 #[derive(Clone, Copy)]
-pub(super) struct Layout {
+pub(super) struct Packing {
     pub part: Part,
     /// Panels of `[head_dim, TILE_COLUMNS]` instead of rows of `padded_dim`.
     pub transposed: bool,
@@ -35,15 +35,15 @@ kernel! {
         sizes: &Sizes,
         source: &Source<N>,
         keys: Run,
-        layout: Layout,
+        packing: Packing,
         to: &mut [f32],
     ) {
         let d = sizes.attention.head_dim;
         let Run { span, head, from } = keys;
         let get = |j: usize| {
-            (j < span.keys).then(|| source.get(&span.segment, span.first + j, layout.part, head))
+            (j < span.keys).then(|| source.get(&span.segment, span.first + j, packing.part, head))
         };
-        if layout.transposed {
+        if packing.transposed {
             for (panel, to) in to.chunks_exact_mut(d * S::TILE_COLUMNS).enumerate() {
                 for r in 0..S::TILE_COLUMNS {
                     let column = to.iter_mut().skip(r).step_by(S::TILE_COLUMNS);
@@ -86,10 +86,10 @@ impl<N: Number> Cpu<N> {
         sizes: &Sizes,
         source: &Source<N>,
         spans: &[Span],
-        layout: Layout,
+        packing: Packing,
     ) -> Result<Packed, BackendError> {
         let kv_heads = sizes.attention.kv_heads;
-        let width = if layout.transposed { sizes.attention.head_dim } else { sizes.padded_dim };
+        let width = if packing.transposed { sizes.attention.head_dim } else { sizes.padded_dim };
         let total = spans.last().map_or(0, |s| s.before + s.padded);
         let len = total.saturating_mul(kv_heads).saturating_mul(width);
         let mut buffer = self.arena.take("packed keys and values", len)?;
@@ -106,7 +106,7 @@ impl<N: Number> Cpu<N> {
         }
         self.threads.split(tasks.len(), Cut(&mut tasks, 1), |_, task| {
             for (keys, to) in task {
-                pack(self.set, sizes, source, *keys, layout, to);
+                pack(self.set, sizes, source, *keys, packing, to);
             }
         });
         Ok(Packed { buffer, width, kv_heads })
