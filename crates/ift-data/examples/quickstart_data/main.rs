@@ -12,11 +12,11 @@
 //! A model of one or two million parameters can learn this world in minutes: forty people with
 //! eight facts each, small sums, opposites, days and months, the spelling of short words, in a few
 //! hundred different words. The running text contains all of it, so a base model trained on it
-//! knows the answers but not how to chat. The conversations then teach the form: question and answer,
-//! follow-ups with pronouns, system prompts that ask for one word or for capital letters. Two facts
-//! about every person and an eighth of the lessons are asked in `heldout.jsonl` only, so the loss
-//! there falls when the model learns to answer from the facts in the running text, and not when it
-//! memorises answers.
+//! knows the answers but not how to chat. The conversations then teach the form: question and
+//! answer, follow-ups with pronouns, system prompts that ask for one word or for capital letters.
+//! Two facts about every person and an eighth of the lessons are asked in `heldout.jsonl` only, so
+//! the loss there falls when the model learns to answer from the facts in the running text, and not
+//! when it memorises answers.
 //!
 //! Everything is made up, and every answer is made from the same facts as the text. The same seed
 //! gives the same bytes; `data/quickstart/` in the repository holds the files of seed 0 except the
