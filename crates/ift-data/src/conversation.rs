@@ -18,7 +18,7 @@ impl Message {
     }
 
     /// Whether the role is `assistant`.
-    pub fn is_assistant(&self) -> bool {
+    pub(crate) fn is_assistant(&self) -> bool {
         self.role == "assistant"
     }
 }
@@ -49,7 +49,7 @@ pub(crate) enum Example {
 impl Example {
     /// The conversation for supervised fine-tuning: the only one, or the chosen one of a pair. It
     /// is not to be imitated if [`Self::is_undesirable`]. `None` for plain text.
-    pub fn messages(&self) -> Option<&[Message]> {
+    pub(crate) fn messages(&self) -> Option<&[Message]> {
         match self {
             Example::Text(_) => None,
             Example::Chat(messages)
@@ -59,7 +59,7 @@ impl Example {
     }
 
     /// Whether the answer was judged undesirable.
-    pub fn is_undesirable(&self) -> bool {
+    pub(crate) fn is_undesirable(&self) -> bool {
         matches!(self, Example::Judged { desirable: false, .. })
     }
 }

@@ -14,7 +14,7 @@ pub enum Place {
 
 impl Place {
     /// The line or record number, from 1.
-    pub fn number(self) -> u64 {
+    pub(crate) fn number(self) -> u64 {
         match self {
             Place::Line(n) | Place::Record(n) => n,
         }

@@ -29,7 +29,7 @@ pub enum Format {
 
 impl Format {
     /// The name used in configurations and reports.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Format::Messages => "messages",
             Format::PromptCompletion => "prompt_completion",

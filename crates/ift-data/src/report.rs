@@ -137,7 +137,7 @@ const OPTIONAL: Range<usize> = 4..13;
 
 impl Report {
     /// The sum over all files.
-    pub fn total(&self) -> FileReport {
+    pub(crate) fn total(&self) -> FileReport {
         let mut total =
             FileReport { path: "total".into(), format: "-".to_owned(), ..FileReport::default() };
         self.files.iter().for_each(|file| total.add(file));

@@ -9,7 +9,8 @@ use ift_data::{ChatTokenizer, Message, Targets, TokenizerSettings, train_tokeniz
 use proptest::prelude::*;
 
 const STORY: &str = "The baker bakes bread. The miller brings flour to the baker.\n\n\
-                     The baker's dog eats bread, and the miller's cat drinks milk. On Monday the baker sings; on \
+                     The baker's dog eats bread, and the miller's cat drinks milk. On Monday the \
+                     baker sings; on \
                      Tuesday the miller sings.\n";
 
 fn story(folder: &Path) -> PathBuf {

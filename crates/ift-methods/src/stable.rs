@@ -24,36 +24,53 @@ pub(crate) fn log1mexp(x: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use ift_compare::{Comparison, Tolerance};
+
     use super::*;
 
-    fn close(found: f64, expected: f64) -> bool {
-        (found - expected).abs() <= 4.0 * f64::EPSILON * expected.abs()
-    }
+    const TOLERANCE: Tolerance = Tolerance::relative(4.0 * f64::EPSILON);
 
     #[test]
     fn softplus_and_sigmoid_on_both_sides() {
-        // Beyond 40 the other term is below the last digit.
-        for (x, expected) in
-            [(0.0, LN_2), (1.0, 1.313_261_687_518_222_8), (800.0, 800.0), (1e300, 1e300)]
-        {
-            assert!(close(softplus(x), expected), "softplus({x}) = {}", softplus(x));
+        let mut comparison = Comparison::new("softplus and sigmoid", TOLERANCE);
+        // Above 40 the other term is below the precision of f64.
+        for (x, expected) in [
+            (0.0, LN_2),
+            (1.0, 1.313_261_687_518_222_8),
+            (800.0, 800.0),
+            (1e300, 1e300),
+            (-1.0, 0.313_261_687_518_222_86),
+            (-700.0, (-700.0_f64).exp()),
+        ] {
+            comparison.value(&format!("softplus({x})"), softplus(x), expected);
         }
-        assert!(close(softplus(-1.0), 0.313_261_687_518_222_86));
-        assert!(close(softplus(-700.0), (-700.0_f64).exp()));
-        assert!(close(sigmoid(-1.0), 0.268_941_421_369_995_1));
-        assert!(close(sigmoid(-700.0), (-700.0_f64).exp()));
-        assert_eq!((sigmoid(1e300), sigmoid(-1e300), sigmoid(0.0)), (1.0, 0.0, 0.5));
+        for (x, expected) in [
+            (-1.0, 0.268_941_421_369_995_1),
+            (-700.0, (-700.0_f64).exp()),
+            (1e300, 1.0),
+            (-1e300, 0.0),
+            (0.0, 0.5),
+        ] {
+            comparison.value(&format!("sigmoid({x})"), sigmoid(x), expected);
+        }
+        comparison.finish();
     }
 
     #[test]
     fn log1mexp_near_probability_one_and_zero() {
-        // 1 - e^x is -x to the last digit at the top, and log(1 - y) is -y at the bottom.
-        assert!(close(log1mexp(-1e-20), 1e-20_f64.ln()));
-        assert!(close(log1mexp(-700.0), -(-700.0_f64).exp()));
-        assert!(close(log1mexp(-LN_2), -LN_2));
-        assert!(close(log1mexp(-1.0), -0.458_675_145_387_081_9));
-        assert!(close(log1mexp(-0.1), -2.352_168_461_044_090_8));
-        assert_eq!(log1mexp(-1e300), 0.0);
+        let mut comparison = Comparison::new("log1mexp", TOLERANCE);
+        // 1 - e^x is -x within precision near 0, and log(1 - y) is -y for small y.
+        for (x, expected) in [
+            (-1e-20, 1e-20_f64.ln()),
+            (-700.0, -(-700.0_f64).exp()),
+            (-LN_2, -LN_2),
+            (-1.0, -0.458_675_145_387_081_9),
+            (-0.1, -2.352_168_461_044_090_8),
+            (-1e300, 0.0),
+        ] {
+            comparison.value(&format!("log1mexp({x})"), log1mexp(x), expected);
+        }
+        comparison.finish();
         assert!(log1mexp(-f64::MIN_POSITIVE).is_finite());
     }
 }

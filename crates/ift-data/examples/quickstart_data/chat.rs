@@ -1,8 +1,8 @@
 //! Conversations about the village, in two sets that share no question.
 //!
-//! What can be asked is a [`Topic`]: one fact about one person, or one lesson. Each topic belongs
-//! to one set, so a held-out conversation asks only what no training conversation asks or tells;
-//! that the base model can know it all the same is due to the running text.
+//! A question is about a [`Topic`]: one fact about one person, or one lesson. Each topic belongs to
+//! one set, so a held-out conversation asks only what no training conversation asks or answers. The
+//! base model knows the answers from the running text.
 
 use std::collections::BTreeSet;
 
@@ -41,12 +41,12 @@ impl Conversation {
     }
 }
 
-/// What one of the two sets may ask.
+/// The topics of one of the two sets.
 pub struct Topics {
     /// Per person.
     pub facts: Vec<Vec<Relation>>,
     pub lessons: Vec<Lesson>,
-    /// Whether greetings, which are the same for all, belong to it.
+    /// Whether the set has greetings, which are the same for all people.
     greets: bool,
 }
 
@@ -112,8 +112,8 @@ fn fact(world: &World, topics: &Topics, random: &mut Random) -> Conversation {
     plain(vec![turn(world, person, relation, random)], vec![Topic::Fact(person, relation)])
 }
 
-/// Goes on with the same person, who is then a pronoun, or with the same question about another
-/// one.
+/// A follow-up question about the same person, named by a pronoun, or the same question about
+/// another one.
 fn follow_up(world: &World, topics: &Topics, random: &mut Random) -> Conversation {
     let (person, first) = choose(topics, random);
     let mut turns = vec![turn(world, person, first, random)];
@@ -254,7 +254,7 @@ mod tests {
         assert!(topics(&held_out).len() > 90, "{}", topics(&held_out).len());
     }
 
-    /// No training answer tells what is held out, whichever question it belongs to.
+    /// No training answer states a held-out fact, for any question.
     #[test]
     fn training_answers_tell_no_held_out_fact() {
         let (world, train, held_out) = both();

@@ -11,15 +11,15 @@
 //!
 //! A model of one or two million parameters can learn this world in minutes: forty people with
 //! eight facts each, small sums, opposites, days and months, the spelling of short words, in a few
-//! hundred different words. The running text tells all of it, so a base model trained on it knows
-//! the answers but not how to chat. The conversations then teach the form: question and answer,
-//! follow-ups with pronouns, system prompts that ask for one word or for capital letters. Two facts
-//! about every person and an eighth of the lessons are asked in `heldout.jsonl` only, so the loss
-//! there falls when the model learns to answer from what it knows, and not when it learns the
-//! answers by heart.
+//! hundred different words. The running text contains all of it, so a base model trained on it
+//! knows the answers but not how to chat. The conversations then teach the form: question and
+//! answer, follow-ups with pronouns, system prompts that ask for one word or for capital letters.
+//! Two facts about every person and an eighth of the lessons are asked in `heldout.jsonl` only, so
+//! the loss there falls when the model learns to answer from the facts in the running text, and not
+//! when it memorises answers.
 //!
 //! Everything is made up, and every answer is made from the same facts as the text. The same seed
-//! gives the same bytes; `data/quickstart/` in the repository holds the files of seed 0 but the
+//! gives the same bytes; `data/quickstart/` in the repository holds the files of seed 0 except the
 //! running text.
 
 mod chat;
@@ -94,7 +94,7 @@ fn write(folder: &Path, files: &Files) -> std::io::Result<()> {
     fs::write(folder.join("pairs.jsonl"), &files.pairs)
 }
 
-#[allow(clippy::print_stderr)] // a program's complaints
+#[allow(clippy::print_stderr)] // a program prints its errors
 fn main() -> ExitCode {
     let Some((folder, seed)) = arguments() else {
         eprintln!("usage: quickstart_data OUT_DIR [--seed 0]");

@@ -1,6 +1,6 @@
 //! Pairs of a right and a wrong answer in the same words, for methods on pairs.
 //!
-//! They ask what the training conversations may ask, so the held-out ones stay untouched.
+//! Their questions are from the topics of the training conversations, not of the held-out ones.
 
 use std::collections::BTreeSet;
 
@@ -44,7 +44,7 @@ pub fn pairs(world: &World, topics: &Topics, count: usize, random: &mut Random) 
     all
 }
 
-/// Another value than the right one.
+/// A wrong value.
 fn wrong_value(
     world: &World,
     person: usize,

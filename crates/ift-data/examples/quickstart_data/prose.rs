@@ -1,4 +1,4 @@
-//! Running text about the village, in which every fact and every lesson stands many times.
+//! Running text about the village, which states every fact and every lesson many times.
 
 use crate::facts::{answer, ask, state, variants};
 use crate::lessons::{self, Lesson};
@@ -126,7 +126,7 @@ fn talk(world: &World, random: &mut Random) -> String {
         }
         let call = call(i == 0 || other, random);
         let asked = question(world, about, relation, call, random);
-        // The short answer is the one that a chat will want.
+        // The same short answers as in conversations.
         let said = if random.chance(70) {
             answer(world, about, relation, call)
         } else {
@@ -140,7 +140,7 @@ fn talk(world: &World, random: &mut Random) -> String {
     sentences.join(" ")
 }
 
-/// What two people share and what not.
+/// Facts that two people have in common, and others.
 fn comparison(world: &World, random: &mut Random) -> String {
     let a = person(random);
     let b = another(a, random);

@@ -42,6 +42,8 @@ pub(super) fn smallest_positive(sums: &[Vec<f64>]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use ift_compare::{Comparison, Tolerance};
+
     use super::*;
 
     #[test]
@@ -59,7 +61,9 @@ mod tests {
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let forward = dot(&propagate(&u, &decays, Side::Left), &v);
         let backward = dot(&u, &propagate(&v, &decays, Side::Right));
-        assert!((forward - backward).abs() < 1e-15, "{forward} {backward}");
+        let mut comparison = Comparison::new("dot products", Tolerance::absolute(1e-15));
+        comparison.value("transpose", forward, backward);
+        comparison.finish();
     }
 
     #[test]

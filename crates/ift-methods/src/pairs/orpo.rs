@@ -85,18 +85,23 @@ impl LogOdds {
 
 #[cfg(test)]
 mod tests {
+    use ift_compare::{Comparison, Tolerance};
+
     use super::*;
 
     #[test]
     fn log_odds_are_smooth_across_the_tangent_and_finite_everywhere() {
         let [below, at, above] = [2.0 * NEAREST, NEAREST, 0.0].map(LogOdds::of);
         assert!(below.value < at.value && at.value < above.value);
-        assert!((at.value - -f64::from(f32::EPSILON).ln()).abs() < 1e-6);
         assert_eq!(at.slope, above.slope);
-        assert!((above.value - at.value - 1.0).abs() < 1e-6);
+        let mut comparison = Comparison::new("log-odds", Tolerance::absolute(1e-6));
+        comparison.value("at the tangent", at.value, -f64::from(f32::EPSILON).ln());
+        comparison.value("above it", above.value - at.value, 1.0);
+        // p = 1/2 has even odds.
+        let even = LogOdds::of(-std::f64::consts::LN_2).value;
+        comparison.values_within("p = 1/2", &[even], &[0.0], Tolerance::absolute(1e-15));
+        comparison.finish();
         let deep = LogOdds::of(-1e300);
         assert_eq!((deep.value, deep.slope), (-1e300, 1.0));
-        // p = 1/2 has even odds.
-        assert!(LogOdds::of(-std::f64::consts::LN_2).value.abs() < 1e-15);
     }
 }
