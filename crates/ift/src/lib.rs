@@ -1,9 +1,10 @@
 //! The `ift` program as a library: command line, recipe files, subcommands, printing, exit codes.
 //!
 //! `arguments` defines the command line. `recipe_file` turns a recipe and its `--set` overrides
-//! into settings, which `schema_check` checks first; `place` says where a field was written. `commands`
-//! has one file for each subcommand. `failure` words errors and chooses exit codes. `output` is the
-//! only module that prints, and no crate below this one prints, exits or knows about terminals.
+//! into settings, which `schema_check` checks first; `place` says where a field was written.
+//! `commands` has one file for each subcommand. `failure` words errors and chooses exit codes.
+//! `output` is the only module that prints, and no crate below this one prints, exits or knows
+//! about terminals.
 
 mod arguments;
 mod commands;

@@ -17,6 +17,7 @@ pub(crate) struct Output {
     colour: bool,
 }
 
+#[expect(clippy::unused_self, reason = "printing needs an `Output`, even if no setting matters")]
 impl Output {
     /// Output to this process's streams, in colour only on a terminal and if `NO_COLOR` is not set.
     pub(crate) fn new(quiet: bool, json: bool) -> Self {
