@@ -78,8 +78,8 @@ pub enum RequestError {
     },
     /// A token that the model does not have.
     #[error(
-        "the prompt has token {token}, but the model's vocabulary has {vocabulary} entries; do tokenizer and \
-         model belong together?"
+        "the prompt has token {token}, but the model's vocabulary has {vocabulary} entries; do \
+         tokenizer and model belong together?"
     )]
     Token {
         /// The token id.

@@ -229,8 +229,8 @@ fn refuse_unsupported(fields: &Fields) -> Result<(), ModelError> {
     match fields.get("init_lora_weights") {
         Some(Value::String(start)) if !NEUTRAL_STARTS.contains(&start.as_str()) => {
             let reason = format!(
-                "is `{start}`, which may have changed the base's weights too; save the adapter with \
-                 PEFT's `path_initial_model_for_weight_conversion` to turn it into a plain one"
+                "is `{start}`, which may have changed the base's weights too; save the adapter \
+                 with PEFT's `path_initial_model_for_weight_conversion` to turn it into a plain one"
             );
             Err(fields.error("init_lora_weights", &reason))
         }

@@ -33,7 +33,8 @@ pub fn families() -> [Value; 5] {
 /// Writes a model, in f64, whose biases and norms are away from their neutral start.
 pub fn create(changes: &Value, folder: &Path) {
     let mut config = json!({"model_type": "llama", "vocab_size": 19, "hidden_size": 12,
-        "intermediate_size": 10, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 4,
+        "intermediate_size": 10, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": 4,
         "initializer_range": 0.3, "tie_word_embeddings": true});
     for (field, value) in changes.as_object().unwrap() {
         config[field] = value.clone();
