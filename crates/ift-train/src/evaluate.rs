@@ -19,7 +19,7 @@ use crate::step_error::StepError;
 ///
 /// # Errors
 /// As [`examine`].
-pub fn evaluate<B: Backend>(
+pub(crate) fn evaluate<B: Backend>(
     model: &Model<B>,
     reference: &ReferenceSource<B>,
     rows: &[&Row],

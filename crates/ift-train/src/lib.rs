@@ -72,7 +72,6 @@ pub use context::{StepContext, StepSettings};
 pub use data::Data;
 pub use durable::write_folder;
 pub use error::TrainError;
-pub use evaluate::evaluate;
 pub use learner::Learner;
 pub use metrics::{
     EvalMetrics, Metrics, PreferenceMetrics, Sample, StepMetrics, page_faults, peak_memory,
@@ -89,6 +88,6 @@ pub use recipe::{
 pub use reference::{KnownScores, ReferenceSource};
 pub use schedule::{Curve, Schedule};
 pub use stages::train;
-pub use step::{accumulate, accumulate_with, check_method, examine};
+pub use step::{accumulate, accumulate_with, examine};
 pub use step_error::StepError;
 pub use sums::{AnswerDetail, AnswerSums, PreferenceSums, Sums};

@@ -79,7 +79,7 @@ pub fn examine<B: Backend>(
 ///
 /// # Errors
 /// Names the field whose value is too large.
-pub fn check_method(method: &Method, vocabulary: usize) -> Result<(), StepError> {
+pub(crate) fn check_method(method: &Method, vocabulary: usize) -> Result<(), StepError> {
     let look_ahead = match method.look_ahead() {
         Some(LookAhead::TopK { k }) => Some(k),
         _ => None,

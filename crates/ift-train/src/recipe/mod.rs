@@ -76,6 +76,17 @@ fn intuitive_fine_tuning() -> Method {
 impl Recipe {
     /// Reads a recipe from TOML text.
     ///
+    /// ```
+    /// let text = "model.path = 'm'\ndata.train = 'd.jsonl'\noutput.dir = 'o'";
+    /// let recipe = ift_train::Recipe::from_toml(text)?;
+    /// recipe.validate()?;
+    /// assert_eq!((recipe.train.epochs, recipe.train.rows_per_step), (3, 512));
+    ///
+    /// let typo = ift_train::Recipe::from_toml("model.pat = 'm'").unwrap_err().to_string();
+    /// assert!(typo.contains("unknown field `pat`"));
+    /// # Ok::<(), ift_train::TrainError>(())
+    /// ```
+    ///
     /// # Errors
     /// If the text is not TOML, or a field is unknown, missing or of the wrong type; the message
     /// points at it. Values are checked by [`Recipe::validate`].
