@@ -19,7 +19,7 @@ type Result<T> = std::result::Result<T, BackendError>;
 /// allocates returns a `Result`.
 ///
 /// # Errors
-/// Methods that return a `Result` fail only if memory is short.
+/// Methods that return a `Result` fail only if memory runs out.
 ///
 /// # Gradients
 /// Gradients of weights are always *added*, so that micro-batches, and the continuations of a

@@ -97,7 +97,7 @@ impl<'a, B: Backend> Engine<'a, B> {
     /// An engine without requests.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn new(model: &'a Model<B>, settings: EngineSettings) -> Result<Self, ModelError> {
         Ok(Self {
             model,
@@ -160,7 +160,7 @@ impl<'a, B: Backend> Engine<'a, B> {
     /// token of every other running request. Events come in the order of the requests.
     ///
     /// # Errors
-    /// If memory is short. No token is lost then: the step can be taken again, after
+    /// If memory runs out. No token is lost then: the step can be taken again, after
     /// [`Engine::cancel`] has made room.
     pub fn step(&mut self) -> Result<Vec<Event>, ModelError> {
         self.admit()?;

@@ -40,7 +40,7 @@ impl AnswerScores {
 /// Neither the split into passes nor the other groups change a score beyond rounding.
 ///
 /// # Errors
-/// If an answer cannot be packed ([`crate::PackError`]), or memory is short.
+/// If an answer cannot be packed ([`crate::PackError`]), or memory runs out.
 pub fn score<B: Backend>(
     model: &Model<B>,
     groups: &[Vec<Answer>],
@@ -75,7 +75,7 @@ pub fn score<B: Backend>(
 /// With `adapters_off` an adapted model's base is scored.
 ///
 /// # Errors
-/// If memory is short.
+/// If memory runs out.
 pub fn score_packed<B: Backend>(
     model: &Model<B>,
     packed: &Packed,

@@ -51,7 +51,7 @@ impl<B: Backend> Cache<B> {
     /// blocks.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn new(model: &Model<B>, tokens: usize) -> Result<Self, ModelError> {
         let config = model.config();
         let widths: Vec<usize> =
@@ -77,7 +77,7 @@ impl<B: Backend> Cache<B> {
     /// are free: nothing has changed then.
     ///
     /// # Errors
-    /// If memory is short; nothing has changed then.
+    /// If memory runs out; nothing has changed then.
     pub fn reserve(
         &mut self,
         model: &Model<B>,

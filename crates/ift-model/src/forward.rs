@@ -37,7 +37,7 @@ impl<B: Backend> Model<B> {
     /// tokens or empty; callers check that.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn forward(
         &self,
         sequences: &Sequences,
@@ -81,7 +81,7 @@ impl<B: Backend> Model<B> {
     /// `gradients`. Layers are freed as they are done.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn backward(
         &self,
         pass: Pass<B>,
@@ -114,7 +114,7 @@ impl<B: Backend> Model<B> {
     /// Zero gradients for the keys and values of a pass that others continue.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn past_gradient(&self, pass: &Pass<B>) -> Result<PastGradient<B>, ModelError> {
         let tokens = pass.sequences.tokens.len();
         let layers = (0..self.config.layers()).map(|layer| {

@@ -118,7 +118,7 @@ impl<B: Backend> Model<B> {
     /// Zero gradients of everything that is trained.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn gradients(&self) -> Result<Gradients<B>, ModelError> {
         Ok(Gradients { sums: self.backend.accumulator(self.trainable.len())? })
     }
@@ -126,7 +126,7 @@ impl<B: Backend> Model<B> {
     /// One optimizer step; see [`Backend::update`].
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn update(
         &mut self,
         gradients: &Gradients<B>,
@@ -149,7 +149,7 @@ impl<B: Backend> Model<B> {
     /// was, to the bit.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn exchange_average(&mut self, average: &mut B::Accumulator) -> Result<(), ModelError> {
         for start in (0..self.trainable.len()).step_by(EXCHANGED) {
             let range = start..self.trainable.len().min(start + EXCHANGED);
@@ -185,7 +185,7 @@ impl<B: Backend> Model<B> {
     /// [`Model::write`]; without `DoRA` it does nothing.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn adapters_changed(&mut self) -> Result<(), ModelError> {
         let Some(adapted) = &self.adapted else { return Ok(()) };
         let (rank, scale) = (adapted.rank(), adapted.scale());

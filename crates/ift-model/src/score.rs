@@ -54,7 +54,7 @@ impl<B: Backend> Model<B> {
     /// they are small and to be kept for [`Model::score_backward`].
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn score(
         &self,
         pieces: &[(&Pass<B>, &[usize])],
@@ -77,7 +77,7 @@ impl<B: Backend> Model<B> {
     /// The logits at positions of a pass, `[positions, vocabulary]`, on the host.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn logits(&self, pass: &Pass<B>, positions: &[usize]) -> Result<Vec<f32>, ModelError> {
         let (_, normed) = self.gather_normed(&[(pass, positions)])?;
         let weight = self.weight(self.map.head);
@@ -117,7 +117,7 @@ impl<B: Backend> Model<B> {
     /// which has the same vocabulary and scored the same targets.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn divergence(
         &self,
         scored: &mut Scored<B>,
@@ -135,7 +135,7 @@ impl<B: Backend> Model<B> {
     /// head's and the final norm's gradients.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn score_backward(
         &self,
         scored: Scored<B>,
@@ -182,7 +182,7 @@ impl<B: Backend> Model<B> {
     /// the packed positions that were scored from there on.
     ///
     /// # Errors
-    /// If memory is short, or a piece has a position twice.
+    /// If memory runs out, or a piece has a position twice.
     pub fn hidden_gradient(
         &self,
         gradient: &ScoreGradient<B>,

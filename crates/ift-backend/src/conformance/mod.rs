@@ -44,7 +44,7 @@ use crate::Backend;
 /// Runs all cases on a backend, a fresh one for each.
 ///
 /// # Panics
-/// If a result is too far from the reference's, or memory is short.
+/// If a result is too far from the reference's, or memory runs out.
 #[track_caller]
 #[expect(clippy::panic, reason = "a conformance run is an assertion")]
 pub fn run<B: Backend>(name: &str, tolerances: &Tolerances, make: impl Fn() -> B) {
