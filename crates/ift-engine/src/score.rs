@@ -11,7 +11,7 @@ pub struct ScoreSettings {
     pub tokens: usize,
     /// Leaves the adapters of an adapted model out: its base alone.
     pub adapters_off: bool,
-    /// Whether to report the most probable token at each target besides.
+    /// Whether to report the most probable token at each target too.
     pub argmax: bool,
 }
 

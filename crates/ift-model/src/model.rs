@@ -44,7 +44,7 @@ pub struct Model<B: Backend> {
     pub(crate) parameters: B::Parameters,
     /// Indexed like the map's parameters.
     pub(crate) weights: Vec<PlacedWeight<B>>,
-    /// The folder it was loaded from, and those that this one rests on.
+    /// The folder it was loaded from, and for an adapter folder its base folders.
     pub(crate) folders: Vec<PathBuf>,
     pub(crate) number: NumberType,
     /// Of each rotary embedding.
@@ -139,14 +139,14 @@ impl<B: Backend> Model<B> {
         self.adapters_changed()
     }
 
-    /// A running mean of the trainable elements over steps:
+    /// An exponential moving average of the trainable elements over steps:
     /// `average = decay·average + (1 - decay)·elements`.
     pub fn average(&self, decay: f64, average: &mut B::Accumulator) {
         self.backend.average(&self.parameters, decay, average);
     }
 
-    /// Exchanges the trainable elements and their running mean. Done twice, everything is as it
-    /// was, to the bit.
+    /// Exchanges the trainable elements and their exponential moving average. A second exchange
+    /// restores both to the bit.
     ///
     /// # Errors
     /// If memory runs out.

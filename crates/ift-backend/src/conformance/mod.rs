@@ -9,7 +9,7 @@
 //! conformance::run("my backend", &conformance::Tolerances::F32, || Reference);
 //! ```
 //!
-//! What a backend must hold besides, such as the same bits for any number of threads, its own tests
+//! What else a backend guarantees, such as the same bits for any number of threads, its own tests
 //! show with [`Case::results`] and [`Results::first_difference`].
 
 mod attention;
