@@ -116,7 +116,7 @@ struct ScoredBatch<'a, B: Backend> {
     details: Vec<AnswerDetail>,
 }
 
-/// What the first phase found out.
+/// Scores that are shared by the rows of a step.
 #[derive(Default)]
 struct Shared {
     /// Scores of the mismatched sequences, where the method has a KL point.
