@@ -1,8 +1,8 @@
 //! A file of a reference's log-probabilities, which grows while rows are scored.
 //!
-//! The values of all rows are stored one after the other, eight bytes each, little-endian: for each
-//! row those of its own sequence, of its rejected one and of its mismatched one. Their counts follow
-//! from the row, so the length of the file gives the number of finished rows, and a run that was
+//! The values of all rows are stored one after the other, eight bytes each, little-endian. A row has
+//! those of its own sequence, of its rejected one and of its mismatched one. Their counts follow
+//! from the row. So the length of the file gives the number of finished rows, and a run that was
 //! killed continues after the last complete one.
 
 use std::fs::{self, File, OpenOptions};
