@@ -1,9 +1,9 @@
 //! A file of a reference's log-probabilities, which grows while rows are scored.
 //!
-//! The values of all rows are stored one after the other, eight bytes each, little-endian. A row has
-//! those of its own sequence, of its rejected one and of its mismatched one. Their counts follow
-//! from the row. So the length of the file gives the number of finished rows, and a run that was
-//! killed continues after the last complete one.
+//! The values of all rows are stored one after the other, eight bytes each, little-endian. A row
+//! has those of its own sequence, then those of its rejected one, then those of its mismatched one.
+//! Their counts follow from the row. So the length of the file gives the number of finished rows,
+//! and a run that was killed continues after the last complete one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
