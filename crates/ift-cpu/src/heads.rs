@@ -118,11 +118,11 @@ kernel! {
                         (&w.k[..], &mut d_weights[d..])
                     };
                     let (r, offset) = (inverse_rms::<S, N>(x, w.norm.eps), w.norm.offset as f32);
-                    let projection = dot_offset::<S, f32, N>(&gradient, weight, offset, x);
-                    let projection = projection / d as f32 * r * r * r;
+                    let along_x = dot_offset::<S, f32, N>(&gradient, weight, offset, x);
+                    let along_x = along_x / d as f32 * r * r * r;
                     for (((g, x), w), d_w) in gradient.iter_mut().zip(x).zip(weight).zip(d_weight) {
                         *d_w = S::mul_add(*g * r, x.widen(), *d_w);
-                        *g = r * *g * (*w + offset) - projection * x.widen();
+                        *g = r * *g * (*w + offset) - along_x * x.widen();
                     }
                 }
                 round_all(&gradient, to);

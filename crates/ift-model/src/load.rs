@@ -170,7 +170,7 @@ impl<B: Backend> Model<B> {
             let bound = 1.0 / (inputs as f64).sqrt();
             let reason = |e| ModelError::Adapter { field: "rank", reason: format!("{e}") };
             let uniform = Uniform::new(-bound, bound).map_err(reason)?;
-            // A stream of its own for each tensor, apart from those that fresh models are drawn
+            // A separate stream for each tensor, different from those that fresh models are drawn
             // from.
             let stream = (weight as u64) << 32 | adapter.rows.start as u64;
             let mut random = ift_random::generator(seed, stream);

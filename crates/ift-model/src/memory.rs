@@ -115,8 +115,8 @@ pub struct Need {
     /// `a·n·(2·q + kv + qkv + 2·hidden)` (projections), whichever is most. With recompute also
     /// what a layer keeps without it. And the prompts' gradient `a·hidden·P`, and a packed operand,
     /// at most [`Footprint::packed`]. Adapters add the part of a product's gradient that is
-    /// theirs, with dropout the dropped input and its gradient, with `DoRA` the product's own
-    /// gradient, and with both its difference to the output's.
+    /// theirs, with dropout the dropped input and its gradient, with `DoRA` the gradient
+    /// of the unnormalised output, and with both its difference to the output's gradient.
     pub working: usize,
     /// What continuations collect for their prompts: `e·kv` for each prompt token and layer.
     pub past_gradients: usize,
