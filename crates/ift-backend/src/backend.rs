@@ -19,7 +19,7 @@ type Result<T> = std::result::Result<T, BackendError>;
 /// allocates returns a `Result`.
 ///
 /// # Errors
-/// Methods that return a `Result` fail only if memory is short.
+/// Methods that return a `Result` fail only if memory runs out.
 ///
 /// # Gradients
 /// Gradients of weights are always *added*, so that micro-batches, and the continuations of a
@@ -82,11 +82,11 @@ pub trait Backend: Buffers {
         updates: &[RangeUpdate],
         gradient_scale: f64,
     );
-    /// A running mean of all parameters over steps:
+    /// An exponential moving average of all parameters over steps:
     /// `average = decay·average + (1 - decay)·parameters`.
     fn average(&self, parameters: &Self::Parameters, decay: f64, average: &mut Self::Accumulator);
 
-    /// A weight that is never trained, made of `parts` laid end to end.
+    /// A weight that is never trained, made of `parts`, concatenated.
     fn frozen(&self, parts: &[HostTensor], storage: Storage) -> Result<Self::Frozen>;
     /// The elements of a range, as the storage keeps them.
     fn read_frozen(&self, frozen: &Self::Frozen, range: Range<usize>) -> Vec<Self::Element>;
@@ -94,7 +94,7 @@ pub trait Backend: Buffers {
     /// Uploads what a pass needs of the host, once per pass.
     ///
     /// # Panics
-    /// If the segments do not lie end to end and cover the tokens exactly, or a list has another
+    /// If the segments do not follow each other and cover the tokens exactly, or a list has another
     /// length than the tokens: what operations rely on is checked here.
     fn upload(&self, inputs: &PassInputs<Self::Scores>) -> Result<Self::Inputs>;
 
@@ -314,7 +314,7 @@ pub trait Backend: Buffers {
         weight: Weight<Self>,
         targets: &HeadTargets,
     ) -> Result<Self::Scores>;
-    /// The scores on the host: the one read of a micro-batch.
+    /// Copies the scores to the host: one read for each scored pass of a micro-batch.
     fn read_scores(&self, scores: &Self::Scores) -> HeadScores;
     /// At each scored position the divergence between a policy, whose scores these are and where
     /// the values are kept, and a reference over the same vocabulary.
@@ -331,10 +331,10 @@ pub trait Backend: Buffers {
     /// `g[t] = d_log_probs[t]·(onehot(target) - p)`, sets `d_x = g·W` and adds `gᵀ·x` to
     /// `d_weight`.
     ///
-    /// A divergence adds `Σ_t slopes[t]·KL[t]` to what is differentiated: to `g[t]` it adds
-    /// `slopes[t]·(p - r)` for [`Divergence::Forward`] and `slopes[t]·p·(log p - log r - KL[t])`
-    /// for [`Divergence::Reverse`], with the `KL` that [`Backend::divergence`] kept in the scores;
-    /// the reference is a constant.
+    /// A divergence adds `Σ_t d_divergences[t]·KL[t]` to what is differentiated: to `g[t]` it adds
+    /// `d_divergences[t]·(p - r)` for [`Divergence::Forward`] and
+    /// `d_divergences[t]·p·(log p - log r - KL[t])` for [`Divergence::Reverse`], with the `KL` that
+    /// [`Backend::divergence`] kept in the scores; the reference is a constant.
     fn head_backward(
         &self,
         head: Head,

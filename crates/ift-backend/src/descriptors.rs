@@ -53,7 +53,7 @@ pub struct Dropout {
     /// Share of the elements that become 0, from 0 to below 1.
     pub rate: f64,
     /// The part of the model that draws: the stream of a token is
-    /// [`ift_random::part_stream`] of the token's own and this.
+    /// [`ift_random::part_stream`] of the token's stream and this.
     pub part: u64,
 }
 
@@ -103,7 +103,8 @@ impl Attention {
         self.q_width() + self.kv_width()
     }
 
-    /// The absolute positions of the keys that the query at `position` sees, its own included.
+    /// The absolute positions of the keys that the query at `position` sees, its own position
+    /// included.
     pub fn visible(&self, position: usize) -> Range<usize> {
         let first = self.window.map_or(0, |w| (position + 1).saturating_sub(w));
         first..position + 1

@@ -39,7 +39,7 @@ impl PastBlocks<'_> {
 pub struct PassInputs<'a, S> {
     /// `[tokens]` token ids, below the vocabulary's size.
     pub tokens: &'a [u32],
-    /// The sequences, in the order of their tokens, end to end.
+    /// The sequences, in the order of their tokens, without gaps.
     pub segments: &'a [Segment],
     /// `[tokens]` the stream of each token's random draws; empty where nothing is random.
     pub streams: &'a [u64],
@@ -63,7 +63,7 @@ impl<S> PassInputs<'_, S> {
     /// Checks what operations rely on; every backend calls it in [`crate::Backend::upload`].
     ///
     /// # Panics
-    /// If the segments do not lie end to end and cover the tokens exactly, a list has another
+    /// If the segments do not follow each other and cover the tokens exactly, a list has another
     /// length than the tokens, or the table of blocks is too short for a segment's past.
     pub fn check(&self) {
         let tokens = self.tokens.len();
@@ -112,7 +112,7 @@ impl<S> Clone for LookAheadInputs<'_, S> {
 
 impl<S> Copy for LookAheadInputs<'_, S> {}
 
-/// How a selected token enters the inputs.
+/// How a token that an earlier pass selected changes the embedding of an input token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Residual {
     /// The temporal residual connection (IFT eq. 17): `e = (1-λ)·E[token] + λ·E[selected]`.

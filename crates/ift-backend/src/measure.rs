@@ -25,13 +25,13 @@ pub struct Footprint {
     pub attention_chunks: usize,
 }
 
-/// Where the time of a backend went since the last call.
+/// A profile: time and work of a backend's operations since the last call.
 #[derive(Clone, Debug, Default)]
 pub struct Profile {
     /// One entry for each kind of operation, in a fixed order.
     pub entries: Vec<ProfileEntry>,
-    /// Time that threads spent at work, all together: of the wall time times `threads`, the rest
-    /// is idle.
+    /// The sum over all threads of the time they were busy; the rest of wall time times `threads`
+    /// they were idle.
     pub busy: Duration,
     /// How many threads there are.
     pub threads: usize,

@@ -3,14 +3,14 @@
 use crate::{Buffers, Update};
 use std::ops::Range;
 
-/// What the result of a product becomes.
+/// How the result of a product is written to its output `out`.
 #[derive(Debug)]
 pub enum Out<'a, A: ?Sized> {
     /// `out = result`.
     Set,
     /// `out += result`.
     Add,
-    /// `out = other + result`: a residual connection, without a pass of its own.
+    /// `out = other + result`: a residual connection, added in the same pass over memory.
     Plus(&'a A),
 }
 
@@ -43,12 +43,12 @@ impl<B: Buffers + ?Sized> Clone for Weight<'_, B> {
 
 impl<B: Buffers + ?Sized> Copy for Weight<'_, B> {}
 
-/// Where a weight's gradient is added: the elements of a flat range from `start` on.
+/// The place of a weight's gradient in the flat range of all gradients.
 #[derive(Debug)]
 pub struct Slot<'a, A> {
     /// The gradients of all trainable elements.
     pub buffer: &'a mut A,
-    /// The weight's first element.
+    /// Index of the first element of the weight's gradient.
     pub start: usize,
 }
 

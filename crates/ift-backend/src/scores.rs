@@ -7,13 +7,13 @@ use crate::{Buffers, Weight};
 pub struct HeadTargets<'a> {
     /// `[targets]` token ids.
     pub ids: &'a [u32],
-    /// What to report at each position besides the log-probability.
+    /// What to report at each position in addition to the log-probability.
     pub select: Select<'a>,
     /// Whether a backward pass will follow, for which logits are kept if they are small enough.
     pub keep_logits: bool,
 }
 
-/// What the head reports at each position besides the target's log-probability.
+/// What the head reports at each position in addition to the target's log-probability.
 #[derive(Clone, Copy, Debug)]
 pub enum Select<'a> {
     /// Nothing.
@@ -84,18 +84,18 @@ pub enum Divergence {
 
 /// The gradient of a loss at the scores of a head.
 pub struct HeadGradient<'a, B: Buffers + ?Sized> {
-    /// `[targets]` slope along each log-probability.
+    /// `[targets]` derivative with respect to each log-probability.
     pub d_log_probs: &'a [f64],
-    /// The part along divergences.
+    /// The gradient with respect to divergences, where the loss has some.
     pub divergence: Option<DivergenceGradient<'a, B>>,
 }
 
-/// The gradient of a loss along divergences.
+/// The gradient of a loss with respect to divergences.
 pub struct DivergenceGradient<'a, B: Buffers + ?Sized> {
     /// Which divergence.
     pub kind: Divergence,
     /// The reference's distributions at the same positions.
     pub reference: Distributions<'a, B>,
-    /// `[targets]` slope along each divergence.
-    pub slopes: &'a [f64],
+    /// `[targets]` derivative with respect to each divergence.
+    pub d_divergences: &'a [f64],
 }

@@ -52,7 +52,7 @@ kernel! {
 }
 
 impl<N: Number> Cpu<N> {
-    pub(crate) fn norms_of_adapted(
+    pub(crate) fn adapted_norms_impl(
         &self,
         low_rank: &LowRank,
         weight: Weight<Self>,

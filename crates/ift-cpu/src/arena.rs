@@ -1,6 +1,6 @@
 //! Memory for weights, activations and temporary buffers: one arena that keeps what is no longer
-//! used and gives it out again. A training step takes no memory from the system after the first
-//! one, so the system never has pages to clear.
+//! used and gives it out again. After the first training step, only a later step that needs more
+//! (longer sequences) takes new memory from the system, which then has to clear its pages.
 //!
 //! All access to a region goes through raw pointers. A Rust reference exists only to the elements
 //! of one [`Buffer`], never to a whole region.

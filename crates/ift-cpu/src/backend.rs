@@ -145,7 +145,7 @@ impl<N: Number> Backend for Cpu<N> {
     }
 
     fn add_noise(&self, width: usize, part: u64, inputs: &Inputs, x: &mut Buffer<N>) {
-        self.disturb_rows(width, part, inputs, x);
+        self.add_noise_impl(width, part, inputs, x);
     }
 
     fn norm(
@@ -207,15 +207,15 @@ impl<N: Number> Backend for Cpu<N> {
     }
 
     fn take_columns(&self, columns: &Columns, x: &Buffer<N>, out: &mut Buffer<N>) {
-        self.columns_taken(columns, x, out);
+        self.take_columns_impl(columns, x, out);
     }
 
     fn add_columns(&self, columns: &Columns, x: &Buffer<N>, scale: f64, out: &mut Buffer<N>) {
-        self.columns_added(columns, x, scale, out);
+        self.add_columns_impl(columns, x, scale, out);
     }
 
     fn scale_columns(&self, columns: &Columns, factors: &[f64], x: &mut Buffer<N>) {
-        self.columns_scaled(columns, factors, x);
+        self.scale_columns_impl(columns, factors, x);
     }
 
     fn column_products(
@@ -225,11 +225,11 @@ impl<N: Number> Backend for Cpu<N> {
         y: &Buffer<N>,
         sums: Slot<Buffer<f32>>,
     ) {
-        self.column_product_sums(columns, x, y, slice(sums));
+        self.column_products_impl(columns, x, y, slice(sums));
     }
 
     fn dropout(&self, dropout: Dropout, inputs: &Inputs, x: &Buffer<N>, out: &mut Buffer<N>) {
-        self.drop_out(dropout, inputs, x, out);
+        self.dropout_impl(dropout, inputs, x, out);
     }
 
     fn adapted_norms(
@@ -239,7 +239,7 @@ impl<N: Number> Backend for Cpu<N> {
         a: Weight<Self>,
         b: Weight<Self>,
     ) -> Result<Vec<f64>> {
-        self.norms_of_adapted(low_rank, weight, a, b)
+        self.adapted_norms_impl(low_rank, weight, a, b)
     }
 
     fn rotary(&self, inputs: &Inputs, inverse_frequencies: &[f64]) -> Result<Buffer<f32>> {
@@ -310,11 +310,11 @@ impl<N: Number> Backend for Cpu<N> {
     }
 
     fn copy_rows(&self, width: usize, map: &RowMap, x: &Buffer<N>, out: &mut Buffer<N>) {
-        self.rows_copied(width, map, x, out);
+        self.copy_rows_impl(width, map, x, out);
     }
 
     fn add_rows(&self, width: usize, map: &RowMap, x: &Buffer<N>, out: &mut Buffer<N>) {
-        self.rows_added(width, map, x, out);
+        self.add_rows_impl(width, map, x, out);
     }
 
     fn add(&self, len: usize, x: &Buffer<f32>, out: &mut Buffer<N>) {

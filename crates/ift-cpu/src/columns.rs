@@ -32,7 +32,7 @@ kernel! {
 }
 
 impl<N: Number> Cpu<N> {
-    pub(crate) fn columns_taken(&self, of: &Columns, x: &[N], out: &mut [N]) {
+    pub(crate) fn take_columns_impl(&self, of: &Columns, x: &[N], out: &mut [N]) {
         let Columns { tokens, width, ref columns } = *of;
         let _timer = self.meter.start(Kind::Elementwise, 0);
         let count = columns.len();
@@ -43,7 +43,7 @@ impl<N: Number> Cpu<N> {
         });
     }
 
-    pub(crate) fn columns_added(&self, of: &Columns, x: &[N], scale: f64, out: &mut [N]) {
+    pub(crate) fn add_columns_impl(&self, of: &Columns, x: &[N], scale: f64, out: &mut [N]) {
         let Columns { tokens, width, ref columns } = *of;
         let count = columns.len();
         let _timer = self.meter.start(Kind::Elementwise, 2 * (tokens * count) as u64);
@@ -55,7 +55,7 @@ impl<N: Number> Cpu<N> {
         });
     }
 
-    pub(crate) fn columns_scaled(&self, of: &Columns, factors: &[f64], x: &mut [N]) {
+    pub(crate) fn scale_columns_impl(&self, of: &Columns, factors: &[f64], x: &mut [N]) {
         let Columns { tokens, width, ref columns } = *of;
         let count = columns.len();
         let _timer = self.meter.start(Kind::Elementwise, (tokens * count) as u64);
@@ -66,7 +66,7 @@ impl<N: Number> Cpu<N> {
         });
     }
 
-    pub(crate) fn column_product_sums(&self, of: &Columns, x: &[N], y: &[N], sums: &mut [f32]) {
+    pub(crate) fn column_products_impl(&self, of: &Columns, x: &[N], y: &[N], sums: &mut [f32]) {
         let Columns { tokens, width, ref columns } = *of;
         let count = columns.len();
         let _timer = self.meter.start(Kind::Elementwise, 2 * (tokens * count) as u64);

@@ -13,10 +13,10 @@ use ift_backend::{GateFunction, Gated};
 const GELU_SCALE: f32 = 0.797_884_6;
 const GELU_CUBIC: f32 = 0.044_715;
 
-/// The function of a gate, with its derivative: `(value, slope)`.
+/// The function of a gate, with its derivative: `(value, derivative)`.
 trait Gate {
     fn value<S: Simd>(x: f32) -> f32;
-    fn value_and_slope<S: Simd>(x: f32) -> (f32, f32);
+    fn value_and_derivative<S: Simd>(x: f32) -> (f32, f32);
 }
 
 /// `x·σ(x)`.
@@ -28,7 +28,7 @@ impl Gate for Silu {
         x * sigmoid::<S>(x)
     }
     #[inline(always)]
-    fn value_and_slope<S: Simd>(x: f32) -> (f32, f32) {
+    fn value_and_derivative<S: Simd>(x: f32) -> (f32, f32) {
         let s = sigmoid::<S>(x);
         (x * s, s * (1.0 + x * (1.0 - s)))
     }
@@ -43,7 +43,7 @@ impl Gate for GeluTanh {
         x * sigmoid::<S>(2.0 * GELU_SCALE * (x + GELU_CUBIC * x * x * x))
     }
     #[inline(always)]
-    fn value_and_slope<S: Simd>(x: f32) -> (f32, f32) {
+    fn value_and_derivative<S: Simd>(x: f32) -> (f32, f32) {
         let s = sigmoid::<S>(2.0 * GELU_SCALE * (x + GELU_CUBIC * x * x * x));
         let inner = 2.0 * GELU_SCALE * (1.0 + 3.0 * GELU_CUBIC * x * x);
         (x * s, s + x * s * (1.0 - s) * inner)
@@ -73,8 +73,8 @@ fn backward<S: Simd, N: Number, G: Gate>(
         let (d_gate, d_up) = d_gate_up.split_at_mut(width);
         let inputs = gate.iter().zip(up).zip(d_out);
         for (((gate, up), d), (d_gate, d_up)) in inputs.zip(d_gate.iter_mut().zip(d_up)) {
-            let (value, slope) = G::value_and_slope::<S>(gate.widen());
-            *d_gate = N::round(d.widen() * up.widen() * slope);
+            let (value, derivative) = G::value_and_derivative::<S>(gate.widen());
+            *d_gate = N::round(d.widen() * up.widen() * derivative);
             *d_up = N::round(d.widen() * value);
         }
     }

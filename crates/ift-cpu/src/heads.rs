@@ -23,7 +23,7 @@ struct NormWeights<'a> {
     norm: Norm,
 }
 
-/// What the kernels read besides the projection: of some tokens where it is per token.
+/// What the kernels read in addition to the projection: of some tokens where it is per token.
 struct Setup<'a> {
     attention: &'a Attention,
     /// `[tokens, head_dim]` cosines, then sines; empty for none.
@@ -118,13 +118,11 @@ kernel! {
                         (&w.k[..], &mut d_weights[d..])
                     };
                     let (r, offset) = (inverse_rms::<S, N>(x, w.norm.eps), w.norm.offset as f32);
-                    let slope = dot_offset::<S, f32, N>(&gradient, weight, offset, x) / d as f32
-                        * r
-                        * r
-                        * r;
+                    let along_x = dot_offset::<S, f32, N>(&gradient, weight, offset, x);
+                    let along_x = along_x / d as f32 * r * r * r;
                     for (((g, x), w), d_w) in gradient.iter_mut().zip(x).zip(weight).zip(d_weight) {
                         *d_w = S::mul_add(*g * r, x.widen(), *d_w);
-                        *g = r * *g * (*w + offset) - slope * x.widen();
+                        *g = r * *g * (*w + offset) - along_x * x.widen();
                     }
                 }
                 round_all(&gradient, to);

@@ -9,7 +9,7 @@ type Result<T> = std::result::Result<T, BackendError>;
 /// What the errors of this file say that memory was needed for.
 const WHAT: &str = "the inputs of a pass";
 
-/// Inputs of a pass. The segments lie end to end and cover the tokens exactly; every list is as
+/// Inputs of a pass. The segments follow each other and cover the tokens exactly; every list is as
 /// long as the tokens, or empty where it may be.
 #[derive(Debug)]
 pub struct Inputs {

@@ -16,8 +16,8 @@ use ift_backend::{BackendError, Linear, LinearStarts, Out, Weight};
 
 type Result<T> = std::result::Result<T, BackendError>;
 
-/// Up to so many tokens, reading a weight once is faster than packing it.
-const FEW: usize = 12;
+/// For at most this many tokens, reading a weight once is faster than packing it.
+const UNPACKED_TOKENS: usize = 12;
 /// Elements of a weight that one task takes.
 const TASK: usize = 65_536;
 
@@ -121,7 +121,7 @@ impl<N: Number> Cpu<N> {
     ) -> Result<()> {
         let Linear { tokens, inputs, outputs } = linear;
         let bias = bias.map(|b| &b[..outputs]);
-        if tokens > FEW {
+        if tokens > UNPACKED_TOKENS {
             let (a, b) = (Matrix::by_rows(x, inputs), Operand::transposed(weight, inputs));
             return self.multiply(
                 &MatrixProduct { m: tokens, n: outputs, k: inputs, a, b, bias, to },

@@ -55,7 +55,7 @@ pub(crate) fn dot_offset<S: Simd, A: Scalar, C: Scalar>(
     total(sums)
 }
 
-/// The largest element; `-∞` of none. NaN is passed over: callers go on to use every element.
+/// The largest element; `-∞` of none. NaN is ignored: callers use every element afterwards.
 #[inline(always)]
 pub(crate) fn max(x: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };

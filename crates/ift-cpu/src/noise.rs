@@ -44,7 +44,7 @@ fn first_draw(rate: f64) -> u64 {
 }
 
 impl<N: Number> Cpu<N> {
-    pub(crate) fn drop_out(&self, dropout: Dropout, inputs: &Inputs, x: &[N], out: &mut [N]) {
+    pub(crate) fn dropout_impl(&self, dropout: Dropout, inputs: &Inputs, x: &[N], out: &mut [N]) {
         let Dropout { width, rate, part } = dropout;
         let _timer = self.meter.start(Kind::Elementwise, (inputs.len() * width) as u64);
         let (first_kept, factor) = (first_draw(rate), (1.0 / (1.0 - rate)) as f32);
@@ -57,7 +57,7 @@ impl<N: Number> Cpu<N> {
         });
     }
 
-    pub(crate) fn disturb_rows(&self, width: usize, part: u64, inputs: &Inputs, x: &mut [N]) {
+    pub(crate) fn add_noise_impl(&self, width: usize, part: u64, inputs: &Inputs, x: &mut [N]) {
         if inputs.noise.is_empty() {
             return;
         }

@@ -51,9 +51,11 @@ kernel! {
             x.chunks_exact(width).zip(d_out.chunks_exact(width)).zip(d_x.chunks_exact_mut(width));
         for ((x, d_out), d_x) in rows {
             let r = inverse_rms::<S, N>(x, norm.eps);
-            let slope = dot_offset::<S, N, N>(d_out, weight, offset, x) / width as f32 * r * r * r;
+            let along_x = dot_offset::<S, N, N>(d_out, weight, offset, x);
+            let along_x = along_x / width as f32 * r * r * r;
             for (((d_x, x), d), w) in d_x.iter_mut().zip(x).zip(d_out).zip(weight) {
-                *d_x = N::round(d_x.widen() + (r * d.widen() * (*w + offset) - slope * x.widen()));
+                let change = r * d.widen() * (*w + offset) - along_x * x.widen();
+                *d_x = N::round(d_x.widen() + change);
             }
             for ((d_w, x), d) in d_weight.iter_mut().zip(x).zip(d_out) {
                 *d_w = S::mul_add(d.widen() * r, x.widen(), *d_w);

@@ -102,7 +102,7 @@ impl Deref for Values<'_> {
     }
 }
 
-/// Converts the elements from `first` on of parts laid end to end.
+/// Converts the elements from `first` on of concatenated parts.
 fn read_parts(parts: &[HostTensor], mut first: usize, mut to: &mut [f32]) {
     for part in parts {
         let size = part.number.size();

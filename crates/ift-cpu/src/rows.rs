@@ -119,12 +119,12 @@ impl<N: Number> Cpu<N> {
         });
     }
 
-    pub(crate) fn rows_copied(&self, width: usize, map: &RowMap, x: &[N], out: &mut [N]) {
+    pub(crate) fn copy_rows_impl(&self, width: usize, map: &RowMap, x: &[N], out: &mut [N]) {
         let _timer = self.meter.start(Kind::Elementwise, 0);
         self.each_pair(width, 2, map, x, out, |x, out| out.copy_from_slice(x));
     }
 
-    pub(crate) fn rows_added(&self, width: usize, map: &RowMap, x: &[N], out: &mut [N]) {
+    pub(crate) fn add_rows_impl(&self, width: usize, map: &RowMap, x: &[N], out: &mut [N]) {
         let _timer = self.meter.start(Kind::Elementwise, (map.pairs().len() * width) as u64);
         self.each_pair(width, 3, map, x, out, |x, out| accumulate(self.set, out, 1.0, x));
     }

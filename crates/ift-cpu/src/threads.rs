@@ -6,11 +6,11 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Up to so many elements, an elementwise operation runs on the caller's thread: waking another one
-/// would take longer.
-const SMALL: usize = 16_384;
-/// Up to so many floating point operations, a product runs on the caller's thread.
-const LITTLE: usize = 1 << 19;
+/// An elementwise operation on at most this many elements runs on the caller's thread: waking
+/// another one would take longer.
+const SERIAL_ELEMENTS: usize = 16_384;
+/// A product of at most this many floating point operations runs on the caller's thread.
+const SERIAL_FLOPS: usize = 1 << 19;
 /// About how many elements an elementwise task touches.
 const TASK: usize = 8_192;
 
@@ -97,7 +97,7 @@ impl Threads {
             self.busy.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
         };
         match &self.pool {
-            Some(pool) if tasks > 1 && work > LITTLE => pool.run(take_tasks),
+            Some(pool) if tasks > 1 && work > SERIAL_FLOPS => pool.run(take_tasks),
             _ => take_tasks(),
         }
     }
@@ -130,8 +130,11 @@ impl Threads {
         outputs: O,
         task: impl Fn(Range<usize>, O::Part) + Sync,
     ) {
-        let block =
-            if n.saturating_mul(work) <= SMALL { n.max(1) } else { (TASK / work.max(1)).max(1) };
+        let block = if n.saturating_mul(work) <= SERIAL_ELEMENTS {
+            n.max(1)
+        } else {
+            (TASK / work.max(1)).max(1)
+        };
         self.split(n.div_ceil(block), outputs.rows(n, block), |i, parts| {
             task(i * block..n.min((i + 1).saturating_mul(block)), parts);
         });

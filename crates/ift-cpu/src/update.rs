@@ -24,11 +24,11 @@ kernel! {
         let scale = scale as f32;
         match *rule {
             Update::RmsProp { lr, alpha, eps, momentum, weight_decay } => {
-                let (keep, take) = (alpha as f32, (1.0 - alpha) as f32);
+                let (alpha, one_minus_alpha) = (alpha as f32, (1.0 - alpha) as f32);
                 let (lr, eps, decay) = (lr as f32, eps as f32, weight_decay as f32);
                 let step = |p: f32, g: f32, v: &mut f32| {
                     let g = S::mul_add(decay, p, g * scale);
-                    *v = S::mul_add(keep, *v, take * g * g);
+                    *v = S::mul_add(alpha, *v, one_minus_alpha * g * g);
                     g / (v.sqrt() + eps)
                 };
                 if momentum > 0.0 {
@@ -47,13 +47,14 @@ kernel! {
                 let shrink = (1.0 - lr * weight_decay) as f32;
                 let rate = (lr / (1.0 - beta1.powf(step as f64))) as f32;
                 let root = (1.0 / (1.0 - beta2.powf(step as f64)).sqrt()) as f32;
-                let (keep1, take1, keep2, take2) =
-                    (beta1 as f32, (1.0 - beta1) as f32, beta2 as f32, (1.0 - beta2) as f32);
+                let (one_minus_beta1, one_minus_beta2) =
+                    ((1.0 - beta1) as f32, (1.0 - beta2) as f32);
+                let (beta1, beta2) = (beta1 as f32, beta2 as f32);
                 let eps = eps as f32;
                 for (((p, g), m), v) in p.iter_mut().zip(g).zip(a).zip(b) {
                     let g = *g * scale;
-                    *m = S::mul_add(keep1, *m, take1 * g);
-                    *v = S::mul_add(keep2, *v, take2 * g * g);
+                    *m = S::mul_add(beta1, *m, one_minus_beta1 * g);
+                    *v = S::mul_add(beta2, *v, one_minus_beta2 * g * g);
                     *p = *p * shrink - rate * *m / S::mul_add(v.sqrt(), root, eps);
                 }
             }

@@ -73,7 +73,7 @@ fn the_head_and_divergences_need_far_less_than_the_logits() {
         let (kind, ones) = (Divergence::Reverse, vec![1.0; TARGETS]);
         let reference = Distributions { width: WIDTH, x: &other, weight: frozen, scores: &others };
         cpu.divergence(kind, head, &x, weight, &mut scores, reference).unwrap();
-        let divergence = Some(DivergenceGradient { kind, reference, slopes: &ones });
+        let divergence = Some(DivergenceGradient { kind, reference, d_divergences: &ones });
         let gradient = HeadGradient { d_log_probs: &ones, divergence };
         let slot = Slot { buffer: &mut d_weight, start: 0 };
         cpu.head_backward(head, &x, weight, scores, &gradient, &mut d_x, Some(slot)).unwrap();
@@ -82,7 +82,7 @@ fn the_head_and_divergences_need_far_less_than_the_logits() {
     assert!(used < logits / 8, "{used} bytes, and all logits would be {logits}");
 }
 
-/// Each storage takes its bytes, and no f32 copy beside it while it is made or read by products.
+/// Each storage takes its bytes, and no additional f32 copy while it is made or read by products.
 #[test]
 fn frozen_weights_take_what_their_storage_says() {
     fn check<N: Number>() {
@@ -90,7 +90,7 @@ fn frozen_weights_take_what_their_storage_says() {
         const TOKENS: usize = 20;
         let exact = WIDTH * WIDTH * 4;
         // What a product packs at once, threads, and pages of two megabytes that are used in part.
-        let beside = 16 << 20;
+        let temporary = 16 << 20;
         let little = 6 << 20;
         let bytes = bytes(WIDTH * WIDTH);
         for storage in [Storage::Nf4, Storage::Int8, Storage::Bf16] {
@@ -109,7 +109,7 @@ fn frozen_weights_take_what_their_storage_says() {
                 let mut d_x = activation();
                 cpu.linear_backward_input(linear, &out, weight, Out::Set, &mut d_x).unwrap();
             });
-            assert!(peak < beside + 2 * little, "{storage:?}: products take {peak} bytes");
+            assert!(peak < temporary + 2 * little, "{storage:?}: products take {peak} bytes");
             assert!(peak < exact / 2);
         }
     }

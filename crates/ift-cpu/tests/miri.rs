@@ -251,9 +251,10 @@ impl<B: Backend> Run<'_, B> {
             self.results.insert(format!("{kind:?}"), host.divergences);
             self.results.insert(format!("{kind:?}, log-probabilities"), host.log_probs);
             self.results.insert(format!("{kind:?}, entropies"), host.entropies);
-            let slopes = values(7, TOKENS);
-            let divergence = Some(DivergenceGradient { kind, reference, slopes: &slopes });
-            let gradient = HeadGradient { d_log_probs: &slopes, divergence };
+            let d_divergences = values(7, TOKENS);
+            let divergence =
+                Some(DivergenceGradient { kind, reference, d_divergences: &d_divergences });
+            let gradient = HeadGradient { d_log_probs: &d_divergences, divergence };
             let (mut d_x, mut d_weight) = (b.activation(TOKENS * WIDTH)?, b.accumulator(ELEMENTS)?);
             let slot = Some(Slot { buffer: &mut d_weight, start: TABLE });
             b.head_backward(HEAD, &x, weight, scores, &gradient, &mut d_x, slot)?;

@@ -16,7 +16,7 @@ pub struct Dataset {
     /// Number of records read, kept and dropped.
     pub report: Report,
     /// SHA-256 over kind, tokens and targets of all rows, in order, as lower-case hexadecimal.
-    /// Two data sets with the same identity train a model in the same way.
+    /// It does not cover the source and the record of a row, which name its random streams.
     pub identity: String,
 }
 
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn the_identity_covers_order_kind_verdict_tokens_and_targets() {
+    fn the_identity_covers_order_kind_label_tokens_and_targets() {
         let sequence =
             |tokens: &[u32], targets: &[bool]| Sequence::masked(tokens.to_vec(), targets);
         let own = || sequence(&[1, 2, 3], &[false, true, true]);

@@ -16,7 +16,7 @@ use crate::tokenizer::ChatTokenizer;
 pub(crate) struct Encoded {
     /// `source` and `record` are 0.
     pub rows: Vec<Row>,
-    pub fate: Fate,
+    pub outcome: RecordOutcome,
     pub special_in_text: bool,
     /// Number of tokens of the record, kept or not.
     pub tokens: u64,
@@ -25,7 +25,7 @@ pub(crate) struct Encoded {
 
 /// Whether a record was kept, or why not. If several apply, the last in this list counts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Fate {
+pub(crate) enum RecordOutcome {
     Kept,
     Truncated,
     /// Both answers of the pair are the same.
@@ -44,9 +44,9 @@ pub(crate) struct Encoder<'a> {
 }
 
 /// One tokenised conversation, cut at `max_length` if the configuration says so.
-struct Side {
+struct EncodedConversation {
     sequence: Sequence,
-    fate: Fate,
+    outcome: RecordOutcome,
     special_in_text: bool,
     /// Number of tokens before the cut.
     length: usize,
@@ -71,8 +71,10 @@ impl Encoder<'_> {
                 self.pair(chosen, rejected)
             }
             (RowKind::Judged, Example::Judged { messages, desirable }) => {
-                let side = self.side(messages, Targets::Last)?;
-                Ok(account([side], |[answer]| vec![Row::unmatched(answer, *desirable)]))
+                let conversation = self.conversation(messages, Targets::Last)?;
+                Ok(finish_record([conversation], |[answer]| {
+                    vec![Row::judged_without_mismatch(answer, *desirable)]
+                }))
             }
             (RowKind::Pair, _) => Err(not_a_pair(fields)),
             (RowKind::Judged, _) => Err(not_judged(fields)),
@@ -80,9 +82,15 @@ impl Encoder<'_> {
     }
 
     fn pair(&self, chosen: &[Message], rejected: &[Message]) -> Result<Encoded, DataError> {
-        let sides = [self.side(chosen, Targets::Last)?, self.side(rejected, Targets::Last)?];
-        Ok(account(sides, |[chosen, rejected]| match self.kind {
-            RowKind::Judged => vec![Row::unmatched(chosen, true), Row::unmatched(rejected, false)],
+        let conversations = [
+            self.conversation(chosen, Targets::Last)?,
+            self.conversation(rejected, Targets::Last)?,
+        ];
+        Ok(finish_record(conversations, |[chosen, rejected]| match self.kind {
+            RowKind::Judged => vec![
+                Row::judged_without_mismatch(chosen, true),
+                Row::judged_without_mismatch(rejected, false),
+            ],
             _ => vec![Row::pair(chosen, rejected)],
         }))
     }
@@ -95,32 +103,41 @@ impl Encoder<'_> {
                     .to_owned(),
             ));
         };
-        let mut side = self.side(messages, self.config.targets)?;
+        let mut conversation = self.conversation(messages, self.config.targets)?;
         if example.is_undesirable() {
-            side.fate = Fate::Undesirable;
+            conversation.outcome = RecordOutcome::Undesirable;
         }
-        Ok(account([side], |[answer]| vec![Row::demonstration(answer)]))
+        Ok(finish_record([conversation], |[answer]| vec![Row::demonstration(answer)]))
     }
 
-    fn side(&self, messages: &[Message], targets: Targets) -> Result<Side, DataError> {
+    fn conversation(
+        &self,
+        messages: &[Message],
+        targets: Targets,
+    ) -> Result<EncodedConversation, DataError> {
         let (tokens, mask) = self.tokenizer.encode_with_targets(messages, targets)?;
         let mut sequence = Sequence::masked(tokens, &mask);
         let (length, max_length) = (sequence.len(), self.config.max_length);
-        let mut fate = Fate::Kept;
+        let mut outcome = RecordOutcome::Kept;
         if length > max_length {
-            fate = match self.config.over_length {
+            outcome = match self.config.over_length {
                 OverLength::Error => {
                     return Err(DataError::OverLength { tokens: length, max_length });
                 }
-                OverLength::Drop => Fate::TooLong,
-                OverLength::Truncate => Fate::Truncated,
+                OverLength::Drop => RecordOutcome::TooLong,
+                OverLength::Truncate => RecordOutcome::Truncated,
             };
             sequence.truncate(max_length);
         }
-        if fate != Fate::TooLong && sequence.target_count() == 0 {
-            fate = Fate::WithoutTargets;
+        if outcome != RecordOutcome::TooLong && sequence.target_count() == 0 {
+            outcome = RecordOutcome::WithoutTargets;
         }
-        Ok(Side { sequence, fate, special_in_text: self.special_in(messages), length })
+        Ok(EncodedConversation {
+            sequence,
+            outcome,
+            special_in_text: self.special_in(messages),
+            length,
+        })
     }
 
     fn text(&self, example: &Example) -> Result<Encoded, DataError> {
@@ -144,12 +161,13 @@ impl Encoder<'_> {
         let row =
             |piece: &[u32]| Row::text(Sequence::masked(piece.to_vec(), &vec![true; piece.len()]));
         let mut rows: Vec<_> = pieces.map(row).collect();
-        let mut fate = if rows.is_empty() { Fate::WithoutTargets } else { Fate::Kept };
+        let mut outcome =
+            if rows.is_empty() { RecordOutcome::WithoutTargets } else { RecordOutcome::Kept };
         if example.is_undesirable() {
             rows.clear();
-            fate = Fate::Undesirable;
+            outcome = RecordOutcome::Undesirable;
         }
-        Ok(Encoded::new(rows, fate, special_in_text, read))
+        Ok(Encoded::new(rows, outcome, special_in_text, read))
     }
 
     fn special_in(&self, messages: &[Message]) -> bool {
@@ -159,24 +177,37 @@ impl Encoder<'_> {
 
 /// The rows of one record, or none if one of its conversations is to be dropped: a record is kept
 /// or dropped as a whole.
-fn account<const N: usize>(
-    sides: [Side; N],
+fn finish_record<const N: usize>(
+    conversations: [EncodedConversation; N],
     rows: impl FnOnce([Sequence; N]) -> Vec<Row>,
 ) -> Encoded {
-    let special_in_text = sides.iter().any(|side| side.special_in_text);
-    let read = sides.iter().map(|side| side.length).sum();
-    let mut fate = sides.iter().map(|side| side.fate).max().unwrap_or(Fate::Kept);
-    if sides.windows(2).any(|pair| pair[0].sequence == pair[1].sequence) {
-        fate = fate.max(Fate::Identical);
+    let special_in_text = conversations.iter().any(|conversation| conversation.special_in_text);
+    let read = conversations.iter().map(|conversation| conversation.length).sum();
+    let mut outcome = conversations
+        .iter()
+        .map(|conversation| conversation.outcome)
+        .max()
+        .unwrap_or(RecordOutcome::Kept);
+    if conversations.windows(2).any(|pair| pair[0].sequence == pair[1].sequence) {
+        outcome = outcome.max(RecordOutcome::Identical);
     }
-    let rows =
-        if fate > Fate::Truncated { Vec::new() } else { rows(sides.map(|side| side.sequence)) };
-    Encoded::new(rows, fate, special_in_text, read)
+    let rows = if outcome > RecordOutcome::Truncated {
+        Vec::new()
+    } else {
+        rows(conversations.map(|conversation| conversation.sequence))
+    };
+    Encoded::new(rows, outcome, special_in_text, read)
 }
 
 impl Encoded {
-    fn new(rows: Vec<Row>, fate: Fate, special_in_text: bool, read: usize) -> Self {
+    fn new(rows: Vec<Row>, outcome: RecordOutcome, special_in_text: bool, read: usize) -> Self {
         let kept: usize = rows.iter().map(Row::len_tokens).sum();
-        Self { rows, fate, special_in_text, tokens: read as u64, tokens_lost: (read - kept) as u64 }
+        Self {
+            rows,
+            outcome,
+            special_in_text,
+            tokens: read as u64,
+            tokens_lost: (read - kept) as u64,
+        }
     }
 }

@@ -14,8 +14,7 @@ use crate::config::Source;
 use crate::error::{DataError, Place};
 use crate::record::kind;
 
-/// A record. A line is parsed only when its fields are asked for, so that threads can share the
-/// work.
+/// A record. A line is parsed lazily, when its fields are read, so that threads can share the work.
 pub(crate) struct Record {
     pub place: Place,
     body: Body,

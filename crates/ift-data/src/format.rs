@@ -20,7 +20,7 @@ pub enum Format {
     /// `chosen` and `rejected`, each a string or a list of messages, with an optional `prompt`
     /// (UltraFeedback-binarized). SFT and IFT train on the chosen one.
     Preference,
-    /// `label` (true for desirable, false for undesirable) beside `prompt` and `completion` or
+    /// `label` (true for desirable, false for undesirable) with `prompt` and `completion` or
     /// `messages`, for method `kto`. SFT and IFT train on the desirable ones.
     Judged,
     /// `text`, for method `lm`.

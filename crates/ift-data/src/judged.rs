@@ -13,32 +13,32 @@ pub(crate) const TOO_FEW: &str = "holds one judged answer, expected at least two
 
 /// Moves the desirable rows to the front, otherwise keeping the order, and gives each row its
 /// mismatched sequence: its prompt with the answer of the nearest row before it that has another
-/// prompt. The row before the first is the last. Cut at `max_length` tokens.
-pub(crate) fn pair_up(rows: &mut [Row], max_length: usize) {
+/// prompt. The search wraps around from the first row to the last. Cut at `max_length` tokens.
+pub(crate) fn assign_mismatched(rows: &mut [Row], max_length: usize) {
     rows.sort_by_key(|row| !row.is_desirable());
-    for (i, donor) in donors(rows).into_iter().enumerate() {
-        let mut mismatched = rows[i].answer().prompt_with_answer_of(rows[donor].answer());
+    for (i, source) in source_rows(rows).into_iter().enumerate() {
+        let mut mismatched = rows[i].answer().prompt_with_answer_of(rows[source].answer());
         mismatched.truncate(max_length);
         rows[i].set_mismatched(mismatched);
     }
 }
 
-/// For each row, the index of the row whose answer it takes.
-fn donors(rows: &[Row]) -> Vec<usize> {
+/// For each row the index of its source row, whose answer it takes.
+fn source_rows(rows: &[Row]) -> Vec<usize> {
     let count = rows.len();
     let before = |i: usize| (i + count - 1) % count;
-    let mut donors: Vec<usize> = (0..count).map(before).collect();
+    let mut sources: Vec<usize> = (0..count).map(before).collect();
     let differs = |i: usize| prompt(&rows[i]) != prompt(&rows[before(i)]);
-    // A row whose predecessor has the same prompt takes the donor of its predecessor. Starting at a
-    // change of prompt, that donor is already known.
+    // A row whose predecessor has the same prompt takes the source row of its predecessor.
+    // Starting at a change of prompt, that source row is already known.
     if let Some(first) = (0..count).find(|&i| differs(i)) {
         for i in (first..count).chain(0..first) {
             if !differs(i) {
-                donors[i] = donors[before(i)];
+                sources[i] = sources[before(i)];
             }
         }
     }
-    donors
+    sources
 }
 
 fn prompt(row: &Row) -> &[u32] {
@@ -54,12 +54,12 @@ mod tests {
     /// A row with a prompt and an answer of one token each.
     fn row(prompt: u32, answer: u32) -> Row {
         let sequence = Sequence::masked(vec![prompt, answer], &[false, true]);
-        Row::unmatched(sequence, answer.is_multiple_of(2))
+        Row::judged_without_mismatch(sequence, answer.is_multiple_of(2))
     }
 
     /// Prompts and mismatched answers, in order.
     fn mismatched(mut rows: Vec<Row>) -> Vec<(u32, u32)> {
-        pair_up(&mut rows, 2);
+        assign_mismatched(&mut rows, 2);
         let sequences = rows.iter().filter_map(Row::mismatched);
         sequences.map(|s| (s.tokens()[0], s.tokens()[1])).collect()
     }

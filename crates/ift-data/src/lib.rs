@@ -26,8 +26,8 @@
 //! turn and the results are compared, so an end-of-turn token inside a user's message is not taken
 //! for one. The text is tokenised once, as a whole, as transformers does. Nothing is padded. Every
 //! record that is dropped is counted in the [`Report`]. The rows depend only on the files, the
-//! configuration and the tokenizer, so two runs with the same [`Dataset::identity`] have the same
-//! data.
+//! configuration and the tokenizer. [`Dataset::identity`] covers kind, tokens and targets of the
+//! rows, in order, but not the source and the record that a row comes from.
 
 mod config;
 mod conversation;

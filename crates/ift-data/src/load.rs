@@ -7,12 +7,12 @@ use rayon::prelude::*;
 
 use crate::config::{DataConfig, Source};
 use crate::dataset::Dataset;
-use crate::encode::{Encoded, Encoder, Fate};
+use crate::encode::{Encoded, Encoder, RecordOutcome};
 use crate::error::DataError;
 use crate::files::{self, Record};
 use crate::format::Format;
 use crate::judged;
-use crate::mixture::{Loaded, hold_out, weigh};
+use crate::mixture::{Loaded, apply_source_weights, hold_out};
 use crate::record;
 use crate::report::{FileReport, Report};
 use crate::rows::Row;
@@ -56,7 +56,7 @@ pub fn load(
         None if config.eval.is_empty() => (train, None),
         None => (train, Some(loader.read(&config.eval, None)?)),
     };
-    let train = loader.finish(weigh(train), "to train on")?;
+    let train = loader.finish(apply_source_weights(train), "to train on")?;
     let eval = eval.map(|eval| loader.finish(eval, "to evaluate on")).transpose()?;
     Ok((train, eval))
 }
@@ -85,7 +85,7 @@ fn check(config: &DataConfig) -> Result<(), DataError> {
         if !config.eval.is_empty() {
             return fault(
                 "eval_fraction",
-                "found beside `data.eval`, expected only one of them".to_owned(),
+                "cannot be used together with `data.eval`; remove one of them".to_owned(),
             );
         }
     }
@@ -205,7 +205,7 @@ impl Loader<'_> {
             if rows.len() < 2 {
                 return Err(DataError::OneJudged { purpose, report: report.to_string() });
             }
-            judged::pair_up(&mut rows, self.encoder.config.max_length);
+            judged::assign_mismatched(&mut rows, self.encoder.config.max_length);
         }
         Ok(Dataset::new(rows, report))
     }
@@ -213,13 +213,13 @@ impl Loader<'_> {
 
 fn count(file: &mut FileReport, encoded: &Encoded) {
     file.records += 1;
-    match encoded.fate {
-        Fate::Kept => {}
-        Fate::Truncated => file.truncated += 1,
-        Fate::TooLong => file.dropped_over_length += 1,
-        Fate::WithoutTargets => file.dropped_without_targets += 1,
-        Fate::Identical => file.dropped_identical += 1,
-        Fate::Undesirable => file.dropped_undesirable += 1,
+    match encoded.outcome {
+        RecordOutcome::Kept => {}
+        RecordOutcome::Truncated => file.truncated += 1,
+        RecordOutcome::TooLong => file.dropped_over_length += 1,
+        RecordOutcome::WithoutTargets => file.dropped_without_targets += 1,
+        RecordOutcome::Identical => file.dropped_identical += 1,
+        RecordOutcome::Undesirable => file.dropped_undesirable += 1,
     }
     file.special_in_text += u64::from(encoded.special_in_text);
     file.tokens_read += encoded.tokens;

@@ -45,7 +45,7 @@ pub(crate) fn hold_out((rows, mut report): Loaded, fraction: f64) -> (Loaded, Lo
 
 /// Repeats or leaves out the rows of each file by its weight. With a weight of 2.5, all rows occur
 /// twice, then half of the records a third time. At least one record of every file remains.
-pub(crate) fn weigh((rows, mut report): Loaded) -> Loaded {
+pub(crate) fn apply_source_weights((rows, mut report): Loaded) -> Loaded {
     if report.files.iter().all(|file| file.weight.is_none()) {
         return (rows, report);
     }

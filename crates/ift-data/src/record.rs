@@ -8,7 +8,7 @@ use crate::error::DataError;
 use crate::format::Format;
 
 /// Recognises the layout of a record by its fields. A record may fit several (`UltraFeedback` has
-/// `messages` beside `chosen`): the most specific one counts. For methods on plain text, `text`
+/// `messages` next to `chosen`): the most specific one counts. For methods on plain text, `text`
 /// comes first; methods on pairs or judged answers accept no other layout.
 ///
 /// # Errors
@@ -18,14 +18,14 @@ pub(crate) fn detect(record: &Map<String, Value>, kind: RowKind) -> Result<Forma
     let list = |name: &str| record.get(name).is_some_and(Value::is_array);
     let pair = has("chosen") && has("rejected");
     let completion = has("prompt") && has("completion");
-    let verdict = record.get("label").is_some_and(Value::is_boolean);
+    let label = record.get("label").is_some_and(Value::is_boolean);
     let found = if kind == RowKind::Text && has("text") {
         Format::Text
     } else if pair {
         Format::Preference
     } else if kind == RowKind::Pair {
         return Err(not_a_pair(record));
-    } else if verdict && (completion || list("messages")) {
+    } else if label && (completion || list("messages")) {
         Format::Judged
     } else if kind == RowKind::Judged {
         return Err(not_judged(record));
@@ -41,7 +41,7 @@ pub(crate) fn detect(record: &Map<String, Value>, kind: RowKind) -> Result<Forma
         Format::Text
     } else {
         return Err(DataError::Malformed(format!(
-            "the layout of the record is not known: found fields {}; expected `messages`, \
+            "unrecognised record format: found fields {}; expected `messages`, \
              `conversations`, `prompt` and `completion`, `instruction` and `output`, `chosen` \
              and `rejected`, or `text`",
             names(record)
@@ -81,7 +81,7 @@ pub(crate) fn not_a_pair(record: &Map<String, Value>) -> DataError {
 /// The error for a record that should be a judged answer.
 pub(crate) fn not_judged(record: &Map<String, Value>) -> DataError {
     DataError::Malformed(format!(
-        "not a judged answer: found fields {}; expected `label` (true or false) beside `prompt` \
+        "not a judged answer: found fields {}; expected `label` (true or false) with `prompt` \
          and `completion` or `messages`, or a pair of `chosen` and `rejected`",
         names(record)
     ))

@@ -121,7 +121,8 @@ impl Sequence {
         });
     }
 
-    /// Bytes that two sequences share only if they are equal.
+    /// Writes an injective encoding for hashing: two sequences have the same bytes only if they are
+    /// equal.
     pub(crate) fn write_identity(&self, mut write: impl FnMut(&[u8])) {
         write(&(self.tokens.len() as u64).to_le_bytes());
         write(&(self.spans.len() as u64).to_le_bytes());
@@ -184,7 +185,7 @@ impl Row {
     }
 
     /// A judged answer that [`set_mismatched`](Self::set_mismatched) is still to complete.
-    pub(crate) fn unmatched(answer: Sequence, desirable: bool) -> Self {
+    pub(crate) fn judged_without_mismatch(answer: Sequence, desirable: bool) -> Self {
         Self { desirable, ..Self::new(RowKind::Judged, vec![answer]) }
     }
 

@@ -1,6 +1,6 @@
 //! The special tokens of a Hugging Face tokenizer folder.
 //!
-//! transformers reads `tokenizer_config.json` beside `tokenizer.json` and adds the tokens that the
+//! transformers reads `tokenizer_config.json` next to `tokenizer.json` and adds the tokens that the
 //! latter lacks. Text is split at special tokens, so token ids depend on it. The same is done here,
 //! in the same order.
 
@@ -45,7 +45,7 @@ impl SpecialTokens {
             let Some(value) = setting(key) else { continue };
             let token = added_token(value, true).map_err(|e| fault(format!("`{key}`: {e}")))?;
             found.named.push((key, token.content.clone()));
-            learn(&mut add, token, tokenizer);
+            add_if_missing(&mut add, token, tokenizer);
         }
         for key in LISTS {
             let values: Vec<&Value> = match setting(key) {
@@ -56,7 +56,7 @@ impl SpecialTokens {
             for value in values {
                 let token = added_token(value, true).map_err(|e| fault(format!("`{key}`: {e}")))?;
                 found.extra.push(token.content.clone());
-                learn(&mut add, token, tokenizer);
+                add_if_missing(&mut add, token, tokenizer);
             }
         }
         let wanted: Vec<_> = add.iter().map(|(id, token)| (*id, token.content.clone())).collect();
@@ -94,7 +94,11 @@ impl SpecialTokens {
 }
 
 /// Adds a token to the list, unless the tokenizer or the list has it.
-fn learn(add: &mut Vec<(Option<u32>, AddedToken)>, token: AddedToken, tokenizer: &Tokenizer) {
+fn add_if_missing(
+    add: &mut Vec<(Option<u32>, AddedToken)>,
+    token: AddedToken,
+    tokenizer: &Tokenizer,
+) {
     let known = tokenizer.get_added_vocabulary().get_vocab().contains_key(&token.content);
     if !known && !add.iter().any(|(_, other)| other.content == token.content) {
         add.push((None, token));

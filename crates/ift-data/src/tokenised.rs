@@ -52,7 +52,7 @@ pub fn rows_from_jsonl(path: &Path, kind: RowKind) -> Result<Vec<Row>, DataError
         if rows.len() < 2 {
             return Err(DataError::file(path, judged::TOO_FEW));
         }
-        judged::pair_up(&mut rows, usize::MAX);
+        judged::assign_mismatched(&mut rows, usize::MAX);
     }
     Ok(rows)
 }
@@ -70,16 +70,16 @@ fn line_rows(line: &[u8], kind: RowKind) -> Result<Vec<Row>, DataError> {
         RowKind::Pair => Ok(vec![Row::pair(line.chosen()?, line.rejected()?)]),
         RowKind::Judged => match line.desirable {
             Some(desirable) if line.chosen_ids.is_none() => {
-                Ok(vec![Row::unmatched(line.answer()?, desirable)])
+                Ok(vec![Row::judged_without_mismatch(line.answer()?, desirable)])
             }
             None if line.chosen_ids.is_none() && line.rejected_ids.is_none() => {
-                let expected = "true or false beside `input_ids`, or `chosen_ids`, \
+                let expected = "true or false together with `input_ids`, or `chosen_ids`, \
                                 `chosen_labels`, `rejected_ids` and `rejected_labels`";
                 Err(DataError::field("desirable", "nothing", expected))
             }
             _ => Ok(vec![
-                Row::unmatched(line.chosen()?, true),
-                Row::unmatched(line.rejected()?, false),
+                Row::judged_without_mismatch(line.chosen()?, true),
+                Row::judged_without_mismatch(line.rejected()?, false),
             ]),
         },
     }

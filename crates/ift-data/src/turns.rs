@@ -53,9 +53,10 @@ impl TurnStyle {
             origin: template.origin.clone(),
             problem: problem.to_owned(),
         };
-        let say = |role, content: &str| template_value(&Message::new(role, content));
-        let talk = [say("user", "hello"), say("assistant", MARKER), say("user", "goodbye")];
-        let short = template.render(&talk[..2], false)?;
+        let message = |role, content: &str| template_value(&Message::new(role, content));
+        let conversation =
+            [message("user", "hello"), message("assistant", MARKER), message("user", "goodbye")];
+        let short = template.render(&conversation[..2], false)?;
         let Some((_, tail)) = around(&short, MARKER) else {
             return Err(fault(
                 "does not write an assistant's content exactly once, so turns cannot be found",
@@ -68,12 +69,12 @@ impl TurnStyle {
                  a template that ends the turn with `eos_token` or another token",
             ));
         }
-        let long = template.render(&talk, false).ok();
+        let long = template.render(&conversation, false).ok();
         let end_everywhere = long
             .as_deref()
             .and_then(|t| around(t, MARKER))
             .is_some_and(|(_, tail)| tail.starts_with(end));
-        let prompt = |on| template.render(&talk[..1], on).ok();
+        let prompt = |on| template.render(&conversation[..1], on).ok();
         Ok(Self {
             generation_prompt: prompt(true) != prompt(false),
             end: end.to_owned(),
@@ -120,9 +121,7 @@ impl TurnStyle {
             let end = self.end_of(&text, after, i + 1 == messages.len()).map_err(&fault)?;
             let start = self.start_of(&text, before, prompt.as_deref()).map_err(&fault)?;
             if end.start < start || spans.last().is_some_and(|last| start < last.end) {
-                return Err(fault(
-                    "it ends before it begins; the template rewrites earlier messages",
-                ));
+                return Err(fault("turn spans overlap; the template rewrites earlier messages"));
             }
             spans.push(start..end.end);
         }

@@ -1,12 +1,13 @@
 //! Sequences to be scored, and what can be wrong with them.
 
-/// A sequence to be scored, prompt and answer in one.
+/// A sequence to be scored: the prompt followed by the answer's tokens. Only the tokens at
+/// `targets` are scored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer<'a> {
-    /// Token ids, from the beginning of the prompt.
+    /// Token ids of the prompt and then of the answer.
     pub tokens: &'a [u32],
-    /// Positions of the targets, increasing, each at least 1: the tokens whose log-probabilities
-    /// are wanted.
+    /// The scored positions: indices in `tokens`, increasing, each at least 1. The token at each is
+    /// a target, whose log-probability is computed.
     pub targets: Vec<usize>,
 }
 

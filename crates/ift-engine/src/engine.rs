@@ -14,7 +14,7 @@ pub struct EngineSettings {
     /// needed.
     pub cache_tokens: usize,
     /// Most tokens of prompts in a step, at least 1; longer prompts take several steps. Requests
-    /// that are past their prompt add a token each besides.
+    /// that are past their prompt add one token each.
     pub prefill_tokens: usize,
     /// Most requests that are run at a time, at least 1; others wait.
     pub max_running: usize,
@@ -32,8 +32,8 @@ impl Default for EngineSettings {
 /// the KV cache for its prompt are free. When a running request needs a block and none is free,
 /// the youngest running one is preempted: it gives its blocks back, waits in front of the
 /// queue and is run again from its prompt, with the tokens it has. The oldest request therefore
-/// always goes on, and since none is accepted that the cache could not hold alone, every request
-/// finishes.
+/// always makes progress, and since none is accepted that the cache could not hold alone, every
+/// request finishes.
 ///
 /// A text depends on its request and [`EngineSettings::prefill_tokens`] alone: neighbours, the
 /// time of joining, the size of the cache and preemption do not change it (beyond the rounding of
@@ -97,7 +97,7 @@ impl<'a, B: Backend> Engine<'a, B> {
     /// An engine without requests.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn new(model: &'a Model<B>, settings: EngineSettings) -> Result<Self, ModelError> {
         Ok(Self {
             model,
@@ -151,7 +151,7 @@ impl<'a, B: Backend> Engine<'a, B> {
         self.running.len()
     }
 
-    /// How often a request had to give its blocks back to an older one.
+    /// How often a request was preempted.
     pub fn preemptions(&self) -> u64 {
         self.preemptions
     }
@@ -160,7 +160,7 @@ impl<'a, B: Backend> Engine<'a, B> {
     /// token of every other running request. Events come in the order of the requests.
     ///
     /// # Errors
-    /// If memory is short. No token is lost then: the step can be taken again, after
+    /// If memory runs out. No token is lost then: the step can be taken again, after
     /// [`Engine::cancel`] has made room.
     pub fn step(&mut self) -> Result<Vec<Event>, ModelError> {
         self.admit()?;

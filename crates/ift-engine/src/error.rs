@@ -17,7 +17,7 @@ pub enum EngineError {
     /// An answer that cannot be scored.
     #[error(transparent)]
     Pack(#[from] PackError),
-    /// The model failed; memory is short.
+    /// The model failed, for example because memory ran out.
     #[error(transparent)]
     Model(#[from] ModelError),
 }

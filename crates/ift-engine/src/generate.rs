@@ -33,7 +33,7 @@ pub struct Generated {
 ///
 /// # Errors
 /// If a prompt is empty, fills the model's context or has a token outside of the vocabulary; if
-/// the sampling cannot be used; if memory is short.
+/// the sampling cannot be used; if memory runs out.
 pub fn generate<B: Backend>(
     model: &Model<B>,
     prompts: &[Vec<u32>],

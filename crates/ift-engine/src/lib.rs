@@ -1,7 +1,7 @@
-//! A model at work: packs sequences, scores answers and generates text.
+//! Inference with continuous batching: packs sequences, scores answers and generates text.
 //!
-//! * [`Packed`] lays groups of answers end to end, without padding; what the answers of a group
-//!   have in common, their prompt, is there once. Training runs its passes over it.
+//! * [`Packed`] concatenates groups of answers, without padding; the prompt that the answers of a
+//!   group share is in it once. Training runs its passes over it.
 //! * [`score`] finds the log-probabilities of given answers within a budget of tokens.
 //! * [`Engine`] generates: requests are [submitted](Engine::submit) and
 //!   [cancelled](Engine::cancel) between any two [steps](Engine::step), and each step reports new
@@ -14,7 +14,7 @@
 //! prompts, then makes one pass: a token for each request that is past its prompt, and parts of
 //! prompts within a budget of tokens, so that long prompts do not stop the others. A request that
 //! finds no free block preempts the youngest one, which is run again later. Since a request that
-//! the cache could not hold alone is refused, the oldest always goes on and nothing deadlocks.
+//! the cache could not hold alone is refused, the oldest always makes progress: no deadlock.
 //!
 //! A text is a function of its request and the budget for prompts. In which parts a prompt is run
 //! depends on its length and the budget alone, a generated token is always run by itself, also

@@ -1,4 +1,4 @@
-//! Sequences, cut into prompts and continuations and packed end to end.
+//! Sequences, cut into prompts and continuations and concatenated.
 //!
 //! A target at position `t` is predicted by the hidden state at `t - 1`, so a sequence needs no
 //! input from its last target on. What several sequences have in common is computed once: the
@@ -16,11 +16,12 @@ use std::ops::Range;
 pub struct PackedAnswer {
     /// Index of its group.
     pub group: usize,
-    /// Its index in the group.
+    /// Index of the answer in its group; in a preference pair 0 is the chosen answer and 1 the
+    /// rejected one.
     pub side: usize,
     /// Positions of the targets in the sequence, increasing, the first at least 1.
     pub positions: Vec<usize>,
-    /// For each target its index among all scores.
+    /// For each target the index of its score; see [`Packed`].
     pub scores: Vec<usize>,
     /// For each target the packed index in [`Packed::continuations`] at which the target is an
     /// input; `None` where it is not: the last target, and what lies in the prompt.
@@ -29,8 +30,18 @@ pub struct PackedAnswer {
 
 /// Packed groups.
 ///
-/// Scores come in the order of `prompt_positions`, list after list, then
-/// `continuation_positions`.
+/// # Order of the scores
+/// Scores are numbered list by list: first those of `prompt_positions[0]`, which belong to the
+/// first answers of the groups, then those of `prompt_positions[1]`, of the second answers, and so
+/// on; last those of `continuation_positions`. For two pairs, `a` and `b`, of two targets each:
+///
+/// ```text
+/// scores   list                     targets
+/// 0, 1     prompt_positions[0]      the first of a's chosen answer, of b's chosen answer
+/// 2, 3     prompt_positions[1]      the first of a's rejected answer, of b's rejected answer
+/// 4 to 7   continuation_positions   the second of a's chosen, a's rejected, b's chosen,
+///                                   b's rejected answer
+/// ```
 ///
 /// ```
 /// use ift_engine::{Answer, Packed};
@@ -55,27 +66,31 @@ pub struct Packed {
     pub continuations: Sequences,
     /// For each sequence of `continuations` the index of its answer.
     pub continuation_answers: Vec<usize>,
-    /// Packed indices in `prompts` that predict targets: of the first answers of all groups, of
-    /// the second ones, and so on. The same hidden state predicts the first target of several
+    /// Packed indices in `prompts` that predict targets. List `i` is about the answer of index `i`
+    /// of each group that has one. The same hidden state predicts the first target of several
     /// answers, so an index may be in several lists, but is in each at most once.
     pub prompt_positions: Vec<Vec<usize>>,
     /// Packed indices in `continuations` that predict targets.
     pub continuation_positions: Vec<usize>,
-    /// The targets in the order of their scores.
+    /// Token ids of the targets, in the order of the scores.
     pub targets: Vec<u32>,
     /// The answers, group by group.
     pub answers: Vec<PackedAnswer>,
 }
 
-/// A score's list (the continuations' comes last) and its index there.
+/// Where a score is, before its index among all scores is known.
 struct Place {
+    /// The list: an index in `prompt_positions`, or their number for `continuation_positions`.
     list: usize,
+    /// The index in the list.
     index: usize,
 }
 
 impl Packed {
     /// Packs groups of answers that share a prompt. A group of several answers is split into its
-    /// prompt and continuations; with `split` every group is, before its first target.
+    /// prompt and continuations. With `split` a group of one answer is split too, before its first
+    /// target; without, `prompts` holds the whole sequence of such a group, up to its last target,
+    /// and it has no continuation.
     ///
     /// # Errors
     /// If an answer has no target, a target where none can be, or a token outside of the
@@ -136,8 +151,8 @@ impl Packed {
         !self.continuations.segments.is_empty()
     }
 
-    /// The hidden states that predict the targets, in the order of the scores: for each list its
-    /// pass and the packed indices in it.
+    /// Which hidden states predict the targets, in the order of the scores: for each list of
+    /// positions the pass that it indexes (`prompts` or `continuations`), and the list.
     pub fn pieces<'a, B: Backend>(
         &'a self,
         prompts: &'a Pass<B>,

@@ -11,7 +11,7 @@ pub struct ScoreSettings {
     pub tokens: usize,
     /// Leaves the adapters of an adapted model out: its base alone.
     pub adapters_off: bool,
-    /// Whether to report the most probable token at each target besides.
+    /// Whether to report the most probable token at each target too.
     pub argmax: bool,
 }
 
@@ -40,7 +40,7 @@ impl AnswerScores {
 /// Neither the split into passes nor the other groups change a score beyond rounding.
 ///
 /// # Errors
-/// If an answer cannot be packed ([`crate::PackError`]), or memory is short.
+/// If an answer cannot be packed ([`crate::PackError`]), or memory runs out.
 pub fn score<B: Backend>(
     model: &Model<B>,
     groups: &[Vec<Answer>],
@@ -75,7 +75,7 @@ pub fn score<B: Backend>(
 /// With `adapters_off` an adapted model's base is scored.
 ///
 /// # Errors
-/// If memory is short.
+/// If memory runs out.
 pub fn score_packed<B: Backend>(
     model: &Model<B>,
     packed: &Packed,

@@ -10,7 +10,7 @@ use std::ops::Range;
 ///
 /// The parts in which its tokens are run depend on the request alone, never on its neighbours:
 /// the prompt in equal parts, then one token at a time. They stay the same when it was preempted
-/// and is run again, so that a text has the same bits in any company.
+/// and is run again, so that the bits of a text are independent of the other requests of a batch.
 pub(crate) struct Sequence {
     pub id: RequestId,
     /// The prompt and the text so far.

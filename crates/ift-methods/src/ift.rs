@@ -24,7 +24,7 @@ use crate::{
     objective::Objective,
     row::{Reduction, RowLoss, RowScores},
 };
-use norm::Weighing;
+use norm::NormalizedWeights;
 use propagation::{decays, propagate, smallest_positive};
 
 impl Objective for Ift {
@@ -81,38 +81,41 @@ impl Ift {
         // The right side inverts the relations. The smallest is added to all of them to avoid a
         // division by zero.
         let floor = if self.inverts() { smallest_positive(&sums) } else { 0.0 };
-        let weighings: Vec<_> = losses
+        let normalized: Vec<_> = losses
             .iter()
             .zip(&sums)
-            .map(|(losses, sums)| self.weigh(losses, sums.iter().map(|sum| sum + floor).collect()))
+            .map(|(losses, sums)| {
+                self.normalize(losses, sums.iter().map(|sum| sum + floor).collect())
+            })
             .collect();
 
         let mut results: Vec<_> = losses
             .iter()
-            .zip(&weighings)
-            .map(|(losses, weighing)| {
-                let weights =
-                    weighing.as_ref().map_or_else(|| vec![1.0; losses.len()], Weighing::weights);
+            .zip(&normalized)
+            .map(|(losses, weights)| {
+                let weights = weights
+                    .as_ref()
+                    .map_or_else(|| vec![1.0; losses.len()], NormalizedWeights::weights);
                 RowLoss::weighted(losses, weights, self.reduction)
             })
             .collect();
         if self.differentiates_weights() {
-            let mut slopes: Vec<_> = losses
+            let mut gradients: Vec<_> = losses
                 .iter()
-                .zip(weighings)
-                .map(|(losses, weighing)| {
+                .zip(normalized)
+                .map(|(losses, weights)| {
                     let divisor = self.reduction.divisor(losses.len());
-                    weighing.map_or_else(
+                    weights.map_or_else(
                         || vec![0.0; losses.len()],
-                        |weighing| weighing.slopes(losses, divisor),
+                        |weights| weights.gradient(losses, divisor),
                     )
                 })
                 .collect();
             if self.inverts() {
-                add_to_smallest(&sums, floor, &mut slopes);
+                add_to_smallest(&sums, floor, &mut gradients);
             }
-            for ((result, slopes), decays) in results.iter_mut().zip(slopes).zip(&decays) {
-                let sources = propagate(&slopes, decays, self.side.opposite());
+            for ((result, gradients), decays) in results.iter_mut().zip(gradients).zip(&decays) {
+                let sources = propagate(&gradients, decays, self.side.opposite());
                 let scale = self.source.source_scale(sources.len());
                 for (gradient, source) in result.gradient.iter_mut().zip(sources) {
                     *gradient -= source * scale;
@@ -137,13 +140,13 @@ impl Ift {
     }
 
     /// The norm of the relations of one row; `None` if all weights are 1 for any relations.
-    fn weigh(&self, losses: &[f64], relations: Vec<f64>) -> Option<Weighing> {
+    fn normalize(&self, losses: &[f64], relations: Vec<f64>) -> Option<NormalizedWeights> {
         if self.gamma == 0.0 || losses.iter().all(|&loss| loss == 0.0) {
             return None;
         }
         Some(match self.formula {
-            Formula::Paper => Weighing::new(Norm::L1, Side::Left, relations),
-            Formula::Code => Weighing::new(self.norm, self.side, relations),
+            Formula::Paper => NormalizedWeights::new(Norm::L1, Side::Left, relations),
+            Formula::Code => NormalizedWeights::new(self.norm, self.side, relations),
         })
     }
 
@@ -174,12 +177,12 @@ impl Source {
 
 /// The backward pass of adding the smallest relation to all: its gradient is the sum of all
 /// gradients, divided evenly among relations that are equally small.
-fn add_to_smallest(sums: &[Vec<f64>], smallest: f64, slopes: &mut [Vec<f64>]) {
-    let total: f64 = slopes.iter().flatten().sum();
+fn add_to_smallest(sums: &[Vec<f64>], smallest: f64, gradients: &mut [Vec<f64>]) {
+    let total: f64 = gradients.iter().flatten().sum();
     let ties = sums.iter().flatten().filter(|&&sum| sum == smallest).count();
-    for (slope, sum) in slopes.iter_mut().flatten().zip(sums.iter().flatten()) {
+    for (gradient, sum) in gradients.iter_mut().flatten().zip(sums.iter().flatten()) {
         if *sum == smallest {
-            *slope += total / ties as f64;
+            *gradient += total / ties as f64;
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::{
 /// let logps = [0.5_f64.ln(), 0.25_f64.ln()];
 /// let row = RowScores { logps: &logps, positions: &[1, 2], ..RowScores::default() };
 /// let loss = method.losses(&[row], 0.0).remove(0);
-/// // The mean of -ln p over the targets, and its slope by each log-probability.
+/// // The mean of -ln p over the targets, and its derivative by each one.
 /// assert_eq!(loss.sum, 1.5 * 2.0_f64.ln());
 /// assert_eq!((loss.count, loss.gradient), (1.0, vec![-0.5, -0.5]));
 /// ```
@@ -49,7 +49,7 @@ pub enum Method {
     Tdpo1(Tdpo1),
     /// Token-level DPO, second form (arXiv 2404.11999), on pairs.
     Tdpo2(Tdpo2),
-    /// Kahneman–Tversky Optimization (arXiv 2402.01306), on single answers with a verdict.
+    /// Kahneman–Tversky Optimization (arXiv 2402.01306), on single answers with a binary label.
     Kto(Kto),
     /// Dynamic Fine-Tuning (arXiv 2508.05629).
     Dft(Dft),
@@ -66,8 +66,8 @@ pub enum Method {
 }
 
 impl Method {
-    /// The kind of rows, and the fields of [`RowScores`] that must be given besides the
-    /// log-probabilities of the policy.
+    /// The kind of rows, and the fields of [`RowScores`] that must be given in addition
+    /// to the log-probabilities of the policy.
     pub fn needs(&self) -> Needs {
         self.objective().needs()
     }
@@ -86,9 +86,10 @@ impl Method {
         self.objective().losses(rows, kl_point)
     }
 
-    /// The KL point of a step for KTO, 0 for other methods: `z = max(0, mean of S - R)` over
-    /// mismatched sequences (a prompt with the answer of another row), with `S` and `R` the
-    /// log-probabilities under policy and reference. It is a constant in the gradient.
+    /// KTO's reference point `z₀` of a step (the KL point), 0 for other methods:
+    /// `z₀ = max(0, mean of S - R)` over mismatched sequences (a prompt with the answer of another
+    /// row), with `S` and `R` the log-probabilities under policy and reference. It is a constant in
+    /// the gradient.
     pub fn kl_point(&self, mismatched: &[RowScores]) -> f64 {
         self.objective().kl_point(mismatched)
     }
@@ -96,7 +97,7 @@ impl Method {
     /// The plain negative log-likelihood of an answer under the reduction of this method: `(sum,
     /// count)`.
     ///
-    /// It is logged beside the loss. For a first pass it is the SFT loss of the model, for the
+    /// It is logged next to the loss. For a first pass it is the SFT loss of the model, for the
     /// second pass of IFT its loss without weights, and for the chosen answer of a pair it shows
     /// whether the answer becomes less likely.
     pub fn unweighted(&self, row: RowScores) -> (f64, f64) {

@@ -28,7 +28,7 @@ impl RowKind {
         }
     }
 
-    /// Whether answers are compared with each other or with a verdict.
+    /// Whether answers are compared with each other or have a binary label.
     pub fn compares(self) -> bool {
         matches!(self, Self::Pair | Self::Judged)
     }
@@ -46,7 +46,7 @@ pub enum KlDirection {
     Reverse,
 }
 
-/// What a method needs beside the policy's log-probabilities.
+/// What a method needs in addition to the policy's log-probabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Needs {
     /// What it learns from.

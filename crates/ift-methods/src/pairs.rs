@@ -2,7 +2,7 @@
 //! pairs, [`Kto`] on judged answers.
 //!
 //! Their losses depend on a few sums over the targets of an answer. `answer` computes the sums, and
-//! the gradient of each target from the slopes of the loss by the sums.
+//! the gradient of each target from the derivatives of the loss by the sums.
 
 mod answer;
 mod dpo;

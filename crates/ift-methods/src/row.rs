@@ -113,7 +113,7 @@ impl RowLoss {
     /// It is 0 for likelihoods. IFT with differentiated weights has such targets, and so do
     /// rejected and undesirable answers.
     pub fn targets_pushed_down(&self) -> usize {
-        self.gradient.iter().filter(|&&slope| slope > 0.0).count()
+        self.gradient.iter().filter(|&&derivative| derivative > 0.0).count()
     }
 }
 

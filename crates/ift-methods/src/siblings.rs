@@ -1,4 +1,5 @@
-//! Methods that, like IFT, learn from demonstrations only. Each changes the likelihood in one way:
+//! Variants of SFT: like SFT and IFT they learn from demonstrations only. Each changes the loss of
+//! SFT in one way:
 //!
 //! - weights that are constants in the gradient: DFT, EAFT, and iw-SFT, whose weights compare the
 //!   policy with a reference;

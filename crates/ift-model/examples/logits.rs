@@ -1,8 +1,8 @@
 //! Writes a model's logits for token ids, to compare with another implementation:
 //! `cargo run --release -p ift-model --example logits -- MODEL_DIR OUT.safetensors 1,5,7,…
 //! [ADAPTER_DIR]` writes one tensor `logits`, `[tokens, vocabulary]`, f32. `MODEL_DIR` may be an
-//! adapter folder, which is merged into its base; the adapter in `ADAPTER_DIR` stays beside its
-//! base, as in training.
+//! adapter folder, which is merged into its base; the adapter in `ADAPTER_DIR` is applied
+//! without merging, as in training.
 
 use ift_backend::{NumberType, Reference, Storage};
 use ift_model::{

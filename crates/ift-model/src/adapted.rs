@@ -1,12 +1,12 @@
-//! What a model with adapters has besides its parameters.
+//! Settings of a model's adapters, and constants derived from their weights.
 
-use crate::adapter::Placed;
+use crate::adapter::ResolvedAdapter;
 use crate::parameter_map::AdapterIds;
 use std::collections::BTreeMap;
 
 /// The settings of a model's adapters, and what is derived from their weights.
 pub(crate) struct Adapted {
-    pub placed: Placed,
+    pub placed: ResolvedAdapter,
     /// By the index of the magnitude: one for each row. Renewed by
     /// [`crate::Model::adapters_changed`].
     pub rows: BTreeMap<usize, Vec<RowScale>>,
@@ -21,7 +21,7 @@ pub(crate) struct RowScale {
 }
 
 impl Adapted {
-    pub fn new(placed: Placed) -> Self {
+    pub fn new(placed: ResolvedAdapter) -> Self {
         Self { placed, rows: BTreeMap::new() }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! An adapter adds `scale·B·A` to a weight that never changes (`LoRA`, arXiv 2106.09685); only `A`
 //! (`[rank, inputs]`) and `B` (`[outputs, rank]`) are trained. `DoRA` (arXiv 2402.09353) also
-//! trains the length of every row of the sum.
+//! trains the magnitude of every row of the sum.
 
 use ift_backend::Storage;
 use schemars::JsonSchema;
@@ -31,8 +31,8 @@ pub struct Adapter {
     pub dora: bool,
     /// How the frozen base is kept in memory.
     pub base: BaseStorage,
-    /// A folder in PEFT's format to go on from: rank, alpha, targets, `rslora` and `dora` are then
-    /// its own, and those of this table are not read.
+    /// A folder in PEFT's format to continue from: rank, alpha, targets, `rslora` and `dora` are
+    /// then read from it, and those of this table are ignored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
 }
@@ -96,24 +96,24 @@ impl Adapter {
     }
 }
 
-/// An adapter, and where it is placed.
+/// An adapter and the layers that it adapts, from the recipe or from an adapter folder.
 #[derive(Clone, Debug)]
-pub(crate) struct Placed {
+pub(crate) struct ResolvedAdapter {
     pub settings: Adapter,
     /// Names of linear layers or ends of such names, as in PEFT's `target_modules`: adapters of
     /// some layers have whole ones.
     pub modules: Vec<String>,
 }
 
-impl Placed {
-    /// On all targets of the settings.
-    pub fn everywhere(settings: Adapter) -> Self {
+impl ResolvedAdapter {
+    /// An adapter of the settings' targets in all layers.
+    pub fn all_layers(settings: Adapter) -> Self {
         let modules = settings.targets.iter().map(|target| target.name().to_owned()).collect();
         Self { settings, modules }
     }
 
     /// Whether a linear layer is adapted.
-    pub fn on(&self, module: &str) -> bool {
+    pub fn applies_to(&self, module: &str) -> bool {
         let ends = |name: &String| module.strip_suffix(name.as_str());
         self.modules.iter().filter_map(ends).any(|rest| rest.is_empty() || rest.ends_with('.'))
     }
@@ -133,7 +133,7 @@ pub enum Target {
     OProj,
     /// The gate of the MLP.
     GateProj,
-    /// What the gate lets through.
+    /// The up projection of the MLP, which the gate multiplies.
     UpProj,
     /// MLP output.
     DownProj,

@@ -85,9 +85,9 @@ impl<'a, B: Backend> LayerPass<'a, B> {
         Ok(out)
     }
 
-    /// Up to the input of the MLP's second product: keys and values, and the rest of a block's
-    /// inner activations.
-    fn attend(
+    /// The forward pass of attention and of the MLP's first product. Returns the keys and values
+    /// and the inner activations that the backward pass reads.
+    fn forward_inner(
         &self,
         past: Option<&B::Activation>,
         x: &B::Activation,
@@ -200,7 +200,7 @@ pub(crate) fn forward<B: Backend>(
     x: B::Activation,
     keep: Keep,
 ) -> Result<(LayerSaved<B>, B::Activation)> {
-    let (kv, inner) = layer.attend(past, &x)?;
+    let (kv, inner) = layer.forward_inner(past, &x)?;
     let activated = layer.activated(&inner.gate_up)?;
     let down = &layer.ids.down;
     let next = linear::forward(layer.context, down, &activated, Some(&inner.middle))?;
@@ -212,11 +212,12 @@ pub(crate) fn forward<B: Backend>(
     Ok((saved, next))
 }
 
-/// The keys and values beyond a pass's own, in its backward pass.
+/// What connects a block's backward pass to other passes: the past that this pass continues, and
+/// the continuations of this pass.
 pub(crate) struct PastKeys<'a, B: Backend> {
-    /// The past's keys and values, and their gradient to add to.
+    /// Keys and values of the past, and the accumulator of their gradient.
     pub past: Option<(Option<&'a B::Activation>, &'a mut B::Accumulator)>,
-    /// What continuations collected for this pass's keys and values.
+    /// The gradient of this pass's keys and values that its continuations have collected.
     pub from_continuations: Option<B::Accumulator>,
 }
 
@@ -234,7 +235,7 @@ pub(crate) fn backward<B: Backend>(
     };
     let inner = match inner {
         Some(inner) => inner,
-        None => layer.attend(past.past.as_ref().and_then(|(kv, _)| *kv), &x)?.1,
+        None => layer.forward_inner(past.past.as_ref().and_then(|(kv, _)| *kv), &x)?.1,
     };
     layer.mlp_backward(&inner, d, gradients)?;
     layer.attention_backward(&x, &kv, &inner, past, d, gradients)

@@ -3,14 +3,14 @@
 //! A block holds [`Cache::BLOCK`] tokens in every layer. A sequence owns a list of blocks and gets
 //! another when the last is full, so that sequences of any length join and leave without a gap in
 //! between. Which rows of a pass go where, and where attention finds them, is one list for all
-//! layers; the width of a row is each layer's own.
+//! layers; the width of a row differs between layers.
 
 use crate::{BlockTable, Model, ModelError, Pass, PastOf, Sequences};
 use ift_backend::{Backend, BackendError, RowMap};
 
 /// The tokens that a cache holds of one sequence, and where they lie.
 ///
-/// It belongs to the cache that filled it, and goes back by [`Cache::release`].
+/// It belongs to the cache that filled it; [`Cache::release`] frees its blocks.
 #[derive(Debug, Default)]
 pub struct CachedSequence {
     blocks: Vec<u32>,
@@ -51,7 +51,7 @@ impl<B: Backend> Cache<B> {
     /// blocks.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn new(model: &Model<B>, tokens: usize) -> Result<Self, ModelError> {
         let config = model.config();
         let widths: Vec<usize> =
@@ -68,16 +68,16 @@ impl<B: Backend> Cache<B> {
         self.pool.limit.saturating_mul(BLOCK)
     }
 
-    /// Tokens that there is room for besides those of the sequences' own blocks.
+    /// Tokens that fit into the blocks that no sequence holds.
     pub fn free(&self) -> usize {
         self.pool.available().saturating_mul(BLOCK)
     }
 
-    /// Sees to it that a sequence has room for `tokens` tokens in all. `false` if too few blocks
-    /// are free: nothing has changed then.
+    /// Ensures that a sequence has room for `tokens` tokens in all. Returns `false` and changes
+    /// nothing if too few blocks are free.
     ///
     /// # Errors
-    /// If memory is short; nothing has changed then.
+    /// If memory runs out; nothing has changed then.
     pub fn reserve(
         &mut self,
         model: &Model<B>,

@@ -7,10 +7,10 @@
 //! - a norm after attention or MLP, or instead of the one before: [`Block`];
 //! - a factor of a residual connection: [`Block`];
 //! - logit soft-capping of the attention scores: [`ift_backend::Attention`];
-//! - a layer without rotary embedding, or with one of its own: [`AttentionLayer::rotary`];
+//! - a layer without rotary embedding, or with another one: [`AttentionLayer::rotary`];
 //! - one fused tensor for queries, keys and values: [`LinearLayer::parts`] of one part;
 //! - experts in place of one MLP: [`Block::mlp`];
-//! - a factor or a soft-cap of the logits: [`Config`], beside `head`.
+//! - a factor or a soft-cap of the logits: [`Config`], next to `head`.
 
 use crate::Rope;
 use ift_backend::{Attention, GateFunction, Norm};
@@ -85,7 +85,7 @@ pub struct NormLayer {
     pub norm: Norm,
 }
 
-/// A linear layer as it is computed: one matrix, or several that read the same input, end to end.
+/// A linear layer as it is computed: one matrix, or several concatenated that read the same input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinearLayer {
     /// Elements of an input.

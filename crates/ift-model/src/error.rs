@@ -64,7 +64,10 @@ pub enum ModelError {
         source: BackendError,
     },
     /// A backward pass through a pass that did not keep what it needs.
-    #[error("the forward pass kept too little to go back: keep block inputs, or everything")]
+    #[error(
+        "the forward pass did not save what its backward pass needs: keep block inputs, or \
+         everything"
+    )]
     NotKept,
     /// A position that was scored twice.
     #[error("position {position} is scored twice in one piece, expected each position once")]
@@ -72,7 +75,7 @@ pub enum ModelError {
         /// The packed position.
         position: usize,
     },
-    /// A failure of the backend, such as memory that is short.
+    /// A failure of the backend, such as running out of memory.
     #[error(transparent)]
     Backend(#[from] BackendError),
 }

@@ -37,7 +37,7 @@ impl<B: Backend> Model<B> {
     /// tokens or empty; callers check that.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn forward(
         &self,
         sequences: &Sequences,
@@ -77,11 +77,11 @@ impl<B: Backend> Model<B> {
     /// pass's hidden states.
     ///
     /// `continues` is the past's pass with the gradient that its keys and values collect;
-    /// `collected` is what this pass's own continuations have collected for it. Adds to
-    /// `gradients`. Layers are freed as they are done.
+    /// `collected` is the gradient that the continuations of this pass have collected for it. Adds
+    /// to `gradients`. Layers are freed as they are done.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn backward(
         &self,
         pass: Pass<B>,
@@ -100,6 +100,8 @@ impl<B: Backend> Model<B> {
                     let kv = c.pass.layers[layer].kv.as_ref();
                     (kv, &mut c.gradient.layers[layer])
                 }),
+                // The last entry is this layer's, because the loop runs from the last layer to the
+                // first.
                 from_continuations: collected.as_mut().and_then(|c| c.layers.pop()),
             };
             block::backward(&LayerPass::new(&context, layer), saved, past, &mut d, gradients)?;
@@ -114,7 +116,7 @@ impl<B: Backend> Model<B> {
     /// Zero gradients for the keys and values of a pass that others continue.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn past_gradient(&self, pass: &Pass<B>) -> Result<PastGradient<B>, ModelError> {
         let tokens = pass.sequences.tokens.len();
         let layers = (0..self.config.layers()).map(|layer| {

@@ -8,7 +8,7 @@
 //! sequences, perhaps continuing the sequences of an earlier [`Pass`] (a prompt) or of a [`Cache`]
 //! (generation), and returns a [`Pass`] that holds what it was asked to keep ([`Keep`]).
 //! [`Model::backward`] consumes a pass; a continuation's backward adds to the past's
-//! [`PastGradient`], which the prompt's own backward then takes. The output head works on gathered
+//! [`PastGradient`], which the prompt's backward pass then takes. The output head works on gathered
 //! positions only ([`Model::score`]).
 //!
 //! [`Trained`] says what of a model is trained: all of it, adapters on a frozen base, or nothing.

@@ -13,7 +13,7 @@
 //! computes too: its adapter adds `V ⊙ m/‖…‖ - u·Wᵀ` to the base's `x·Wᵀ`. What is cheap or would
 //! be large is computed again in the backward pass.
 //!
-//! The tensors of a layer share their dropped inputs; each layer draws its own.
+//! The tensors of a layer share one dropout mask; each layer draws another.
 
 use crate::adapted::{Adapted, RowScale};
 use crate::parameter_map::{AdapterIds, LinearIds};
@@ -224,8 +224,9 @@ impl<'a, B: Backend> Projection<'a, B> {
         Ok(inner)
     }
 
-    /// `DoRA`'s `V`: what the adapted weight makes of `u` before its rows get their length.
-    fn directions(&self, adapted: &Adapted, u: &B::Activation) -> Result<B::Activation> {
+    /// `V` of `DoRA`, its unnormalised output: `u` times the adapted weight, before rows are scaled
+    /// to their magnitudes.
+    fn unnormalised(&self, adapted: &Adapted, u: &B::Activation) -> Result<B::Activation> {
         let mut out = self.plain(u, None, Out::Set)?;
         self.add_low_ranks(adapted, u, &mut out)?;
         Ok(out)
@@ -247,7 +248,7 @@ impl<'a, B: Backend> Projection<'a, B> {
     ) -> Result<B::Activation> {
         let (backend, model, linear) = (self.backend(), self.context.model, self.shape());
         let dropped = self.dropped(adapted, x)?;
-        let mut out = self.directions(adapted, dropped.as_ref().unwrap_or(x))?;
+        let mut out = self.unnormalised(adapted, dropped.as_ref().unwrap_or(x))?;
         self.scale_rows(adapted, |row| row.factor, &mut out);
         let bias = self.layer.bias.map(|bias| model.weight(bias));
         match (&dropped, bias) {
@@ -256,7 +257,7 @@ impl<'a, B: Backend> Projection<'a, B> {
                 let weight = model.weight(self.layer.weight);
                 backend.linear(linear, &rest, weight, bias, Out::Add, &mut out)?;
             }
-            // A bias alone is a product too: of a column of ones.
+            // The bias is added as the product `ones·bᵀ`.
             (None, Some(bias)) => {
                 let ones = backend.activation_from(&vec![1.0; linear.tokens])?;
                 let column = Linear { inputs: 1, ..linear };
@@ -294,19 +295,19 @@ impl<'a, B: Backend> Projection<'a, B> {
         let (backend, linear) = (self.backend(), self.shape());
         let dropped = self.dropped(adapted, x)?;
         let u = dropped.as_ref().unwrap_or(x);
-        let of_directions = adapted
+        let d_unnormalised = adapted
             .dora()
             .then(|| self.magnitude_gradients(adapted, u, d_out, gradients))
             .transpose()?;
-        let d_sum = of_directions.as_ref().unwrap_or(d_out);
+        let d_sum = d_unnormalised.as_ref().unwrap_or(d_out);
         if dropped.is_none() {
             let mut d_x = self.input_gradient(d_sum, Out::Set)?;
             self.low_rank_gradients(adapted, u, d_sum, &mut d_x, gradients)?;
             return Ok(d_x);
         }
         // What went through `u` and what did not: `d_x = d_out·W + mask(d_u)`.
-        let mut d_u = if let Some(d_directions) = &of_directions {
-            let rest = self.difference(linear.outputs, d_directions, d_out)?;
+        let mut d_u = if let Some(d_unnormalised) = &d_unnormalised {
+            let rest = self.difference(linear.outputs, d_unnormalised, d_out)?;
             self.input_gradient(&rest, Out::Set)?
         } else {
             let len = linear.tokens * linear.inputs;
@@ -315,7 +316,7 @@ impl<'a, B: Backend> Projection<'a, B> {
             zeros
         };
         self.low_rank_gradients(adapted, u, d_sum, &mut d_u, gradients)?;
-        drop((dropped, of_directions));
+        drop((dropped, d_unnormalised));
         let through_u = self.mask(adapted, &d_u)?;
         drop(d_u);
         self.input_gradient(d_out, Out::Plus(&through_u))
@@ -331,20 +332,20 @@ impl<'a, B: Backend> Projection<'a, B> {
         gradients: &mut Gradients<B>,
     ) -> Result<B::Activation> {
         let backend = self.backend();
-        let mut directions = self.directions(adapted, u)?;
-        self.scale_rows(adapted, |row| row.inverse_norm, &mut directions);
+        let mut unnormalised = self.unnormalised(adapted, u)?;
+        self.scale_rows(adapted, |row| row.inverse_norm, &mut unnormalised);
         for adapter in &self.layer.adapters {
             let start = adapter.magnitude.and_then(|m| self.context.model.start_of(m));
             if let Some(start) = start {
                 let sums = Slot { buffer: &mut gradients.sums, start };
-                backend.column_products(&self.columns(adapter), d_out, &directions, sums);
+                backend.column_products(&self.columns(adapter), d_out, &unnormalised, sums);
             }
         }
-        let mut d_directions = directions;
+        let mut d_unnormalised = unnormalised;
         let all = self.all_columns(self.layer.outputs);
-        backend.take_columns(&all, d_out, &mut d_directions);
-        self.scale_rows(adapted, |row| row.factor, &mut d_directions);
-        Ok(d_directions)
+        backend.take_columns(&all, d_out, &mut d_unnormalised);
+        self.scale_rows(adapted, |row| row.factor, &mut d_unnormalised);
+        Ok(d_unnormalised)
     }
 
     /// With `d` the gradient of the sum: `d_B += scale·dᵀ·(u·Aᵀ)`, `d_A += scale·(d·B)ᵀ·u`, `d_u +=

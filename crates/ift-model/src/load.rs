@@ -2,7 +2,7 @@
 //! is.
 
 use crate::adapted::Adapted;
-use crate::adapter::{Adapter, Placed};
+use crate::adapter::{Adapter, ResolvedAdapter};
 use crate::folder::{FolderTensors, Shards};
 use crate::merge::Merge;
 use crate::model::{Model, PlacedWeight};
@@ -71,7 +71,7 @@ impl<B: Backend> Model<B> {
         model.adapted = Some(Adapted::new(placed));
         match &adapter.path {
             Some(path) => model.read_adapters(path)?,
-            None => model.start_adapters(seed)?,
+            None => model.init_adapters(seed)?,
         }
         model.adapters_changed()?;
         Ok(model)
@@ -158,8 +158,8 @@ impl<B: Backend> Model<B> {
         Ok(())
     }
 
-    /// Draws fresh adapters. (`B` is zero already.)
-    fn start_adapters(&mut self, seed: u64) -> Result<(), ModelError> {
+    /// Initialises fresh adapters: draws `A` and sets magnitudes. (`B` is zero already.)
+    fn init_adapters(&mut self, seed: u64) -> Result<(), ModelError> {
         let rank = self.adapted.as_ref().map_or(0, Adapted::rank);
         let adapters: Vec<_> = self
             .map
@@ -170,7 +170,7 @@ impl<B: Backend> Model<B> {
             let bound = 1.0 / (inputs as f64).sqrt();
             let reason = |e| ModelError::Adapter { field: "rank", reason: format!("{e}") };
             let uniform = Uniform::new(-bound, bound).map_err(reason)?;
-            // A stream of its own for each tensor, apart from those that fresh models are drawn
+            // A separate stream for each tensor, different from those that fresh models are drawn
             // from.
             let stream = (weight as u64) << 32 | adapter.rows.start as u64;
             let mut random = ift_random::generator(seed, stream);
@@ -195,11 +195,11 @@ impl<B: Backend> Model<B> {
 }
 
 /// The adapter of the settings, or of the folder that they name.
-fn place(adapter: &Adapter) -> Result<Placed, ModelError> {
+fn place(adapter: &Adapter) -> Result<ResolvedAdapter, ModelError> {
     adapter.validate().map_err(|(field, reason)| ModelError::Adapter { field, reason })?;
     let mut placed = match &adapter.path {
-        Some(path) => peft::read_placed(path)?,
-        None => Placed::everywhere(adapter.clone()),
+        Some(path) => peft::read_adapter(path)?,
+        None => ResolvedAdapter::all_layers(adapter.clone()),
     };
     (placed.settings.dropout, placed.settings.base) = (adapter.dropout, adapter.base);
     Ok(placed)

@@ -6,7 +6,7 @@
 //! `heads` its query heads, `q = heads·head_dim`, `kv = 2·kv_heads·head_dim`, `qkv = q + kv`; `a`
 //! and `e` are the bytes of an element of an activation and of an accumulator ([`Footprint`]).
 
-use crate::adapter::Placed;
+use crate::adapter::ResolvedAdapter;
 use crate::parameter_map::{Location, Parameter, ParameterMap, Tensor, Trainable, TrainedParts};
 use crate::{Adapter, Block, Config};
 use ift_backend::{Footprint, Storage};
@@ -24,9 +24,10 @@ pub fn weight_count(config: &Config) -> usize {
 /// The size of a micro-batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// Tokens before the first target of their row; with methods of one pass all tokens.
+    /// Tokens of the prompts' pass: the prompts of rows that are split (rows of two-pass methods,
+    /// and pairs), whole rows otherwise.
     pub prompts: usize,
-    /// Tokens from there on that are inputs; none with methods of one pass.
+    /// Tokens of the continuations' pass: the inputs of split rows after their prompts.
     pub continuations: usize,
     /// Targets.
     pub targets: usize,
@@ -68,7 +69,7 @@ pub struct Settings<'a> {
     pub input_embeddings: bool,
     /// The adapter that is trained, on a frozen base; `None` if the whole model is.
     pub adapter: Option<&'a Adapter>,
-    /// A reference model that is in memory beside the one that is trained.
+    /// A reference model that is in memory in addition to the one that is trained.
     pub reference: Option<Resident<'a>>,
 }
 
@@ -81,15 +82,16 @@ pub struct Resident<'a> {
     pub storage: Storage,
 }
 
-/// Bytes that training needs, by what they are for.
+/// What training needs, by part, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {
     /// All weights: [`Footprint::weight`] for each trainable or exact element. Those of an
     /// adapter's base: the linear layers as [`Adapter::base`] says, the tables at least in two
     /// bytes, norms and biases exact.
     pub weights: usize,
-    /// The weights of a resident reference model, as those of a base. (Its passes keep nothing,
-    /// and need less than the backward pass of the model that is trained.)
+    /// The weights of a resident reference model, as those of a base. (Its passes keep only the
+    /// gathered hidden states of the targets and their scores, and need less than the backward
+    /// pass of the model that is trained.)
     pub reference: usize,
     /// `e` for each element of the flat range of trainable ones.
     pub gradients: usize,
@@ -113,8 +115,8 @@ pub struct Need {
     /// `a·n·(2·q + kv + qkv + 2·hidden)` (projections), whichever is most. With recompute also
     /// what a layer keeps without it. And the prompts' gradient `a·hidden·P`, and a packed operand,
     /// at most [`Footprint::packed`]. Adapters add the part of a product's gradient that is
-    /// theirs, with dropout the dropped input and its gradient, with `DoRA` the product's own
-    /// gradient, and with both its difference to the output's.
+    /// theirs, with dropout the dropped input and its gradient, with `DoRA` the gradient
+    /// of the unnormalised output, and with both its difference to the output's gradient.
     pub working: usize,
     /// What continuations collect for their prompts: `e·kv` for each prompt token and layer.
     pub past_gradients: usize,
@@ -157,7 +159,7 @@ pub struct Formula<'a> {
 impl<'a> Formula<'a> {
     /// Counts the weights.
     pub fn new(config: &'a Config, footprint: Footprint, settings: Settings<'a>) -> Self {
-        let placed = settings.adapter.map(|adapter| Placed::everywhere(adapter.clone()));
+        let placed = settings.adapter.map(|adapter| ResolvedAdapter::all_layers(adapter.clone()));
         let trained = placed.as_ref().map_or(
             TrainedParts::All { input_embeddings: settings.input_embeddings },
             TrainedParts::Adapters,
@@ -228,8 +230,8 @@ impl<'a> Formula<'a> {
         self.footprint.activation * inner + self.footprint.exact * shape.heads
     }
 
-    /// The most that the backward pass of a block holds at once over `n` tokens, besides what is
-    /// kept; see [`Need::working`].
+    /// The most that the backward pass of a block holds at once over `n` tokens, in addition to
+    /// what is kept; see [`Need::working`].
     fn backward(&self, n: usize, keys: usize, sums: usize) -> usize {
         let blocks = self.config.blocks.iter();
         blocks.map(|block| self.block_backward(block, n, keys, sums)).max().unwrap_or(0)
@@ -257,8 +259,8 @@ impl<'a> Formula<'a> {
     fn adapter(&self, outputs: usize, widest: usize) -> usize {
         let Some(adapter) = self.settings.adapter else { return 0 };
         let drops = usize::from(adapter.dropout > 0.0);
-        let directions = if adapter.dora { (1 + drops) * outputs } else { 0 };
-        widest + 2 * adapter.rank + drops * 2 * self.config.hidden + directions
+        let unnormalised = if adapter.dora { (1 + drops) * outputs } else { 0 };
+        widest + 2 * adapter.rank + drops * 2 * self.config.hidden + unnormalised
     }
 
     /// See [`Need::head`].

@@ -44,7 +44,7 @@ pub struct Model<B: Backend> {
     pub(crate) parameters: B::Parameters,
     /// Indexed like the map's parameters.
     pub(crate) weights: Vec<PlacedWeight<B>>,
-    /// The folder it was loaded from, and those that this one rests on.
+    /// The folder it was loaded from, and for an adapter folder its base folders.
     pub(crate) folders: Vec<PathBuf>,
     pub(crate) number: NumberType,
     /// Of each rotary embedding.
@@ -118,7 +118,7 @@ impl<B: Backend> Model<B> {
     /// Zero gradients of everything that is trained.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn gradients(&self) -> Result<Gradients<B>, ModelError> {
         Ok(Gradients { sums: self.backend.accumulator(self.trainable.len())? })
     }
@@ -126,7 +126,7 @@ impl<B: Backend> Model<B> {
     /// One optimizer step; see [`Backend::update`].
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn update(
         &mut self,
         gradients: &Gradients<B>,
@@ -139,17 +139,17 @@ impl<B: Backend> Model<B> {
         self.adapters_changed()
     }
 
-    /// A running mean of the trainable elements over steps:
+    /// An exponential moving average of the trainable elements over steps:
     /// `average = decay·average + (1 - decay)·elements`.
     pub fn average(&self, decay: f64, average: &mut B::Accumulator) {
         self.backend.average(&self.parameters, decay, average);
     }
 
-    /// Exchanges the trainable elements and their running mean. Done twice, everything is as it
-    /// was, to the bit.
+    /// Exchanges the trainable elements and their exponential moving average. A second exchange
+    /// restores both to the bit.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn exchange_average(&mut self, average: &mut B::Accumulator) -> Result<(), ModelError> {
         for start in (0..self.trainable.len()).step_by(EXCHANGED) {
             let range = start..self.trainable.len().min(start + EXCHANGED);
@@ -185,7 +185,7 @@ impl<B: Backend> Model<B> {
     /// [`Model::write`]; without `DoRA` it does nothing.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn adapters_changed(&mut self) -> Result<(), ModelError> {
         let Some(adapted) = &self.adapted else { return Ok(()) };
         let (rank, scale) = (adapted.rank(), adapted.scale());

@@ -1,14 +1,13 @@
 //! Which weights a decoder has, what their tensors are called, and where their elements lie.
 //!
 //! Projections that read the same input form one parameter: queries, keys and values; gate and up.
-//! Their tensors lie end to end in it (rows are outputs, so that concatenating the tensors
-//! concatenates the outputs). The matrices of adapters are parameters of their own, after all
-//! others.
+//! Their tensors are concatenated in it (rows are outputs, so that concatenating the tensors
+//! concatenates the outputs). The matrices of adapters are separate parameters, after all others.
 //!
 //! The trainable parameters lie in one flat range, in order, each from a multiple of [`ALIGNMENT`]
 //! on.
 
-use crate::adapter::Placed;
+use crate::adapter::ResolvedAdapter;
 use crate::{Block, Config, LinearLayer, NormLayer};
 use ift_backend::Storage;
 use std::ops::Range;
@@ -22,7 +21,7 @@ pub(crate) enum TrainedParts<'a> {
     /// All weights; see [`crate::Trained::All`].
     All { input_embeddings: bool },
     /// Adapters on a frozen base.
-    Adapters(&'a Placed),
+    Adapters(&'a ResolvedAdapter),
     /// Nothing.
     Nothing(Storage),
 }
@@ -57,14 +56,14 @@ impl Tensor {
 pub(crate) enum Location {
     /// In the flat range of trainable elements, from this one on.
     Trainable { start: usize },
-    /// In a buffer of their own.
+    /// In a separate buffer.
     Frozen(Storage),
 }
 
 /// One weight as operations read it: a tensor, or several that form one product.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Parameter {
-    /// Its tensors, end to end.
+    /// Its tensors, which are concatenated.
     pub tensors: Vec<Tensor>,
     /// Number of elements.
     pub len: usize,
@@ -221,13 +220,13 @@ impl Builder<'_> {
     }
 
     /// Adds the adapters of a layer's tensors, named as PEFT names them.
-    fn adapt(&mut self, layer: &mut LinearIds, adapter: &Placed) {
+    fn adapt(&mut self, layer: &mut LinearIds, adapter: &ResolvedAdapter) {
         let rank = adapter.settings.rank;
         let mut rows = 0..0;
         for tensor in self.parameters[layer.weight].tensors.clone() {
             rows = rows.end..rows.end + tensor.shape[0];
             let module = tensor.name.trim_end_matches(".weight");
-            if !adapter.on(module) {
+            if !adapter.applies_to(module) {
                 continue;
             }
             let mut add = |part: &str, shape| {
@@ -358,7 +357,7 @@ impl Trainable {
         &self.tensors
     }
 
-    /// The tensors of each weight: those that form one product lie end to end.
+    /// The tensors of each weight: those that form one product are concatenated.
     pub fn groups(&self) -> impl Iterator<Item = &[TrainableTensor]> {
         self.groups.iter().map(|group| &self.tensors[group.clone()])
     }

@@ -2,7 +2,7 @@
 
 use ift_backend::{Backend, Segment};
 
-/// Sequences end to end: `tokens` is their concatenation, `segments` says where each lies and what
+/// Concatenated sequences: `tokens` holds their tokens, `segments` says where each lies and what
 /// past it continues.
 #[derive(Clone, Debug, Default)]
 pub struct Sequences {
@@ -84,8 +84,8 @@ pub(crate) struct Inner<B: Backend> {
     pub gate_up: B::Activation,
 }
 
-/// A forward pass: its sequences, the last hidden states, and what was kept for continuing it or
-/// going back.
+/// A forward pass: its sequences, the last hidden states, and what was kept for continuations and
+/// for the backward pass.
 pub struct Pass<B: Backend> {
     pub(crate) sequences: Sequences,
     pub(crate) inputs: B::Inputs,

@@ -1,6 +1,6 @@
 //! Adapter folders in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`.
 
-use crate::adapter::Placed;
+use crate::adapter::ResolvedAdapter;
 use crate::fields::{self, Fields};
 use crate::folder::Shards;
 use crate::{Adapter, BaseStorage, Config, ModelError, Target};
@@ -34,8 +34,8 @@ const UNSUPPORTED: [&str; 17] = [
     "velora_config",
 ];
 
-/// Ways to start an adapter that leave its base as it is.
-const NEUTRAL_STARTS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
+/// Initialisations (`init_lora_weights`) that do not change the base's weights.
+const NEUTRAL_INITIALISATIONS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
 
 /// What an adapter folder's configuration contains.
 pub(crate) struct AdapterFolder {
@@ -43,7 +43,7 @@ pub(crate) struct AdapterFolder {
     /// The folder of the model it was trained on.
     pub base: PathBuf,
     /// Of its settings, `base` and `path` are at their defaults: the file does not have them.
-    pub placed: Placed,
+    pub placed: ResolvedAdapter,
 }
 
 /// Where a model comes from: a folder with its weights, and adapters that are to be merged into
@@ -63,7 +63,7 @@ impl ModelFolders {
             let adapter = AdapterFolder::read(&source.base)?;
             if source.merged.len() == LONGEST_CHAIN {
                 let reason = format!(
-                    "leads to another adapter {LONGEST_CHAIN} times, expected a model at last"
+                    "leads to another adapter {LONGEST_CHAIN} times, expected a base model"
                 );
                 let path = source.base.join(CONFIG);
                 return Err(ModelError::Field {
@@ -163,14 +163,14 @@ impl AdapterFolder {
     }
 }
 
-/// The adapter alone, to go on on a base that is given.
-pub(crate) fn read_placed(folder: &Path) -> Result<Placed, ModelError> {
+/// Reads the adapter without its base, for training on another base that is given.
+pub(crate) fn read_adapter(folder: &Path) -> Result<ResolvedAdapter, ModelError> {
     let path = folder.join(CONFIG);
     let map = fields::read_object(&path)?;
     placed(&Fields { map: &map, prefix: "", path: &path })
 }
 
-fn placed(fields: &Fields) -> Result<Placed, ModelError> {
+fn placed(fields: &Fields) -> Result<ResolvedAdapter, ModelError> {
     refuse_unsupported(fields)?;
     let modules = modules(fields)?;
     let kind = |target: &Target| modules.iter().any(|module| kind_of(module) == Some(*target));
@@ -191,7 +191,7 @@ fn placed(fields: &Fields) -> Result<Placed, ModelError> {
         _ => "target_modules",
     };
     settings.validate().map_err(|(field, reason)| fields.error(name(field), &reason))?;
-    Ok(Placed { settings, modules })
+    Ok(ResolvedAdapter { settings, modules })
 }
 
 /// Which linear layer a name or the end of one means.
@@ -227,7 +227,7 @@ fn refuse_unsupported(fields: &Fields) -> Result<(), ModelError> {
         }
     }
     match fields.get("init_lora_weights") {
-        Some(Value::String(start)) if !NEUTRAL_STARTS.contains(&start.as_str()) => {
+        Some(Value::String(start)) if !NEUTRAL_INITIALISATIONS.contains(&start.as_str()) => {
             let reason = format!(
                 "is `{start}`, which may have changed the base's weights too; save the adapter \
                  with PEFT's `path_initial_model_for_weight_conversion` to turn it into a plain one"
@@ -296,8 +296,8 @@ fn base(fields: &Fields, folder: &Path) -> Result<PathBuf, ModelError> {
 }
 
 /// `adapter_config.json` of an adapter on the model in `base`.
-pub(crate) fn config(placed: &Placed, base: &Path) -> Value {
-    let Placed { settings, modules } = placed;
+pub(crate) fn config(placed: &ResolvedAdapter, base: &Path) -> Value {
+    let ResolvedAdapter { settings, modules } = placed;
     let whole = settings.alpha.fract() == 0.0 && settings.alpha < 1e9;
     // PEFT declares it an integer, and accepts others.
     let alpha = if whole { json!(settings.alpha as u64) } else { json!(settings.alpha) };

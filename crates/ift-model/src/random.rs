@@ -13,7 +13,7 @@ use std::path::Path;
 /// returns its configuration.
 ///
 /// Matrices are drawn from a normal distribution of standard deviation `initializer_range`, norms
-/// start as the identity and biases at zero. Each tensor has a stream of its own, so the same seed
+/// start as the identity and biases at zero. Each tensor has its own stream, so the same seed
 /// gives the same tensor whatever the others are. One tensor at a time is in memory.
 ///
 /// # Errors

@@ -14,8 +14,9 @@ use std::path::Path;
 /// Largest shard, in bytes: what the Python libraries write by default.
 const SHARD_BYTES: usize = 5_000_000_000;
 
-/// Files of a model folder that are about the tokenizer or generation, and go with the weights.
-const COMPANIONS: [&str; 13] = [
+/// Files of a model folder that are copied to a saved model: those of the tokenizer and of
+/// generation, and the license.
+const COPIED_FILES: [&str; 13] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -42,7 +43,7 @@ impl<B: Backend> Model<B> {
     pub fn save(&self, folder: &Path, number: NumberType) -> Result<(), ModelError> {
         self.save_weights(folder, number, SHARD_BYTES)?;
         write_config(&self.config.source, folder, number)?;
-        self.copy_companions(folder)
+        self.copy_files(folder)
     }
 
     /// Writes an adapted model's adapters as a folder in PEFT's format: `adapter_config.json`,
@@ -67,13 +68,13 @@ impl<B: Backend> Model<B> {
         })?;
         let config = peft::config(&adapted.placed, &base.unwrap_or_default());
         write_json(&peft::config_path(folder), &config)?;
-        self.copy_companions(folder)
+        self.copy_files(folder)
     }
 
     /// Copies the files that go with the weights, each from the first of the model's folders that
     /// has it.
-    fn copy_companions(&self, folder: &Path) -> Result<(), ModelError> {
-        for name in COMPANIONS {
+    fn copy_files(&self, folder: &Path) -> Result<(), ModelError> {
+        for name in COPIED_FILES {
             let to = folder.join(name);
             let from =
                 self.folders.iter().map(|folder| folder.join(name)).find(|from| from.is_file());

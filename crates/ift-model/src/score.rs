@@ -6,14 +6,14 @@ use ift_backend::{
     HeadTargets, RowMap, Select, Slot,
 };
 
-/// The scores of the output head, which stay on the backend, and what going back through it needs.
+/// The scores of the output head, which stay on the backend, and what its backward pass reads.
 pub struct Scored<B: Backend> {
     scores: B::Scores,
     /// Number of scores.
     len: usize,
     /// `[len, hidden]` gathered hidden states, before the final norm.
     gathered: B::Activation,
-    /// After it.
+    /// `[len, hidden]` the same after the final norm.
     normed: B::Activation,
 }
 
@@ -34,12 +34,12 @@ pub struct ScoredDivergence<'a, B: Backend> {
     pub scored: &'a Scored<B>,
     /// Which divergence.
     pub kind: Divergence,
-    /// `[positions]` the loss's slope along each divergence.
-    pub slopes: &'a [f64],
+    /// `[positions]` derivative of the loss with respect to each divergence.
+    pub d_divergences: &'a [f64],
 }
 
-/// `[positions, hidden]`: the gradient of the gathered hidden states, to be spread over the passes
-/// they came from.
+/// `[positions, hidden]`: the gradient of the gathered hidden states.
+/// [`Model::hidden_gradient`] takes from it the part of one pass.
 pub struct ScoreGradient<B: Backend> {
     gathered: B::Activation,
 }
@@ -54,7 +54,7 @@ impl<B: Backend> Model<B> {
     /// they are small and to be kept for [`Model::score_backward`].
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn score(
         &self,
         pieces: &[(&Pass<B>, &[usize])],
@@ -69,7 +69,7 @@ impl<B: Backend> Model<B> {
         Ok(Scored { scores, len: targets.len(), gathered, normed })
     }
 
-    /// The scores on the host: the one read of a micro-batch.
+    /// Copies the scores to the host: one read for each scored pass of a micro-batch.
     pub fn read_scores(&self, scored: &Scored<B>) -> HeadScores {
         self.backend.read_scores(&scored.scores)
     }
@@ -77,7 +77,7 @@ impl<B: Backend> Model<B> {
     /// The logits at positions of a pass, `[positions, vocabulary]`, on the host.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn logits(&self, pass: &Pass<B>, positions: &[usize]) -> Result<Vec<f32>, ModelError> {
         let (_, normed) = self.gather_normed(&[(pass, positions)])?;
         let weight = self.weight(self.map.head);
@@ -117,7 +117,7 @@ impl<B: Backend> Model<B> {
     /// which has the same vocabulary and scored the same targets.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn divergence(
         &self,
         scored: &mut Scored<B>,
@@ -135,7 +135,7 @@ impl<B: Backend> Model<B> {
     /// head's and the final norm's gradients.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn score_backward(
         &self,
         scored: Scored<B>,
@@ -150,7 +150,7 @@ impl<B: Backend> Model<B> {
             divergence: divergence.map(|d| DivergenceGradient {
                 kind: d.kind,
                 reference: d.reference.distributions(d.scored),
-                slopes: d.slopes,
+                d_divergences: d.d_divergences,
             }),
         };
         let mut d_normed = backend.activation(len * width)?;
@@ -177,12 +177,13 @@ impl<B: Backend> Model<B> {
         Ok(ScoreGradient { gathered: d_gathered })
     }
 
-    /// The part of a score's gradient that belongs to a pass, as a gradient of all its hidden
-    /// states: zero but at the positions of `pieces`, each the number of its first score and
-    /// the packed positions that were scored from there on.
+    /// The gradient of all hidden states of a pass: that of the gathered states at their positions,
+    /// zero elsewhere. Each piece is a list of packed positions of this pass that was scored, with
+    /// the index of its first score: `(3, &[5, 9])` says that score 3 was computed from the hidden
+    /// state at position 5, and score 4 from that at position 9.
     ///
     /// # Errors
-    /// If memory is short, or a piece has a position twice.
+    /// If memory runs out, or a piece has a position twice.
     pub fn hidden_gradient(
         &self,
         gradient: &ScoreGradient<B>,

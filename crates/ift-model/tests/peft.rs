@@ -17,7 +17,7 @@ use tiny::{
     How, adapted, create, load_adapted, load_frozen, log_probs, moved, same, settings, try_load,
 };
 
-/// A base in `base`, and beside it an adapter in `adapter` that is no longer fresh.
+/// A base in `base`, and next to it an adapter in `adapter` that is no longer fresh.
 fn folders(adapter: &Adapter) -> (TempDir, PathBuf, PathBuf) {
     let root = tempfile::tempdir().unwrap();
     let (base, own) = (root.path().join("base"), root.path().join("adapter"));
@@ -185,7 +185,7 @@ fn a_base_is_found_from_the_adapter_s_folder() {
     assert!(message.contains("nor `someone/some-model`"), "{message}");
     // An adapter that is its own base leads nowhere.
     set(&own, "base_model_name_or_path", &json!(own));
-    assert!(error(&own).contains("expected a model at last"), "{}", error(&own));
+    assert!(error(&own).contains("expected a base model"), "{}", error(&own));
     drop(root);
 }
 

@@ -82,7 +82,7 @@ fn divergences_and_their_gradients() {
     let of_reference = plain(&reference, &TOKENS);
     let pieces = [(&of_reference, &POSITIONS[..])];
     let reference_scored = reference.score(&pieces, &TOKENS[1..], Select::Nothing, false).unwrap();
-    let slopes = [0.3, -1.0, 0.5, 2.0, 0.7];
+    let d_divergences = [0.3, -1.0, 0.5, 2.0, 0.7];
     for kind in [Divergence::Forward, Divergence::Reverse] {
         let scored = |model: &Model<Reference>, pass: &Pass<Reference>| {
             let pieces = [(pass, &POSITIONS[..])];
@@ -102,7 +102,7 @@ fn divergences_and_their_gradients() {
             reference: &reference,
             scored: &reference_scored,
             kind,
-            slopes: &slopes,
+            d_divergences: &d_divergences,
         };
         let zeros = [0.0; POSITIONS.len()];
         let d = model.score_backward(own, &zeros, Some(divergence), &mut gradients).unwrap();
@@ -117,7 +117,11 @@ fn divergences_and_their_gradients() {
                 let own = scored(&model, &plain(&model, &TOKENS));
                 let divergences = model.read_scores(&own).divergences;
                 model.write(start, &[before]);
-                divergences.iter().zip(slopes).map(|(kl, slope)| kl * slope).sum::<f64>()
+                divergences
+                    .iter()
+                    .zip(d_divergences)
+                    .map(|(kl, derivative)| kl * derivative)
+                    .sum::<f64>()
             };
             let expected = (at_offset(step) - at_offset(-step)) / (2.0 * step);
             comparison.value(&tensor.name, found[&tensor.name][0], expected);

@@ -16,7 +16,7 @@ pub(crate) const CONTENTS: [(&str, &str); 8] = [
     ("version", "the version of the program's results"),
 ];
 
-/// Fields that decide which tensors a checkpoint holds: no run can go on from it with others.
+/// Fields that decide which tensors a checkpoint holds: it cannot be resumed if one has changed.
 pub(crate) const STRUCTURE: [&str; 4] =
     ["adapter.dora", "adapter.rank", "adapter.targets", "optimizer.name"];
 
@@ -37,7 +37,7 @@ impl Change {
         CONTENTS.iter().any(|(name, _)| *name == self.field)
     }
 
-    /// Whether no run can go on with it.
+    /// Whether the checkpoint cannot be resumed with it.
     pub(crate) fn is_structure(&self) -> bool {
         STRUCTURE.contains(&self.field.as_str())
     }

@@ -75,7 +75,8 @@ fn gather(
     Ok((all, range))
 }
 
-/// Writes what a method reads of an answer: whether it is chosen, then each list behind its length.
+/// Writes what a method reads of an answer: whether it is chosen, then each list, prefixed
+/// with its length.
 fn write(answer: &AnswerDetail, out: &mut Vec<u8>) {
     let AnswerDetail { chosen, positions, log_probs, reference, divergence, entropy, .. } = answer;
     out.push(u8::from(*chosen));
@@ -98,7 +99,7 @@ fn read(bytes: &mut &[u8]) -> Option<AnswerDetail> {
     Some(AnswerDetail { chosen, positions, log_probs, reference, divergence, entropy, ..rest })
 }
 
-/// A list of eight-byte words behind its length.
+/// A length-prefixed list of eight-byte words.
 fn words(bytes: &mut &[u8]) -> Option<Vec<u64>> {
     let length = u64::from_le_bytes(bytes.split_off(..8)?.try_into().ok()?);
     let list = bytes.split_off(..usize::try_from(length).ok()?.checked_mul(8)?)?;

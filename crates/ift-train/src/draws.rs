@@ -1,5 +1,5 @@
-//! Streams of random numbers, named by the seed, the step, the row and the position, so that
-//! neither the split into micro-batches nor a resume changes a draw.
+//! Random number streams. A stream is named by the seed, the step, the row's source and record, and
+//! the position. So neither the split into micro-batches nor a resume changes a draw.
 
 use ift_data::Row;
 use ift_engine::Packed;

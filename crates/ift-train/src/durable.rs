@@ -1,5 +1,5 @@
-//! Files and folders that are whole or absent, even after a kill or a power cut: written beside,
-//! synced, renamed.
+//! Atomic writes: files and folders are written to a temporary path, synced and renamed, so that a
+//! kill or a power cut leaves the old contents or the new ones, never a part.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -13,7 +13,7 @@ use crate::error::TrainError;
 /// start.
 const UNFINISHED: &str = ".unfinished";
 
-/// Writes a file as a whole, replacing an earlier one.
+/// Writes a file to a temporary path and renames it, replacing an earlier one.
 pub(crate) fn write_file(path: &Path, contents: &[u8]) -> Result<(), TrainError> {
     let beside = beside(path, "");
     let mut file = File::create(&beside).map_err(TrainError::io("create", &beside))?;
@@ -23,15 +23,15 @@ pub(crate) fn write_file(path: &Path, contents: &[u8]) -> Result<(), TrainError>
     sync_parent(path)
 }
 
-/// Writes a value as JSON, as a whole, replacing an earlier file.
+/// Writes a value as JSON, in the same way.
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), TrainError> {
     let text = serde_json::to_string_pretty(value);
     let text = text.map_err(|e| TrainError::file(path, format!("cannot be written: {e}")))?;
     write_file(path, text.as_bytes())
 }
 
-/// Makes a folder as a whole, replacing an earlier one: `fill` writes into a folder beside it,
-/// which takes its place when everything is on disk. If that fails, the target is as it was.
+/// Makes a folder, replacing an earlier one: `fill` writes into a temporary folder next to it,
+/// which is renamed when everything is on disk. If that fails, the target is as it was.
 ///
 /// # Errors
 /// What `fill` returns, or if the folder cannot be written.

@@ -129,7 +129,7 @@ pub enum TrainError {
         /// What was found in it.
         found: &'static str,
     },
-    /// A run to be resumed has ended and left no checkpoint to go on from.
+    /// A run to be resumed has ended and left no checkpoint to resume from.
     #[error(
         "the run in `{}` is finished and keeps no checkpoint; its model is in `{}`. To train \
          further, start a run in another `output.dir` with that as `model.path`",
@@ -150,7 +150,7 @@ pub enum TrainError {
     },
     /// A finished stage is another one than the recipe describes.
     #[error(
-        "stage `{stage}` is finished and was another one: {}; restore what was, or start a run in \
+        "stage `{stage}` is finished and was another one: {}; revert the change, or start a run in \
          another `output.dir`",
         list(changes)
     )]
@@ -200,7 +200,7 @@ impl TrainError {
 
 fn intact(previous: Option<&Path>) -> String {
     match previous {
-        Some(path) => format!("`{}` is complete and untouched", path.display()),
+        Some(path) => format!("`{}` is complete and intact", path.display()),
         None => "there is none before it".to_owned(),
     }
 }
@@ -209,7 +209,7 @@ fn list(changes: &[Change]) -> String {
     changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// What has changed, and how to go on.
+/// What has changed, and how to continue.
 fn changed_text(path: &Path, changes: &[Change]) -> String {
     let what = match changes.iter().filter(|change| change.is_contents()).count() {
         0 => "the recipe has",
@@ -224,11 +224,11 @@ fn changed_text(path: &Path, changes: &[Change]) -> String {
     let how = if fixed.is_empty() {
         let flags: Vec<String> =
             changes.iter().map(|change| format!("--accept {}", change.field)).collect();
-        format!("restore what was, or go on with `{}`", flags.join(" "))
+        format!("revert the change, or resume with `{}`", flags.join(" "))
     } else {
         format!(
-            "no run can go on with another {}, which decides what a checkpoint holds: restore it, \
-             or start a run in another `output.dir`",
+            "a checkpoint cannot be resumed with another {}, which decides what it holds: revert \
+             the change, or start a run in another `output.dir`",
             fixed.join(" or ")
         )
     };

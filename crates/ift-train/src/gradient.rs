@@ -87,8 +87,7 @@ pub(crate) fn check_all_learn<B: Backend>(
 ) -> Result<(), TrainError> {
     const NAMED: usize = 8;
     let (tensors, sums) = by_tensor(model, gradients);
-    // The gradient of a low-rank sum's first factor is zero for as long as the second is, which is
-    // where it begins.
+    // LoRA's B starts at zero, so the gradient of A is zero in the first step.
     let without = tensors
         .iter()
         .zip(sums)

@@ -1,6 +1,7 @@
-//! What a run is made of: the recipe, the contents of every file that it reads, and the program.
+//! What the results of a run depend on: the recipe, the contents of every file that it reads, and
+//! the program.
 //!
-//! A run may be resumed only as the run that it was. Whatever is not on the short list of free
+//! A run may be resumed only if these are unchanged. Whatever is not on the short list of free
 //! fields belongs to its identity, so a new field of the recipe does without anybody thinking of
 //! it. Paths are not compared, but what lies there: a moved folder is the same folder.
 
@@ -17,7 +18,7 @@ use crate::error::TrainError;
 use crate::hash;
 use crate::recipe::{Recipe, ReferenceStorage};
 
-/// Raised whenever a change of the program changes what a recipe leads to.
+/// Raised whenever a change of the program changes the results of a recipe.
 const RESULTS: u32 = 1;
 
 /// Fields that do not change what is learned: where results go, and how often to measure, sample

@@ -1,5 +1,5 @@
-//! The reference model of a run: resident, the base of an adapted policy, or gone after its
-//! log-probabilities were written to a cache.
+//! The reference model of a run: resident, the base of an adapted policy, or unloaded after
+//! its log-probabilities were written to a cache.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -21,9 +21,9 @@ use crate::score_cache::ScoreCache;
 pub(crate) enum KeptReference<B: Backend> {
     /// The method needs none.
     None,
-    /// It stays in memory, stored like this.
+    /// A model that stays in memory, in this storage.
     Model(Box<Model<B>>, Storage),
-    /// It is the policy without its adapters.
+    /// The policy without its adapters.
     Base,
     /// Only its scores are kept. A row that occurs several times was scored once: `train` and
     /// `held_out` are the index in `known` of each row's scores.
@@ -66,9 +66,9 @@ impl<B: Backend> KeptReference<B> {
         }
     }
 
-    /// Before a step, counted from 0: at the beginning of a window its rows are scored with the
-    /// policy as it is. (So they are where a run goes on with accepted changes, and the scores of
-    /// its rows are not known.)
+    /// To be called before each step, counted from 0. At the first step of a window the current
+    /// policy scores the rows of the window. It also does where a run was resumed inside a window
+    /// and the checkpoint lacks scores, because the data order has changed.
     pub fn renew(
         &mut self,
         step: u64,
@@ -115,7 +115,7 @@ impl<B: Backend> KeptReference<B> {
         }
     }
 
-    /// The model that is in memory beside the policy.
+    /// The reference model, if it is in memory in addition to the policy.
     pub fn resident(&self) -> Option<Resident<'_>> {
         match self {
             Self::Model(model, storage) => {

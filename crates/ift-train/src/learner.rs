@@ -25,11 +25,11 @@ pub struct Learner<B: Backend> {
 }
 
 impl<B: Backend> Learner<B> {
-    /// Zero gradients and optimizer states for a model; with a decay `average`, also a running mean
-    /// of the weights, which begins at the weights.
+    /// Zero gradients and optimizer states for a model; with a decay `average`, also the
+    /// exponential moving average (EMA) of the weights, which begins at the weights.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn new(
         model: Model<B>,
         optimizer: Optimizer,
@@ -47,14 +47,13 @@ impl<B: Backend> Learner<B> {
         Self { check_gradients, ..self }
     }
 
-    /// Exchanges the weights and their running mean, if there is one: the mean is what a run keeps
-    /// at its end.
+    /// Swaps the weights and their EMA, if there is one: the EMA is the final model of a run.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn exchange_average(&mut self) -> Result<(), TrainError> {
         let exchanged = self.states.exchange_average(&mut self.model);
-        exchanged.map_err(TrainError::memory("the running mean of the weights"))
+        exchanged.map_err(TrainError::memory("the exponential moving average of the weights"))
     }
 
     /// The model as it is now.

@@ -15,7 +15,7 @@
 //! | `evaluate`, `samples`, `estimate` | held-out loss, answers to prompts, memory needed |
 //! | `metrics`, `tensorboard`, `log` | the records of a run |
 //! | `durable`, `hash`, `output`, `checkpoint` | files, the run's folder, its checkpoints |
-//! | `identity`, `change`, `resume` | what a run is made of, and whether it may go on |
+//! | `identity`, `change`, `resume` | what results depend on, and whether a run may resume |
 //! | `backend` | the choice of the backend |
 //! | `options`, `observer`, `run`, `stages` | the run, its reports, and several runs in a row |
 //!

@@ -16,7 +16,7 @@ use crate::sums::{PreferenceSums, Sums};
 pub enum Metrics {
     /// An optimizer step.
     Step(StepMetrics),
-    /// A look at the held-out rows.
+    /// An evaluation on the held-out rows.
     Eval(EvalMetrics),
     /// An answer to a prompt of `generate.prompts`.
     Sample(Sample),
@@ -27,7 +27,7 @@ pub enum Metrics {
 pub struct StepMetrics {
     /// The step, from 1.
     pub step: u64,
-    /// Epochs behind the run after this step, with the fraction of the current one.
+    /// Completed epochs after this step, with the fraction of the current one.
     pub epoch: f64,
     /// The method's loss.
     pub loss: f64,

@@ -1,4 +1,4 @@
-//! Reports of a run while it is going on. The run itself never prints.
+//! Reports of a run in progress. The run itself never prints.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use ift_data::Report;
 
 use crate::metrics::{EvalMetrics, Sample, StepMetrics};
 
-/// What a run is busy with when it is not stepping.
+/// What a run does between optimizer steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Reading and tokenising the data.
@@ -45,7 +45,7 @@ pub struct Start {
     pub steps_per_epoch: u64,
     /// Steps in which the learning rate rises.
     pub warmup_steps: u64,
-    /// The checkpoint that the run goes on from.
+    /// The checkpoint that the run resumes from.
     pub resumed_from: Option<PathBuf>,
     /// Steps that were already done.
     pub steps_done: u64,

@@ -12,18 +12,18 @@ use crate::error::TrainError;
 use crate::identity::Identity;
 use crate::options::RunOptions;
 
-/// What a run leaves in its folder.
+/// Files and folders that a run writes into its output folder.
 const TRACES: [&str; 7] =
     ["recipe.toml", "run.json", "metrics.jsonl", "tensorboard", "checkpoints", "model", "stages"];
 
-/// `run.json`: what a run is made of.
+/// `run.json`: what the results of a run depend on.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct RunRecord {
     /// The time, in seconds since 1970, that a chat template with a date writes.
     pub clock: i64,
-    /// What the run is made of.
+    /// What the results of the run depend on.
     pub identity: Identity,
-    /// What was changed on the way, oldest first.
+    /// Changes that were accepted when resuming, oldest first.
     pub accepted: Vec<Accepted>,
 }
 

@@ -28,7 +28,7 @@ impl<B: Backend> Passes<B> {
     /// One pass over `batch`, after the look-ahead's if there is one.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn run(
         model: &Model<B>,
         batch: &Packed,
@@ -60,7 +60,7 @@ impl<B: Backend> Passes<B> {
     /// Adds the gradient of `Σ d_log_probs·log_probs` and of the divergence to `gradients`.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn backward(
         self,
         model: &Model<B>,

@@ -13,13 +13,13 @@ use crate::step_error::StepError;
 
 /// Where a step finds the reference's log-probabilities.
 pub enum ReferenceSource<'a, B: Backend> {
-    /// Nowhere: the method needs none.
+    /// No reference: the method needs none.
     None,
     /// Another model with the same vocabulary.
     Model(&'a Model<B>),
     /// The policy without its adapters.
     Base,
-    /// They are known already, for each row of the step.
+    /// Precomputed scores, for each row of the step.
     Known(Vec<&'a KnownScores>),
 }
 
@@ -81,7 +81,7 @@ impl KnownScores {
     /// Scores rows with a reference model, so that it can go before training begins.
     ///
     /// # Errors
-    /// If a row has no target or a token outside of the vocabulary, or memory is short.
+    /// If a row has no target or a token outside of the vocabulary, or memory runs out.
     pub fn of_rows<B: Backend>(
         model: &Model<B>,
         rows: &[&Row],

@@ -40,11 +40,11 @@ pub struct Schedule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Curve {
-    /// Level.
+    /// Constant.
     Constant,
-    /// A straight line down.
+    /// Linear decay.
     Linear,
-    /// Half a cosine wave down.
+    /// Cosine decay.
     Cosine,
 }
 
@@ -96,7 +96,7 @@ impl Schedule {
         share("schedule.final_ratio", self.final_ratio)?;
         if let (Some(steps), Some(ratio)) = (self.warmup_steps, self.warmup_ratio) {
             let problem =
-                format!("is {ratio} beside `warmup_steps` = {steps}, expected only one of them");
+                format!("is {ratio}, and `warmup_steps` is {steps}; expected only one of them");
             return Err(TrainError::recipe("schedule.warmup_ratio", problem));
         }
         if self.name == Curve::Constant && self.final_ratio != 0.0 {

@@ -1,9 +1,9 @@
 //! A file of a reference's log-probabilities, which grows while rows are scored.
 //!
-//! The values of all rows lie end to end, eight bytes each, little-endian: for each row those of
-//! its own sequence, of its rejected one and of its mismatched one. Their counts follow from the
-//! row, so the length of the file gives the number of finished rows, and a run that was killed
-//! continues after the last complete one.
+//! The values of all rows are stored one after the other, eight bytes each, little-endian. A row
+//! has those of its own sequence, then those of its rejected one, then those of its mismatched one.
+//! Their counts follow from the row. So the length of the file gives the number of finished rows,
+//! and a run that was killed continues after the last complete one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -19,7 +19,7 @@ const ROWS: usize = 64;
 /// Bytes of a value.
 const BYTES: usize = size_of::<f64>();
 
-/// The file, open for more.
+/// The file, open for append.
 pub(crate) struct ScoreCache {
     path: PathBuf,
     file: File,

@@ -34,8 +34,8 @@ pub fn train(
     }
 }
 
-/// Trains stage after stage. A stage whose model is there is done; `resume` goes on in the first
-/// that is not, or in the last one where changes are accepted.
+/// Trains stage after stage. A stage whose model is there is done; `resume` continues with the
+/// first that is not, or with the last one where changes are accepted.
 fn train_stages(
     recipe: &Recipe,
     options: &RunOptions,

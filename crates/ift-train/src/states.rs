@@ -1,28 +1,28 @@
-//! Optimizer states and the running mean of the weights, and one update of everything that is
-//! trained.
+//! Optimizer states and the exponential moving average (EMA) of the weights, and one update of
+//! everything that is trained.
 
 use ift_backend::{Backend, RangeUpdate};
 use ift_model::{Gradients, Model, ModelError};
 
 use crate::optimizer::Optimizer;
 
-/// The name of the running mean among the states of a checkpoint.
+/// The name of the EMA among the states of a checkpoint.
 const AVERAGE: &str = "average";
 
 /// What an optimizer keeps between steps, in the layout of the model's trainable elements.
 pub(crate) struct OptimizerStates<B: Backend> {
-    /// Those of [`Optimizer::state_names`], then the running mean of the weights, if there is one.
+    /// Those of [`Optimizer::state_names`], then the EMA of the weights, if there is one.
     states: Vec<B::Accumulator>,
-    /// Decay of the running mean.
+    /// Decay of the EMA.
     average: Option<f64>,
     names: Vec<&'static str>,
 }
 
 impl<B: Backend> OptimizerStates<B> {
-    /// Zero states; with a decay `average`, a running mean that begins at the weights.
+    /// Zero states; with a decay `average`, an EMA that begins at the weights.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn new(
         model: &Model<B>,
         optimizer: &Optimizer,
@@ -55,7 +55,7 @@ impl<B: Backend> OptimizerStates<B> {
     /// Applies a step, counted from 0. `scale` turns gradient sums into the gradient.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn update(
         &mut self,
         model: &mut Model<B>,
@@ -83,11 +83,11 @@ impl<B: Backend> OptimizerStates<B> {
         Ok(())
     }
 
-    /// Exchanges the weights and their running mean, if there is one; done twice, everything is as
-    /// it was, to the bit.
+    /// Swaps the weights and their EMA, if there is one; done twice, everything is as it was, to
+    /// the bit.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn exchange_average(&mut self, model: &mut Model<B>) -> Result<(), ModelError> {
         match (self.average, self.states.last_mut()) {
             (Some(_), Some(mean)) => model.exchange_average(mean),

@@ -116,7 +116,7 @@ struct ScoredBatch<'a, B: Backend> {
     details: Vec<AnswerDetail>,
 }
 
-/// What the first phase found out.
+/// Scores that are shared by the rows of a step.
 #[derive(Default)]
 struct Shared {
     /// Scores of the mismatched sequences, where the method has a KL point.
@@ -259,13 +259,14 @@ impl<'a, B: Backend> Step<'a, B> {
         gradients: &mut Gradients<B>,
     ) -> Result<(), ModelError> {
         let d_log_probs = batch.by_score(details.iter().map(|d| d.loss.gradient.as_slice()));
-        let slopes = batch.by_score(details.iter().map(|d| d.loss.divergence_gradient.as_slice()));
+        let d_divergences =
+            batch.by_score(details.iter().map(|d| d.loss.divergence_gradient.as_slice()));
         let divergence = self.divergence_kind().zip(reference.and_then(|r| r.scored.as_ref()));
         let divergence = divergence.map(|(kind, (reference, scored))| ScoredDivergence {
             reference,
             scored,
             kind,
-            slopes: &slopes,
+            d_divergences: &d_divergences,
         });
         passes.backward(self.model, batch, &d_log_probs, divergence, gradients)
     }

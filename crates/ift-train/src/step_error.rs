@@ -24,7 +24,7 @@ pub enum StepError {
     /// The exchange with the other processes of the run failed.
     #[error(transparent)]
     Collective(#[from] CollectiveError),
-    /// The model failed; memory is short.
+    /// The model failed, for example because memory ran out.
     #[error(transparent)]
     Model(#[from] ModelError),
     /// Rows cannot be scored.

@@ -1,4 +1,4 @@
-//! What the rows of a step add up to, and what became of each.
+//! Sums over the rows of a step, and the scores and losses of each answer.
 
 use crate::pack::Part;
 use ift_data::Row;
@@ -6,7 +6,7 @@ use ift_methods::{Method, RowLoss, RowScores};
 use ift_parallel::{Collective, CollectiveError};
 use std::ops::AddAssign;
 
-/// What the rows of a step sum up to.
+/// Sums over the rows of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sums {
     /// The method's loss.

@@ -1,7 +1,7 @@
 //! A run is resumed as the run that it was, or with changes that were accepted one by one: every
 //! kind of thing that a run is made of, changed in turn.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod tiny;
 
@@ -54,11 +54,11 @@ fn resume(recipe: &Recipe, accept: &[&str]) -> Result<Vec<String>, TrainError> {
     Ok(notices.0)
 }
 
-/// The refusal names what has changed, and nothing else; with `--accept` the run goes on.
+/// The refusal names what has changed, and nothing else; with `--accept` the run resumes.
 fn refused_and_accepted(recipe: &Recipe, changed: &[&str]) {
     let message = resume(recipe, &[]).unwrap_err().to_string();
     let flags: Vec<String> = changed.iter().map(|field| format!("--accept {field}")).collect();
-    assert!(message.ends_with(&format!("go on with `{}`", flags.join(" "))), "{message}");
+    assert!(message.ends_with(&format!("resume with `{}`", flags.join(" "))), "{message}");
     for field in changed {
         assert!(message.contains(&format!("`{field}` (")), "{message}");
     }
@@ -247,7 +247,7 @@ fn another_version_of_the_results_is_refused() {
     resume(&recipe, &["version"]).unwrap();
 }
 
-/// What a person may rightly want to change goes on as accepted.
+/// What a person may rightly want to change can be accepted.
 #[test]
 fn accepted_fields_take_effect() {
     for (then, now, field) in [
@@ -265,7 +265,7 @@ fn accepted_fields_take_effect() {
         let message = resume(&recipe, &[]).unwrap_err().to_string();
         assert!(
             message.contains("the recipe has changed since the checkpoint")
-                && message.ends_with(&format!("go on with `--accept {field}`")),
+                && message.ends_with(&format!("resume with `--accept {field}`")),
             "{message}"
         );
         let notices = resume(&recipe, &[field]).unwrap();
@@ -321,7 +321,8 @@ fn what_decides_the_tensors_of_a_checkpoint_cannot_be_accepted() {
     stop_after(&tiny.recipe("out", &format!("adapter.rank = 2\n{STEPS}")), 2);
     let recipe = tiny.recipe("out", &format!("adapter.rank = 3\n{STEPS}"));
     let message = resume(&recipe, &["adapter.rank"]).unwrap_err().to_string();
-    assert!(message.contains("`adapter.rank` was 2, is 3; no run can go on"), "{message}");
+    let expected = "`adapter.rank` was 2, is 3; a checkpoint cannot be resumed";
+    assert!(message.contains(expected), "{message}");
     // A buffer that the checkpoint lacks is named.
     let tiny = Tiny::new();
     stop_after(&tiny.recipe("out", STEPS), 2);

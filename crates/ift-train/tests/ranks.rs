@@ -1,7 +1,7 @@
 //! A step that is divided over several processes is the step of one process: KTO's KL point and
 //! losses whose rows depend on each other are those of all rows, and so are sums and gradients.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod numbers;
 

@@ -1,6 +1,6 @@
 //! A resumed run has the bits of one that was never interrupted.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod tiny;
 
@@ -121,8 +121,8 @@ fn stopped_and_resumed_equals_uninterrupted() {
     }
 }
 
-/// Whatever a run is made of beside the weights resumes to the bit: references, adapters with
-/// dropout, noise, running means.
+/// Everything besides the weights resumes to the bit: references, adapters with dropout, noise,
+/// moving averages.
 #[test]
 fn every_kind_of_run_resumes_to_the_bit() {
     let steps = "train = { steps = 4, rows_per_step = 4, micro_batch_tokens = 100, \

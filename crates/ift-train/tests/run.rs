@@ -1,6 +1,6 @@
 //! Whole runs on a tiny model: what they write, and what stops them.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod tiny;
 

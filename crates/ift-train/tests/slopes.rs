@@ -1,7 +1,7 @@
 //! Every method's gradient through a whole model is the slope of its loss: at the weights, and of
 //! the terms that a method holds constant (weights, the reference, KTO's KL point) held constant.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod numbers;
 

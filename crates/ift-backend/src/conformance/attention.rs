@@ -116,7 +116,7 @@ impl Operation for AttentionCase {
     }
 }
 
-/// Sequences end to end.
+/// Concatenated sequences.
 fn segments(lengths: &[Length]) -> Vec<Segment> {
     let mut start = 0;
     let segment = |&(len, past_start, past_len): &Length| {

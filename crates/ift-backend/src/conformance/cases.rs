@@ -94,7 +94,7 @@ impl Case {
     /// What a backend computes, from inputs that are exact in a type.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn results<B: Backend>(
         &self,
         backend: &B,
@@ -106,7 +106,7 @@ impl Case {
     /// What the reference computes from such inputs.
     ///
     /// # Errors
-    /// If memory is short.
+    /// If memory runs out.
     pub fn expected(&self, inputs: NumberType) -> Result<Results, BackendError> {
         self.results(&Reference, inputs)
     }

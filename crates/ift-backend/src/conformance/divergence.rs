@@ -45,7 +45,7 @@ impl Operation for DivergenceCase {
         let other_scores = b.head(other_head, &other_x, other_w, &targets(false))?;
         let reference =
             Distributions { width: other, x: &other_x, weight: other_w, scores: &other_scores };
-        let (d_log_probs, slopes) = (f.values(6, n), f.values(7, n));
+        let (d_log_probs, d_divergences) = (f.values(6, n), f.values(7, n));
         let mut results = Results::default();
         for kind in KINDS {
             for keep in [false, true] {
@@ -55,7 +55,11 @@ impl Operation for DivergenceCase {
                 results.near(format!("{name}: divergences"), b.read_scores(&scores).divergences);
                 let gradient = HeadGradient {
                     d_log_probs: &d_log_probs,
-                    divergence: Some(DivergenceGradient { kind, reference, slopes: &slopes }),
+                    divergence: Some(DivergenceGradient {
+                        kind,
+                        reference,
+                        d_divergences: &d_divergences,
+                    }),
                 };
                 let mut d_x = f.activation(8, n * width + 1)?;
                 let mut d_w = f.accumulator(9, START + vocabulary * width + 1)?;

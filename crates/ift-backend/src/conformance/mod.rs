@@ -9,7 +9,7 @@
 //! conformance::run("my backend", &conformance::Tolerances::F32, || Reference);
 //! ```
 //!
-//! What a backend must hold besides, such as the same bits for any number of threads, its own tests
+//! What else a backend guarantees, such as the same bits for any number of threads, its own tests
 //! show with [`Case::results`] and [`Results::first_difference`].
 
 mod attention;
@@ -44,7 +44,7 @@ use crate::Backend;
 /// Runs all cases on a backend, a fresh one for each.
 ///
 /// # Panics
-/// If a result is too far from the reference's, or memory is short.
+/// If a result is too far from the reference's, or memory runs out.
 #[track_caller]
 #[expect(clippy::panic, reason = "a conformance run is an assertion")]
 pub fn run<B: Backend>(name: &str, tolerances: &Tolerances, make: impl Fn() -> B) {

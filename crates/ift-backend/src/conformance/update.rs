@@ -1,4 +1,4 @@
-//! Optimizer steps and running means.
+//! Optimizer steps and exponential moving averages.
 
 use super::fixture::{Fixture, Result, f64_bytes};
 use super::operation::Operation;
@@ -7,7 +7,7 @@ use super::tolerances::CaseTolerance;
 use crate::{Backend, Element, HostTensor, Linear, NumberType, Out, RangeUpdate, Update, Weight};
 use ift_compare::Tolerance;
 
-/// Two optimizer steps of several ranges with rules of their own, and a running mean.
+/// Two optimizer steps of several ranges with different rules, and an exponential moving average.
 #[derive(Debug)]
 pub(super) struct UpdateCase {
     len: usize,

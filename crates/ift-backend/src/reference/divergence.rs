@@ -24,8 +24,8 @@ pub(super) fn divergences(
     Ok(divergences)
 }
 
-/// The derivative of a divergence along a logit of the policy, from log-probabilities.
-pub(super) fn slope(kind: Divergence, log_p: f64, log_r: f64, divergence: f64) -> f64 {
+/// The derivative of a divergence with respect to a logit of the policy, from log-probabilities.
+pub(super) fn derivative(kind: Divergence, log_p: f64, log_r: f64, divergence: f64) -> f64 {
     match kind {
         Divergence::Forward => log_p.exp() - log_r.exp(),
         Divergence::Reverse => log_p.exp() * (log_p - log_r - divergence),

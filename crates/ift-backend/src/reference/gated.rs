@@ -36,8 +36,8 @@ pub(super) fn backward(gated: Gated, gate_up: &[f64], d_out: &[f64], d_gate_up: 
     for t in 0..tokens {
         for c in 0..width {
             let (at, up_at) = (t * 2 * width + c, t * 2 * width + width + c);
-            let (value, slope) = gate(function, gate_up[at]);
-            d_gate_up[at] = d_out[t * width + c] * gate_up[up_at] * slope;
+            let (value, derivative) = gate(function, gate_up[at]);
+            d_gate_up[at] = d_out[t * width + c] * gate_up[up_at] * derivative;
             d_gate_up[up_at] = d_out[t * width + c] * value;
         }
     }

@@ -8,7 +8,7 @@ use super::scores::Scores;
 use super::select::{select, top_entropy};
 use crate::{Head, HeadGradient, HeadTargets, Select};
 
-/// Log-probabilities of the targets and what is selected besides. `weight` holds the vocabulary's
+/// Log-probabilities of the targets and what is selected. `weight` holds the vocabulary's
 /// rows and no more.
 pub(super) fn forward(
     head: Head,
@@ -67,8 +67,9 @@ pub(super) fn backward(
             let log_p = logit - scores.log_normalizers[t];
             let mut g = gradient.d_log_probs[t] * (hit - log_p.exp());
             if let Some((share, log_r)) = gradient.divergence.as_ref().zip(log_r.as_ref()) {
-                let slope = divergence::slope(share.kind, log_p, log_r[v], scores.divergences[t]);
-                g += share.slopes[t] * slope;
+                let derivative =
+                    divergence::derivative(share.kind, log_p, log_r[v], scores.divergences[t]);
+                g += share.d_divergences[t] * derivative;
             }
             for c in 0..width {
                 d_x[c] += g * weight[v * width + c];

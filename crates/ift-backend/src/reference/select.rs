@@ -1,4 +1,4 @@
-//! What the head reports besides log-probabilities: selected tokens and entropies.
+//! What the head reports in addition to log-probabilities: selected tokens and entropies.
 
 use super::memory::{Result, collected, copied};
 use crate::Select;

@@ -3,7 +3,7 @@
 use super::memory::{Result, filled};
 use crate::{HostTensor, Storage, quantize};
 
-/// The elements of `parts` end to end, rounded as their storage rounds.
+/// The concatenated elements of `parts`, rounded as their storage rounds.
 pub(super) fn frozen(parts: &[HostTensor], storage: Storage) -> Result<Vec<f64>> {
     let lengths = parts.iter().map(HostTensor::len);
     let len = lengths.fold(0, |sum: usize, len| sum.saturating_add(len));

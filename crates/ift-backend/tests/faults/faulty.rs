@@ -418,7 +418,7 @@ impl Backend for Faulty {
         let divergence = share.map(|d| DivergenceGradient {
             kind: d.kind,
             reference: distributions(d.reference),
-            slopes: d.slopes,
+            d_divergences: d.d_divergences,
         });
         let gradient = HeadGradient { d_log_probs: gradient.d_log_probs, divergence };
         Reference.head_backward(head, x, weight(w), scores, &gradient, d_x, d_weight)?;

@@ -12,7 +12,7 @@ const N: usize = 3;
 const VOCABULARY: usize = 11;
 const TARGETS: [u32; N] = [7, 0, 10];
 const D_LOG_PROBS: [f64; N] = [0.5, -1.5, 0.0];
-const SLOPES: [f64; N] = [1.0, -0.25, 2.0];
+const D_DIVERGENCES: [f64; N] = [1.0, -0.25, 2.0];
 const KINDS: [Divergence; 2] = [Divergence::Forward, Divergence::Reverse];
 
 /// Hidden states and a head over them.
@@ -53,10 +53,10 @@ fn divergences(policy: &Policy, reference: &Policy, kind: Divergence) -> Vec<f64
     Reference.read_scores(&policy.diverged(kind, reference.distributions(&scores))).divergences
 }
 
-/// `Σ_t d_log_probs[t]·log_prob[t] + slopes[t]·KL[t]`.
+/// `Σ_t d_log_probs[t]·log_prob[t] + d_divergences[t]·KL[t]`.
 fn loss(policy: &Policy, reference: &Policy, kind: Divergence) -> f64 {
     let log_probs = Reference.read_scores(&policy.scores()).log_probs;
-    dot(&D_LOG_PROBS, &log_probs) + dot(&SLOPES, &divergences(policy, reference, kind))
+    dot(&D_LOG_PROBS, &log_probs) + dot(&D_DIVERGENCES, &divergences(policy, reference, kind))
 }
 
 #[test]
@@ -68,7 +68,8 @@ fn gradients_of_divergences() {
         let scores = policy.diverged(kind, reference_of);
         let values = Reference.read_scores(&scores).divergences;
         assert!(values.iter().all(|value| *value > 0.01), "{values:?}");
-        let share = DivergenceGradient { kind, reference: reference_of, slopes: &SLOPES };
+        let share =
+            DivergenceGradient { kind, reference: reference_of, d_divergences: &D_DIVERGENCES };
         let gradient = HeadGradient { d_log_probs: &D_LOG_PROBS, divergence: Some(share) };
         let mut d_x = Reference.activation(N * 4).unwrap();
         let mut d_w = Reference.accumulator(START + VOCABULARY * 4).unwrap();

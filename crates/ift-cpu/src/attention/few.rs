@@ -1,7 +1,7 @@
 //! One or two queries over a long past, as in generation: keys and values are read in place, once.
 
 use super::blocks::{Part, SCRATCH, Sizes};
-use super::forward::{Call, FEW};
+use super::forward::{Call, UNPACKED_QUERIES};
 use crate::Cpu;
 use crate::instructions::kernel;
 use crate::math::{add_scaled, dot, exp_in_place, max};
@@ -60,10 +60,11 @@ kernel! {
 }
 
 impl<N: Number> Cpu<N> {
-    /// All segments of at most [`FEW`] queries.
+    /// All segments of at most [`UNPACKED_QUERIES`] queries.
     pub(super) fn attend_few(&self, call: &Call<N>, segments: &[Segment]) {
         let kv_heads = call.sizes.attention.kv_heads;
-        let few: Vec<&Segment> = segments.iter().filter(|s| (1..=FEW).contains(&s.len)).collect();
+        let few: Vec<&Segment> =
+            segments.iter().filter(|s| (1..=UNPACKED_QUERIES).contains(&s.len)).collect();
         self.threads.each(few.len() * kv_heads, |task| {
             let (segment, head) = (few[task / kv_heads], task % kv_heads);
             SCRATCH.with_borrow_mut(|scratch| {

@@ -13,7 +13,7 @@ use crate::words::Plain;
 use ift_backend::{BackendError, Segment};
 
 /// Segments of at most this many queries do without packing.
-pub(super) const FEW: usize = 2;
+pub(super) const UNPACKED_QUERIES: usize = 2;
 
 /// What every task of a call reads and writes. Segments do not overlap, and no position of `q` and
 /// `out` overflows.
@@ -168,14 +168,14 @@ kernel! {
 }
 
 impl<N: Number> Cpu<N> {
-    /// All segments of more than [`FEW`] queries.
+    /// All segments of more than [`UNPACKED_QUERIES`] queries.
     pub(super) fn attend_blocks(
         &self,
         call: &Call<N>,
         segments: &[Segment],
     ) -> Result<(), BackendError> {
         let kv_heads = call.sizes.attention.kv_heads;
-        let spans = call.sizes.spans(segments, |segment| segment.len > FEW);
+        let spans = call.sizes.spans(segments, |segment| segment.len > UNPACKED_QUERIES);
         let pack = |packing| self.pack_heads(&call.sizes, &call.source, &spans, packing);
         let operands = Operands {
             keys: pack(Packing { part: Part::Keys, transposed: true })?,

@@ -20,14 +20,15 @@ use ift_backend::{BackendError, Head, HeadGradient, Out, Weight};
 type Result<T> = std::result::Result<T, BackendError>;
 
 kernel! {
-    /// `g = factor·(onehot - exp(logit - normalizer)) + more`, in place; `more` may be empty.
-    /// Where elements are narrow, `g` is rounded too, to the beginning of the row.
+    /// `g = factor·(onehot - exp(logit - normalizer)) + divergence_gradient`, in place;
+    /// `divergence_gradient` may be empty. Where elements are narrow, `g` is rounded too, to the
+    /// beginning of the row.
     fn logits_gradient<S, N: Scalar>(
         logits: &mut [f32],
         target: Option<usize>,
         normalizer: f32,
         factor: f32,
-        more: &[f32],
+        divergence_gradient: &[f32],
     ) {
         for x in &mut *logits {
             *x = -factor * exp::<S>(*x - normalizer);
@@ -35,7 +36,7 @@ kernel! {
         if let Some(x) = target.and_then(|t| logits.get_mut(t)) {
             *x += factor;
         }
-        logits.iter_mut().zip(more).for_each(|(x, more)| *x += more);
+        logits.iter_mut().zip(divergence_gradient).for_each(|(x, d)| *x += d);
         round_in_place::<N>(logits);
     }
 }
@@ -61,11 +62,13 @@ impl<N: Number> Cpu<N> {
 
         let states = States { width, x, weight: operand(weight) };
         let term = gradient.divergence.as_ref().map(Term::new);
-        // Rows of narrow elements begin this far apart, in elements.
-        let spread = size_of::<f32>() / size_of::<N>();
+        // Rows of narrow elements begin where those of `f32` elements did: row `i` of a block of
+        // `size` columns begins at element `i·row_stride·size`.
+        let row_stride = size_of::<f32>() / size_of::<N>();
         let rows = scores.targets.len();
         let mut buffer = self.logits_buffer(if kept.is_none() { rows } else { 0 }, vocabulary)?;
-        let mut more = self.logits_buffer(if term.is_some() { rows } else { 0 }, vocabulary)?;
+        let mut divergence_gradient =
+            self.logits_buffer(if term.is_some() { rows } else { 0 }, vocabulary)?;
         let len = rows.min(ROWS).saturating_mul(width);
         let mut sums = self.arena.take::<f32>("gradients of hidden states", len)?;
         for (part, targets) in scores.targets.chunks(ROWS).enumerate() {
@@ -81,17 +84,27 @@ impl<N: Number> Cpu<N> {
                 };
                 let g = &mut g[..n * size];
                 if let Some(term) = &term {
-                    let more = &mut more[..n * size];
-                    self.divergence_term(term, &scores, start, block, g, more)?;
+                    let divergence_gradient = &mut divergence_gradient[..n * size];
+                    self.divergence_term(term, &scores, start, block, g, divergence_gradient)?;
                 }
                 self.threads.rows(n, size, Cut(&mut *g, size), |rows, g| {
                     for (row, g) in rows.zip(g.chunks_exact_mut(size)) {
                         let target = (targets[row] as usize).checked_sub(block.first);
                         let normalizer = scores.log_normalizers[start + row] as f32;
                         let factor = gradient.d_log_probs[start + row] as f32;
-                        let more =
-                            if more.is_empty() { &[] } else { &more[row * size..(row + 1) * size] };
-                        logits_gradient::<N>(self.set, g, target, normalizer, factor, more);
+                        let divergence_gradient = if divergence_gradient.is_empty() {
+                            &[]
+                        } else {
+                            &divergence_gradient[row * size..(row + 1) * size]
+                        };
+                        logits_gradient::<N>(
+                            self.set,
+                            g,
+                            target,
+                            normalizer,
+                            factor,
+                            divergence_gradient,
+                        );
                     }
                 });
                 let g: &[N] = bytemuck::cast_slice(g);
@@ -100,7 +113,7 @@ impl<N: Number> Cpu<N> {
                     m: n,
                     n: width,
                     k: size,
-                    a: Matrix::by_rows(g, spread * size),
+                    a: Matrix::by_rows(g, row_stride * size),
                     b: Operand::by_rows(states.weight.skip(entries.start), width),
                     bias: None,
                     to: if block.first == 0 { Out::Set } else { Out::Add },
@@ -111,7 +124,7 @@ impl<N: Number> Cpu<N> {
                         m: size,
                         n: width,
                         k: n,
-                        a: Matrix::transposed(g, spread * size),
+                        a: Matrix::transposed(g, row_stride * size),
                         b: Operand::by_rows(Elements::from(x), width),
                         bias: None,
                         to: Out::Add,

@@ -33,12 +33,16 @@ impl<'a, N: Number> Scored<'a, N> {
 pub(super) struct Term<'a, N> {
     reference: Scored<'a, N>,
     kind: Divergence,
-    slopes: &'a [f64],
+    d_divergences: &'a [f64],
 }
 
 impl<'a, N: Number> Term<'a, N> {
     pub(super) fn new(of: &DivergenceGradient<'a, Cpu<N>>) -> Self {
-        Self { reference: Scored::new(of.reference), kind: of.kind, slopes: of.slopes }
+        Self {
+            reference: Scored::new(of.reference),
+            kind: of.kind,
+            d_divergences: of.d_divergences,
+        }
     }
 }
 
@@ -81,33 +85,33 @@ kernel! {
 }
 
 kernel! {
-    /// `slope·(p - r)` in place of the reference's logits.
+    /// `d_divergence·(p - r)` in place of the reference's logits.
     fn forward_term<S>(
         p: &[f32],
         p_normalizer: Normalizer,
         r: &mut [f32],
         r_normalizer: Normalizer,
-        slope: f32,
+        d_divergence: f32,
     ) {
         for (p, r) in p.iter().zip(r) {
-            *r = slope * (exp::<S>(p_normalizer.of(*p)) - exp::<S>(r_normalizer.of(*r)));
+            *r = d_divergence * (exp::<S>(p_normalizer.of(*p)) - exp::<S>(r_normalizer.of(*r)));
         }
     }
 }
 
 kernel! {
-    /// `slope·p·(log p - log r - value)` in place of the reference's logits.
+    /// `d_divergence·p·(log p - log r - value)` in place of the reference's logits.
     fn reverse_term<S>(
         p: &[f32],
         p_normalizer: Normalizer,
         r: &mut [f32],
         r_normalizer: Normalizer,
-        slope: f32,
+        d_divergence: f32,
         value: f32,
     ) {
         for (p, r) in p.iter().zip(r) {
             let log_p = p_normalizer.of(*p);
-            *r = slope * exp::<S>(log_p) * (log_p - r_normalizer.of(*r) - value);
+            *r = d_divergence * exp::<S>(log_p) * (log_p - r_normalizer.of(*r) - value);
         }
     }
 }
@@ -176,16 +180,24 @@ impl<N: Number> Cpu<N> {
             for (row, r) in rows.zip(term.chunks_exact_mut(size)) {
                 let p = &logits[row * size..(row + 1) * size];
                 let row = start + row;
-                let slope = of.slopes[row] as f32;
+                let d_divergence = of.d_divergences[row] as f32;
                 let p_normalizer = Normalizer::new(scores.log_normalizers[row]);
                 let r_normalizer = Normalizer::new(of.reference.log_normalizers[row]);
                 match of.kind {
                     Divergence::Forward => {
-                        forward_term(self.set, p, p_normalizer, r, r_normalizer, slope);
+                        forward_term(self.set, p, p_normalizer, r, r_normalizer, d_divergence);
                     }
                     Divergence::Reverse => {
                         let value = scores.host.divergences[row] as f32;
-                        reverse_term(self.set, p, p_normalizer, r, r_normalizer, slope, value);
+                        reverse_term(
+                            self.set,
+                            p,
+                            p_normalizer,
+                            r,
+                            r_normalizer,
+                            d_divergence,
+                            value,
+                        );
                     }
                 }
             }

@@ -1,4 +1,4 @@
-//! One row of logits, of which a block at a time is seen: log-sum-exp, target and candidates.
+//! One row of logits, computed block by block: log-sum-exp, target and candidates.
 
 use crate::arena::reserved;
 use ift_backend::{BackendError, Select};
@@ -38,9 +38,9 @@ impl RowState {
         }
     }
 
-    /// Takes in a candidate if it is among the `wanted` best. Candidates come in the order of their
+    /// Adds a candidate if it is among the `wanted` best. Candidates come in the order of their
     /// ids, so one with an equal score stays after those before it.
-    fn offer(&mut self, score: f64, id: u32, wanted: usize) {
+    fn push_candidate(&mut self, score: f64, id: u32, wanted: usize) {
         if self.best.len() == wanted {
             if self.best.last().is_some_and(|last| score <= last.0) {
                 return;
@@ -56,7 +56,7 @@ impl RowState {
         self.largest + self.sum.ln()
     }
 
-    /// The last of the wanted candidates. Where every logit is NaN there is none, and token 0 does.
+    /// The token id of the last wanted candidate; 0 if there is none because every logit is NaN.
     pub fn selected(&self) -> u32 {
         self.best.last().map_or(0, |best| best.1)
     }
@@ -72,7 +72,7 @@ impl RowState {
         sum.ln() - mean / sum
     }
 
-    /// Takes in a block's candidates: the logits of the entries from `first` on, of which `largest`
+    /// Adds a block's candidates: the logits of the entries from `first` on, of which `largest`
     /// is the largest.
     pub fn select(
         &mut self,
@@ -91,12 +91,16 @@ impl RowState {
                     return;
                 }
                 for (id, logit) in ids.filter(|(_, logit)| !logit.is_nan()) {
-                    self.offer(f64::from(*logit), id, wanted);
+                    self.push_candidate(f64::from(*logit), id, wanted);
                 }
             }
             Select::Sample { temperature, streams } => {
                 for (id, logit) in ids.filter(|(_, logit)| !logit.is_nan()) {
-                    self.offer(f64::from(*logit) / temperature + gumbel(streams[row], id), id, 1);
+                    self.push_candidate(
+                        f64::from(*logit) / temperature + gumbel(streams[row], id),
+                        id,
+                        1,
+                    );
                 }
             }
         }

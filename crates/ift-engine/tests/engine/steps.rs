@@ -39,7 +39,7 @@ fn prompts_share_the_budget_of_a_step() {
     for length in [6, 6, 4] {
         engine.submit(request(vec![1; length], 5)).unwrap();
     }
-    // The second does not fit beside the first, the third does.
+    // The second does not fit together with the first, the third does.
     assert_eq!(tokens_of(&engine.step().unwrap()), [0, 2]);
     assert_eq!(tokens_of(&engine.step().unwrap()), [0, 1, 2]);
 }

@@ -14,7 +14,7 @@
 use super::settings::{Norm, Side};
 
 /// The relations of a row under a norm.
-pub(super) struct Weighing {
+pub(super) struct NormalizedWeights {
     norm: Norm,
     side: Side,
     /// `C`, all above 0 for [`Side::Right`]. `[targets]`
@@ -27,7 +27,7 @@ pub(super) struct Weighing {
     total: f64,
 }
 
-impl Weighing {
+impl NormalizedWeights {
     /// For a row of at least one target with a relation above 0.
     pub(super) fn new(norm: Norm, side: Side, relations: Vec<f64>) -> Self {
         let extreme = match side {
@@ -48,7 +48,7 @@ impl Weighing {
 
     /// `dL/dC[t] = (n/divisor)·(l[t] - Σ V·l/ΣV)·V'(C[t])/ΣV` of `L = Σ W[t]·l[t]/divisor`, the
     /// losses `l` outside the weights held constant. `[targets]`
-    pub(super) fn slopes(&self, losses: &[f64], divisor: f64) -> Vec<f64> {
+    pub(super) fn gradient(&self, losses: &[f64], divisor: f64) -> Vec<f64> {
         let weighted: f64 = self.values.iter().zip(losses).map(|(value, loss)| value * loss).sum();
         let mean = weighted / self.total;
         let scale = losses.len() as f64 / (divisor * self.total);
@@ -56,13 +56,15 @@ impl Weighing {
             .iter()
             .zip(&self.values)
             .zip(losses)
-            .map(|((&relation, &value), loss)| scale * self.slope(relation, value, loss - mean))
+            .map(|((&relation, &value), loss)| {
+                scale * self.derivative(relation, value, loss - mean)
+            })
             .collect()
     }
 
     /// `excess·V'(C)`, with `V` relative to the largest `V`. The excess of a loss is small if `C`
     /// is, so the two are divided first, which avoids overflow.
-    fn slope(&self, c: f64, value: f64, excess: f64) -> f64 {
+    fn derivative(&self, c: f64, value: f64, excess: f64) -> f64 {
         let extreme = self.extreme;
         match (self.side, self.norm) {
             (Side::Left, Norm::L1) => excess / extreme,

@@ -1,5 +1,5 @@
-//! The sums over the targets of an answer, and the gradient of each target from the slopes of a
-//! loss by these sums.
+//! The sums over the targets of an answer, and the gradient of each target from the derivatives of
+//! a loss by these sums.
 
 use crate::{
     row::{RowLoss, RowScores},
@@ -43,7 +43,7 @@ impl Answer {
 
 /// Derivatives of a loss by the sums of one answer, and its reward.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Slopes {
+pub(super) struct Derivatives {
     /// `d loss / dS`, which is the same for each target.
     pub(super) logps: f64,
     /// `d loss / dK`; `None` if the loss does not depend on the divergence.
@@ -52,9 +52,9 @@ pub(super) struct Slopes {
     pub(super) reward: f64,
 }
 
-impl Slopes {
+impl Derivatives {
     /// The loss of the answer, with a gradient for each target.
-    pub(super) fn spread(self, loss: f64, count: f64, targets: usize) -> RowLoss {
+    pub(super) fn to_row_loss(self, loss: f64, count: f64, targets: usize) -> RowLoss {
         RowLoss {
             sum: loss,
             count,
@@ -62,7 +62,7 @@ impl Slopes {
             weights: vec![1.0; targets],
             divergence_gradient: self
                 .divergence
-                .map_or_else(Vec::new, |slope| vec![slope; targets]),
+                .map_or_else(Vec::new, |derivative| vec![derivative; targets]),
             reward: Some(self.reward),
         }
     }
@@ -71,8 +71,8 @@ impl Slopes {
 /// The loss of one pair.
 pub(super) struct PairLoss {
     pub(super) loss: f64,
-    pub(super) chosen: Slopes,
-    pub(super) rejected: Slopes,
+    pub(super) chosen: Derivatives,
+    pub(super) rejected: Derivatives,
 }
 
 /// Losses of answers that are alternately chosen and rejected. Sum and count (1 per pair) are with
@@ -93,8 +93,8 @@ pub(super) fn pair_losses(
                 (Some(answers), [chosen, rejected]) => {
                     let pair = loss(&answers.0, &answers.1);
                     vec![
-                        pair.chosen.spread(pair.loss, 1.0, chosen.logps.len()),
-                        pair.rejected.spread(0.0, 0.0, rejected.logps.len()),
+                        pair.chosen.to_row_loss(pair.loss, 1.0, chosen.logps.len()),
+                        pair.rejected.to_row_loss(0.0, 0.0, rejected.logps.len()),
                     ]
                 }
                 (_, pair) => pair.iter().map(RowLoss::zero).collect(),

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::answer::{Answer, PairLoss, Slopes, logistic_loss, pair_losses};
+use super::answer::{Answer, Derivatives, PairLoss, logistic_loss, pair_losses};
 use crate::{
     checks,
     error::MethodError,
@@ -20,8 +20,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dpo {
-    /// Strength of the tie to the reference, above 0: the larger, the closer the policy stays to
-    /// it.
+    /// Strength of the KL regularisation towards the reference, above 0: the larger, the closer
+    /// the policy stays to it.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub beta: f64,
     /// Assumed share of pairs with swapped labels `ε`, 0 to 0.5 (conservative DPO).
@@ -52,14 +52,17 @@ impl Objective for Dpo {
                 if self.reference_free { answer.logps } else { answer.log_ratio() }
             };
             let (chosen, rejected) = (ratio(chosen), ratio(rejected));
-            let (loss, slope) =
+            let (loss, derivative) =
                 logistic_loss(self.beta * (chosen - rejected), self.label_smoothing);
-            let slopes =
-                |slope, ratio| Slopes { logps: slope, divergence: None, reward: self.beta * ratio };
+            let derivatives = |derivative, ratio| Derivatives {
+                logps: derivative,
+                divergence: None,
+                reward: self.beta * ratio,
+            };
             PairLoss {
                 loss,
-                chosen: slopes(self.beta * slope, chosen),
-                rejected: slopes(-self.beta * slope, rejected),
+                chosen: derivatives(self.beta * derivative, chosen),
+                rejected: derivatives(-self.beta * derivative, rejected),
             }
         })
     }

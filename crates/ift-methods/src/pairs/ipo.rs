@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::answer::{Answer, PairLoss, Slopes, pair_losses};
+use super::answer::{Answer, Derivatives, PairLoss, pair_losses};
 use crate::{
     checks,
     error::MethodError,
@@ -44,15 +44,15 @@ impl Objective for Ipo {
             let margin =
                 chosen.log_ratio() / divisor(chosen) - rejected.log_ratio() / divisor(rejected);
             let excess = margin - 0.5 / self.beta;
-            let slopes = |answer: &Answer, slope| Slopes {
-                logps: slope / divisor(answer),
+            let derivatives = |answer: &Answer, derivative| Derivatives {
+                logps: derivative / divisor(answer),
                 divergence: None,
                 reward: self.beta * answer.log_ratio(),
             };
             PairLoss {
                 loss: excess * excess,
-                chosen: slopes(chosen, 2.0 * excess),
-                rejected: slopes(rejected, -2.0 * excess),
+                chosen: derivatives(chosen, 2.0 * excess),
+                rejected: derivatives(rejected, -2.0 * excess),
             }
         })
     }

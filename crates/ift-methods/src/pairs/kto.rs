@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::answer::{Answer, Slopes};
+use super::answer::{Answer, Derivatives};
 use crate::{
     checks,
     error::MethodError,
@@ -13,17 +13,17 @@ use crate::{
     stable::sigmoid,
 };
 
-/// Kahneman–Tversky Optimization (arXiv 2402.01306), on single answers with a verdict.
+/// Kahneman–Tversky Optimization (arXiv 2402.01306), on single answers with a binary label.
 ///
-/// `w_D·(1 - σ(β·(S - R) - β·z))` for a desirable answer, `w_U·(1 - σ(β·z - β·(S - R)))` for an
+/// `w_D·(1 - σ(β·(S - R) - β·z₀))` for a desirable answer, `w_U·(1 - σ(β·z₀ - β·(S - R)))` for an
 /// undesirable one. `S` and `R` are the log-probabilities of the answer under policy and reference;
-/// `z` is the KL point, a constant in the gradient ([`crate::Method::kl_point`]). The reward of an
-/// answer is `β·(S - R)`.
+/// `z₀` is the reference point (KL point), a constant in the gradient
+/// ([`crate::Method::kl_point`]). The reward of an answer is `β·(S - R)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Kto {
-    /// Strength of the tie to the reference, above 0: the larger, the closer the policy stays to
-    /// it.
+    /// Strength of the KL regularisation towards the reference, above 0: the larger, the closer
+    /// the policy stays to it.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub beta: f64,
     /// Weight `w_D` of desirable answers, 0 or more.
@@ -69,14 +69,14 @@ impl Kto {
         let Some(answer) = Answer::new(row) else { return RowLoss::zero(row) };
         let (weight, sign) =
             if row.chosen { (self.desirable_weight, 1.0) } else { (self.undesirable_weight, -1.0) };
-        let gain = sign * self.beta * (answer.log_ratio() - kl_point);
+        let scaled_margin = sign * self.beta * (answer.log_ratio() - kl_point);
         // 1 - σ(x) = σ(-x), whose derivative is -σ(x)·σ(-x).
-        let missed = sigmoid(-gain);
-        let slopes = Slopes {
-            logps: -weight * sign * self.beta * missed * sigmoid(gain),
+        let loss_term = sigmoid(-scaled_margin);
+        let derivatives = Derivatives {
+            logps: -weight * sign * self.beta * loss_term * sigmoid(scaled_margin),
             divergence: None,
             reward: self.beta * answer.log_ratio(),
         };
-        slopes.spread(weight * missed, 1.0, targets)
+        derivatives.to_row_loss(weight * loss_term, 1.0, targets)
     }
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::answer::{Answer, PairLoss, Slopes, logistic_loss, pair_losses};
+use super::answer::{Answer, Derivatives, PairLoss, logistic_loss, pair_losses};
 use crate::{
     checks,
     error::MethodError,
@@ -42,17 +42,17 @@ impl Objective for Orpo {
         pair_losses(rows, |chosen, rejected| {
             let (chosen_odds, rejected_odds) =
                 (LogOdds::of(chosen.mean()), LogOdds::of(rejected.mean()));
-            let (loss, slope) = logistic_loss(chosen_odds.value - rejected_odds.value, 0.0);
-            let slope = self.beta * slope;
-            let slopes = |answer: &Answer, slope| Slopes {
-                logps: slope / answer.targets,
+            let (loss, derivative) = logistic_loss(chosen_odds.value - rejected_odds.value, 0.0);
+            let derivative = self.beta * derivative;
+            let derivatives = |answer: &Answer, derivative| Derivatives {
+                logps: derivative / answer.targets,
                 divergence: None,
                 reward: self.beta * answer.mean(),
             };
             PairLoss {
                 loss: self.beta * loss - chosen.mean(),
-                chosen: slopes(chosen, slope * chosen_odds.slope - 1.0),
-                rejected: slopes(rejected, -slope * rejected_odds.slope),
+                chosen: derivatives(chosen, derivative * chosen_odds.derivative - 1.0),
+                rejected: derivatives(rejected, -derivative * rejected_odds.derivative),
             }
         })
     }
@@ -69,17 +69,17 @@ const NEAREST: f64 = -(f32::EPSILON as f64);
 /// `log(p/(1-p))` of `p = eᴹ`, and its derivative by `M`.
 struct LogOdds {
     value: f64,
-    slope: f64,
+    derivative: f64,
 }
 
 impl LogOdds {
     /// The log-odds have no bound at `M = 0`. Above [`NEAREST`] their tangent is used instead:
-    /// value and slope stay finite and consistent, and a rejected answer of probability 1 still
-    /// has a gradient.
+    /// value and derivative stay finite and consistent, and a rejected answer of probability 1
+    /// still has a gradient.
     fn of(mean: f64) -> Self {
         let at = mean.min(NEAREST);
-        let slope = -1.0 / at.exp_m1();
-        Self { value: at - log1mexp(at) + (mean - at) * slope, slope }
+        let derivative = -1.0 / at.exp_m1();
+        Self { value: at - log1mexp(at) + (mean - at) * derivative, derivative }
     }
 }
 
@@ -93,7 +93,7 @@ mod tests {
     fn log_odds_are_smooth_across_the_tangent_and_finite_everywhere() {
         let [below, at, above] = [2.0 * NEAREST, NEAREST, 0.0].map(LogOdds::of);
         assert!(below.value < at.value && at.value < above.value);
-        assert_eq!(at.slope, above.slope);
+        assert_eq!(at.derivative, above.derivative);
         let mut comparison = Comparison::new("log-odds", Tolerance::absolute(1e-6));
         comparison.value("at the tangent", at.value, -f64::from(f32::EPSILON).ln());
         comparison.value("above it", above.value - at.value, 1.0);
@@ -102,6 +102,6 @@ mod tests {
         comparison.values_within("p = 1/2", &[even], &[0.0], Tolerance::absolute(1e-15));
         comparison.finish();
         let deep = LogOdds::of(-1e300);
-        assert_eq!((deep.value, deep.slope), (-1e300, 1.0));
+        assert_eq!((deep.value, deep.derivative), (-1e300, 1.0));
     }
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::answer::{Answer, PairLoss, Slopes, logistic_loss, pair_losses};
+use super::answer::{Answer, Derivatives, PairLoss, logistic_loss, pair_losses};
 use crate::{
     checks,
     error::MethodError,
@@ -41,16 +41,16 @@ impl Objective for Simpo {
     fn losses(&self, rows: &[RowScores], _: f64) -> Vec<RowLoss> {
         pair_losses(rows, |chosen, rejected| {
             let margin = chosen.mean() - rejected.mean() - self.gamma_beta_ratio;
-            let (loss, slope) = logistic_loss(self.beta * margin, 0.0);
-            let slopes = |answer: &Answer, slope| Slopes {
-                logps: slope / answer.targets,
+            let (loss, derivative) = logistic_loss(self.beta * margin, 0.0);
+            let derivatives = |answer: &Answer, derivative| Derivatives {
+                logps: derivative / answer.targets,
                 divergence: None,
                 reward: self.beta * answer.mean(),
             };
             PairLoss {
                 loss,
-                chosen: slopes(chosen, self.beta * slope),
-                rejected: slopes(rejected, -self.beta * slope),
+                chosen: derivatives(chosen, self.beta * derivative),
+                rejected: derivatives(rejected, -self.beta * derivative),
             }
         })
     }

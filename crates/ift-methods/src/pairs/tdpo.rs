@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::answer::{Answer, PairLoss, Slopes, logistic_loss, pair_losses};
+use super::answer::{Answer, Derivatives, PairLoss, logistic_loss, pair_losses};
 use crate::{
     checks,
     error::MethodError,
@@ -84,23 +84,23 @@ impl Objective for Tdpo2 {
     }
 }
 
-/// `-log σ(β·(h - α·(K_l - K_w)))`. The slope by `K_w` is multiplied by `chosen_slope`: 0 if `K_w`
-/// is detached, else 1.
-fn losses(rows: &[RowScores], beta: f64, alpha: f64, chosen_slope: f64) -> Vec<RowLoss> {
+/// `-log σ(β·(h - α·(K_l - K_w)))`. The derivative by `K_w` is multiplied by `chosen_factor`: 0 if
+/// `K_w` is detached, else 1.
+fn losses(rows: &[RowScores], beta: f64, alpha: f64, chosen_factor: f64) -> Vec<RowLoss> {
     pair_losses(rows, |chosen, rejected| {
         let margin = chosen.log_ratio() - rejected.log_ratio();
         let difference = rejected.divergence - chosen.divergence;
-        let (loss, slope) = logistic_loss(beta * (margin - alpha * difference), 0.0);
-        let slope = beta * slope;
-        let slopes = |answer: &Answer, logps, divergence| Slopes {
+        let (loss, derivative) = logistic_loss(beta * (margin - alpha * difference), 0.0);
+        let derivative = beta * derivative;
+        let derivatives = |answer: &Answer, logps, divergence| Derivatives {
             logps,
             divergence: Some(divergence),
             reward: beta * (answer.log_ratio() + answer.divergence),
         };
         PairLoss {
             loss,
-            chosen: slopes(chosen, slope, chosen_slope * alpha * slope),
-            rejected: slopes(rejected, -slope, -alpha * slope),
+            chosen: derivatives(chosen, derivative, chosen_factor * alpha * derivative),
+            rejected: derivatives(rejected, -derivative, -alpha * derivative),
         }
     })
 }

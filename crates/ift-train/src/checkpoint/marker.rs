@@ -49,7 +49,7 @@ impl Marker {
     }
 
     /// Checks a folder against its marker: the sizes of all files, and the hashes of those that are
-    /// `read` when the run goes on. Says what is wrong.
+    /// `read` when the run is resumed. Says what is wrong.
     pub fn verify(folder: &Path, read: impl Fn(&str) -> bool) -> Result<(), String> {
         let text = fs::read_to_string(folder.join(NAME)).map_err(|e| format!("`{NAME}`: {e}"))?;
         let marker: Self =

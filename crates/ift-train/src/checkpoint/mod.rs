@@ -1,9 +1,9 @@
-//! `checkpoints/step-N/`: a Hugging Face folder, and in `trainer_state/` what it takes to go on bit
-//! for bit.
+//! `checkpoints/step-N/`: a Hugging Face folder, and in `trainer_state/` the state that a run
+//! resumes from, bit for bit.
 //!
-//! A checkpoint is written under another name, synced, sealed with a marker that holds the size and
-//! hash of every file, and renamed. Only then are older ones removed. Resuming takes the newest one
-//! whose marker agrees with its files.
+//! A checkpoint is written under another name and synced; a marker file with the size and hash of
+//! every file is added last; then the folder is renamed, and older ones are removed. Resuming takes
+//! the newest one whose marker agrees with its files.
 
 mod marker;
 mod state;
@@ -34,7 +34,7 @@ pub(crate) struct Checkpoints {
     folder: PathBuf,
 }
 
-/// What a checkpoint is made of.
+/// The contents of a checkpoint.
 pub(crate) struct Snapshot<'a, B: Backend> {
     pub state: &'a State,
     pub learner: &'a Learner<B>,
@@ -63,7 +63,7 @@ impl Checkpoints {
         Self { folder }
     }
 
-    /// The newest complete one, and why newer ones were passed over.
+    /// The newest complete one, and why newer ones were skipped.
     pub fn newest(&self) -> Result<(Option<Checkpoint>, Vec<String>), TrainError> {
         let mut notices = Vec::new();
         for (_, path) in self.list()?.into_iter().rev() {
@@ -71,7 +71,7 @@ impl Checkpoints {
                 Ok(state) => return Ok((Some(Checkpoint { path, state }), notices)),
                 Err(problem) => {
                     notices.push(format!(
-                        "passed over the incomplete checkpoint `{}`: {problem}",
+                        "skipped the incomplete checkpoint `{}`: {problem}",
                         path.display()
                     ));
                 }

@@ -1,4 +1,4 @@
-//! `trainer_state/state.json`: where a run stands, and what it is made of.
+//! `trainer_state/state.json`: the progress of a run, and what its results depend on.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +27,7 @@ pub(crate) struct State {
     pub plan: PlanStart,
     /// The time, in seconds since 1970, that a chat template with a date writes.
     pub clock: i64,
-    /// What the run is made of.
+    /// What the results of the run depend on.
     pub identity: Identity,
     /// What was changed on the way, oldest first.
     pub accepted: Vec<Accepted>,

@@ -73,7 +73,7 @@ fn every_field_is_free_or_stands_for_contents_or_is_refused() {
             assert!(message.contains(&what), "{message}");
             if STRUCTURE.contains(&field.as_str()) {
                 let message = check(&then, &now, &[&field]).unwrap_err();
-                assert!(message.contains("no run can go on with another"), "{message}");
+                assert!(message.contains("cannot be resumed with another"), "{message}");
             } else {
                 assert!(message.contains(&format!("`--accept {field}`")), "{message}");
                 let accepted = check(&then, &now, &[&field]).unwrap();

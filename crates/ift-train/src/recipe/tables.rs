@@ -50,8 +50,8 @@ pub struct TrainTable {
     /// √(tokens·hidden) of their row (arXiv 2310.05914, which uses 5 to 15); 0 for none.
     #[schemars(range(min = 0.0))]
     pub neftune_alpha: f64,
-    /// Keeps a running mean of the weights with this decay, between 0 and 1, and makes it the
-    /// final model. Checkpoints hold both.
+    /// Keeps an exponential moving average (EMA) of the weights with this decay, between 0 and 1,
+    /// and makes it the final model. Checkpoints hold both.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub ema_decay: Option<f64>,
@@ -149,7 +149,7 @@ pub struct CheckpointTable {
     #[schemars(range(min = 1))]
     pub keep: usize,
     /// Number type of the weights in checkpoints and in the final model. Where it is narrower than
-    /// `train.precision`, checkpoints hold the exact weights besides. In bf16 the final model
+    /// `train.precision`, checkpoints also hold the exact weights. In bf16 the final model
     /// loses updates smaller than 1/256 of a weight, as small learning rates make them; `f32`
     /// keeps them.
     pub number: SaveAs,

@@ -24,7 +24,7 @@ use crate::recipe::Recipe;
 use crate::rows::{DataRows, RowSource};
 use origin::Origin;
 use pace::Pace;
-use session::{Computer, Session};
+use session::{Device, Session};
 
 /// Trains as a recipe without stages says.
 pub(crate) fn train_one(
@@ -49,7 +49,7 @@ impl Work for Training<'_> {
 
     fn run<B: Backend>(self, backend: Arc<B>, threads: usize) -> Self::Output {
         let Self { recipe, options, stop, observer } = self;
-        // What is cheap to find wrong comes before the data is read.
+        // Cheap checks first, before the data is read.
         let reference = recipe.reference.path.as_ref().filter(|_| recipe.method.needs().reference);
         for path in [Some(&recipe.model.path), reference].into_iter().flatten() {
             config_of(path)?;
@@ -73,15 +73,15 @@ impl Work for Training<'_> {
         let Some(reference) = kept else {
             return Ok(Outcome::Stopped { step: 0, steps: source.steps(), checkpoint: None });
         };
-        let computer = Computer { backend, threads };
+        let device = Device { backend, threads };
         let session =
-            Session::begin(computer, recipe, &data, (source, reference), folder, beginning)?;
-        step_to_the_end(session, options, stop, observer)
+            Session::begin(device, recipe, &data, (source, reference), folder, beginning)?;
+        run_remaining_steps(session, options, stop, observer)
     }
 }
 
 /// Does all steps that are left, with evaluations and checkpoints in between.
-fn step_to_the_end<B: Backend>(
+fn run_remaining_steps<B: Backend>(
     mut session: Session<B>,
     options: &RunOptions,
     stop: &AtomicBool,
@@ -105,8 +105,8 @@ fn step_to_the_end<B: Backend>(
         log.step(&metrics)?;
         observer.stepped(&metrics, &pace.progress(step, steps));
         if step == steps {
-            // What is kept at the end is the running mean of the weights, where there is one;
-            // checkpoints hold both.
+            // The final model is the exponential moving average (EMA) of the weights, if there
+            // is one; checkpoints hold both.
             session.exchange_average()?;
         }
         if is_due(step, recipe.eval.every) || (step == steps && recipe.eval.after) {

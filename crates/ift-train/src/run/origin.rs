@@ -1,4 +1,4 @@
-//! Where a run begins: at its first step, or at a checkpoint that it may go on from.
+//! Where a run begins: at its first step, or at a checkpoint that it may resume from.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,23 +11,23 @@ use crate::output::RunFolder;
 use crate::plan::{PlanStart, Position};
 use crate::resume::accepted_changes;
 
-/// The checkpoint that a run is to go on from, before it is known whether it may.
+/// The checkpoint that a run is to resume from, before it is checked whether it may.
 pub(super) struct Origin {
     /// The newest complete checkpoint, if the run is to be resumed and there is one.
     checkpoint: Option<Checkpoint>,
-    /// Why others were passed over.
+    /// Why newer checkpoints were skipped.
     notices: Vec<String>,
 }
 
-/// The beginning of what this process does of a run.
+/// Where this process starts in a run.
 pub(super) struct Beginning {
-    /// The checkpoint to go on from.
+    /// The checkpoint to resume from.
     pub checkpoint: Option<Checkpoint>,
-    /// What the run is made of.
+    /// What the results of the run depend on.
     pub identity: Identity,
-    /// What was changed on the way.
+    /// Changes that were accepted when resuming.
     pub accepted: Vec<Accepted>,
-    /// Since when the plan of rows is the one in use.
+    /// The first step of the current data order.
     pub plan: PlanStart,
     /// The time that the run's chat template writes.
     pub clock: i64,
@@ -68,7 +68,7 @@ impl Origin {
         self.checkpoint.as_ref().map_or_else(now, |checkpoint| checkpoint.state.clock)
     }
 
-    /// Makes sure that the run may go on from the checkpoint.
+    /// Checks that the run may resume from the checkpoint.
     ///
     /// # Errors
     /// Names what has changed and was not accepted.

@@ -1,10 +1,10 @@
-//! How fast this process steps.
+//! The progress of a run, with an estimate of the remaining time.
 
 use std::time::{Duration, Instant};
 
 use crate::observer::Progress;
 
-/// A clock that counts steps.
+/// Estimates the remaining time from the steps that this process has done.
 pub(super) struct Pace {
     start: Instant,
     first: u64,

@@ -28,8 +28,8 @@ use crate::rows::{DataRows, RowSource};
 use crate::step::check_method;
 use crate::{durable, estimate, samples};
 
-/// A backend and what it computes on.
-pub(super) struct Computer<B> {
+/// The backend of a run and its number of threads.
+pub(super) struct Device<B> {
     pub backend: Arc<B>,
     pub threads: usize,
 }
@@ -54,7 +54,7 @@ impl<'a, B: Backend> Session<'a, B> {
     /// # Errors
     /// If it cannot be loaded, or does not go with the data or the method.
     pub fn begin(
-        computer: Computer<B>,
+        device: Device<B>,
         recipe: &'a Recipe,
         data: &'a Data,
         (source, reference): (DataRows<'a>, KeptReference<B>),
@@ -66,7 +66,7 @@ impl<'a, B: Backend> Session<'a, B> {
             Some(adapter) => Trained::Adapters { adapter, seed: train.seed },
             None => Trained::All { input_embeddings: method.trains_input_embeddings() },
         };
-        let model = Model::load(path, computer.backend, trained)?;
+        let model = Model::load(path, device.backend, trained)?;
         data.check_vocabulary(model.config().vocabulary)?;
         check_method(method, model.config().vocabulary)?;
         let learner = Learner::new(model, recipe.optimizer.clone(), train.ema_decay)?
@@ -80,7 +80,7 @@ impl<'a, B: Backend> Session<'a, B> {
             micro_batch_tokens: train.micro_batch_tokens,
             collective: &Solo,
         };
-        let (threads, checkpoints) = (computer.threads, folder.checkpoints());
+        let (threads, checkpoints) = (device.threads, folder.checkpoints());
         Ok(Self {
             recipe,
             threads,
@@ -95,7 +95,7 @@ impl<'a, B: Backend> Session<'a, B> {
         })
     }
 
-    /// Restores what a resumed run goes on from, opens the logs and reports. Returns the number of
+    /// Restores the checkpoint of a resumed run, opens the logs and reports. Returns the number of
     /// steps done.
     pub fn open(
         &mut self,
@@ -119,8 +119,7 @@ impl<'a, B: Backend> Session<'a, B> {
             }
         }
         if options.overwrite {
-            // Only now, when data and model are read, is it sure that there will be a run in its
-            // place.
+            // Only now, with data and model loaded, is it certain that a new run replaces it.
             self.folder.clear()?;
         }
         let Beginning { identity, accepted, clock, .. } = &self.beginning;
@@ -143,7 +142,7 @@ impl<'a, B: Backend> Session<'a, B> {
         self.source.steps()
     }
 
-    /// Exchanges the weights and their running mean, if there is one.
+    /// Swaps the weights and their exponential moving average (EMA), if there is one.
     pub fn exchange_average(&mut self) -> Result<(), TrainError> {
         self.learner.exchange_average()
     }

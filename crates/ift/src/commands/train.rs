@@ -54,15 +54,16 @@ pub(crate) fn run(arguments: &TrainArguments, output: Output) -> Result<()> {
                 });
                 output.result(&answer.to_string())?;
             } else {
-                output
-                    .result(&format!("stopped after step {step} of {steps}; go on with `{how}`"))?;
+                output.result(&format!(
+                    "stopped after step {step} of {steps}; resume with `{how}`"
+                ))?;
             }
         }
     }
     Ok(())
 }
 
-/// What to type to go on.
+/// The command that resumes the run.
 fn resume_command(arguments: &TrainArguments, accept: &[String]) -> String {
     let mut words = vec!["ift train".to_owned(), quoted(&arguments.recipe.display().to_string())];
     words.extend(arguments.set.iter().map(|set| format!("--set {}", quoted(set))));

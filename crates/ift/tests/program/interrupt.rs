@@ -80,7 +80,7 @@ fn ctrl_c_saves_and_resuming_changes_nothing() {
             said,
             format!(
                 "stopped after step {step} of {STEPS}; \
-                 go on with `ift train recipe.toml --resume`\n"
+                 resume with `ift train recipe.toml --resume`\n"
             )
         );
         assert!(noted.contains("finishing this step, then saving"), "{noted}");
@@ -123,7 +123,7 @@ fn a_damaged_checkpoint_is_skipped() {
     let (metrics, model) = (folder.metrics("run"), folder.bytes("run/model/model.safetensors"));
     folder.write("run/checkpoints/step-8/model.safetensors", "torn");
     let answer = folder.ift(&["train", "recipe.toml", "--resume"]);
-    let named = "passed over the incomplete checkpoint `run/checkpoints/step-8`: \
+    let named = "skipped the incomplete checkpoint `run/checkpoints/step-8`: \
                  `model.safetensors` has 4 bytes";
     assert!(answer.stderr.contains(named), "{}", answer.stderr);
     assert!(answer.stderr.contains("resuming from run/checkpoints/step-6"), "{}", answer.stderr);
