@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Times `ift bench` beside a PyTorch trainer on the same rows, in turn, and prints a table.
+"""Times `ift bench` and a PyTorch trainer on the same rows, in turn, and prints a table.
 
     ift new bench/smollm2-135m.toml --set output=WORK/model     # once: a model and rows
     bench/make_rows.py WORK/rows.jsonl
@@ -38,8 +38,8 @@ parser.add_argument("--rows", type=int, default=8)
 parser.add_argument("--steps", type=int, default=3)
 parser.add_argument("--rounds", type=int, default=3)
 options = parser.parse_args()
-beside = str(Path(__file__).with_name("torch_peer.py"))
-peer = [sys.executable, beside, options.work, "--sort"]
+torch_peer = str(Path(__file__).with_name("torch_peer.py"))
+peer = [sys.executable, torch_peer, options.work, "--sort"]
 if options.peer:
     peer = shlex.split(options.peer)
 

@@ -3,7 +3,7 @@
 //! A study takes millions of training steps, so the network is written for these inputs: the
 //! product of the first layer with a one-hot vector is one row of its weights, and every inner loop
 //! runs over contiguous elements. The paper does not name the activation function; `relu`, the
-//! default, takes little time beside the products.
+//! default, takes little time compared with the products.
 
 use rand::{Rng, RngExt};
 use schemars::JsonSchema;

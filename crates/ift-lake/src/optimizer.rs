@@ -18,9 +18,9 @@ pub enum Rule {
     Sgd,
 }
 
-/// Decay of the running mean of the derivatives of a parameter.
+/// Decay of the moving average of the gradient (first moment).
 const BETA1: f64 = 0.9;
-/// Decay of the running mean of their squares.
+/// Decay of the moving average of the squared gradient (second moment).
 const BETA2: f64 = 0.999;
 /// Added to the square root of that mean.
 const EPSILON: f64 = 1e-8;
@@ -33,9 +33,9 @@ const EPSILON: f64 = 1e-8;
 pub(crate) struct NetworkOptimizer {
     rule: Rule,
     lr: f64,
-    /// Running mean of the derivatives, by parameter.
+    /// Moving average of the gradient, by parameter.
     means: Vec<f64>,
-    /// Running mean of the squared derivatives, by parameter.
+    /// Moving average of the squared gradient, by parameter.
     squares: Vec<f64>,
     /// By input: whether its row of the first layer ever had a gradient.
     live: Vec<bool>,

@@ -24,7 +24,7 @@ use std::fmt::Debug;
 
 pub use group::{Group, Member};
 
-/// An exchange that failed. The run cannot go on.
+/// An exchange that failed. The run cannot continue.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("rank {rank}: `{operation}` with the other processes failed: {problem}")]
 pub struct CollectiveError {

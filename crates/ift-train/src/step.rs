@@ -159,13 +159,13 @@ impl<'a, B: Backend> Step<'a, B> {
         show: &mut dyn FnMut(&[AnswerDetail]),
     ) -> Result<Sums, StepError> {
         let (method, collective) = (self.context.method, self.context.collective);
-        let (shared, mut only) = self.score_shared(keep)?;
+        let (shared, mut first_batch) = self.score_shared(keep)?;
         let Coupled { kl_point, losses: coupled } =
             couple(method, collective, &shared.mismatched, &shared.answers)?;
         let mut coupled = coupled.map(Vec::into_iter);
         let mut sums = Sums::default();
         for (i, (range, batch)) in self.runs.iter().zip(&self.batches).enumerate() {
-            let scored = only.take().map_or_else(|| self.score(i, keep), Ok)?;
+            let scored = first_batch.take().map_or_else(|| self.score(i, keep), Ok)?;
             let ScoredBatch { passes, reference, mut details } = scored;
             let losses = match &mut coupled {
                 Some(losses) => losses.by_ref().take(details.len()).collect(),

@@ -36,7 +36,7 @@ const BARS: f64 = 26.0;
 const DISTANCE: f64 = 490.0;
 /// Both ends of the axis of success rates.
 const SUCCESS: (f64, f64) = (586.0, 826.0);
-/// Width beside an axis, for the values of the first bars.
+/// Width next to an axis, for the values of the first bars.
 const VALUE: f64 = 56.0;
 /// Largest width of the name of a learner.
 const LABEL: f64 = 168.0;

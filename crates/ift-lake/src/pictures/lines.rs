@@ -157,7 +157,7 @@ impl Chart<'_> {
         sketch.line(points, if line.emphasised { 2.5 } else { 1.0 }, line.colour);
     }
 
-    /// Writes names and last values beside the ends of the lines, moved apart where they would
+    /// Writes names and last values next to the ends of the lines, moved apart where they would
     /// overlap.
     fn labels(&self, sketch: &mut Sketch, y: Axis) {
         let ends =

@@ -44,7 +44,7 @@ impl Work for BenchWork {
         let loaded =
             load_reference(settings, step_arguments, Arc::clone(&backend), Storage::Bf16, true)?;
         let model = settings.load(step_arguments, backend)?;
-        // The settings of the yardstick: RMSprop, learning rate 5e-7, clipping at 10.
+        // The settings of the comparison: RMSprop, learning rate 5e-7, clipping at 10.
         let mut learner = Learner::new(model, Optimizer::default(), None)?;
         let common = StepSettings {
             method,
@@ -89,7 +89,7 @@ impl Work for BenchWork {
         }
         let gibibytes = |bytes: u64| round(bytes as f64 / f64::from(1u32 << 30), 2);
         let answer = json!({
-            "peer": "ift",
+            "trainer": "ift",
             "method": step_arguments.method,
             "dtype": step_arguments.compute.precision.name(),
             "pad": "none",

@@ -19,7 +19,7 @@ pub(crate) struct TrainReport {
     bar: ProgressBar,
     evals: Vec<EvalMetrics>,
     samples: Vec<Sample>,
-    /// Tenths of a precomputed reference's rows that were told.
+    /// How many tenths of the rows scored with a precomputed reference were reported.
     tenth: Option<usize>,
 }
 
