@@ -90,6 +90,13 @@ impl Fields<'_> {
             .ok_or_else(|| self.error(field, "is missing, expected a positive number"))
     }
 
+    /// A number above 0 that is neither 0 nor infinite as an f32.
+    pub fn optional_positive_f32(&self, field: &str) -> Result<Option<f64>, ModelError> {
+        let fits = |x: &f64| (*x as f32) > 0.0 && (*x as f32).is_finite();
+        let expected = "a number above 0 that f32 can represent";
+        self.typed(field, expected, |v| v.as_f64().filter(fits))
+    }
+
     /// A number that is not negative.
     pub fn optional_non_negative(&self, field: &str) -> Result<Option<f64>, ModelError> {
         self.typed(field, "a number of at least 0", |v| {

@@ -95,7 +95,7 @@ pub(super) fn read(fields: &Fields, shape: &DecoderForm) -> Result<Config, Model
     let parts = Parts {
         hidden,
         intermediate: fields.width("intermediate_size")?,
-        eps: fields.optional_non_negative("rms_norm_eps")?.unwrap_or(1e-6),
+        eps: fields.optional_positive_f32("rms_norm_eps")?.unwrap_or(1e-6),
         mlp_bias: fields.flag("mlp_bias")?.unwrap_or(false),
         attention,
         shape,

@@ -244,6 +244,32 @@ mod tests {
     }
 
     #[test]
+    fn rotary_parameters_that_are_not_supported_are_refused_by_field() {
+        let of = |parameters| read(&[("rope_parameters", parameters)]);
+        of(serde_json::json!({"rope_theta": 1e4, "partial_rotary_factor": 1.0})).unwrap();
+        let part = serde_json::json!({"rope_theta": 1e4, "partial_rotary_factor": 0.5});
+        let error = of(part.clone()).unwrap_err();
+        assert!(error.contains("field `rope_parameters.partial_rotary_factor`"), "{error}");
+        let error = read(&[("rope_scaling", part)]).unwrap_err();
+        assert!(error.contains("field `rope_scaling.partial_rotary_factor`"), "{error}");
+        let error = of(serde_json::json!({
+            "full_attention": {"rope_type": "default", "rope_theta": 1e6},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+        }));
+        let error = error.unwrap_err();
+        assert!(error.contains("field `rope_parameters.full_attention`"), "{error}");
+    }
+
+    #[test]
+    fn a_norm_that_could_divide_by_zero_is_refused_by_field() {
+        for eps in [0.0, -1e-6, 1e-46, 1e39] {
+            let error = read(&[("rms_norm_eps", eps.into())]).unwrap_err();
+            assert!(error.contains("field `rms_norm_eps`"), "{eps}: {error}");
+        }
+        read(&[("rms_norm_eps", 1e-12.into())]).unwrap();
+    }
+
+    #[test]
     fn windows_follow_the_family() {
         assert_eq!(windows(&[("sliding_window", 8.into())]), [None, None]);
         let mistral = [("model_type", "mistral".into()), ("sliding_window", 8.into())];

@@ -18,6 +18,9 @@ pub(super) fn read(fields: &Fields, head_dim: usize) -> Result<Rope, ModelError>
         Some(_) => None,
         None => nested("rope_scaling", "rope_scaling.")?,
     };
+    for fields in parameters.iter().chain(&scaling) {
+        refuse_unsupported(fields)?;
+    }
     let own_theta = match &parameters {
         Some(p) => p.optional_positive("rope_theta")?,
         None => None,
@@ -38,6 +41,21 @@ pub(super) fn read(fields: &Fields, head_dim: usize) -> Result<Rope, ModelError>
         return Err(fields.error("factor", reason));
     }
     Ok(rope)
+}
+
+/// Settings of transformers 5 that would change the angles and are not implemented.
+fn refuse_unsupported(fields: &Fields) -> Result<(), ModelError> {
+    if fields.optional_number("partial_rotary_factor")?.unwrap_or(1.0) != 1.0 {
+        return Err(fields.error("partial_rotary_factor", "is not supported, expected 1"));
+    }
+    match fields.map.iter().find(|(_, value)| value.is_object()) {
+        None => Ok(()),
+        Some((name, _)) => {
+            let reason = "has a table of its own, which is not supported; expected the same \
+                          parameters for all layers, such as `rope_theta`";
+            Err(fields.error(name, reason))
+        }
+    }
 }
 
 fn usable(rope: &Rope) -> bool {
