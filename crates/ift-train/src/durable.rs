@@ -12,10 +12,13 @@ use crate::error::TrainError;
 /// Ends the names of things being written; what a killed run leaves of them is removed at the next
 /// start.
 const UNFINISHED: &str = ".unfinished";
+/// Ends the name of a folder while another takes its place; if a run is killed meanwhile, it is put
+/// back at the next start.
+const REPLACED: &str = ".replaced-unfinished";
 
 /// Writes a file to a temporary path and renames it, replacing an earlier one.
 pub(crate) fn write_file(path: &Path, contents: &[u8]) -> Result<(), TrainError> {
-    let beside = beside(path, "");
+    let beside = beside(path, UNFINISHED);
     let mut file = File::create(&beside).map_err(TrainError::io("create", &beside))?;
     file.write_all(contents).map_err(TrainError::io("write", &beside))?;
     file.sync_all().map_err(TrainError::io("write", &beside))?;
@@ -39,7 +42,8 @@ pub fn write_folder<E: From<TrainError>>(
     target: &Path,
     fill: impl FnOnce(&Path) -> Result<(), E>,
 ) -> Result<(), E> {
-    let beside = beside(target, "");
+    restore(target)?;
+    let beside = beside(target, UNFINISHED);
     remove(&beside)?;
     fs::create_dir_all(&beside).map_err(TrainError::io("create", &beside))?;
     let finish = || sync_tree(&beside).and_then(|()| replace(&beside, target));
@@ -52,14 +56,36 @@ pub fn write_folder<E: From<TrainError>>(
 }
 
 fn replace(beside: &Path, target: &Path) -> Result<(), TrainError> {
-    let old = self::beside(target, ".old");
-    remove(&old)?;
-    if target.exists() {
+    let old = self::beside(target, REPLACED);
+    let replaces = target.exists();
+    if replaces {
+        remove(&old)?;
         fs::rename(target, &old).map_err(TrainError::io("rename", target))?;
     }
-    fs::rename(beside, target).map_err(TrainError::io("rename", beside))?;
-    sync_parent(target)?;
-    remove(&old)
+    let renamed = fs::rename(beside, target).map_err(TrainError::io("rename", beside));
+    if let Err(error) = renamed.and_then(|()| sync_parent(target)) {
+        // The first error is the one to report; an old folder that cannot be put back now is put
+        // back at the next start.
+        let _ = fs::rename(target, beside);
+        if replaces {
+            let _ = fs::rename(&old, target);
+        }
+        return Err(error);
+    }
+    // The new folder is in place; a leftover is removed at the next start as well.
+    let _ = remove(&old);
+    Ok(())
+}
+
+/// Puts back the folder that was to be replaced, if it is missing because a run was killed just
+/// then.
+fn restore(target: &Path) -> Result<(), TrainError> {
+    let old = beside(target, REPLACED);
+    if !old.exists() || target.exists() {
+        return Ok(());
+    }
+    fs::rename(&old, target).map_err(TrainError::io("rename", &old))?;
+    sync_parent(target)
 }
 
 /// Syncs every file below a folder, and the folders.
@@ -74,17 +100,22 @@ pub(crate) fn sync_tree(folder: &Path) -> Result<(), TrainError> {
     sync_folder(folder)
 }
 
-/// Removes what a killed run was writing in a folder.
+/// Puts back what a killed run was replacing in a folder, and removes what it was writing.
 pub(crate) fn remove_unfinished(folder: &Path) -> Result<(), TrainError> {
     if !folder.is_dir() {
         return Ok(());
     }
-    let unfinished = |path: &PathBuf| {
-        path.file_name()
-            .and_then(|n| n.to_str())
-            .is_some_and(|n| n.starts_with('.') && n.ends_with(UNFINISHED))
-    };
-    entries(folder)?.iter().filter(|path| unfinished(path)).try_for_each(|path| remove(path))
+    for path in entries(folder)? {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let Some(name) = name.and_then(|name| name.strip_prefix('.')) else { continue };
+        if let Some(replaced) = name.strip_suffix(REPLACED) {
+            restore(&folder.join(replaced))?;
+        } else if !name.ends_with(UNFINISHED) {
+            continue;
+        }
+        remove(&path)?;
+    }
+    Ok(())
 }
 
 /// Removes a file or folder, if there is one.
@@ -106,10 +137,10 @@ pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, TrainError> {
     Ok(paths)
 }
 
-/// `.NAME[.old].unfinished` in the same folder.
-fn beside(path: &Path, kind: &str) -> PathBuf {
+/// `.NAME` with one of the endings, in the same folder.
+fn beside(path: &Path, ending: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}{kind}{UNFINISHED}"))
+    path.with_file_name(format!(".{name}{ending}"))
 }
 
 fn sync(path: &Path) -> Result<(), TrainError> {
@@ -154,6 +185,55 @@ mod tests {
         write_folder(&target, |f| write_file(&f.join("b"), b"2")).unwrap();
         assert_eq!(entries(&target).unwrap(), [target.join("b")]);
         assert_eq!(entries(root.path()).unwrap(), [target]);
+    }
+
+    #[test]
+    fn a_folder_is_put_back_if_the_new_one_cannot_take_its_place() {
+        let root = tempfile::tempdir().unwrap();
+        let target = root.path().join("model");
+        write_folder(&target, |f| write_file(&f.join("a"), b"1")).unwrap();
+        // The new folder has vanished, so that the second rename fails.
+        let message = replace(&root.path().join("gone"), &target).unwrap_err().to_string();
+        assert!(message.contains("gone"), "{message}");
+        assert_eq!(fs::read(target.join("a")).unwrap(), b"1");
+        assert_eq!(entries(root.path()).unwrap(), [target]);
+    }
+
+    /// What is left if a run is killed before the first rename, between the two, and after the
+    /// second.
+    #[test]
+    fn a_kill_while_a_folder_is_replaced_leaves_one_of_the_two() {
+        for (in_place, leftovers, expected) in [
+            (Some("old"), vec![(".model.unfinished", "new")], "old"),
+            (
+                None,
+                vec![(".model.replaced-unfinished", "old"), (".model.unfinished", "new")],
+                "old",
+            ),
+            (Some("new"), vec![(".model.replaced-unfinished", "old")], "new"),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            let folders = leftovers.into_iter().chain(in_place.map(|text| ("model", text)));
+            for (name, text) in folders {
+                fs::create_dir(root.path().join(name)).unwrap();
+                fs::write(root.path().join(name).join("a"), text).unwrap();
+            }
+            remove_unfinished(root.path()).unwrap();
+            let target = root.path().join("model");
+            assert_eq!(entries(root.path()).unwrap(), std::slice::from_ref(&target));
+            assert_eq!(fs::read(target.join("a")).unwrap(), expected.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_failure_after_a_kill_does_not_lose_the_old_folder() {
+        let root = tempfile::tempdir().unwrap();
+        let target = root.path().join("model");
+        write_folder(&target, |f| write_file(&f.join("a"), b"1")).unwrap();
+        fs::rename(&target, beside(&target, REPLACED)).unwrap();
+        let full = |f: &Path| Err(TrainError::file(f, "no space left"));
+        assert!(write_folder(&target, full).is_err());
+        assert_eq!(fs::read(target.join("a")).unwrap(), b"1");
     }
 
     #[test]

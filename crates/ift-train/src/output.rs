@@ -35,7 +35,8 @@ pub(crate) struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes and locks the folder, and removes what a killed run was writing.
+    /// Makes and locks the folder, puts back what a killed run was replacing, and removes what it
+    /// was writing.
     ///
     /// # Errors
     /// If another process uses it, or it contains a run that is to be neither resumed nor
@@ -44,14 +45,14 @@ impl RunFolder {
         fs::create_dir_all(path).map_err(TrainError::io("create", path))?;
         let lock = lock(path)?;
         let this = Self { path: path.to_owned(), _lock: lock };
+        durable::remove_unfinished(path)?;
+        durable::remove_unfinished(&path.join("checkpoints"))?;
         if !options.resume
             && !options.overwrite
             && let Some(found) = TRACES.into_iter().find(|name| path.join(name).exists())
         {
             return Err(TrainError::OutputInUse { path: path.to_owned(), found });
         }
-        durable::remove_unfinished(path)?;
-        durable::remove_unfinished(&path.join("checkpoints"))?;
         Ok(this)
     }
 
