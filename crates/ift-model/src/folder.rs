@@ -31,6 +31,15 @@ impl Shards {
         Self::map(folder, shard_names(folder)?, "`config.json`")
     }
 
+    /// The files that [`Shards::open`] reads: the index too, where it is what names the shards.
+    pub fn files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
+        let mut names = shard_names(folder)?;
+        if names != [SINGLE] {
+            names.insert(0, INDEX.to_owned());
+        }
+        Ok(names.into_iter().map(|name| folder.join(name)).collect())
+    }
+
     /// Maps the tensors of an adapter folder, as PEFT writes them.
     pub fn open_adapter(folder: &Path) -> Result<Self, ModelError> {
         let shaped_by = "`adapter_config.json` and the base's `config.json`";

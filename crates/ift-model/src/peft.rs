@@ -2,7 +2,7 @@
 
 use crate::adapter::ResolvedAdapter;
 use crate::fields::{self, Fields};
-use crate::folder::Shards;
+use crate::folder::{ADAPTER, Shards};
 use crate::{Adapter, BaseStorage, Config, ModelError, Target};
 use ift_backend::NumberType;
 use serde_json::{Value, json};
@@ -125,26 +125,19 @@ pub fn number_of(folder: &Path) -> Result<NumberType, ModelError> {
     Ok(shards.tensors()?.named.number())
 }
 
-/// The files that decide what a model folder computes: configurations and weights, those of an
-/// adapter's base too. Two folders hold the same model if the bytes of these files are equal.
+/// The files that loading a model folder reads, always in the same order: configurations, weights
+/// and the index of shards, for an adapter those of its base too. Two folders hold the same model
+/// if these files have the same names and the same bytes.
 ///
 /// # Errors
-/// If a folder cannot be read, or an adapter's base is not found.
+/// If a folder has no weights, its index cannot be read, or an adapter's base is not found.
 pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
-    let mut files = Vec::new();
-    for folder in ModelFolders::of(folder)?.folders() {
-        let io = |source| ModelError::Io { action: "read", path: folder.clone(), source };
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir(&folder).map_err(io)? {
-            let path = entry.map_err(io)?.path();
-            let weights = path.extension().is_some_and(|extension| extension == "safetensors");
-            if weights || path.ends_with(CONFIG) || path.ends_with("config.json") {
-                found.push(path);
-            }
-        }
-        found.sort();
-        files.extend(found);
-    }
+    let ModelFolders { base, merged } = ModelFolders::of(folder)?;
+    let adapters = merged.iter().rev();
+    let mut files: Vec<PathBuf> =
+        adapters.flat_map(|adapter| [CONFIG, ADAPTER].map(|n| adapter.folder.join(n))).collect();
+    files.push(base.join("config.json"));
+    files.extend(Shards::files(&base)?);
     Ok(files)
 }
 

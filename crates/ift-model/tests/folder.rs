@@ -140,3 +140,29 @@ fn a_tensor_in_two_files_is_refused_by_name() {
         "{message}"
     );
 }
+
+/// The files that a model is known by are those that loading reads, and no others.
+#[test]
+fn the_files_of_a_model_are_those_that_loading_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let names = || -> Vec<String> {
+        let files = ift_model::weight_files(path).unwrap();
+        files.iter().map(|f| f.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+    };
+    create(path);
+    std::fs::write(path.join("stray.safetensors"), "not read").unwrap();
+    assert_eq!(names(), ["config.json", "model.safetensors"]);
+
+    std::fs::rename(path.join("model.safetensors"), path.join("a.safetensors")).unwrap();
+    std::fs::copy(path.join("a.safetensors"), path.join("b.safetensors")).unwrap();
+    let index = |shard: &str| {
+        let index = json!({"weight_map": {"model.norm.weight": shard}});
+        std::fs::write(path.join("model.safetensors.index.json"), index.to_string()).unwrap();
+    };
+    for shard in ["a.safetensors", "b.safetensors"] {
+        index(shard);
+        assert_eq!(names(), ["config.json", "model.safetensors.index.json", shard]);
+    }
+    load(path).unwrap();
+}

@@ -22,10 +22,15 @@ pub(crate) fn of_file(path: &Path) -> Result<String, TrainError> {
     in_pieces(path, PIECE).map(|digest| hexadecimal(&digest)).map_err(TrainError::io("read", path))
 }
 
-/// The fingerprint of the bytes of several files, which depends on their order but not on their
-/// names.
+/// The fingerprint of several files, in their order: of their names, without the folders they are
+/// in, and of their bytes.
 pub(crate) fn of_files(paths: &[PathBuf]) -> Result<String, TrainError> {
-    let each = paths.iter().map(|path| of_file(path)).collect::<Result<Vec<_>, _>>()?;
+    // Two digests for each file, all of the same length, so that no two lists look alike.
+    let one = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        Ok(of_bytes(name) + &of_file(path)?)
+    };
+    let each = paths.iter().map(one).collect::<Result<Vec<_>, TrainError>>()?;
     Ok(of_bytes(each.concat().as_bytes()))
 }
 
@@ -85,6 +90,24 @@ mod tests {
         assert_eq!(in_pieces(&path, 3).unwrap(), Sha256::digest(digests).to_vec());
         fs::write(&path, "").unwrap();
         assert_eq!(of_file(&path).unwrap(), of_bytes(b""));
+    }
+
+    #[test]
+    fn the_names_of_files_count_and_their_folders_do_not() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = |name: &str, files: [(&str, &str); 2]| {
+            let folder = root.path().join(name);
+            fs::create_dir(&folder).unwrap();
+            let paths = files.map(|(name, text)| {
+                fs::write(folder.join(name), text).unwrap();
+                folder.join(name)
+            });
+            of_files(&paths).unwrap()
+        };
+        let first = folder("first", [("a", "one"), ("b", "two")]);
+        assert_eq!(folder("moved", [("a", "one"), ("b", "two")]), first);
+        // The same bytes in the same order, under other names.
+        assert_ne!(folder("swapped", [("b", "one"), ("a", "two")]), first);
     }
 
     #[test]
