@@ -19,7 +19,7 @@ use crate::hash;
 use crate::recipe::{Recipe, ReferenceStorage};
 
 /// Raised whenever a change of the program changes the results of a recipe.
-const RESULTS: u32 = 1;
+pub(crate) const RESULTS: u32 = 1;
 
 /// Fields that do not change what is learned: where results go, and how often to measure, sample
 /// and save.

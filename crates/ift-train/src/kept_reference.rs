@@ -12,6 +12,7 @@ use ift_model::{Model, Trained, memory::Resident};
 use crate::data::Data;
 use crate::error::TrainError;
 use crate::hash;
+use crate::identity::RESULTS;
 use crate::recipe::{Precision, Recipe, ReferenceStorage};
 use crate::reference::{KnownScores, ReferenceSource};
 use crate::rows::{DataRows, RowSource};
@@ -200,11 +201,12 @@ fn distinct<'a>(rows: impl Iterator<Item = &'a Row>) -> (Vec<&'a Row>, Vec<usize
     (once, all)
 }
 
-/// A name for everything that a reference's log-probabilities depend on.
+/// A name for everything that a reference's log-probabilities depend on, with the version of the
+/// program's results.
 fn cache_name(recipe: &Recipe, data: &Data, reference: &str) -> String {
     let (rows, precision) = (&data.train.identity, recipe.train.precision);
     let held_out = data.held_out.as_ref().map_or("", |set| &set.identity);
-    let text = format!("3 {rows} {held_out} {precision:?} {reference}");
+    let text = format!("3 {RESULTS} {rows} {held_out} {precision:?} {reference}");
     hash::of_bytes(text.as_bytes())[..32].to_owned()
 }
 
