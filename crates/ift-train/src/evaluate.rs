@@ -31,6 +31,8 @@ pub(crate) fn evaluate<B: Backend>(
     let plain = Method::Sft(Sft { reduction: method.reduction() });
     let compares = method.needs().rows.compares();
     let judge = if compares { method } else { &plain };
+    // A plain likelihood is compared with nothing, whatever the method needs in training.
+    let reference = if judge.needs().reference { reference } else { &ReferenceSource::None };
     let sums = examine(model, reference, rows, &StepContext::plain(judge, micro_batch_tokens))?;
     let nll_per_target = sums.nll / sums.nll_targets as f64;
     Ok(EvalMetrics {
@@ -44,4 +46,42 @@ pub(crate) fn evaluate<B: Backend>(
         targets: sums.targets,
         seconds: start.elapsed().as_secs_f64(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ift_backend::{NumberType, Reference};
+    use ift_data::Sequence;
+    use ift_methods::{Asft, IwSft, Psft};
+    use ift_model::{Trained, random};
+
+    use super::*;
+
+    /// Methods with a reference that are judged as a plain likelihood.
+    #[test]
+    fn a_plain_likelihood_runs_no_reference() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = serde_json::json!({"model_type": "llama", "vocab_size": 16, "hidden_size": 8,
+            "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "num_key_value_heads": 1});
+        let config = config.as_object().unwrap().clone();
+        random::create(config, 1, NumberType::F32, folder.path()).unwrap();
+        let trained = Trained::All { input_embeddings: true };
+        let model = Model::load(folder.path(), Arc::new(Reference), trained).unwrap();
+        let row = Row::demonstration(Sequence::masked(vec![1, 2, 3], &[false, true, true]));
+        // It has no row, and would fail if one were asked for.
+        let reference = ReferenceSource::Known(Vec::new());
+        for method in [
+            Method::Asft(Asft::default()),
+            Method::IwSft(IwSft::default()),
+            Method::Psft(Psft::default()),
+        ] {
+            let needs = method.needs();
+            assert!(needs.reference || needs.old_policy.is_some());
+            let found = evaluate(&model, &reference, &[&row], &method, 100, 0).unwrap();
+            assert!(found.loss.is_finite() && found.targets == 2);
+        }
+    }
 }
