@@ -29,8 +29,8 @@ pub struct RmsProp {
     /// Smoothing constant of the running mean square, from 0 to below 1.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub alpha: f64,
-    /// Added to the root of the running mean square.
-    #[schemars(range(min = 0.0))]
+    /// Added to the root of the running mean square; above 0.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub eps: f64,
     /// Momentum, from 0 to below 1; 0 keeps no buffer.
     #[schemars(range(min = 0.0, max = 1.0))]
@@ -56,8 +56,8 @@ pub struct AdamW {
     /// Decay of the running mean square, from 0 to below 1.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub beta2: f64,
-    /// Added to the root of the running mean square.
-    #[schemars(range(min = 0.0))]
+    /// Added to the root of the running mean square; above 0.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub eps: f64,
     /// Share of the weight, times the learning rate, by which matrices shrink in a step (norms and
     /// biases do not).
@@ -172,21 +172,13 @@ impl Optimizer {
     pub fn validate(&self) -> Result<(), TrainError> {
         match *self {
             Self::Rmsprop(RmsProp { lr, alpha, eps, momentum, weight_decay, clip }) => {
-                not_negative([
-                    ("lr", lr),
-                    ("eps", eps),
-                    ("weight_decay", weight_decay),
-                    ("clip", clip),
-                ])?;
+                not_negative([("lr", lr), ("weight_decay", weight_decay), ("clip", clip)])?;
+                divisor([("eps", eps)])?;
                 below_one([("alpha", alpha), ("momentum", momentum)])
             }
             Self::Adamw(AdamW { lr, beta1, beta2, eps, weight_decay, clip }) => {
-                not_negative([
-                    ("lr", lr),
-                    ("eps", eps),
-                    ("weight_decay", weight_decay),
-                    ("clip", clip),
-                ])?;
+                not_negative([("lr", lr), ("weight_decay", weight_decay), ("clip", clip)])?;
+                divisor([("eps", eps)])?;
                 below_one([("beta1", beta1), ("beta2", beta2)])
             }
             Self::Sgd(Sgd { lr, momentum, weight_decay, clip }) => {
@@ -199,6 +191,12 @@ impl Optimizer {
 
 fn not_negative<const N: usize>(settings: [(&str, f64); N]) -> Result<(), TrainError> {
     check(settings, |v| v.is_finite() && v >= 0.0, "a finite number, 0 or more")
+}
+
+/// Where a gradient is 0, the update divides 0 by this setting, perhaps in f32.
+fn divisor<const N: usize>(settings: [(&str, f64); N]) -> Result<(), TrainError> {
+    let fits = |v: f64| (v as f32) > 0.0 && (v as f32).is_finite();
+    check(settings, fits, "a number above 0 that f32 can represent")
 }
 
 fn below_one<const N: usize>(settings: [(&str, f64); N]) -> Result<(), TrainError> {
@@ -222,6 +220,21 @@ fn check<const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn eps_must_be_above_zero_in_f32() {
+        for eps in [0.0, -1e-8, 1e-46, 1e39, f64::NAN] {
+            for optimizer in [
+                Optimizer::Rmsprop(RmsProp { eps, ..RmsProp::default() }),
+                Optimizer::Adamw(AdamW { eps, ..AdamW::default() }),
+            ] {
+                let message = optimizer.validate().unwrap_err().to_string();
+                assert!(message.contains("`optimizer.eps`"), "{message}");
+            }
+        }
+        let smallest = RmsProp { eps: 1e-30, ..RmsProp::default() };
+        Optimizer::Rmsprop(smallest).validate().unwrap();
+    }
 
     #[test]
     fn rules_carry_the_settings() {

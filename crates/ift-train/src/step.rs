@@ -75,7 +75,11 @@ pub fn examine<B: Backend>(
     Step::new(model, reference, rows, context, false)?.run(Keep::Nothing, None, &mut |_| {})
 }
 
-/// Checks that a method does not need more tokens than a vocabulary has.
+/// The largest `k` of a look-ahead or an entropy. The `k` largest logits of every target are kept,
+/// 16 bytes each, and sorted by insertion.
+const MOST_K: usize = 1024;
+
+/// Checks that a method does not need more tokens than a vocabulary has, or than [`MOST_K`].
 ///
 /// # Errors
 /// Names the field whose value is too large.
@@ -84,16 +88,18 @@ pub(crate) fn check_method(method: &Method, vocabulary: usize) -> Result<(), Ste
         Some(LookAhead::TopK { k }) => Some(k),
         _ => None,
     };
-    match look_ahead.into_iter().chain(method.needs().entropy).find(|&k| k > vocabulary) {
-        None => Ok(()),
-        Some(k) => Err(StepError::Method {
-            field: "method.k".to_owned(),
-            problem: format!(
-                "is {k}, but the model's vocabulary has {vocabulary} entries; expected at most as \
-                 many"
-            ),
-        }),
-    }
+    let most = vocabulary.min(MOST_K);
+    let Some(k) = look_ahead.into_iter().chain(method.needs().entropy).find(|&k| k > most) else {
+        return Ok(());
+    };
+    let problem = if k > vocabulary {
+        format!(
+            "is {k}, but the model's vocabulary has {vocabulary} entries; expected at most {most}"
+        )
+    } else {
+        format!("is {k}, expected at most {most}")
+    };
+    Err(StepError::Method { field: "method.k".to_owned(), problem })
 }
 
 /// A step's rows, packed.
@@ -313,4 +319,33 @@ fn details(
         loss: RowLoss::default(),
     };
     batch.answers.iter().enumerate().map(detail).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ift_methods::{Eaft, Ift, LookAheadKind};
+
+    #[test]
+    fn k_is_bounded_by_the_vocabulary_and_by_what_is_kept() {
+        let methods = |k| {
+            [
+                Method::Ift(Ift { look_ahead: LookAheadKind::Topk, k, ..Ift::default() }),
+                Method::Eaft(Eaft { k, ..Eaft::default() }),
+            ]
+        };
+        for method in methods(1024) {
+            check_method(&method, 50_000).unwrap();
+            let message = check_method(&method, 1000).unwrap_err().to_string();
+            assert!(message.contains("`method.k` is 1024"), "{message}");
+            assert!(message.contains("vocabulary has 1000 entries"), "{message}");
+        }
+        for method in methods(1025) {
+            let message = check_method(&method, 50_000).unwrap_err().to_string();
+            assert_eq!(message, "`method.k` is 1025, expected at most 1024");
+        }
+        // Without a look-ahead of this kind its `k` does not count.
+        let unused = Method::Ift(Ift { k: 1_000_000, ..Ift::default() });
+        check_method(&unused, 100).unwrap();
+    }
 }

@@ -47,7 +47,7 @@ pub struct Ift {
     pub minimum: Minimum,
     /// How the first pass selects a token.
     pub look_ahead: LookAheadKind,
-    /// With `look_ahead = "topk"`: the rank of the token; 1 is the most probable one.
+    /// With `look_ahead = "topk"`: the rank of the token, at most 1024; 1 is the most probable one.
     #[schemars(range(min = 1))]
     pub k: usize,
     /// With `look_ahead = "sample"`: the temperature, by which the logits are divided; above 0.

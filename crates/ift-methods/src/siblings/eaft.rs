@@ -23,7 +23,7 @@ pub struct Eaft {
     /// Exponent of the normalised entropy, 0 or more; 0 is SFT.
     #[schemars(range(min = 0.0))]
     pub alpha: f64,
-    /// Number of most probable tokens that the entropy is taken over, at least 2.
+    /// Number of most probable tokens that the entropy is taken over, from 2 to 1024.
     #[schemars(range(min = 2))]
     pub k: usize,
     /// `token`: mean over all targets of the step. `sequence`: mean over rows of the mean over the
