@@ -86,8 +86,13 @@ impl<B: Backend> Learner<B> {
         let sums = accumulate_with(model, reference, gradients, rows, context, &mut show)?;
         gradient::exchange(model, gradients, context.collective)?;
         let loss = sums.loss / sums.count;
+        // Sums and gradients are those of all processes, scores are this one's: all refuse the step
+        // if one does.
+        let mut suspects = [f64::from(u8::from(suspect.is_some()))];
+        context.collective.all_reduce_sum(&mut suspects)?;
         let norm = match suspect {
             Some(found) => Err(found),
+            None if suspects != [0.0] => Err(NotFinite::OtherProcess),
             None if !loss.is_finite() => Err(NotFinite::Loss { loss }),
             None => gradient::norm(model, gradients, sums.count),
         };

@@ -28,6 +28,8 @@ pub enum NotFinite {
         /// Line or record in it, from 1.
         record: u64,
     },
+    /// Scores of a row of another process of the run, which names the row.
+    OtherProcess,
     /// The loss, though all log-probabilities are finite.
     Loss {
         /// The loss.
@@ -57,6 +59,9 @@ impl fmt::Display for NotFinite {
                 "the reference model's scores of record {record} of data file {} are not finite",
                 source + 1
             ),
+            Self::OtherProcess => {
+                write!(f, "scores of a row of another process of the run are not finite")
+            }
             Self::Loss { loss } => {
                 write!(f, "the loss is {loss}, though all log-probabilities are finite")
             }
@@ -88,6 +93,7 @@ impl NotFinite {
                  otherwise look at that row"
             }
             Self::Reference { .. } => "look at that row and at the reference model",
+            Self::OtherProcess => "the message of that process names the row",
             Self::Loss { .. } => "look at the settings of `method` and at the rows of this step",
             Self::Gradient { .. } => {
                 "values overflow in the backward pass: look at the rows of this step, or resume \

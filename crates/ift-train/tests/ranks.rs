@@ -15,8 +15,8 @@ use ift_methods::{Method, RowKind};
 use ift_model::{Model, Trained};
 use ift_parallel::{Collective, Group};
 use ift_train::{
-    AdamW, AnswerDetail, Learner, Optimizer, ReferenceSource, StepContext, StepSettings, Sums,
-    accumulate_with,
+    AdamW, AnswerDetail, KnownScores, Learner, NotFinite, Optimizer, ReferenceSource, StepContext,
+    StepSettings, Sums, TrainError, accumulate_with,
 };
 use numbers::{folder, json, sequences};
 
@@ -168,4 +168,34 @@ fn processes_step_together() {
     comparison.values("norms", &results[0].0, &norms);
     comparison.values("weights", &results[0].1, &weights);
     comparison.finish();
+}
+
+/// Scores that are not finite and do not reach the loss: the other process refuses the step too.
+#[test]
+fn all_processes_refuse_the_step_that_one_refuses() {
+    let method = method(r#"{"name": "sft"}"#);
+    let rows = rows(RowKind::Demonstration);
+    let found = on_two(&rows, |rows, at| {
+        let mut learner = Learner::new(load(&method), Optimizer::default(), None).unwrap();
+        let all = 0..learner.model().trainable().len();
+        let before = learner.model().read(all.clone());
+        let score = if at.rank() == 0 { f64::NAN } else { -1.0 };
+        let known: Vec<KnownScores> = rows
+            .iter()
+            .map(|row| KnownScores {
+                first: vec![score; row.answer().target_count()],
+                ..KnownScores::default()
+            })
+            .collect();
+        let reference = ReferenceSource::Known(known.iter().collect());
+        let context = StepContext { collective: at, ..StepContext::plain(&method, 60) };
+        let rows: Vec<&Row> = rows.iter().collect();
+        let error = learner.step(&reference, &rows, &context, 1e-3).unwrap_err();
+        assert!(learner.model().read(all) == before, "weights changed");
+        match error {
+            TrainError::NotFinite { step: 1, found } => found,
+            other => panic!("{other}"),
+        }
+    });
+    assert_eq!(found, [NotFinite::Reference { source: 0, record: 1 }, NotFinite::OtherProcess]);
 }
