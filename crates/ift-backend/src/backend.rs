@@ -101,6 +101,9 @@ pub trait Backend: Buffers {
     /// `out[t] = scale · E[token t]`, where a look-ahead of the inputs replaces `E[token t]`; see
     /// [`crate::Residual`].
     /// `table`: `[vocabulary, width]`, `out`: `[tokens, width]`.
+    ///
+    /// # Panics
+    /// If a token id is not below the vocabulary's size.
     fn embed(
         &self,
         embedding: Embedding,
@@ -110,6 +113,9 @@ pub trait Backend: Buffers {
     ) -> Result<()>;
     /// `d_table[token t] += scale · d_out[t]`. Never used with mixed embeddings: IFT's table is a
     /// constant at the inputs.
+    ///
+    /// # Panics
+    /// If a token id is not below the vocabulary's size.
     fn embed_backward(
         &self,
         embedding: Embedding,

@@ -6,10 +6,30 @@ use std::ops::Range;
 /// An embedding table at the inputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Embedding {
+    /// Rows of the table.
+    pub vocabulary: usize,
     /// Elements of a row.
     pub width: usize,
     /// Factor of every embedding: `√hidden` for Gemma, else 1.
     pub scale: f64,
+}
+
+impl Embedding {
+    /// Checks that the table has a row for each token; every backend calls it in
+    /// [`crate::Backend::embed`] and [`crate::Backend::embed_backward`]. Behind a table of
+    /// trainable elements lie those of other tensors.
+    ///
+    /// # Panics
+    /// If a token id is not below the vocabulary's size.
+    pub fn check(&self, tokens: impl IntoIterator<Item = u32>) {
+        let largest = tokens.into_iter().max();
+        assert!(
+            largest.is_none_or(|token| (token as usize) < self.vocabulary),
+            "token id {}, expected one below the vocabulary's {}",
+            largest.unwrap_or_default(),
+            self.vocabulary
+        );
+    }
 }
 
 /// A linear layer over packed tokens.

@@ -64,13 +64,21 @@ impl<S> PassInputs<'_, S> {
     ///
     /// # Panics
     /// If the segments do not follow each other and cover the tokens exactly, a list has another
-    /// length than the tokens, or the table of blocks is too short for a segment's past.
+    /// length than the tokens, the table of blocks is too short for a segment's past, or a sum of
+    /// lengths overflows.
     pub fn check(&self) {
         let tokens = self.tokens.len();
         let end = self.segments.iter().fold(0, |end, segment| {
-            let start = segment.start;
+            let Segment { start, len, past_start, past_len } = *segment;
             assert!(start == end, "a segment starts at token {start}, expected {end}");
-            end.saturating_add(segment.len)
+            let sum = |what: &str, a: usize, b: usize| {
+                let sum = a.checked_add(b);
+                assert!(sum.is_some(), "{what} {a} + {b} is not a length");
+                sum.unwrap_or_default()
+            };
+            sum("a segment of past and own tokens", past_len, len);
+            sum("a past up to token", past_start, past_len);
+            sum("segments up to token", start, len)
         });
         assert!(end == tokens, "the segments hold {end} tokens, expected {tokens}");
         let check = |what: &str, len: usize, needed: bool| {
@@ -140,20 +148,34 @@ impl RowMap {
     }
 
     /// `out[start + i] = x[index[i]]`.
+    ///
+    /// # Panics
+    /// If the number of a row does not fit 32 bits.
     pub fn gather(index: impl IntoIterator<Item = usize>, start: usize) -> Self {
         let pairs = index.into_iter().zip(start..);
-        Self { pairs: pairs.map(|(from, to)| (from as u32, to as u32)).collect() }
+        Self { pairs: pairs.map(|(from, to)| (row_number(from), row_number(to))).collect() }
     }
 
     /// `out[index[i]] = x[start + i]`; `None` if an index occurs twice.
+    ///
+    /// # Panics
+    /// If the number of a row does not fit 32 bits.
     pub fn scatter(start: usize, index: &[usize]) -> Option<Self> {
-        Self::new((start..).zip(index).map(|(from, &to)| (from as u32, to as u32)).collect())
+        let pairs = (start..).zip(index);
+        Self::new(pairs.map(|(from, &to)| (row_number(from), row_number(to))).collect())
     }
 
     /// The pairs `(from, to)`.
     pub fn pairs(&self) -> &[(u32, u32)] {
         &self.pairs
     }
+}
+
+/// A cut off number would be another row.
+fn row_number(row: usize) -> u32 {
+    let number = u32::try_from(row);
+    assert!(number.is_ok(), "row {row} of a row map, expected one that fits 32 bits");
+    number.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -167,6 +189,18 @@ mod tests {
         assert!(RowMap::scatter(3, &[4, 4]).is_none());
         assert_eq!(RowMap::scatter(3, &[4, 1]).unwrap().pairs(), [(3, 4), (4, 1)]);
         assert_eq!(RowMap::gather([7, 7], 2).pairs(), [(7, 2), (7, 3)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "row 4294967296 of a row map")]
+    fn a_row_that_does_not_fit_32_bits_is_refused() {
+        RowMap::gather([1 << 32], 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "row 4294967296 of a row map")]
+    fn rows_from_a_start_that_ends_beyond_32_bits_are_refused() {
+        RowMap::gather([0, 1], u32::MAX as usize);
     }
 
     #[test]

@@ -44,7 +44,7 @@
 //!     })?;
 //!     let mut embedded = backend.activation(tokens.len() * width)?;
 //!     let mut normed = backend.activation(tokens.len() * width)?;
-//!     backend.embed(Embedding { width, scale: 1.0 }, &inputs, table, &mut embedded)?;
+//!     backend.embed(Embedding { vocabulary, width, scale: 1.0 }, &inputs, table, &mut embedded)?;
 //!     let norm = Norm { width, eps: 1e-6, offset: 0.0 };
 //!     backend.norm(tokens.len(), norm, &embedded, norm_weight, &mut normed)?;
 //!     let targets = HeadTargets { ids: next, select: Select::Argmax, keep_logits: false };

@@ -101,6 +101,12 @@ impl Inputs {
         Ok(uploaded)
     }
 
+    /// The token ids whose embeddings a pass reads.
+    pub(crate) fn embedded(&self) -> impl Iterator<Item = u32> {
+        let mixed = self.mix.iter().flat_map(|mix| mix.selected.iter().flatten());
+        self.tokens.iter().chain(mixed).copied()
+    }
+
     /// Number of tokens.
     pub(crate) fn len(&self) -> usize {
         self.tokens.len()

@@ -49,7 +49,8 @@ impl<N: Number> Cpu<N> {
         table: Weight<Self>,
         out: &mut [N],
     ) {
-        let Embedding { width, scale } = embedding;
+        let Embedding { width, scale, .. } = embedding;
+        embedding.check(inputs.embedded());
         let _timer = self.meter.start(Kind::Embedding, (inputs.len() * width) as u64);
         let table = values(table);
         let row = |token: u32| token as usize * width..(token as usize + 1) * width;
@@ -78,7 +79,8 @@ impl<N: Number> Cpu<N> {
         d_out: &[N],
         d_table: &mut [f32],
     ) {
-        let Embedding { width, scale } = embedding;
+        let Embedding { width, scale, .. } = embedding;
+        embedding.check(inputs.embedded());
         let _timer = self.meter.start(Kind::Embedding, 2 * (inputs.len() * width) as u64);
         let rows = inputs.tokens.iter().max().map_or(0, |last| *last as usize + 1);
         // A product that overflows is more than any buffer holds; from here on none does.

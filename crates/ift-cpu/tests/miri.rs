@@ -101,7 +101,7 @@ impl<B: Backend> Run<'_, B> {
         let targets = HeadTargets { ids: &ids, select: Select::Argmax, keep_logits: false };
         let x = self.from(1, TOKENS * WIDTH)?;
         let scores = &self.b.head(HEAD, &x, table, &targets)?;
-        let embedding = Embedding { width: WIDTH, scale: 1.5 };
+        let embedding = Embedding { vocabulary: HEAD.vocabulary, width: WIDTH, scale: 1.5 };
         for (name, how) in
             [("mixed", Residual::Mix { lambda: 0.25 }), ("replaced", Residual::Replace)]
         {

@@ -12,7 +12,12 @@ const NOISE: u64 = u64::MAX;
 
 impl<B: Backend> Model<B> {
     fn embedding(&self) -> Embedding {
-        Embedding { width: self.config.hidden, scale: self.config.embedding.scale }
+        let config = &self.config;
+        Embedding {
+            vocabulary: config.vocabulary,
+            width: config.hidden,
+            scale: config.embedding.scale,
+        }
     }
 
     fn context<'a>(

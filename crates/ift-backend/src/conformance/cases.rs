@@ -65,6 +65,7 @@ kinds! {
     Update(update::UpdateCase) "update" update::cases();
     Upload(upload::UploadCase) "upload" upload::cases();
     Embedding(embedding::EmbeddingCase) "embedding" embedding::cases();
+    UnknownToken(embedding::UnknownTokenCase) "embedding" embedding::unknown_token_cases();
     Random(embedding::RandomCase) "random" embedding::random_cases();
     Norm(norm::NormCase) "norm" norm::cases();
     Linear(linear::LinearCase) "linear" linear::cases();

@@ -8,6 +8,7 @@ use crate::{
     Backend, Dropout, Embedding, Head, HeadTargets, LookAheadInputs, PassInputs, Residual, Segment,
     Select,
 };
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const VOCABULARY: usize = 37;
 
@@ -58,13 +59,18 @@ impl Operation for EmbeddingCase {
             let inputs = b.upload(&inputs)?;
             for scale in [1.0, scale] {
                 let mut out = f.activation(4, size + 1)?;
-                b.embed(Embedding { width, scale }, &inputs, table, &mut out)?;
+                b.embed(
+                    Embedding { vocabulary: VOCABULARY, width, scale },
+                    &inputs,
+                    table,
+                    &mut out,
+                )?;
                 results.near(format!("{name}, scale {scale}"), f.read(&out, size + 1));
             }
             if name != "mixed" {
                 let mut d_table = f.accumulator(5, START + VOCABULARY * width + 1)?;
                 let d_out = f.activation(6, size + 1)?;
-                let embedding = Embedding { width, scale };
+                let embedding = Embedding { vocabulary: VOCABULARY, width, scale };
                 b.embed_backward(embedding, &inputs, &d_out, slot(&mut d_table))?;
                 let d_table = f.read_accumulator(&d_table, START + VOCABULARY * width + 1);
                 results.near(format!("d_table, {name}"), d_table);
@@ -72,6 +78,64 @@ impl Operation for EmbeddingCase {
         }
         Ok(results)
     }
+}
+
+/// Whether a token id beyond the table is refused, where other tensors lie behind the table.
+#[derive(Debug)]
+pub(super) struct UnknownTokenCase;
+
+impl Operation for UnknownTokenCase {
+    fn tolerance(&self) -> CaseTolerance {
+        CaseTolerance::direct(0.0)
+    }
+
+    fn run<B: Backend>(&self, f: &Fixture<B>) -> Result<Results> {
+        let (b, width) = (f.backend, 3);
+        let embedding = Embedding { vocabulary: VOCABULARY, width, scale: 1.0 };
+        let table = f.weight(Kept::Trainable, 1, 2 * VOCABULARY * width)?;
+        let scores = scores(f)?;
+        let mut results = Results::default();
+        for last in [VOCABULARY - 1, VOCABULARY, 2 * VOCABULARY - 1] {
+            let ids = [0, last as u32];
+            let inputs = f.upload(&ids)?;
+            let (mut out, d_out) = (b.activation(2 * width)?, f.activation(2, 2 * width)?);
+            let mut d_table = b.accumulator(START + 2 * VOCABULARY * width)?;
+            let mut panics = |name: &str, run: &mut dyn FnMut() -> Result<()>| -> Result<()> {
+                let panics = match catch_unwind(AssertUnwindSafe(run)) {
+                    Ok(done) => done.map(|()| 0.0)?,
+                    Err(_) => 1.0,
+                };
+                results.exact(format!("{name} of {last}"), vec![panics]);
+                Ok(())
+            };
+            panics("embedding", &mut || b.embed(embedding, &inputs, table.weight(), &mut out))?;
+            panics("gradient", &mut || {
+                b.embed_backward(embedding, &inputs, &d_out, slot(&mut d_table))
+            })?;
+        }
+        // A selected token that is mixed in.
+        let how = Residual::Mix { lambda: 0.5 };
+        let look_ahead = Some(LookAheadInputs { scores: &scores, index: &[Some(0)], how });
+        let mut segment = [Segment::default()];
+        let inputs = PassInputs { look_ahead, ..one_sequence(&[0], &mut segment) };
+        let inputs = b.upload(&inputs)?;
+        let selected = b.read_scores(&scores).selected[0] as usize;
+        for vocabulary in [selected + 1, selected] {
+            let embedding = Embedding { vocabulary: vocabulary.max(1), ..embedding };
+            let mut out = b.activation(width)?;
+            let run = || b.embed(embedding, &inputs, table.weight(), &mut out);
+            let panics = match catch_unwind(AssertUnwindSafe(run)) {
+                Ok(done) => done.map(|()| 0.0)?,
+                Err(_) => 1.0,
+            };
+            results.exact(format!("mixed, vocabulary {vocabulary}"), vec![panics]);
+        }
+        Ok(results)
+    }
+}
+
+pub(super) fn unknown_token_cases() -> Vec<UnknownTokenCase> {
+    vec![UnknownTokenCase]
 }
 
 /// Draws of tokens' streams.

@@ -17,14 +17,16 @@ const fn segment(start: usize, len: usize, past_start: usize, past_len: usize) -
     Segment { start, len, past_start, past_len }
 }
 
-/// Segments that do not cover five tokens.
-const NOT_END_TO_END: [(&str, &[Segment]); 6] = [
+/// Segments that five tokens do not have.
+const WRONG_SEGMENTS: [(&str, &[Segment]); 8] = [
     ("overlap", &[segment(0, 3, 0, 0), segment(2, 3, 0, 0)]),
     ("gap", &[segment(0, 1, 0, 0), segment(2, 3, 0, 0)]),
     ("wrong order", &[segment(2, 3, 0, 0), segment(0, 2, 0, 0)]),
     ("tokens without a segment", &[segment(0, 4, 0, 0)]),
     ("a segment beyond the tokens", &[segment(0, 6, 0, 0)]),
     ("no segment", &[]),
+    ("a past beyond all lengths", &[segment(0, 5, 0, usize::MAX - 1)]),
+    ("a start of the past beyond all lengths", &[segment(0, 5, usize::MAX, 1)]),
 ];
 
 impl Operation for UploadCase {
@@ -64,7 +66,7 @@ impl Operation for UploadCase {
             Ok(())
         };
         check("right", pass(&right))?;
-        for (name, segments) in NOT_END_TO_END {
+        for (name, segments) in WRONG_SEGMENTS {
             check(name, pass(segments))?;
         }
         check("all streams", PassInputs { streams: &streams, noise: &noise, ..pass(&right) })?;

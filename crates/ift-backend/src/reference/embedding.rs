@@ -6,7 +6,8 @@ use ift_random::uniform;
 
 /// `out[t] = scale · E[token t]`, or a mix of two rows of `E`.
 pub(super) fn forward(embedding: Embedding, inputs: &Inputs, table: &[f64], out: &mut [f64]) {
-    let Embedding { width, scale } = embedding;
+    let Embedding { width, scale, .. } = embedding;
+    embedding.check(inputs.embedded());
     let row = |token: u32| &table[token as usize * width..][..width];
     for (t, &token) in inputs.tokens.iter().enumerate() {
         let mixed = inputs.mix.as_ref().and_then(|m| m.selected[t].map(|s| (m.lambda, s)));
@@ -24,7 +25,8 @@ pub(super) fn forward(embedding: Embedding, inputs: &Inputs, table: &[f64], out:
 
 /// `d_table[token t] += scale · d_out[t]`.
 pub(super) fn backward(embedding: Embedding, inputs: &Inputs, d_out: &[f64], d_table: &mut [f64]) {
-    let Embedding { width, scale } = embedding;
+    let Embedding { width, scale, .. } = embedding;
+    embedding.check(inputs.embedded());
     assert!(inputs.mix.is_none(), "mixed embeddings have no gradient");
     for (&token, d_out) in inputs.tokens.iter().zip(d_out.chunks_exact(width)) {
         for (d, g) in d_table[token as usize * width..][..width].iter_mut().zip(d_out) {

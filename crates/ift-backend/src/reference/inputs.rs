@@ -56,6 +56,12 @@ impl Inputs {
         })
     }
 
+    /// The token ids whose embeddings a pass reads.
+    pub(super) fn embedded(&self) -> impl Iterator<Item = u32> {
+        let mixed = self.mix.iter().flat_map(|mix| mix.selected.iter().flatten());
+        self.tokens.iter().chain(mixed).copied()
+    }
+
     /// The stream of token `t`'s draws for one part of the model.
     pub(super) fn stream(&self, t: usize, part: u64) -> u64 {
         part_stream(self.streams[t], part)

@@ -7,7 +7,7 @@ use ift_backend::{
 };
 
 const VOCABULARY: usize = 5;
-const EMBEDDING: Embedding = Embedding { width: 3, scale: 1.5 };
+const EMBEDDING: Embedding = Embedding { vocabulary: VOCABULARY, width: 3, scale: 1.5 };
 const TOKENS: [u32; 4] = [2, 0, 2, 4];
 /// Token 3 is selected by the first score, token 1 by the second.
 const INDEX: [Option<u32>; 4] = [Some(1), None, Some(0), Some(1)];

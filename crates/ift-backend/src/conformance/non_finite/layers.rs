@@ -14,7 +14,7 @@ pub(super) fn embedding<B: Backend>(
     results: &mut Results,
 ) -> Result<()> {
     let (b, vocabulary) = (f.backend, 9);
-    let embedding = Embedding { width: 21, scale: 1.5 };
+    let embedding = Embedding { vocabulary, width: 21, scale: 1.5 };
     let len = vocabulary * embedding.width;
     let ids: Vec<u32> = (0..30).map(|t| t % vocabulary as u32).collect();
     let inputs = f.upload(&ids)?;
