@@ -1,8 +1,9 @@
 //! The engine: requests join and leave at any step.
 
+use crate::sampling::not_finite;
 use crate::sequence::Sequence;
-use crate::{Event, Finish, Request, RequestError, RequestId};
-use ift_backend::Backend;
+use crate::{EngineError, Event, Finish, Request, RequestError, RequestId};
+use ift_backend::{Backend, BackendError};
 use ift_model::{Cache, Keep, Model, ModelError};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -160,9 +161,10 @@ impl<'a, B: Backend> Engine<'a, B> {
     /// token of every other running request. Events come in the order of the requests.
     ///
     /// # Errors
-    /// If memory runs out. No token is lost then: the step can be taken again, after
-    /// [`Engine::cancel`] has made room.
-    pub fn step(&mut self) -> Result<Vec<Event>, ModelError> {
+    /// If memory runs out for a request that nothing else can make room for, or for the pass; or
+    /// if the logits of a token are not finite. No token is lost then: the step can be taken
+    /// again, after [`Engine::cancel`] has made room or taken the request out.
+    pub fn step(&mut self) -> Result<Vec<Event>, EngineError> {
         self.admit()?;
         let parts = self.plan()?;
         if !parts.is_empty() {
@@ -173,7 +175,7 @@ impl<'a, B: Backend> Engine<'a, B> {
 
     /// Makes a pass over parts of running requests and gives those a token that are run to their
     /// end.
-    fn run(&mut self, parts: &[Part]) -> Result<(), ModelError> {
+    fn run(&mut self, parts: &[Part]) -> Result<(), EngineError> {
         let inputs = parts.iter().map(|part| {
             let sequence = &self.running[part.index];
             (&sequence.cached, &sequence.tokens[part.tokens.clone()])
@@ -191,6 +193,16 @@ impl<'a, B: Backend> Engine<'a, B> {
         let logits =
             if positions.is_empty() { Vec::new() } else { self.model.logits(&pass, &positions)? };
 
+        // Checked before anything changes, so that the step can be taken again.
+        let vocabulary = self.model.config().vocabulary;
+        let ends = parts.iter().zip(&complete).filter(|(_, complete)| **complete);
+        for ((part, _), logits) in ends.zip(logits.chunks_exact(vocabulary)) {
+            if let Some((token, logit)) = not_finite(logits) {
+                let (request, position) = (self.running[part.index].id, part.tokens.end);
+                return Err(EngineError::NotFinite { request, position, token, logit });
+            }
+        }
+
         let mut planned = vec![false; self.running.len()];
         for part in parts {
             planned[part.index] = true;
@@ -200,7 +212,7 @@ impl<'a, B: Backend> Engine<'a, B> {
         drop(pass);
 
         let complete = parts.iter().zip(complete).filter(|(_, complete)| *complete);
-        let logits = logits.chunks_exact(self.model.config().vocabulary);
+        let logits = logits.chunks_exact(vocabulary);
         for ((part, _), logits) in complete.zip(logits) {
             self.running[part.index].add_token(logits, &mut self.events);
         }
@@ -215,7 +227,7 @@ impl<'a, B: Backend> Engine<'a, B> {
 
     /// Moves waiting requests to the running ones while there is room for all their tokens. Where
     /// others run, each of them can then get another block too: else the new one would soon be
-    /// preempted.
+    /// preempted. Memory that is short is no room while others run: they go on.
     fn admit(&mut self) -> Result<(), ModelError> {
         while let Some(first) = self.waiting.front_mut() {
             if first.is_full() {
@@ -228,8 +240,11 @@ impl<'a, B: Backend> Engine<'a, B> {
             let wanted = first.tokens.len().next_multiple_of(Cache::<B>::BLOCK) + spare;
             if self.running.len() >= self.settings.max_running.max(1)
                 || (spare > 0 && wanted > self.cache.free())
-                || !self.cache.reserve(self.model, &mut first.cached, first.tokens.len())?
             {
+                break;
+            }
+            let reserved = self.cache.reserve(self.model, &mut first.cached, first.tokens.len());
+            if !has_room(reserved, self.running.is_empty())? {
                 break;
             }
             self.running.extend(self.waiting.pop_front());
@@ -237,7 +252,8 @@ impl<'a, B: Backend> Engine<'a, B> {
         Ok(())
     }
 
-    /// What every running request does in this step, with room in the cache for it.
+    /// What every running request does in this step, with room in the cache for it. Where memory
+    /// is short and several run, the youngest gives its blocks back, as where no block is free.
     fn plan(&mut self) -> Result<Vec<Part>, ModelError> {
         let budget = self.settings.prefill_tokens.max(1);
         let (mut parts, mut prefill, mut index) = (Vec::new(), 0, 0);
@@ -249,7 +265,8 @@ impl<'a, B: Backend> Engine<'a, B> {
                 index += 1;
                 continue;
             }
-            if self.cache.reserve(self.model, &mut sequence.cached, tokens.end)? {
+            let reserved = self.cache.reserve(self.model, &mut sequence.cached, tokens.end);
+            if has_room(reserved, self.running.len() == 1)? {
                 prefill += prompt;
                 parts.push(Part { index, tokens });
                 index += 1;
@@ -261,5 +278,28 @@ impl<'a, B: Backend> Engine<'a, B> {
             }
         }
         Ok(parts)
+    }
+}
+
+/// What [`Cache::reserve`] said; too little memory is no room, unless the request is `alone`: then
+/// waiting for others would not end.
+fn has_room(reserved: Result<bool, ModelError>, alone: bool) -> Result<bool, ModelError> {
+    match reserved {
+        Err(ModelError::Backend(BackendError::OutOfMemory { .. })) if !alone => Ok(false),
+        reserved => reserved,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_is_short_is_no_room_while_others_run() {
+        let short = || Err(BackendError::OutOfMemory { what: "the KV cache", bytes: 1 }.into());
+        assert!(!has_room(short(), false).unwrap());
+        assert!(matches!(has_room(short(), true), Err(ModelError::Backend(_))));
+        assert!(has_room(Ok(true), false).unwrap() && !has_room(Ok(false), true).unwrap());
+        assert!(has_room(Err(ModelError::NotKept), false).is_err());
     }
 }

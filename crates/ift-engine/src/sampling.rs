@@ -28,7 +28,7 @@ impl Sampling {
         None
     }
 
-    /// Chooses from `logits` (`[vocabulary]`); the lowest id among equals when greedy.
+    /// Chooses from finite `logits` (`[vocabulary]`); the lowest id among equals when greedy.
     pub(crate) fn choose(&self, logits: &[f32], random: &mut impl Rng) -> u32 {
         let greedy = argmax(logits);
         if self.temperature <= 0.0 {
@@ -57,6 +57,15 @@ impl Sampling {
         }
         greedy
     }
+}
+
+/// The first token id whose logit no choice can be made with, and that logit. (A logit of -∞ is a
+/// token that is never chosen; it may be some, but not all.)
+pub(crate) fn not_finite(logits: &[f32]) -> Option<(u32, f32)> {
+    let unusable = |logit: f32| logit.is_nan() || logit == f32::INFINITY;
+    let found = (0..).zip(logits.iter().copied()).find(|(_, logit)| unusable(*logit));
+    let none = || logits.iter().all(|logit| *logit == f32::NEG_INFINITY);
+    found.or_else(|| none().then_some((0, f32::NEG_INFINITY)))
 }
 
 fn argmax(logits: &[f32]) -> u32 {
@@ -100,6 +109,15 @@ mod tests {
         assert_eq!(frequencies(Sampling::GREEDY, &logits)[1].round(), 1.0);
         let nothing_else = Sampling { temperature: 1.0, top_p: 0.0 };
         assert_eq!(frequencies(nothing_else, &logits)[1].round(), 1.0);
+    }
+
+    #[test]
+    fn logits_that_are_not_finite_are_found() {
+        let (nan, none) = (f32::NAN, f32::NEG_INFINITY);
+        assert_eq!(not_finite(&[1.0, -2.0, none]), None);
+        assert_eq!(not_finite(&[1.0, f32::INFINITY, nan]), Some((1, f32::INFINITY)));
+        assert_eq!(not_finite(&[1.0, 0.0, nan]).unwrap().0, 2);
+        assert_eq!(not_finite(&[none, none]), Some((0, none)));
     }
 
     #[test]

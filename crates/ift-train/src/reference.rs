@@ -129,7 +129,9 @@ fn score_groups<'r, B: Backend>(
             StepError::Row(RowError::of_fault(rows[group].record, &fault))
         }
         EngineError::Model(error) => StepError::Model(error),
-        prompt @ EngineError::Prompt { .. } => StepError::Engine(prompt),
+        error @ (EngineError::Prompt { .. } | EngineError::NotFinite { .. }) => {
+            StepError::Engine(error)
+        }
     })?;
     Ok(scores.into_iter().map(|row| row.into_iter().map(|s| s.log_probs).collect()).collect())
 }

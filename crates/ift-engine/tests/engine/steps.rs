@@ -1,8 +1,10 @@
 //! What single steps do: budgets, places, blocks, cancelling.
 
-use crate::model::{Texts, model, request};
+use crate::model::{Texts, VOCABULARY, folder, model, request};
 use ift_backend::Reference;
-use ift_engine::{Engine, EngineSettings, Event, Finish, RequestError};
+use ift_engine::{Engine, EngineError, EngineSettings, Event, Finish, RequestError};
+use ift_model::{Model, Trained};
+use std::sync::Arc;
 
 fn settings() -> EngineSettings {
     EngineSettings { cache_tokens: 512, prefill_tokens: 64, max_running: 8 }
@@ -120,4 +122,27 @@ fn what_the_cache_could_never_hold_is_refused() {
         steps += 1;
     }
     assert_eq!(steps, 5);
+}
+
+#[test]
+fn logits_that_are_not_finite_are_an_error_that_names_the_request() {
+    let folder = folder(None, 200);
+    let trained = Trained::All { input_embeddings: true };
+    let mut model = Model::load(folder.path(), Arc::new(Reference), trained).unwrap();
+    let table = &model.trainable().tensors()[0];
+    assert_eq!(table.name, "model.embed_tokens.weight");
+    // The row of token 7 alone: requests that do not read it go on.
+    let start = table.range.start + 7 * table.range.len() / VOCABULARY;
+    model.write(start, &[f64::NAN]);
+    let mut engine = Engine::new(&model, settings()).unwrap();
+    engine.submit(request(vec![1], 3)).unwrap();
+    let damaged = engine.submit(request(vec![1, 7], 3)).unwrap();
+    for _ in 0..2 {
+        let error = engine.step().unwrap_err();
+        let EngineError::NotFinite { request, position: 2, .. } = error else { panic!("{error}") };
+        assert_eq!(request, damaged);
+        assert!(error.to_string().contains("not finite"), "{error}");
+    }
+    assert!(engine.cancel(damaged));
+    assert_eq!(tokens_of(&engine.step().unwrap()), [0]);
 }
