@@ -19,7 +19,9 @@ type Result<T> = std::result::Result<T, BackendError>;
 /// allocates returns a `Result`.
 ///
 /// # Errors
-/// Methods that return a `Result` fail only if memory runs out.
+/// Methods that return a `Result` fail only if memory runs out. The methods `read_…` return none:
+/// their copies for the host abort the process if there is no memory for them, so a caller should
+/// read a large buffer in pieces.
 ///
 /// # Gradients
 /// Gradients of weights are always *added*, so that micro-batches, and the continuations of a

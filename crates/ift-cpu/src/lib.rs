@@ -13,8 +13,10 @@
 //! Every result has the same bits for any number of threads: work is cut into parts that depend on
 //! shapes alone, and sums over parts are taken in a fixed order.
 //!
-//! What can run out of memory returns an error. Only small lists, and a few MiB of scratch memory
-//! for each thread, come from the global allocator without a check.
+//! Operations and buffers that run out of memory return an error. Some memory comes from the global
+//! allocator without a check, so that the process aborts where it is short: small lists, a few MiB
+//! of scratch memory for each thread, and the copies for the host that the methods `read_…` of the
+//! trait return, which are as large as the range that is read.
 
 #![allow(
     clippy::inline_always,

@@ -1,7 +1,17 @@
 //! What can be wrong with a model folder, and what can go wrong while a model is at work.
 
-use ift_backend::BackendError;
+use ift_backend::{BackendError, Element};
 use std::path::PathBuf;
+
+/// A vector of `len` zeros, or an error if there is no memory for it.
+pub(crate) fn zeros<E: Element>(what: &'static str, len: usize) -> Result<Vec<E>, BackendError> {
+    let mut elements = Vec::new();
+    let bytes = len.saturating_mul(size_of::<E>()) as u64;
+    let reserved = elements.try_reserve_exact(len);
+    reserved.map_err(|_| BackendError::OutOfMemory { what, bytes })?;
+    elements.resize(len, E::from_f64(0.0));
+    Ok(elements)
+}
 
 /// A model folder that cannot be read, is not supported or cannot be written, or a backend that
 /// fails.

@@ -3,6 +3,7 @@
 
 use crate::adapted::Adapted;
 use crate::adapter::{Adapter, ResolvedAdapter};
+use crate::error::zeros;
 use crate::folder::{FolderTensors, Shards};
 use crate::merge::Merge;
 use crate::model::{Model, PlacedWeight};
@@ -175,7 +176,8 @@ impl<B: Backend> Model<B> {
             let stream = (weight as u64) << 32 | adapter.rows.start as u64;
             let mut random = ift_random::generator(seed, stream);
             let element = || B::Element::from_f64(uniform.sample(&mut random));
-            let a: Vec<_> = std::iter::repeat_with(element).take(rank * inputs).collect();
+            let mut a = zeros::<B::Element>("a fresh adapter", rank.saturating_mul(inputs))?;
+            a.fill_with(element);
             if let Some(start) = self.start_of(adapter.a) {
                 self.write(start, &a);
             }
@@ -236,7 +238,7 @@ impl<'a> BaseReader<'a> {
         if !self.merges.iter().any(|merge| merge.changes(index)) {
             return Ok(take(&parts));
         }
-        let mut merged = vec![E::from_f64(0.0); parameter.len];
+        let mut merged = zeros::<E>("a weight with its adapter merged", parameter.len)?;
         for (part, tensor) in parts.iter().zip(&parameter.tensors) {
             part.convert_into(&mut merged[tensor.range()]);
         }

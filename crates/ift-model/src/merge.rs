@@ -1,5 +1,6 @@
 //! Adding adapters to the weights they belong to, on the host.
 
+use crate::error::zeros;
 use crate::folder::Shards;
 use crate::parameter_map::{AdapterIds, LinearIds, ParameterMap, TrainedParts};
 use crate::peft::AdapterFolder;
@@ -83,7 +84,7 @@ impl Merge {
         let tensors = self.shards.tensors()?;
         let read = |parameter: usize| {
             let tensor = &self.map.parameters[parameter].tensors[0];
-            tensors.read(tensor).map(|tensor| elements(&tensor))
+            elements(&tensors.read(tensor)?)
         };
         let magnitude = adapter.magnitude.map(read).transpose()?;
         let (a, b) = (read(adapter.a)?, read(adapter.b)?);
@@ -91,8 +92,8 @@ impl Merge {
     }
 }
 
-fn elements(tensor: &HostTensor) -> Vec<f64> {
-    let mut values = vec![0.0; tensor.len()];
+fn elements(tensor: &HostTensor) -> Result<Vec<f64>, ModelError> {
+    let mut values = zeros::<f64>("a factor of an adapter", tensor.len())?;
     tensor.convert_into(&mut values);
-    values
+    Ok(values)
 }

@@ -174,7 +174,8 @@ fn to_bytes<E: Element>(values: &[E], number: NumberType) -> Vec<u8> {
 }
 
 /// A tensor whose elements are fetched only when its turn to be written comes, so that one tensor
-/// at a time is in memory.
+/// at a time is in memory: its elements, and its bytes as they are written. If there is no memory
+/// for these the process aborts, because the library's [`View`] has no way to report an error.
 pub struct PendingTensor<'a> {
     shape: Vec<usize>,
     number: NumberType,
