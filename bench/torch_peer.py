@@ -156,7 +156,7 @@ def main():
             tokens += sum(tokens_of(row, options) for row in taken)
     peak_gpu = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else None
     print(json.dumps({
-        "trainer": "torch",
+        "peer": "torch",
         "method": options.method,
         "dtype": options.dtype,
         "pad": options.pad,

@@ -89,7 +89,7 @@ impl Work for BenchWork {
         }
         let gibibytes = |bytes: u64| round(bytes as f64 / f64::from(1u32 << 30), 2);
         let answer = json!({
-            "trainer": "ift",
+            "peer": "ift",
             "method": step_arguments.method,
             "dtype": step_arguments.compute.precision.name(),
             "pad": "none",
