@@ -15,7 +15,7 @@ fn the_result_has_the_fields_of_the_peer() {
     assert_eq!(
         names,
         [
-            "trainer",
+            "peer",
             "method",
             "dtype",
             "pad",
@@ -31,7 +31,7 @@ fn the_result_has_the_fields_of_the_peer() {
         ]
     );
     assert_eq!(
-        (&result["trainer"], &result["method"], &result["rows"]),
+        (&result["peer"], &result["method"], &result["rows"]),
         (&"ift".into(), &"ift".into(), &3.into())
     );
     assert!(number(&result, "tokens_per_second") > 0.0);
@@ -68,7 +68,7 @@ fn a_profile_is_printed_to_standard_error() {
     ] {
         assert!(answer.stderr.lines().any(|l| l.starts_with(line)), "{line}: {}", answer.stderr);
     }
-    assert_eq!(answer.json()["trainer"], "ift");
+    assert_eq!(answer.json()["peer"], "ift");
     folder.write("empty.jsonl", "");
     let said = folder.ift(&["bench", "--model", "base", "--rows", "empty.jsonl"]).refused(1);
     assert!(said.contains("`empty.jsonl`"), "{said}");
