@@ -253,6 +253,27 @@ fn killed_before_the_first_checkpoint_starts_over() {
     assert_same_run(&whole.output.dir, &cut.output.dir);
 }
 
+/// Starting over would remove what is there.
+#[test]
+fn checkpoints_that_cannot_be_used_are_an_error() {
+    let tiny = Tiny::new();
+    let recipe = tiny.recipe("out", &format!("{SIX_STEPS}{}", OPTIMIZERS[0]));
+    let stop = AtomicBool::new(false);
+    train(&recipe, &RunOptions::default(), &stop, &mut StopsAfter(2, &stop)).unwrap();
+    let before = metrics(&recipe.output.dir);
+    let checkpoint = recipe.output.dir.join("checkpoints/step-2");
+    let state = checkpoint.join("trainer_state/state.json");
+    let text = fs::read_to_string(&state).unwrap();
+    fs::write(&state, text.replace("\"format\": 2", "\"format\": 1")).unwrap();
+    tiny::seal(&checkpoint, "trainer_state/state.json");
+    let message = run(&recipe, true).unwrap_err().to_string();
+    assert!(message.contains("has format 1, expected 2"), "{message}");
+    fs::write(&state, "torn").unwrap();
+    let message = run(&recipe, true).unwrap_err().to_string();
+    assert!(message.contains("none is complete") && message.contains("--overwrite"), "{message}");
+    assert!(metrics(&recipe.output.dir) == before && checkpoint.exists());
+}
+
 #[test]
 fn another_run_is_neither_mixed_in_nor_gone_on_with() {
     let tiny = Tiny::new();

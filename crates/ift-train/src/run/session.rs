@@ -217,11 +217,13 @@ impl<'a, B: Backend> Session<'a, B> {
         observer.phase(Phase::Saving);
         let Beginning { identity, accepted, plan, clock, .. } = &self.beginning;
         let (format, version) = State::written_by();
+        let tensors = self.learner.model().trainable().tensors();
         let state = State {
             format,
             version,
             step,
             steps: self.source.steps(),
+            trained: Some(tensors.iter().map(|tensor| tensor.name.clone()).collect()),
             position: self.source.position(step),
             plan: *plan,
             clock: *clock,
