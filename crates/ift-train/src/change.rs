@@ -47,7 +47,8 @@ impl Change {
             "train.ema_decay" => either(&|value| value == "unset"),
             // Methods differ in whether they train the input embeddings.
             "method.name" => {
-                matches!((embeddings(&self.was), embeddings(&self.is)), (Some(a), Some(b)) if a != b)
+                let (was, is) = (embeddings(&self.was), embeddings(&self.is));
+                was.is_some() && is.is_some() && was != is
             }
             field => STRUCTURE.contains(&field),
         }

@@ -138,7 +138,7 @@ fn fields_that_only_one_side_has_differ() {
         "`optimizer.alpha` was 0.99, is unset",
         "`optimizer.beta1` was unset, is 0.9",
         "`optimizer.name` was \"rmsprop\", is \"adamw\"",
-        "another `optimizer.name`, which decides what a checkpoint holds",
+        "another `optimizer.name`, which decides what it holds",
     ] {
         assert!(message.contains(part), "{message}");
     }
