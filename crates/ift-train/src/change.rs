@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ift_methods::Method;
 use serde::{Deserialize, Serialize};
 
 /// Names of contents, each with what it stands for.
@@ -37,10 +38,27 @@ impl Change {
         CONTENTS.iter().any(|(name, _)| *name == self.field)
     }
 
-    /// Whether the checkpoint cannot be resumed with it.
+    /// Whether a checkpoint cannot be resumed with it, because it decides which tensors there are.
     pub(crate) fn is_structure(&self) -> bool {
-        STRUCTURE.contains(&self.field.as_str())
+        let either = |test: &dyn Fn(&str) -> bool| test(&self.was) != test(&self.is);
+        match self.field.as_str() {
+            // Without momentum there is no buffer, without a decay no running mean.
+            "optimizer.momentum" => either(&|value| value == "unset" || value.parse() == Ok(0.0)),
+            "train.ema_decay" => either(&|value| value == "unset"),
+            // Methods differ in whether they train the input embeddings.
+            "method.name" => {
+                let (was, is) = (embeddings(&self.was), embeddings(&self.is));
+                was.is_some() && is.is_some() && was != is
+            }
+            field => STRUCTURE.contains(&field),
+        }
     }
+}
+
+/// Whether the method of a name, written as JSON, trains the input embeddings.
+fn embeddings(name: &str) -> Option<bool> {
+    let method: Method = serde_json::from_str(&format!("{{\"name\":{name}}}")).ok()?;
+    Some(method.trains_input_embeddings())
 }
 
 impl fmt::Display for Change {

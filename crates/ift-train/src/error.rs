@@ -192,6 +192,13 @@ impl TrainError {
         Self::File { path: path.to_owned(), problem: problem.into() }
     }
 
+    /// A change was accepted where there is no checkpoint to compare with.
+    pub(crate) fn nothing_to_accept(field: &str) -> Self {
+        let problem =
+            "has nothing to be compared with, because there is no complete checkpoint".to_owned();
+        Self::Accept { field: field.to_owned(), problem, changed: Vec::new() }
+    }
+
     /// A recipe field that cannot be used.
     pub(crate) fn recipe(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Recipe { field: field.into(), problem: problem.into() }

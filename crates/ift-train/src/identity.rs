@@ -98,6 +98,14 @@ impl Identity {
         fields.into_iter().filter(|change| counts(&change.field)).chain(contents).collect()
     }
 
+    /// The difference in the number type that models are saved in. It is free, except where another
+    /// stage starts from the model.
+    pub fn change_of_saved_number(&self, now: &Self) -> Option<Change> {
+        let (then, now) = (leaves(&self.recipe), leaves(&now.recipe));
+        let changes = differences(&then, &now, Value::to_string);
+        changes.into_iter().find(|change| change.field == "checkpoint.number")
+    }
+
     /// Whether there is a field or there are contents of that name.
     pub fn has(&self, name: &str) -> bool {
         CONTENTS.iter().any(|(known, _)| *known == name) || leaves(&self.recipe).contains_key(name)

@@ -25,6 +25,29 @@ pub(crate) struct RunRecord {
     pub identity: Identity,
     /// Changes that were accepted when resuming, oldest first.
     pub accepted: Vec<Accepted>,
+    /// Whether `model/` is the result of all steps; a run that goes on is not finished. Earlier
+    /// versions did not say so.
+    #[serde(default = "yes")]
+    pub finished: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl RunRecord {
+    /// Reads that of a run's folder.
+    pub fn read(path: &Path) -> Result<Self, TrainError> {
+        let text = fs::read_to_string(path).map_err(TrainError::io("read", path))?;
+        serde_json::from_str(&text)
+            .map_err(|e| TrainError::file(path, format!("is not a record of a run: {e}")))
+    }
+
+    /// Whether the run in a folder is finished.
+    pub fn is_finished(folder: &Path) -> bool {
+        let record = Self::read(&folder.join("run.json"));
+        folder.join("model").exists() && record.map_or(true, |record| record.finished)
+    }
 }
 
 /// The output folder, locked for this process.

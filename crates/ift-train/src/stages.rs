@@ -11,7 +11,7 @@ use crate::identity::Identity;
 use crate::observer::Observer;
 use crate::options::{Outcome, RunOptions};
 use crate::output::{RunFolder, RunRecord};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, Stage};
 use crate::run::{refuse_to_overwrite_the_model, train_one};
 
 /// Trains as a recipe says.
@@ -48,18 +48,23 @@ fn train_stages(
         refuse_to_overwrite_the_model(recipe)?;
         folder.clear()?;
     }
-    durable::write_file(&folder.recipe(), recipe.to_toml()?.as_bytes())?;
+    let write_recipe = || durable::write_file(&folder.recipe(), recipe.to_toml()?.as_bytes());
     let mut outcome = None;
     let mut accept = options.accept.clone();
     for (i, stage) in stages.iter().enumerate() {
         let dir = &stage.recipe.output.dir;
         let model = dir.join("model");
         let goes_on = i + 1 == stages.len() && !accept.is_empty();
-        if options.resume && model.exists() && !goes_on {
-            check_finished(dir, &stage.folder, &stage.recipe)?;
+        let is_last = i + 1 == stages.len();
+        if options.resume && RunRecord::is_finished(dir) && !goes_on {
+            check_finished(dir, stage, is_last)?;
             outcome = Some(Outcome::Finished { model });
             continue;
         }
+        if let Some(field) = accept.first().filter(|_| !dir.exists()) {
+            return Err(TrainError::nothing_to_accept(field));
+        }
+        write_recipe()?;
         observer.stage(i + 1, stages.len(), &stage.folder);
         // What was accepted is accepted for the stage that is resumed; later ones begin.
         let options = RunOptions {
@@ -73,20 +78,23 @@ fn train_stages(
         }
         outcome = Some(ended);
     }
+    write_recipe()?;
     outcome
         .ok_or_else(|| TrainError::recipe("stage", "is an empty list, expected at least one stage"))
 }
 
-/// A stage that is done must be the one that the recipe describes.
-fn check_finished(dir: &Path, stage: &str, recipe: &Recipe) -> Result<(), TrainError> {
-    let path = dir.join("run.json");
-    let text = std::fs::read_to_string(&path).map_err(TrainError::io("read", &path))?;
-    let record: RunRecord = serde_json::from_str(&text)
-        .map_err(|e| TrainError::file(&path, format!("is not a record of a run: {e}")))?;
+/// A stage that is done must be the one that the recipe describes; the number type of a model
+/// that the next stage starts from counts too.
+fn check_finished(dir: &Path, stage: &Stage, is_last: bool) -> Result<(), TrainError> {
+    let Stage { folder, recipe } = stage;
+    let record = RunRecord::read(&dir.join("run.json"))?;
     let now = Identity::of(recipe, &Data::load(recipe, record.clock)?)?;
-    let changes = record.identity.changes(&now);
+    let mut changes = record.identity.changes(&now);
+    if !is_last {
+        changes.extend(record.identity.change_of_saved_number(&now));
+    }
     if changes.is_empty() {
         return Ok(());
     }
-    Err(TrainError::FinishedStage { stage: stage.to_owned(), changes })
+    Err(TrainError::FinishedStage { stage: folder.clone(), changes })
 }

@@ -321,14 +321,54 @@ fn what_decides_the_tensors_of_a_checkpoint_cannot_be_accepted() {
     stop_after(&tiny.recipe("out", &format!("adapter.rank = 2\n{STEPS}")), 2);
     let recipe = tiny.recipe("out", &format!("adapter.rank = 3\n{STEPS}"));
     let message = resume(&recipe, &["adapter.rank"]).unwrap_err().to_string();
-    let expected = "`adapter.rank` was 2, is 3; a checkpoint cannot be resumed";
-    assert!(message.contains(expected), "{message}");
-    // A buffer that the checkpoint lacks is named.
+    assert!(
+        message.contains("`adapter.rank` was 2, is 3; a checkpoint cannot be resumed"),
+        "{message}"
+    );
+    // A buffer or a running mean that the checkpoint lacks; input embeddings that only one of the
+    // methods trains.
+    for (then, now, field) in [
+        ("lr = 0.001", "lr = 0.001, momentum = 0.9", "optimizer.momentum"),
+        ("steps = 4", "steps = 4, ema_decay = 0.5", "train.ema_decay"),
+        ("train =", "method.name = 'sft'\ntrain =", "method.name"),
+    ] {
+        let tiny = Tiny::new();
+        stop_after(&tiny.recipe("out", STEPS), 2);
+        let other = tiny.recipe("out", &STEPS.replace(then, now));
+        for accept in [&[][..], &[field]] {
+            let message = resume(&other, accept).unwrap_err().to_string();
+            let expected = format!("a checkpoint cannot be resumed with another `{field}`");
+            assert!(message.contains(&expected) && !message.contains("--accept"), "{message}");
+        }
+    }
+    // Another value of either is nothing of the kind.
     let tiny = Tiny::new();
-    stop_after(&tiny.recipe("out", STEPS), 2);
-    let lines = STEPS.replace("lr = 0.001", "lr = 0.001, momentum = 0.9");
-    let message = resume(&tiny.recipe("out", &lines), &["optimizer.momentum"]).unwrap_err();
-    assert!(message.to_string().contains("momentum_buffer`: is missing"), "{message}");
+    let lines = STEPS.replace("lr = 0.001", "lr = 0.001, momentum = 0.5");
+    stop_after(&tiny.recipe("out", &lines), 2);
+    let other = tiny.recipe("out", &lines.replace("momentum = 0.5", "momentum = 0.9"));
+    resume(&other, &["optimizer.momentum"]).unwrap();
+}
+
+/// An adapter of the same name that adapts fewer modules.
+#[test]
+fn a_checkpoint_with_other_trained_tensors_is_refused() {
+    let tiny = Tiny::new();
+    let first = |output: &str, targets: &str| {
+        let lines = format!("adapter = {{ rank = 2, targets = [{targets}] }}\n{STEPS}");
+        let recipe = tiny.recipe(output, &lines);
+        run(&recipe, false).unwrap();
+        recipe.output.dir.join("model")
+    };
+    let (two, one) = (first("two", "'q_proj', 'v_proj'"), first("one", "'q_proj'"));
+    let mut recipe = tiny.recipe("out", &format!("adapter.path = '{}'\n{STEPS}", two.display()));
+    stop_after(&recipe, 2);
+    recipe.adapter.as_mut().unwrap().path = Some(one);
+    let message = resume(&recipe, &["adapter"]).unwrap_err().to_string();
+    assert!(
+        message.contains("trained tensors that the run does not train")
+            && message.contains("v_proj"),
+        "{message}"
+    );
 }
 
 #[test]

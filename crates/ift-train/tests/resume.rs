@@ -207,6 +207,39 @@ fn stages_resume_where_they_stopped() {
     assert!(run(&cut, false).unwrap_err().to_string().contains("already holds a run"));
 }
 
+/// More epochs for the last stage, stopped in them: the run is not finished.
+#[test]
+fn an_extended_last_stage_goes_on_after_a_stop() {
+    let tiny = Tiny::new();
+    let lines = |steps: u64| {
+        format!(
+            "train = {{ steps = 2, rows_per_step = 4, precision = 'f64' }}\n\
+             [[stage]]\nmethod.name = 'sft'\n\
+             [[stage]]\nname = 'last'\nmethod.name = 'sft'\ntrain.steps = {steps}\n"
+        )
+    };
+    run(&tiny.recipe("out", &lines(2)), false).unwrap();
+    let more = tiny.recipe("out", &lines(4));
+    let stop = AtomicBool::new(false);
+    let accept = vec!["train.steps".to_owned()];
+    let options = RunOptions { resume: true, accept, ..RunOptions::default() };
+    let stopped = train(&more, &options, &stop, &mut StopsAfter(3, &stop)).unwrap();
+    assert!(matches!(stopped, Outcome::Stopped { step: 3, .. }), "{stopped:?}");
+    let folder = more.output.dir.join("stages/2-last");
+    let model = folder.join("model/model.safetensors");
+    let old = fs::read(&model).unwrap();
+    run(&more, true).unwrap();
+    assert!(fs::read(&model).unwrap() != old && folder.join("checkpoints/step-4").exists());
+    // The first stage's model is what the last one started from.
+    let wide = tiny.recipe("out", &format!("checkpoint.number = 'f32'\n{}", lines(4)));
+    let message = run(&wide, true).unwrap_err().to_string();
+    assert!(message.contains("1-sft") && message.contains("`checkpoint.number` was"), "{message}");
+    // Nothing can be accepted for a stage that has not begun.
+    fs::remove_dir_all(&folder).unwrap();
+    let message = train(&more, &options, &AtomicBool::new(false), &mut ()).unwrap_err();
+    assert!(message.to_string().contains("no complete checkpoint"), "{message}");
+}
+
 #[test]
 fn a_model_saved_exactly_needs_no_second_copy() {
     let tiny = Tiny::new();
@@ -251,6 +284,27 @@ fn killed_before_the_first_checkpoint_starts_over() {
     watch(&cut, true, &mut notices).unwrap();
     assert!(notices.0.iter().any(|n| n.contains("no complete checkpoint")), "{:?}", notices.0);
     assert_same_run(&whole.output.dir, &cut.output.dir);
+}
+
+/// Starting over would remove what is there.
+#[test]
+fn checkpoints_that_cannot_be_used_are_an_error() {
+    let tiny = Tiny::new();
+    let recipe = tiny.recipe("out", &format!("{SIX_STEPS}{}", OPTIMIZERS[0]));
+    let stop = AtomicBool::new(false);
+    train(&recipe, &RunOptions::default(), &stop, &mut StopsAfter(2, &stop)).unwrap();
+    let before = metrics(&recipe.output.dir);
+    let checkpoint = recipe.output.dir.join("checkpoints/step-2");
+    let state = checkpoint.join("trainer_state/state.json");
+    let text = fs::read_to_string(&state).unwrap();
+    fs::write(&state, text.replace("\"format\": 2", "\"format\": 1")).unwrap();
+    tiny::seal(&checkpoint, "trainer_state/state.json");
+    let message = run(&recipe, true).unwrap_err().to_string();
+    assert!(message.contains("has format 1, expected 2"), "{message}");
+    fs::write(&state, "torn").unwrap();
+    let message = run(&recipe, true).unwrap_err().to_string();
+    assert!(message.contains("none is complete") && message.contains("--overwrite"), "{message}");
+    assert!(metrics(&recipe.output.dir) == before && checkpoint.exists());
 }
 
 #[test]

@@ -8,9 +8,9 @@
 mod marker;
 mod state;
 
-use std::collections::BTreeMap;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 use ift_backend::{Backend, Element, NumberType};
 use ift_model::{Model, NamedTensors, PendingTensor, TensorFiles, TrainableTensor, write_tensors};
@@ -64,12 +64,17 @@ impl Checkpoints {
     }
 
     /// The newest complete one, and why newer ones were skipped.
+    ///
+    /// # Errors
+    /// If there are checkpoints and none is complete, or one has another format: the run must not
+    /// silently start over then, which would remove them.
     pub fn newest(&self) -> Result<(Option<Checkpoint>, Vec<String>), TrainError> {
         let mut notices = Vec::new();
         for (_, path) in self.list()?.into_iter().rev() {
             match open(&path) {
                 Ok(state) => return Ok((Some(Checkpoint { path, state }), notices)),
-                Err(problem) => {
+                Err(Unusable::Format(problem)) => return Err(TrainError::file(&path, problem)),
+                Err(Unusable::Damaged(problem)) => {
                     notices.push(format!(
                         "skipped the incomplete checkpoint `{}`: {problem}",
                         path.display()
@@ -77,7 +82,15 @@ impl Checkpoints {
                 }
             }
         }
-        Ok((None, notices))
+        if notices.is_empty() {
+            return Ok((None, notices));
+        }
+        let problem = format!(
+            "there are checkpoints, but none is complete ({}); to start from the beginning, \
+             delete this folder or use `--overwrite`",
+            notices.join("; ")
+        );
+        Err(TrainError::file(&self.folder, problem))
     }
 
     /// Writes a checkpoint, then removes all but the `keep` newest.
@@ -128,9 +141,19 @@ impl Checkpoint {
         let Learner { model, states, .. } = learner;
         let trainable = model.trainable().tensors().to_vec();
         let exact = self.path.join(WEIGHTS);
-        let files = if exact.exists() { vec![exact] } else { model_files(&self.path)? };
+        let is_exact = exact.exists();
+        let files = if is_exact { vec![exact] } else { model_files(&self.path)? };
         let files = TensorFiles::open(files)?;
         let tensors = files.tensors()?;
+        let trained: Option<BTreeSet<&str>> = match &self.state.trained {
+            Some(names) => Some(names.iter().map(String::as_str).collect()),
+            None if is_exact => Some(tensors.names().collect()),
+            None => None,
+        };
+        if let Some(trained) = trained {
+            let now = trainable.iter().map(|tensor| tensor.name.as_str()).collect();
+            self.check_trained(&trained, &now)?;
+        }
         for TrainableTensor { name, shape, range } in &trainable {
             model.write(range.start, &elements::<B::Element>(&tensors, name, shape)?);
         }
@@ -148,6 +171,30 @@ impl Checkpoint {
             }
         }
         Ok(())
+    }
+
+    /// A run must train the tensors that were trained before, no more and no fewer: others would
+    /// silently be those of the start model.
+    fn check_trained(&self, then: &BTreeSet<&str>, now: &BTreeSet<&str>) -> Result<(), TrainError> {
+        let parts = [
+            ("trained tensors that the run does not train", then.difference(now)),
+            ("not the tensors that the run trains", now.difference(then)),
+        ];
+        let parts = parts.map(|(what, names)| (what, names.copied().collect::<Vec<_>>()));
+        let found: Vec<String> = parts
+            .iter()
+            .filter(|(_, names)| !names.is_empty())
+            .map(|(what, names)| format!("{what}: {}", first_few(names)))
+            .collect();
+        if found.is_empty() {
+            return Ok(());
+        }
+        let problem = format!(
+            "the checkpoint holds {}; restore what was changed, or start a run in another \
+             `output.dir`",
+            found.join("; and ")
+        );
+        Err(TrainError::file(&self.path, problem))
     }
 
     /// Log-probabilities of a window's rows under the old policy, by the rows' numbers; nothing
@@ -168,6 +215,15 @@ impl Checkpoint {
         };
         tensors.names().map(read).collect()
     }
+}
+
+/// Names of tensors for a message.
+fn first_few(names: &[&str]) -> String {
+    const SHOWN: usize = 8;
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    let more = names.len().saturating_sub(SHOWN);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    shown.join(", ") + &rest
 }
 
 /// The elements of a tensor, converted.
@@ -204,17 +260,25 @@ pub(crate) fn save_model<B: Backend>(
     }?)
 }
 
+/// Why a run cannot go on from a checkpoint.
+enum Unusable {
+    /// Files are missing, or are not as they were written.
+    Damaged(String),
+    /// It is complete, but of another version of the program.
+    Format(String),
+}
+
 /// The state of a checkpoint that is complete, or what is wrong with it.
-fn open(path: &Path) -> Result<State, String> {
+fn open(path: &Path) -> Result<State, Unusable> {
     let exact = path.join(WEIGHTS).exists();
     let is_read =
         |name: &str| name.starts_with(TRAINER) || (!exact && name.ends_with(".safetensors"));
-    Marker::verify(path, is_read)?;
-    let text = fs::read_to_string(path.join(STATE)).map_err(|e| format!("`{STATE}`: {e}"))?;
-    let damaged = |e| format!("`{STATE}`: {e}");
-    let written: Written = serde_json::from_str(&text).map_err(damaged)?;
-    State::check_format(written.format, &written.version)?;
-    serde_json::from_str(&text).map_err(damaged)
+    Marker::verify(path, is_read).map_err(Unusable::Damaged)?;
+    let damaged = |e: &dyn fmt::Display| Unusable::Damaged(format!("`{STATE}`: {e}"));
+    let text = fs::read_to_string(path.join(STATE)).map_err(|e| damaged(&e))?;
+    let written: Written = serde_json::from_str(&text).map_err(|e| damaged(&e))?;
+    State::check_format(written.format, &written.version).map_err(Unusable::Format)?;
+    serde_json::from_str(&text).map_err(|e| damaged(&e))
 }
 
 fn write_trainer<B: Backend>(

@@ -21,6 +21,9 @@ pub(crate) struct State {
     pub step: u64,
     /// All steps of the run.
     pub steps: u64,
+    /// The names of all trained tensors; checkpoints of earlier versions do not list them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trained: Option<Vec<String>>,
     /// Where the next step's rows begin.
     pub position: Position,
     /// Since when the plan of rows is the one in use.
@@ -49,13 +52,15 @@ impl State {
         (FORMAT, env!("CARGO_PKG_VERSION").to_owned())
     }
 
+    /// What is wrong with a checkpoint of another format.
     pub(super) fn check_format(format: u64, version: &str) -> Result<(), String> {
         if format == FORMAT {
             return Ok(());
         }
         Err(format!(
-            "`state.json` has format {format}, expected {FORMAT}: use version {version} of the \
-                program"
+            "the checkpoint has format {format}, expected {FORMAT}: continue with version \
+             {version} of the program, which wrote it, or start anew with `--overwrite` or in \
+             another `output.dir`"
         ))
     }
 }

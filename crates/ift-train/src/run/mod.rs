@@ -71,7 +71,8 @@ impl Work for Training<'_> {
         let key = beginning.identity.contents("reference");
         let kept = KeptReference::load(recipe, &data, &backend, (&folder.reference(), key), watch)?;
         let Some(reference) = kept else {
-            return Ok(Outcome::Stopped { step: 0, steps: source.steps(), checkpoint: None });
+            let step = beginning.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.state.step);
+            return Ok(Outcome::Stopped { step, steps: source.steps(), checkpoint: None });
         };
         let device = Device { backend, threads };
         let session =

@@ -50,10 +50,7 @@ impl Origin {
                 return Err(TrainError::Finished { path: folder.path().to_owned() });
             }
             if let Some(field) = options.accept.first() {
-                let problem = "has nothing to be compared with, because there is no complete \
-                               checkpoint";
-                let (field, problem) = (field.clone(), problem.to_owned());
-                return Err(TrainError::Accept { field, problem, changed: Vec::new() });
+                return Err(TrainError::nothing_to_accept(field));
             }
             notices.push(
                 "there is no complete checkpoint: the run starts from its beginning".to_owned(),

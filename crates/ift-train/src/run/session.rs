@@ -122,14 +122,19 @@ impl<'a, B: Backend> Session<'a, B> {
             // Only now, with data and model loaded, is it certain that a new run replaces it.
             self.folder.clear()?;
         }
-        let Beginning { identity, accepted, clock, .. } = &self.beginning;
-        let record =
-            RunRecord { clock: *clock, identity: identity.clone(), accepted: accepted.clone() };
-        durable::write_json(&self.folder.record(), &record)?;
+        self.write_record(false)?;
         durable::write_file(&self.folder.recipe(), self.recipe.to_toml()?.as_bytes())?;
         let log = Log::open(&self.folder, options.resume.then_some(step))?;
         observer.started(&self.report(step));
         Ok((step, log))
+    }
+
+    /// Writes what the run is made of, and whether it is finished.
+    fn write_record(&self, finished: bool) -> Result<(), TrainError> {
+        let Beginning { identity, accepted, clock, .. } = &self.beginning;
+        let (identity, accepted) = (identity.clone(), accepted.clone());
+        let record = RunRecord { clock: *clock, identity, accepted, finished };
+        durable::write_json(&self.folder.record(), &record)
     }
 
     /// The recipe.
@@ -217,11 +222,13 @@ impl<'a, B: Backend> Session<'a, B> {
         observer.phase(Phase::Saving);
         let Beginning { identity, accepted, plan, clock, .. } = &self.beginning;
         let (format, version) = State::written_by();
+        let tensors = self.learner.model().trainable().tensors();
         let state = State {
             format,
             version,
             step,
             steps: self.source.steps(),
+            trained: Some(tensors.iter().map(|tensor| tensor.name.clone()).collect()),
             position: self.source.position(step),
             plan: *plan,
             clock: *clock,
@@ -246,6 +253,7 @@ impl<'a, B: Backend> Session<'a, B> {
         durable::write_folder(&path, |folder| {
             checkpoint::save_model(self.learner.model(), folder, number)
         })?;
+        self.write_record(true)?;
         Ok(path)
     }
 
