@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use half::bf16;
 use ift_backend::{Backend, Reference};
-use ift_cpu::{Cpu, Number};
+use ift_cpu::{Cpu, Instructions, Number};
 
 use crate::recipe::Precision;
 
@@ -30,4 +30,16 @@ fn run_on_cpu<N: Number, W: Work>(threads: usize, work: W) -> W::Output {
     let cpu = Cpu::<N>::new(threads);
     let threads = cpu.threads();
     work.run(Arc::new(cpu), threads)
+}
+
+/// The arithmetic that a precision is computed with on this machine. It decides the last bits of
+/// results, whatever the number of threads.
+pub(crate) fn arithmetic(precision: Precision) -> &'static str {
+    match (precision, Instructions::detect()) {
+        (Precision::F64, _) => "reference",
+        (_, Instructions::Portable) => "portable",
+        (_, Instructions::Avx2) => "avx2",
+        (Precision::Bf16, Instructions::Avx512Bf16) => "avx512_bf16",
+        (_, Instructions::Avx512 | Instructions::Avx512Bf16) => "avx512",
+    }
 }

@@ -6,10 +6,11 @@ use ift_methods::Method;
 use serde::{Deserialize, Serialize};
 
 /// Names of contents, each with what it stands for.
-pub(crate) const CONTENTS: [(&str, &str); 8] = [
+pub(crate) const CONTENTS: [(&str, &str); 9] = [
     ("adapter", "the files of `adapter.path`"),
     ("data", "the training rows"),
     ("held_out", "the held-out rows"),
+    ("instructions", "the processor's instruction set, which decides the last bits"),
     ("model", "the files of `model.path`, and of its base if it is an adapter"),
     ("reference", "the files of the reference model, and how it is stored"),
     ("template", "the chat template"),

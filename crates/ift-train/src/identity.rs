@@ -12,6 +12,7 @@ use ift_data::Dataset;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::backend::arithmetic;
 use crate::change::{CONTENTS, Change};
 use crate::data::Data;
 use crate::error::TrainError;
@@ -62,6 +63,7 @@ impl Identity {
     pub fn of(recipe: &Recipe, data: &Data) -> Result<Self, TrainError> {
         let mut contents = BTreeMap::from([
             ("version".to_owned(), RESULTS.to_string()),
+            ("instructions".to_owned(), arithmetic(recipe.train.precision).to_owned()),
             ("model".to_owned(), model(&recipe.model.path)?),
             ("tokenizer".to_owned(), tokenizer(&recipe.model.path)?),
             ("data".to_owned(), rows(&data.train)),
@@ -95,7 +97,13 @@ impl Identity {
         let fields = differences(&leaves(&self.recipe), &leaves(&now.recipe), text);
         let short = |fingerprint: &String| fingerprint.chars().take(12).collect();
         let contents = differences(&self.contents, &now.contents, short);
-        fields.into_iter().filter(|change| counts(&change.field)).chain(contents).collect()
+        let mut changes: Vec<Change> =
+            fields.into_iter().filter(|change| counts(&change.field)).chain(contents).collect();
+        if changes.iter().any(|change| change.field == "train.precision") {
+            // Another precision is computed with other instructions; the one change says it all.
+            changes.retain(|change| change.field != "instructions");
+        }
+        changes
     }
 
     /// The difference in the number type that models are saved in. It is free, except where another

@@ -9,6 +9,7 @@ use ift_backend::{Backend, Storage};
 use ift_data::Row;
 use ift_model::{Model, Trained, memory::Resident};
 
+use crate::backend::arithmetic;
 use crate::data::Data;
 use crate::error::TrainError;
 use crate::hash;
@@ -206,7 +207,8 @@ fn distinct<'a>(rows: impl Iterator<Item = &'a Row>) -> (Vec<&'a Row>, Vec<usize
 fn cache_name(recipe: &Recipe, data: &Data, reference: &str) -> String {
     let (rows, precision) = (&data.train.identity, recipe.train.precision);
     let held_out = data.held_out.as_ref().map_or("", |set| &set.identity);
-    let text = format!("3 {RESULTS} {rows} {held_out} {precision:?} {reference}");
+    let instructions = arithmetic(precision);
+    let text = format!("4 {RESULTS} {instructions} {rows} {held_out} {precision:?} {reference}");
     hash::of_bytes(text.as_bytes())[..32].to_owned()
 }
 

@@ -12,7 +12,7 @@ use crate::observer::Observer;
 use crate::options::{Outcome, RunOptions};
 use crate::output::{RunFolder, RunRecord};
 use crate::recipe::{Recipe, Stage};
-use crate::run::{refuse_to_overwrite_the_model, train_one};
+use crate::run::{refuse_to_overwrite_inputs, train_one};
 
 /// Trains as a recipe says.
 ///
@@ -45,7 +45,10 @@ fn train_stages(
     let stages = recipe.stages()?;
     let folder = RunFolder::open(&recipe.output.dir, options)?;
     if options.overwrite {
-        refuse_to_overwrite_the_model(recipe)?;
+        let output = recipe.output.clone();
+        refuse_to_overwrite_inputs(&Recipe { output, ..stages[0].recipe.clone() })?;
+        // A typo in a path must not cost the earlier run.
+        Data::load(&stages[0].recipe, 0)?;
         folder.clear()?;
     }
     let write_recipe = || durable::write_file(&folder.recipe(), recipe.to_toml()?.as_bytes());
@@ -90,6 +93,8 @@ fn check_finished(dir: &Path, stage: &Stage, is_last: bool) -> Result<(), TrainE
     let record = RunRecord::read(&dir.join("run.json"))?;
     let now = Identity::of(recipe, &Data::load(recipe, record.clock)?)?;
     let mut changes = record.identity.changes(&now);
+    // A stage that is done stays done on another processor.
+    changes.retain(|change| change.field != "instructions");
     if !is_last {
         changes.extend(record.identity.change_of_saved_number(&now));
     }

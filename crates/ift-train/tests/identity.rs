@@ -228,23 +228,25 @@ fn other_rows_are_refused() {
 }
 
 #[test]
-fn another_version_of_the_results_is_refused() {
-    let tiny = Tiny::new();
-    let recipe = tiny.recipe("out", &STEPS.replace("every = 2", "every = 0"));
-    stop_after(&recipe, 2);
-    // What an earlier program would have written.
-    let checkpoint = recipe.output.dir.join("checkpoints/step-2");
-    let path = checkpoint.join("trainer_state/state.json");
-    let mut state: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    state["identity"]["contents"]["version"] = "0".into();
-    fs::write(&path, serde_json::to_vec(&state).unwrap()).unwrap();
-    tiny::seal(&checkpoint, "trainer_state/state.json");
-    let message = resume(&recipe, &[]).unwrap_err().to_string();
-    assert!(
-        message.contains("`version` (the version of the program's results) was 0"),
-        "{message}"
-    );
-    resume(&recipe, &["version"]).unwrap();
+fn another_version_or_instruction_set_is_refused() {
+    for (name, what) in [
+        ("version", "`version` (the version of the program's results) was 0"),
+        ("instructions", "`instructions` (the processor's instruction set, which decides the last"),
+    ] {
+        let tiny = Tiny::new();
+        let recipe = tiny.recipe("out", &STEPS.replace("every = 2", "every = 0"));
+        stop_after(&recipe, 2);
+        // What another program or processor would have written.
+        let checkpoint = recipe.output.dir.join("checkpoints/step-2");
+        let path = checkpoint.join("trainer_state/state.json");
+        let mut state: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        state["identity"]["contents"][name] = "0".into();
+        fs::write(&path, serde_json::to_vec(&state).unwrap()).unwrap();
+        tiny::seal(&checkpoint, "trainer_state/state.json");
+        let message = resume(&recipe, &[]).unwrap_err().to_string();
+        assert!(message.contains(what), "{message}");
+        resume(&recipe, &[name]).unwrap();
+    }
 }
 
 /// What a person may rightly want to change can be accepted.

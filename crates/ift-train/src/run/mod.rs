@@ -5,11 +5,12 @@ mod origin;
 mod pace;
 mod session;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ift_backend::Backend;
+use ift_data::Source;
 use ift_model::config_of;
 
 use crate::backend::{Work, run_on};
@@ -56,7 +57,7 @@ impl Work for Training<'_> {
         }
         let folder = RunFolder::open(&recipe.output.dir, options)?;
         if options.overwrite {
-            refuse_to_overwrite_the_model(recipe)?;
+            refuse_to_overwrite_inputs(recipe)?;
         }
         let origin = Origin::find(&folder, options)?;
         observer.phase(Phase::ReadingData);
@@ -133,13 +134,29 @@ fn run_remaining_steps<B: Backend>(
     Ok(Outcome::Finished { model: session.save_model()? })
 }
 
-/// The model to start from must not be part of the run that is to be overwritten.
-pub(crate) fn refuse_to_overwrite_the_model(recipe: &Recipe) -> Result<(), TrainError> {
+/// What a run reads must not be part of the run that is to be overwritten.
+pub(crate) fn refuse_to_overwrite_inputs(recipe: &Recipe) -> Result<(), TrainError> {
     let absolute = |path: &Path| path.canonicalize().map_err(TrainError::io("read", path));
-    if absolute(&recipe.model.path)?.starts_with(absolute(&recipe.output.dir)?) {
-        let problem = "lies inside `output.dir`, whose earlier run `--overwrite` deletes; choose \
-                       another `output.dir`";
-        return Err(TrainError::recipe("model.path", problem));
+    let output = absolute(&recipe.output.dir)?;
+    let adapter = recipe.adapter.as_ref().and_then(|adapter| adapter.path.as_deref());
+    let sources = |field, sources: &[Source]| -> Vec<(&'static str, PathBuf)> {
+        sources.iter().map(|source| (field, source.path.clone())).collect()
+    };
+    let mut inputs = vec![("model.path", recipe.model.path.clone())];
+    inputs.extend(adapter.map(|path| ("adapter.path", path.to_owned())));
+    inputs.extend(recipe.reference.path.clone().map(|path| ("reference.path", path)));
+    inputs.extend(sources("data.train", &recipe.data.train));
+    inputs.extend(sources("data.eval", &recipe.data.eval));
+    for (field, path) in inputs {
+        // What is not there is reported when it is read.
+        if path.canonicalize().is_ok_and(|path| path.starts_with(&output)) {
+            let problem = format!(
+                "`{}` lies inside `output.dir`, whose earlier run `--overwrite` deletes; choose \
+                 another `output.dir`",
+                path.display()
+            );
+            return Err(TrainError::recipe(field, problem));
+        }
     }
     Ok(())
 }
