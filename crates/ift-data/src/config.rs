@@ -1,12 +1,14 @@
 //! The `[data]` table of a recipe.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 
 use crate::format::Format;
 
@@ -40,6 +42,21 @@ pub struct DataConfig {
     /// of a Jinja file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
+    /// Variables of the chat template, such as `{ enable_thinking = false }`. The saved model has
+    /// them as defaults.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub template_arguments: Map<String, Value>,
+    /// Whether a beginning-of-sequence token stands before each row.
+    pub bos: Bos,
+    /// Whether a document of plain text ends with the end-of-sequence token, so that the model
+    /// learns where texts end.
+    pub end_of_text: bool,
+    /// Names of columns for fields that are called otherwise, such as `{ prompt = "question" }`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub columns: BTreeMap<String, String>,
+    /// Fields of records to ignore although they would change what is learned, such as `tools`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
     /// Largest number of rows to read from the training files, before a held-out share is taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_rows: Option<usize>,
@@ -55,9 +72,50 @@ impl Default for DataConfig {
             max_length: 1024,
             over_length: OverLength::default(),
             template: None,
+            template_arguments: Map::new(),
+            bos: Bos::default(),
+            end_of_text: true,
+            columns: BTreeMap::new(),
+            ignore: Vec::new(),
             max_rows: None,
         }
     }
+}
+
+impl DataConfig {
+    /// What a tokenizer's chat template is made of.
+    pub fn template_settings(&self) -> TemplateSettings {
+        TemplateSettings {
+            template: self.template.clone(),
+            bos: self.bos,
+            arguments: self.template_arguments.clone(),
+        }
+    }
+}
+
+/// What a tokenizer's chat template is made of, beside the files of its folder.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TemplateSettings {
+    /// A template to use instead of the tokenizer's: a built-in name or the path of a Jinja file.
+    pub template: Option<String>,
+    /// Whether a beginning-of-sequence token stands before each conversation.
+    pub bos: Bos,
+    /// Variables of the template.
+    pub arguments: Map<String, Value>,
+}
+
+/// Whether a beginning-of-sequence (BOS) token stands before each row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Bos {
+    /// As the tokenizer's own template writes it; with a built-in template or a file, as the
+    /// tokenizer's post-processor adds it to plain text.
+    #[default]
+    Auto,
+    /// Always, once.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// Which assistant turns are targets, each with its end-of-turn token.
@@ -101,12 +159,25 @@ pub struct Source {
     /// time. Applied after a held-out share is taken; not allowed for held-out files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
+    /// Reads only this many records from the beginning of its files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_records: Option<u64>,
+    /// Names of its columns, over those of `data.columns`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub columns: BTreeMap<String, String>,
 }
 
 impl Source {
     /// A file whose layout is recognised from its first record.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), format: None, split: None, weight: None }
+        Self {
+            path: path.into(),
+            format: None,
+            split: None,
+            weight: None,
+            max_records: None,
+            columns: BTreeMap::new(),
+        }
     }
 }
 
@@ -128,11 +199,24 @@ struct SourceTable {
     /// time. Applied after a held-out share is taken; not allowed for held-out files.
     #[serde(default)]
     weight: Option<f64>,
+    /// Reads only this many records from the beginning of its files.
+    #[serde(default)]
+    max_records: Option<u64>,
+    /// Names of its columns, over those of `data.columns`.
+    #[serde(default)]
+    columns: BTreeMap<String, String>,
 }
 
 impl From<SourceTable> for Source {
     fn from(table: SourceTable) -> Self {
-        Self { path: table.path, format: table.format, split: table.split, weight: table.weight }
+        Self {
+            path: table.path,
+            format: table.format,
+            split: table.split,
+            weight: table.weight,
+            max_records: table.max_records,
+            columns: table.columns,
+        }
     }
 }
 
@@ -235,10 +319,9 @@ mod tests {
         let many = parse("train = ['a.jsonl', { path = 'b', format = 'alpaca', split = 'train' }]")
             .unwrap();
         let table = Source {
-            path: "b".into(),
             format: Some(Format::Alpaca),
             split: Some("train".into()),
-            weight: None,
+            ..Source::new("b")
         };
         assert_eq!(many.train, [Source::new("a.jsonl"), table.clone()]);
         let weighted = parse("train = { path = 'c', weight = 2 }").unwrap();

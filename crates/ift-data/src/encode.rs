@@ -5,7 +5,7 @@ use ift_methods::RowKind;
 use serde_json::{Map, Value};
 
 use crate::config::{DataConfig, OverLength, Targets};
-use crate::conversation::{Example, Message};
+use crate::conversation::{Conversation, Example};
 use crate::error::DataError;
 use crate::format::Format;
 use crate::record::{self, not_a_pair, not_judged};
@@ -70,8 +70,8 @@ impl Encoder<'_> {
             (RowKind::Pair | RowKind::Judged, Example::Pair { chosen, rejected }) => {
                 self.pair(chosen, rejected)
             }
-            (RowKind::Judged, Example::Judged { messages, desirable }) => {
-                let conversation = self.conversation(messages, Targets::Last)?;
+            (RowKind::Judged, Example::Judged { conversation, desirable }) => {
+                let conversation = self.conversation(conversation, Targets::Last)?;
                 Ok(finish_record([conversation], |[answer]| {
                     vec![Row::judged_without_mismatch(answer, *desirable)]
                 }))
@@ -81,7 +81,7 @@ impl Encoder<'_> {
         }
     }
 
-    fn pair(&self, chosen: &[Message], rejected: &[Message]) -> Result<Encoded, DataError> {
+    fn pair(&self, chosen: &Conversation, rejected: &Conversation) -> Result<Encoded, DataError> {
         let conversations = [
             self.conversation(chosen, Targets::Last)?,
             self.conversation(rejected, Targets::Last)?,
@@ -96,14 +96,14 @@ impl Encoder<'_> {
     }
 
     fn demonstration(&self, example: &Example) -> Result<Encoded, DataError> {
-        let Some(messages) = example.messages() else {
+        let Some(conversation) = example.conversation() else {
             return Err(DataError::Malformed(
                 "found plain `text`, which has no prompt and answer; expected a conversation, or \
                  method `lm`, which trains on every token"
                     .to_owned(),
             ));
         };
-        let mut conversation = self.conversation(messages, self.config.targets)?;
+        let mut conversation = self.conversation(conversation, self.config.targets)?;
         if example.is_undesirable() {
             conversation.outcome = RecordOutcome::Undesirable;
         }
@@ -112,10 +112,10 @@ impl Encoder<'_> {
 
     fn conversation(
         &self,
-        messages: &[Message],
+        conversation: &Conversation,
         targets: Targets,
     ) -> Result<EncodedConversation, DataError> {
-        let (tokens, mask) = self.tokenizer.encode_with_targets(messages, targets)?;
+        let (tokens, mask) = self.tokenizer.encode_with_targets(conversation, targets)?;
         let mut sequence = Sequence::masked(tokens, &mask);
         let (length, max_length) = (sequence.len(), self.config.max_length);
         let mut outcome = RecordOutcome::Kept;
@@ -135,7 +135,7 @@ impl Encoder<'_> {
         Ok(EncodedConversation {
             sequence,
             outcome,
-            special_in_text: self.special_in(messages),
+            special_in_text: self.special_in(conversation),
             length,
         })
     }
@@ -149,10 +149,10 @@ impl Encoder<'_> {
                 self.tokenizer.check_bos(&tokens, || cause.to_owned())?;
                 (tokens, self.tokenizer.holds_special_token(text))
             }
-            Example::Chat(messages)
-            | Example::Pair { chosen: messages, .. }
-            | Example::Judged { messages, .. } => {
-                (self.tokenizer.encode_chat(messages, false)?, self.special_in(messages))
+            Example::Chat(conversation)
+            | Example::Pair { chosen: conversation, .. }
+            | Example::Judged { conversation, .. } => {
+                (self.tokenizer.encode_chat(conversation, false)?, self.special_in(conversation))
             }
         };
         let read = tokens.len();
@@ -170,8 +170,9 @@ impl Encoder<'_> {
         Ok(Encoded::new(rows, outcome, special_in_text, read))
     }
 
-    fn special_in(&self, messages: &[Message]) -> bool {
-        messages.iter().any(|message| self.tokenizer.holds_special_token(&message.content))
+    fn special_in(&self, conversation: &Conversation) -> bool {
+        let mut messages = conversation.messages.iter();
+        messages.any(|message| self.tokenizer.holds_special_token(message.text()))
     }
 }
 

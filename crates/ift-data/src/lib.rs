@@ -50,8 +50,8 @@ mod tokenizer;
 mod tokenizer_training;
 mod turns;
 
-pub use config::{DataConfig, OverLength, Source, Targets};
-pub use conversation::Message;
+pub use config::{Bos, DataConfig, OverLength, Source, Targets, TemplateSettings};
+pub use conversation::{Conversation, Message};
 pub use dataset::Dataset;
 pub use error::{DataError, Place};
 pub use format::Format;

@@ -3,7 +3,7 @@
 use ift_methods::RowKind;
 use serde_json::{Map, Value};
 
-use crate::conversation::{Example, Message};
+use crate::conversation::{Conversation, Example, Message};
 use crate::error::DataError;
 use crate::format::Format;
 
@@ -57,16 +57,20 @@ pub(crate) fn detect(record: &Map<String, Value>, kind: RowKind) -> Result<Forma
 pub(crate) fn parse(record: &Map<String, Value>, format: Format) -> Result<Example, DataError> {
     match format {
         Format::Text => Ok(Example::Text(string(record, "text")?.to_owned())),
-        Format::Messages => conversation(record).map(Example::Chat),
-        Format::Sharegpt => filled(sharegpt(record)?, "conversations").map(Example::Chat),
-        Format::PromptCompletion => completed(record).map(Example::Chat),
-        Format::Alpaca => alpaca(record).map(Example::Chat),
+        Format::Messages => conversation(record).map(chat),
+        Format::Sharegpt => filled(sharegpt(record)?, "conversations").map(chat),
+        Format::PromptCompletion => completed(record).map(chat),
+        Format::Alpaca => alpaca(record).map(chat),
         Format::Judged => judged(record),
         Format::Preference => Ok(Example::Pair {
-            chosen: continuation(record, "chosen")?,
-            rejected: continuation(record, "rejected")?,
+            chosen: continuation(record, "chosen")?.into(),
+            rejected: continuation(record, "rejected")?.into(),
         }),
     }
+}
+
+fn chat(messages: Vec<Message>) -> Example {
+    Example::Chat(Conversation::from(messages))
 }
 
 /// The error for a record that should be a pair.
@@ -117,7 +121,7 @@ fn judged(record: &Map<String, Value>) -> Result<Example, DataError> {
         label.as_bool().ok_or_else(|| DataError::field("label", kind(label), "true or false"))?;
     let has_completion = record.get("completion").is_some_and(|v| !v.is_null());
     let messages = if has_completion { completed(record)? } else { conversation(record)? };
-    Ok(Example::Judged { messages, desirable })
+    Ok(Example::Judged { conversation: messages.into(), desirable })
 }
 
 fn alpaca(record: &Map<String, Value>) -> Result<Vec<Message>, DataError> {

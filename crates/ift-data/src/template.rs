@@ -9,11 +9,12 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Kwargs;
+use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value};
 use serde::Serialize;
 use serde_json::ser::Formatter;
 
-use crate::conversation::Message;
+use crate::conversation::{Conversation, Message};
 use crate::error::DataError;
 use crate::special::SpecialTokens;
 
@@ -104,18 +105,21 @@ impl Template {
         });
     }
 
-    /// Renders a conversation.
+    /// Renders messages, with the tools and arguments of the conversation they belong to.
     ///
     /// # Errors
     /// When the template raises an exception, or uses an unknown variable or function.
     pub fn render(
         &self,
         messages: &[Value],
+        conversation: &Conversation,
         add_generation_prompt: bool,
     ) -> Result<String, DataError> {
+        let tools = &conversation.tools;
+        let tools = if tools.is_empty() { Value::from(()) } else { Value::from(Serde(tools)) };
         let given = [
             ("messages", Value::from(messages.to_vec())),
-            ("tools", Value::from(())),
+            ("tools", tools),
             ("documents", Value::from(())),
             ("add_generation_prompt", Value::from(add_generation_prompt)),
         ];
@@ -128,7 +132,12 @@ impl Template {
 
 /// A message as the value that templates get.
 pub(crate) fn template_value(message: &Message) -> Value {
-    Value::from_pairs([("role", message.role.as_str()), ("content", message.content.as_str())])
+    let own =
+        [("role", Value::from(message.role.as_str())), ("content", message.content.clone().into())];
+    let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let fields =
+        message.fields.iter().map(|(name, value)| (name.clone(), Value::from(Serde(value))));
+    Value::from_pairs(own.chain(fields))
 }
 
 /// The message of an error, with the line of the template.

@@ -18,8 +18,8 @@ use minijinja::Value;
 use serde_json::Map;
 use tokenizers::{Encoding, PostProcessor, PostProcessorWrapper, Tokenizer};
 
-use crate::config::Targets;
-use crate::conversation::Message;
+use crate::config::{Targets, TemplateSettings};
+use crate::conversation::{Conversation, Message};
 use crate::error::DataError;
 use crate::special::SpecialTokens;
 use crate::template::{Template, template_value};
@@ -29,10 +29,12 @@ use crate::turns::TurnStyle;
 /// A tokenizer with its special tokens and, unless it was read for plain text, its chat template.
 ///
 /// ```
-/// use ift_data::{ChatTokenizer, Message, Targets};
+/// use ift_data::{ChatTokenizer, Conversation, Message, Targets, TemplateSettings};
 /// # fn main() -> Result<(), ift_data::DataError> {
-/// let tokenizer = ChatTokenizer::from_folder("tests/data/tokenizers/llama3".as_ref(), None)?;
-/// let talk = [Message::new("user", "Hello"), Message::new("assistant", "Hi")];
+/// let folder = "tests/data/tokenizers/llama3".as_ref();
+/// let tokenizer = ChatTokenizer::from_folder(folder, &TemplateSettings::default())?;
+/// let talk = vec![Message::new("user", "Hello"), Message::new("assistant", "Hi")];
+/// let talk = Conversation::from(talk);
 /// let (tokens, targets) = tokenizer.encode_with_targets(&talk, Targets::Assistant)?;
 /// let learned = tokens.into_iter().zip(targets).filter(|(_, target)| *target);
 /// let answer: Vec<u32> = learned.map(|(token, _)| token).collect();
@@ -78,9 +80,9 @@ impl ChatTokenizer {
     ///
     /// # Errors
     /// When a file is missing or malformed, or the template does not compile.
-    pub fn from_folder(dir: &Path, template_override: Option<&str>) -> Result<Self, DataError> {
+    pub fn from_folder(dir: &Path, settings: &TemplateSettings) -> Result<Self, DataError> {
         let (mut this, config) = Self::read(dir)?;
-        let (source, origin) = find_template(dir, &config, template_override)?;
+        let (source, origin) = find_template(dir, &config, settings.template.as_deref())?;
         let template = Template::compile(&source, &origin, &this.special, Timestamp::now())?;
         this.chat = Some(Chat { template, style: OnceLock::new() });
         Ok(this)
@@ -227,11 +229,11 @@ impl ChatTokenizer {
     /// When there is no template, or it raises an error.
     pub fn render(
         &self,
-        messages: &[Message],
+        conversation: &Conversation,
         add_generation_prompt: bool,
     ) -> Result<String, DataError> {
-        let values: Vec<Value> = messages.iter().map(template_value).collect();
-        self.chat()?.template.render(&values, add_generation_prompt)
+        let values: Vec<Value> = conversation.messages.iter().map(template_value).collect();
+        self.chat()?.template.render(&values, conversation, add_generation_prompt)
     }
 
     /// Tokens of a conversation; the same as transformers' `apply_chat_template`.
@@ -240,12 +242,12 @@ impl ChatTokenizer {
     /// When there is no template, it raises an error, or the tokens begin with two BOS tokens.
     pub fn encode_chat(
         &self,
-        messages: &[Message],
+        conversation: &Conversation,
         add_generation_prompt: bool,
     ) -> Result<Vec<u32>, DataError> {
-        let text = self.render(messages, add_generation_prompt)?;
+        let text = self.render(conversation, add_generation_prompt)?;
         let tokens = self.encode(&text)?.get_ids().to_vec();
-        self.check_bos(&tokens, || self.bos_cause(messages))?;
+        self.check_bos(&tokens, || self.bos_cause(&conversation.messages))?;
         Ok(tokens)
     }
 
@@ -257,15 +259,15 @@ impl ChatTokenizer {
     /// with two BOS tokens, or the offsets of the tokens do not fit the text.
     pub fn encode_with_targets(
         &self,
-        messages: &[Message],
+        conversation: &Conversation,
         targets: Targets,
     ) -> Result<(Vec<u32>, Vec<bool>), DataError> {
         let chat = self.chat()?;
         let style = self.style()?;
-        let rendered = style.spans(&chat.template, messages, targets)?;
+        let rendered = style.spans(&chat.template, conversation, targets)?;
         let encoding = self.encode(&rendered.text)?;
         let tokens = encoding.get_ids().to_vec();
-        self.check_bos(&tokens, || self.bos_cause(messages))?;
+        self.check_bos(&tokens, || self.bos_cause(&conversation.messages))?;
         let end = self.end_token(style);
         let mask = mark(&tokens, encoding.get_offsets(), &rendered.spans, end)
             .map_err(|p| self.fault(p))?;
@@ -307,7 +309,7 @@ impl ChatTokenizer {
 
     fn bos_cause(&self, messages: &[Message]) -> String {
         let bos = self.special.get("bos_token").unwrap_or_default();
-        let first = messages.first().map_or("", |m| m.content.as_str());
+        let first = messages.first().map_or("", Message::text);
         if first.trim_start().starts_with(bos) {
             "the template writes one and the text of the record begins with another; remove it \
              from the data"

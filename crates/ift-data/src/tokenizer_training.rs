@@ -18,6 +18,7 @@ use tokenizers::{
     AddedToken, NormalizerWrapper, PostProcessorWrapper, Tokenizer, TokenizerBuilder, TokenizerImpl,
 };
 
+use crate::config::TemplateSettings;
 use crate::error::DataError;
 use crate::files::{self, utf8};
 use crate::record::kind;
@@ -281,7 +282,11 @@ fn write(
         "chat_template": template,
     });
     save("tokenizer_config.json", &format!("{config:#}\n"))?;
-    let read = ChatTokenizer::from_folder(folder, Some(&settings.template))?;
+    let template = Some(settings.template.clone());
+    let read = ChatTokenizer::from_folder(
+        folder,
+        &TemplateSettings { template, ..TemplateSettings::default() },
+    )?;
     let generation = json!({
         "bos_token_id": read.bos_id(),
         "eos_token_id": read.end_of_turn()?,

@@ -19,7 +19,7 @@ use std::ops::Range;
 use minijinja::Value;
 
 use crate::config::Targets;
-use crate::conversation::Message;
+use crate::conversation::{Conversation, Message};
 use crate::error::DataError;
 use crate::template::{Template, template_value};
 
@@ -56,7 +56,8 @@ impl TurnStyle {
         let message = |role, content: &str| template_value(&Message::new(role, content));
         let conversation =
             [message("user", "hello"), message("assistant", MARKER), message("user", "goodbye")];
-        let short = template.render(&conversation[..2], false)?;
+        let plain = Conversation::default();
+        let short = template.render(&conversation[..2], &plain, false)?;
         let Some((_, tail)) = around(&short, MARKER) else {
             return Err(fault(
                 "does not write an assistant's content exactly once, so turns cannot be found",
@@ -69,12 +70,12 @@ impl TurnStyle {
                  a template that ends the turn with `eos_token` or another token",
             ));
         }
-        let long = template.render(&conversation, false).ok();
+        let long = template.render(&conversation, &plain, false).ok();
         let end_everywhere = long
             .as_deref()
             .and_then(|t| around(t, MARKER))
             .is_some_and(|(_, tail)| tail.starts_with(end));
-        let prompt = |on| template.render(&conversation[..1], on).ok();
+        let prompt = |on| template.render(&conversation[..1], &plain, on).ok();
         Ok(Self {
             generation_prompt: prompt(true) != prompt(false),
             end: end.to_owned(),
@@ -90,11 +91,12 @@ impl TurnStyle {
     pub fn spans(
         &self,
         template: &Template,
-        messages: &[Message],
+        conversation: &Conversation,
         targets: Targets,
     ) -> Result<Rendered, DataError> {
+        let messages = &conversation.messages;
         let mut values: Vec<Value> = messages.iter().map(template_value).collect();
-        let text = template.render(&values, false)?;
+        let text = template.render(&values, conversation, false)?;
         let mut turns: Vec<usize> =
             (0..messages.len()).filter(|&i| messages[i].is_assistant()).collect();
         if targets == Targets::Last {
@@ -108,12 +110,16 @@ impl TurnStyle {
                 message: i + 1,
                 problem: problem.to_owned(),
             };
-            let prompt = if i == 0 { None } else { Some(template.render(&values[..i], true)?) };
+            let prompt = if i == 0 {
+                None
+            } else {
+                Some(template.render(&values[..i], conversation, true)?)
+            };
             let content = std::mem::replace(
                 &mut values[i],
                 template_value(&Message::new("assistant", &marker)),
             );
-            let marked = template.render(&values, false);
+            let marked = template.render(&values, conversation, false);
             values[i] = content;
             let marked = marked?;
             let (before, after) = around(&marked, &marker)

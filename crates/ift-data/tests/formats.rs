@@ -169,7 +169,7 @@ fn a_given_format_is_held_to() {
         json!({"messages": [{"role": "user", "content": "M"}], "instruction": "I", "output": "O"});
     let path = file(folder.path(), "a.jsonl", lines(&[both]));
     let config = |format| DataConfig {
-        train: vec![Source { path: path.clone(), format: Some(format), split: None, weight: None }],
+        train: vec![Source { format: Some(format), ..Source::new(&path) }],
         ..DataConfig::default()
     };
     let tokenizer = tokenizer("bytelevel", Some("chatml"));
@@ -279,12 +279,7 @@ fn a_split_of_a_folder() {
     file(folder.path(), "data/train-00000.jsonl", record("first"));
     file(folder.path(), "data/training.jsonl", record("other"));
     file(folder.path(), "data/test.json", record("third"));
-    let source = |split: &str| Source {
-        path: folder.path().into(),
-        format: None,
-        split: Some(split.into()),
-        weight: None,
-    };
+    let source = |split: &str| Source { split: Some(split.into()), ..Source::new(folder.path()) };
     let config =
         DataConfig { train: vec![source("train"), source("test")], ..DataConfig::default() };
     let tokenizer = tokenizer("bytelevel", Some("chatml"));
@@ -300,8 +295,7 @@ fn a_split_of_a_folder() {
         error.contains("no file of split `dev`") && error.contains("train-00000.jsonl"),
         "{error}"
     );
-    let wrong =
-        Source { path: "a.jsonl".into(), format: None, split: Some("train".into()), weight: None };
+    let wrong = Source { split: Some("train".into()), ..Source::new("a.jsonl") };
     let config = DataConfig { train: vec![wrong], ..DataConfig::default() };
     assert!(
         load(&config, &tokenizer, RowKind::Demonstration)

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use ift_data::{ChatTokenizer, Message, Targets};
+use ift_data::{ChatTokenizer, Conversation, Message, Targets, TemplateSettings};
 use serde::Deserialize;
 
 fn data() -> PathBuf {
@@ -38,6 +38,10 @@ enum Expected {
     Rendered { ids: Vec<u32>, targets: Vec<[usize; 2]>, prompt: Option<Vec<u32>> },
 }
 
+fn settings(template: Option<&str>) -> TemplateSettings {
+    TemplateSettings { template: template.map(str::to_owned), ..TemplateSettings::default() }
+}
+
 fn fixture() -> Fixture {
     serde_json::from_str(&std::fs::read_to_string(data().join("parity.json")).unwrap()).unwrap()
 }
@@ -55,8 +59,9 @@ fn ids_and_targets_equal_those_of_transformers() {
         let folder = data().join("tokenizers").join(&case.tokenizer);
         for TemplateCase { template, results } in &case.cases {
             let path = data().join("templates").join(format!("{template}.jinja"));
-            let tokenizer = ChatTokenizer::from_folder(&folder, path.to_str()).unwrap();
+            let tokenizer = ChatTokenizer::from_folder(&folder, &settings(path.to_str())).unwrap();
             for (messages, expected) in fixture.conversations.iter().zip(results) {
+                let messages = &Conversation::from(messages.clone());
                 let at = format!("{} {template} {messages:?}", case.tokenizer);
                 let got = tokenizer.encode_chat(messages, false);
                 match expected {
@@ -105,7 +110,7 @@ fn plain_text_equals_transformers() {
         for ((messages, ids), decoded) in
             fixture.conversations.iter().zip(&case.plain).zip(&case.decoded)
         {
-            let text = &messages.last().unwrap().content;
+            let text = messages.last().unwrap().content.as_deref().unwrap();
             assert_eq!(
                 &tokenizer.encode_plain(text, true).unwrap(),
                 ids,

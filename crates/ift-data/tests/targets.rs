@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::{chat, copy, learned, tokenizer, with_template};
-use ift_data::{ChatTokenizer, Message, Targets};
+use common::{chat, copy, learned, settings, tokenizer, with_template};
+use ift_data::{ChatTokenizer, Conversation, Message, Targets};
 use proptest::prelude::*;
 
 fn all(tokenizer: &ChatTokenizer, turns: &[(&str, &str)]) -> Vec<String> {
@@ -47,17 +47,17 @@ fn the_row_up_to_the_first_target_is_what_the_model_is_given() {
         ("llama2", Some("zephyr")),
     ] {
         let tokenizer = tokenizer(name, template);
-        let messages = chat(&TALK);
+        let conversation = chat(&TALK);
         for (targets, given) in [(Targets::Assistant, 1), (Targets::Last, 3)] {
-            let (tokens, mask) = tokenizer.encode_with_targets(&messages, targets).unwrap();
+            let (tokens, mask) = tokenizer.encode_with_targets(&conversation, targets).unwrap();
             let first = mask.iter().position(|&t| t).unwrap();
             assert_eq!(
                 tokens[..first],
-                tokenizer.encode_chat(&messages[..given], true).unwrap(),
+                tokenizer.encode_chat(&chat(&TALK[..given]), true).unwrap(),
                 "{name}"
             );
         }
-        let (tokens, mask) = tokenizer.encode_with_targets(&messages, Targets::Last).unwrap();
+        let (tokens, mask) = tokenizer.encode_with_targets(&conversation, Targets::Last).unwrap();
         let ends = tokenizer.end_of_turn().unwrap();
         let last = mask.iter().rposition(|&t| t).unwrap();
         assert!(ends.contains(&tokens[last]), "{name}: the last target ends the turn");
@@ -67,8 +67,8 @@ fn the_row_up_to_the_first_target_is_what_the_model_is_given() {
 #[test]
 fn white_space_after_the_end_is_not_learned() {
     let tokenizer = tokenizer("bytelevel", Some("chatml"));
-    let messages = chat(&TALK[..2]);
-    let (tokens, mask) = tokenizer.encode_with_targets(&messages, Targets::Assistant).unwrap();
+    let conversation = chat(&TALK[..2]);
+    let (tokens, mask) = tokenizer.encode_with_targets(&conversation, Targets::Assistant).unwrap();
     assert_eq!(tokenizer.decode(&tokens[tokens.len() - 1..], false).unwrap(), "\n");
     assert_eq!(mask[mask.len() - 2..], [true, false]);
 }
@@ -90,7 +90,7 @@ fn padding_and_end_may_be_the_same_token() {
     let config =
         r#"{"eos_token": "<|im_end|>", "pad_token": "<|im_end|>", "bos_token": "<|im_end|>"}"#;
     common::file(folder.path(), "tokenizer_config.json", config);
-    let tokenizer = ChatTokenizer::from_folder(folder.path(), None).unwrap();
+    let tokenizer = ChatTokenizer::from_folder(folder.path(), &settings(None)).unwrap();
     assert_eq!(tokenizer.pad_id(), tokenizer.eos_id());
     assert_eq!(all(&tokenizer, &TALK), ["Paris.<|im_end|>", "2<|im_end|>"]);
 }
@@ -252,7 +252,7 @@ fn a_second_bos_is_refused_with_its_cause() {
 fn the_template_is_found_in_the_order_of_transformers() {
     let folder = copy("bytelevel");
     let origin = |wanted| {
-        let tokenizer = ChatTokenizer::from_folder(folder.path(), wanted).unwrap();
+        let tokenizer = ChatTokenizer::from_folder(folder.path(), &settings(wanted)).unwrap();
         tokenizer.template_origin().unwrap().to_owned()
     };
     assert_eq!(origin(Some("chatml")), "built-in `chatml`");
@@ -263,13 +263,15 @@ fn the_template_is_found_in_the_order_of_transformers() {
     let map = r#"{"eos_token": {"content": "<|endoftext|>"}, "bos_token": "<|im_start|>"}"#;
     std::fs::write(folder.path().join("special_tokens_map.json"), map).unwrap();
     assert_eq!(origin(None), "built-in `zephyr`, because the tokenizer has none");
-    let tokenizer = ChatTokenizer::from_folder(folder.path(), None).unwrap();
+    let tokenizer = ChatTokenizer::from_folder(folder.path(), &settings(None)).unwrap();
     assert_eq!(
         (tokenizer.eos_id(), tokenizer.bos_id(), tokenizer.pad_id()),
         (Some(0), Some(1), None)
     );
     assert_eq!(all(&tokenizer, &TALK[..2]), ["Paris.<|endoftext|>"]);
-    let error = ChatTokenizer::from_folder(folder.path(), Some("zefyr")).unwrap_err().to_string();
+    let error = ChatTokenizer::from_folder(folder.path(), &settings(Some("zefyr")))
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("`zefyr`") && error.contains("`zephyr`"), "{error}");
 }
 
@@ -358,7 +360,7 @@ proptest! {
                 [Message::new("user", user), Message::new("assistant", assistant)]
             })
             .collect();
-        let got = learned(&tokenizer, &messages, Targets::Assistant);
+        let got = learned(&tokenizer, &Conversation::from(messages), Targets::Assistant);
         // A new line at the beginning may share its token with the one that ends the header.
         let bare = |text: &str| text.trim_start_matches('\n').to_owned();
         let expected: Vec<_> =

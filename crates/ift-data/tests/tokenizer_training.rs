@@ -5,7 +5,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ift_data::{ChatTokenizer, Message, Targets, TokenizerSettings, train_tokenizer};
+use ift_data::{
+    ChatTokenizer, Conversation, Message, Targets, TemplateSettings, TokenizerSettings,
+    train_tokenizer,
+};
 use proptest::prelude::*;
 
 const STORY: &str = "The baker bakes bread. The miller brings flour to the baker.\n\n\
@@ -41,14 +44,17 @@ fn a_tokenizer_has_the_size_asked_for_and_a_working_chat_template() {
         let text = story(folder.path());
         let settings = TokenizerSettings { template: template.to_owned(), ..settings(300) };
         assert_eq!(train_tokenizer(&[text], &settings, folder.path()).unwrap(), 300);
-        let tokenizer = ChatTokenizer::from_folder(folder.path(), None).unwrap();
+        let tokenizer =
+            ChatTokenizer::from_folder(folder.path(), &TemplateSettings::default()).unwrap();
         assert_eq!(tokenizer.vocab_size(), 300);
         assert_eq!(
             (tokenizer.pad_id(), tokenizer.bos_id(), tokenizer.eos_id()),
             (Some(0), Some(1), Some(2))
         );
         assert_eq!(tokenizer.template_origin().unwrap(), "`tokenizer_config.json`");
-        let chat = [Message::new("user", "Who bakes?"), Message::new("assistant", "The baker.")];
+        let chat =
+            vec![Message::new("user", "Who bakes?"), Message::new("assistant", "The baker.")];
+        let chat = Conversation::from(chat);
         let (tokens, mask) = tokenizer.encode_with_targets(&chat, Targets::Assistant).unwrap();
         let learned: Vec<u32> =
             tokens.iter().zip(&mask).filter(|(_, m)| **m).map(|(t, _)| *t).collect();
@@ -110,11 +116,12 @@ fn bos_is_added_to_plain_text_only_if_asked_for() {
     for add_bos in [false, true] {
         let settings = TokenizerSettings { add_bos, ..settings(300) };
         train_tokenizer(std::slice::from_ref(&text), &settings, folder.path()).unwrap();
-        let tokenizer = ChatTokenizer::from_folder(folder.path(), None).unwrap();
+        let tokenizer =
+            ChatTokenizer::from_folder(folder.path(), &TemplateSettings::default()).unwrap();
         let tokens = tokenizer.encode_plain("bread", true).unwrap();
         assert_eq!(tokens.first() == Some(&1), add_bos);
         assert_eq!(tokenizer.decode(&tokens, true).unwrap(), "bread");
-        let chat = [Message::new("user", "bread")];
+        let chat = Conversation::from(vec![Message::new("user", "bread")]);
         assert_ne!(tokenizer.encode_chat(&chat, true).unwrap().first(), Some(&1));
     }
 }

@@ -29,7 +29,7 @@ impl Data {
     pub fn load(recipe: &Recipe, clock: i64) -> Result<Self, TrainError> {
         let tokenizer = ChatTokenizer::from_folder(
             &ift_model::tokenizer_folder(&recipe.model.path)?,
-            recipe.data.template.as_deref(),
+            &recipe.data.template_settings(),
         )?
         .at_time(clock)?;
         let kind = recipe.method.needs().rows;

@@ -23,7 +23,7 @@ pub(crate) fn answer<B: Backend>(
         if text {
             tokenizer.encode_plain(prompt, true)
         } else {
-            tokenizer.encode_chat(&[Message::new("user", prompt)], true)
+            tokenizer.encode_chat(&vec![Message::new("user", prompt)].into(), true)
         }
     };
     let prompts =

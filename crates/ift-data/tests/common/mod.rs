@@ -4,23 +4,29 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ift_data::{ChatTokenizer, Message, Sequence, Targets};
+use ift_data::{ChatTokenizer, Conversation, Message, Sequence, Targets, TemplateSettings};
 
 /// The folder of fixtures.
 pub fn data() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data")
 }
 
+/// The settings of a template that is named.
+pub fn settings(template: Option<&str>) -> TemplateSettings {
+    TemplateSettings { template: template.map(str::to_owned), ..TemplateSettings::default() }
+}
+
 /// A tokenizer of the fixtures.
 pub fn tokenizer(name: &str, template: Option<&str>) -> ChatTokenizer {
-    ChatTokenizer::from_folder(&data().join("tokenizers").join(name), template).unwrap()
+    let folder = data().join("tokenizers").join(name);
+    ChatTokenizer::from_folder(&folder, &settings(template)).unwrap()
 }
 
 /// A tokenizer of the fixtures with a template given as text.
 pub fn with_template(name: &str, source: &str) -> ChatTokenizer {
     let folder = copy(name);
     fs::write(folder.path().join("chat_template.jinja"), source).unwrap();
-    ChatTokenizer::from_folder(folder.path(), None).unwrap()
+    ChatTokenizer::from_folder(folder.path(), &settings(None)).unwrap()
 }
 
 /// A copy of a fixture's folder, to be changed.
@@ -33,14 +39,19 @@ pub fn copy(name: &str) -> tempfile::TempDir {
     folder
 }
 
-/// Messages from (role, content).
-pub fn chat(turns: &[(&str, &str)]) -> Vec<Message> {
-    turns.iter().map(|&(role, content)| Message::new(role, content)).collect()
+/// A conversation from (role, content).
+pub fn chat(turns: &[(&str, &str)]) -> Conversation {
+    let message = |&(role, content): &(&str, &str)| Message::new(role, content);
+    turns.iter().map(message).collect::<Vec<_>>().into()
 }
 
 /// The text of every run of targets.
-pub fn learned(tokenizer: &ChatTokenizer, messages: &[Message], targets: Targets) -> Vec<String> {
-    let (tokens, mask) = tokenizer.encode_with_targets(messages, targets).unwrap();
+pub fn learned(
+    tokenizer: &ChatTokenizer,
+    conversation: &Conversation,
+    targets: Targets,
+) -> Vec<String> {
+    let (tokens, mask) = tokenizer.encode_with_targets(conversation, targets).unwrap();
     assert_eq!(tokens.len(), mask.len());
     runs(tokenizer, &tokens, &mask)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use ift_backend::{Backend, Storage};
-use ift_data::{ChatTokenizer, Message};
+use ift_data::{ChatTokenizer, Conversation, Message, TemplateSettings};
 use ift_engine::{Finish, GenerationSettings, Sampling, generate};
 use ift_model::{Model, Trained, tokenizer_folder};
 use ift_train::Work;
@@ -33,7 +33,9 @@ impl Work for GenerateWork {
         let tokenizer = if arguments.raw {
             ChatTokenizer::from_folder_plain(&folder)?
         } else {
-            ChatTokenizer::from_folder(&folder, arguments.template.as_deref())?
+            let template = arguments.template.clone();
+            let settings = TemplateSettings { template, ..TemplateSettings::default() };
+            ChatTokenizer::from_folder(&folder, &settings)?
         };
         let prompts = arguments.prompt.iter().map(|prompt| self.encode(&tokenizer, prompt));
         let prompts = prompts.collect::<Result<Vec<_>>>()?;
@@ -111,8 +113,11 @@ impl GenerateWork {
         let system = self.arguments.system.iter().map(|text| ("system", text.as_str()));
         let messages: Vec<Message> = system
             .chain([("user", prompt)])
-            .map(|(role, content)| Message { role: role.to_owned(), content: content.to_owned() })
+            .map(|(role, content)| Message::new(role, content))
             .collect();
-        tokenizer.encode_chat(&messages, true).context("the chat template cannot render the prompt")
+        let conversation = Conversation::from(messages);
+        tokenizer
+            .encode_chat(&conversation, true)
+            .context("the chat template cannot render the prompt")
     }
 }
