@@ -22,6 +22,8 @@ const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
 pub(crate) struct SpecialTokens {
     named: Vec<(&'static str, String)>,
     extra: Vec<String>,
+    /// The tokens that were added to those of `tokenizer.json`, or got other flags.
+    pub added: Vec<String>,
 }
 
 impl SpecialTokens {
@@ -59,6 +61,7 @@ impl SpecialTokens {
                 add_if_missing(&mut add, token, tokenizer);
             }
         }
+        found.added = add.iter().map(|(_, token)| token.content.clone()).collect();
         let wanted: Vec<_> = add.iter().map(|(id, token)| (*id, token.content.clone())).collect();
         let tokens = add.into_iter().map(|(_, token)| token);
         tokenizer

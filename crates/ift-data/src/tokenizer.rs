@@ -293,6 +293,35 @@ impl ChatTokenizer {
         Ok(ids)
     }
 
+    /// The text that the template writes at the end of an assistant's turn, without white space
+    /// around it; `None` without a template.
+    ///
+    /// # Errors
+    /// When the turns of the template cannot be found.
+    pub fn end_of_turn_text(&self) -> Result<Option<&str>, DataError> {
+        self.chat.as_ref().map(|_| self.style().map(|style| style.end.trim())).transpose()
+    }
+
+    /// Whether the end of an assistant's turn is one token, so that generation can stop at its id.
+    /// Otherwise the text of the end is spelled in several tokens, and generation has to look for
+    /// [`end_of_turn_text`](Self::end_of_turn_text) in the decoded text. Without a template, whether
+    /// there is an EOS token.
+    ///
+    /// # Errors
+    /// When the turns of the template cannot be found.
+    pub fn ends_with_one_token(&self) -> Result<bool, DataError> {
+        match &self.chat {
+            Some(_) => self.style().map(|style| self.end_token(style).is_some()),
+            None => Ok(self.eos_id().is_some()),
+        }
+    }
+
+    /// The tokens that `tokenizer_config.json` or `special_tokens_map.json` adds to those of
+    /// `tokenizer.json`, or gives other flags; empty if `tokenizer.json` alone is the tokenizer.
+    pub fn added_tokens(&self) -> &[String] {
+        &self.special.added
+    }
+
     /// Refuses tokens that begin with two BOS tokens.
     pub(crate) fn check_bos(
         &self,

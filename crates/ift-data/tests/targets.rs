@@ -170,6 +170,9 @@ fn an_end_of_turn_of_several_tokens() {
         [tokenizer.eos_id().unwrap()],
         "a piece of the spelled end must not stop generation"
     );
+    assert_eq!(tokenizer.end_of_turn_text().unwrap(), Some("<|im_end|>"));
+    assert!(!tokenizer.ends_with_one_token().unwrap());
+    assert!(common::tokenizer("bytelevel", Some("chatml")).ends_with_one_token().unwrap());
 }
 
 #[test]
@@ -316,6 +319,8 @@ fn the_vocabulary_size_counts_added_tokens() {
         tokenizer.vocab_size(),
         "<|eot_id|> comes last, from tokenizer_config.json"
     );
+    assert!(tokenizer.added_tokens().iter().any(|token| token == "<|eot_id|>"));
+    assert!(common::tokenizer("bytelevel", None).added_tokens().is_empty());
 }
 
 /// Pieces that contents are put together from: words, special tokens, white space, scripts, emoji.
