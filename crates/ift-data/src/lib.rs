@@ -8,8 +8,7 @@
 //! | `conversation` | messages, and the meaning of a record |
 //! | `record` | recognises the layout of a record and reads it |
 //! | `special` | special tokens of a Hugging Face tokenizer folder |
-//! | `template` | chat templates, run as transformers runs them |
-//! | `template_source` | which template a tokenizer folder has |
+//! | `template` | chat templates with their BOS and arguments, run as transformers runs them |
 //! | `turns` | the position of each assistant turn in the rendered text |
 //! | `tokenizer` | text to tokens, conversations to tokens and targets |
 //! | `tokenizer_training` | training a new tokenizer on text |
@@ -44,7 +43,6 @@ mod report;
 mod rows;
 mod special;
 mod template;
-mod template_source;
 mod tokenised;
 mod tokenizer;
 mod tokenizer_training;

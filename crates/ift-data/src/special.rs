@@ -12,7 +12,7 @@ use tokenizers::{AddedToken, Tokenizer};
 use crate::error::DataError;
 
 /// The keys that name one token each.
-const NAMED: [&str; 7] =
+pub(crate) const NAMED: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 /// The keys that list further tokens; the second is the newer name.
 const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];

@@ -22,8 +22,7 @@ use crate::config::{Targets, TemplateSettings};
 use crate::conversation::{Conversation, Message};
 use crate::error::DataError;
 use crate::special::SpecialTokens;
-use crate::template::{Template, template_value};
-use crate::template_source::find_template;
+use crate::template::{Surroundings, Template, template_of_folder, template_value};
 use crate::turns::TurnStyle;
 
 /// A tokenizer with its special tokens and, unless it was read for plain text, its chat template.
@@ -74,16 +73,25 @@ impl fmt::Debug for ChatTokenizer {
 
 impl ChatTokenizer {
     /// Reads `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and the chat
-    /// template of a folder: the override (a built-in name or the path of a Jinja file), else
-    /// `chat_template.jinja`, else `chat_template` in `tokenizer_config.json`, else the
-    /// built-in `zephyr`.
+    /// template of a folder: the one that the settings name, else `chat_template.jinja` with
+    /// `additional_chat_templates`, else `chat_template` in `tokenizer_config.json`, else the
+    /// built-in `zephyr`. The settings' BOS and arguments are written into it.
     ///
     /// # Errors
-    /// When a file is missing or malformed, or the template does not compile.
+    /// When a file is missing or malformed, the template does not compile, it never reads an
+    /// argument, or a BOS token cannot be added or left out.
     pub fn from_folder(dir: &Path, settings: &TemplateSettings) -> Result<Self, DataError> {
         let (mut this, config) = Self::read(dir)?;
-        let (source, origin) = find_template(dir, &config, settings.template.as_deref())?;
-        let template = Template::compile(&source, &origin, &this.special, Timestamp::now())?;
+        let template = template_of_folder(
+            settings,
+            &Surroundings {
+                dir,
+                config: &config,
+                special: &this.special,
+                adds_bos: this.adds_bos()?,
+                now: Timestamp::now(),
+            },
+        )?;
         this.chat = Some(Chat { template, style: OnceLock::new() });
         Ok(this)
     }
@@ -184,7 +192,8 @@ impl ChatTokenizer {
         self.chat.as_ref().map(|chat| chat.template.origin.as_str())
     }
 
-    /// The Jinja text of the chat template in use; `None` without one.
+    /// The Jinja text of the chat template in use, with its BOS and its arguments; `None` without
+    /// one.
     pub fn template_source(&self) -> Option<&str> {
         self.chat.as_ref().map(|chat| chat.template.source.as_str())
     }
@@ -209,6 +218,13 @@ impl ChatTokenizer {
             }
             _ => Ok(encoding.get_ids().to_vec()),
         }
+    }
+
+    /// Whether the post-processor puts a BOS token before plain text.
+    fn adds_bos(&self) -> Result<bool, DataError> {
+        let first = |special| Ok(self.encode_plain("a", special)?.first().copied());
+        let bos = self.bos_id();
+        Ok(bos.is_some() && first(true)? == bos && first(false)? != bos)
     }
 
     /// Text of tokens, without special tokens if `skip_special`.

@@ -4,7 +4,9 @@
 
 use std::path::PathBuf;
 
-use ift_data::{ChatTokenizer, Conversation, Message, Targets, TemplateSettings};
+mod common;
+
+use ift_data::{ChatTokenizer, Conversation, Message, Targets};
 use serde::Deserialize;
 
 fn data() -> PathBuf {
@@ -38,10 +40,6 @@ enum Expected {
     Rendered { ids: Vec<u32>, targets: Vec<[usize; 2]>, prompt: Option<Vec<u32>> },
 }
 
-fn settings(template: Option<&str>) -> TemplateSettings {
-    TemplateSettings { template: template.map(str::to_owned), ..TemplateSettings::default() }
-}
-
 fn fixture() -> Fixture {
     serde_json::from_str(&std::fs::read_to_string(data().join("parity.json")).unwrap()).unwrap()
 }
@@ -56,10 +54,10 @@ fn ids_and_targets_equal_those_of_transformers() {
     assert!(fixture.conversations.len() >= 20);
     let (mut compared, mut masks, mut refused) = (0, 0, 0);
     for case in &fixture.tokenizers {
-        let folder = data().join("tokenizers").join(&case.tokenizer);
         for TemplateCase { template, results } in &case.cases {
             let path = data().join("templates").join(format!("{template}.jinja"));
-            let tokenizer = ChatTokenizer::from_folder(&folder, &settings(path.to_str())).unwrap();
+            let source = std::fs::read_to_string(path).unwrap();
+            let tokenizer = common::with_template(&case.tokenizer, &source);
             for (messages, expected) in fixture.conversations.iter().zip(results) {
                 let messages = &Conversation::from(messages.clone());
                 let at = format!("{} {template} {messages:?}", case.tokenizer);

@@ -1,0 +1,203 @@
+//! The tags of a template's text and the names in them, found without compiling it.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+/// A `{% … %}` or `{{ … }}` of a template.
+pub(super) struct Tag<'a> {
+    /// The text between the braces, with the signs of white space control.
+    pub inside: &'a str,
+    /// Where that text stands in the source.
+    pub range: Range<usize>,
+}
+
+impl<'a> Tag<'a> {
+    /// The text without the signs of white space control and without surrounding white space.
+    pub fn body(&self) -> &'a str {
+        let inside = self.inside.strip_prefix(['-', '+']).unwrap_or(self.inside);
+        inside.strip_suffix(['-', '+']).unwrap_or(inside).trim()
+    }
+
+    /// The parts of the tag, in order.
+    pub fn tokens(&self) -> Vec<Token<'a>> {
+        tokens(self.body())
+    }
+}
+
+/// A part of a tag.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Token<'a> {
+    /// A name or a keyword.
+    Name(&'a str),
+    /// A string literal or a number.
+    Literal,
+    /// Any other character that is not white space.
+    Sign(char),
+}
+
+/// All tags, without comments and without what stands between `{% raw %}` and `{% endraw %}`.
+/// Stops at a tag without an end, which the compiler reports.
+pub(super) fn tags(source: &str) -> Vec<Tag<'_>> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    let mut raw = false;
+    while let Some(brace) = source[at..].find('{').map(|n| at + n) {
+        let kind = source[brace + 1..].chars().next();
+        if kind == Some('#') && !raw {
+            let Some(length) = source[brace..].find("#}") else { break };
+            at = brace + length + 2;
+            continue;
+        }
+        let closing = match kind {
+            Some('%') => '%',
+            Some('{') if !raw => '}',
+            _ => {
+                at = brace + 1;
+                continue;
+            }
+        };
+        let start = brace + 2;
+        let Some(length) = length_of_tag(&source[start..], closing) else { break };
+        let range = start..start + length;
+        let tag = Tag { inside: &source[range.clone()], range };
+        if raw && tag.body() != "endraw" {
+            at = start;
+            continue;
+        }
+        at = tag.range.end + 2;
+        raw = tag.body() == "raw";
+        found.push(tag);
+    }
+    found
+}
+
+/// The length of the text before `%}` or `}}`, outside string literals and brackets.
+fn length_of_tag(text: &str, closing: char) -> Option<usize> {
+    let mut quote = None;
+    let mut escaped = false;
+    let mut depth = 0_usize;
+    for (at, c) in text.char_indices() {
+        if let Some(open) = quote {
+            if escaped {
+                escaped = false;
+            } else if c == '\\' {
+                escaped = true;
+            } else if c == open {
+                quote = None;
+            }
+            continue;
+        }
+        if depth == 0 && c == closing && text[at + 1..].starts_with('}') {
+            return Some(at);
+        }
+        match c {
+            '\'' | '"' => quote = Some(c),
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn tokens(body: &str) -> Vec<Token<'_>> {
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut found = Vec::new();
+    let mut rest = body;
+    while let Some(c) = rest.chars().next() {
+        let length = if c == '\'' || c == '"' {
+            found.push(Token::Literal);
+            length_of_string(rest, c)
+        } else if word(c) {
+            let end = rest.find(|c: char| !word(c)).unwrap_or(rest.len());
+            let number = c.is_numeric();
+            found.push(if number { Token::Literal } else { Token::Name(&rest[..end]) });
+            end
+        } else {
+            if !c.is_whitespace() {
+                found.push(Token::Sign(c));
+            }
+            c.len_utf8()
+        };
+        rest = &rest[length..];
+    }
+    found
+}
+
+/// The length of the string literal at the start of `text`, with its quotation marks.
+fn length_of_string(text: &str, quote: char) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            _ if c == quote => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// The names that a template reads: no attributes, filters, tests, keyword arguments, or names that
+/// are only set.
+pub(super) fn names_read(source: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for tag in tags(source) {
+        let tokens = tag.tokens();
+        for (i, token) in tokens.iter().enumerate() {
+            let Token::Name(name) = token else { continue };
+            let before = |n: usize| i.checked_sub(n).map(|i| tokens[i]);
+            let after = |n: usize| tokens.get(i + n).copied();
+            let member = matches!(before(1), Some(Token::Sign('.' | '|')));
+            let test = before(1) == Some(Token::Name("is"))
+                || (before(1) == Some(Token::Name("not")) && before(2) == Some(Token::Name("is")));
+            let set = after(1) == Some(Token::Sign('=')) && after(2) != Some(Token::Sign('='));
+            if !(member || test || set) {
+                names.insert((*name).to_owned());
+            }
+        }
+    }
+    names
+}
+
+/// Replaces `{% generation %}` and `{% endgeneration %}`, which only mark text, by tags that open
+/// and close a scope, as in transformers, and treat white space in the same way.
+pub(super) fn without_generation_tags(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut at = 0;
+    for tag in tags(source) {
+        let (word, other) = match tag.body() {
+            "generation" => ("generation", "with"),
+            "endgeneration" => ("endgeneration", "endwith"),
+            _ => continue,
+        };
+        out.push_str(&source[at..tag.range.start]);
+        out.push_str(&tag.inside.replacen(word, other, 1));
+        at = tag.range.end;
+    }
+    out.push_str(&source[at..]);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{names_read, without_generation_tags};
+
+    #[test]
+    fn the_names_that_a_template_reads_are_found() {
+        let source = "{# a #}b{{ c.d | e(f=g) }}{%- if h is not i and 'j' == \"k\\\"l\" -%}
+            {{ {'m': {'n': o}}}}{% raw %}{{ p }}{% endraw %}{% set q = r == s %}{{ t";
+        let names = names_read(source);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert_eq!(
+            names,
+            ["and", "c", "endraw", "g", "h", "if", "is", "o", "r", "raw", "s", "set"]
+        );
+    }
+
+    #[test]
+    fn tags_that_mark_an_answer_keep_their_white_space() {
+        let source = "{%- generation -%} {{ '%}' }} {% endgeneration +%}";
+        assert_eq!(without_generation_tags(source), "{%- with -%} {{ '%}' }} {% endwith +%}");
+    }
+}
