@@ -2,13 +2,10 @@
 //! no target, or consist of two equal answers.
 
 use ift_methods::RowKind;
-use serde_json::{Map, Value};
 
 use crate::config::{DataConfig, OverLength, Targets};
 use crate::conversation::{Conversation, Example};
 use crate::error::DataError;
-use crate::format::Format;
-use crate::record::{self, not_a_pair, not_judged};
 use crate::rows::{Row, Sequence};
 use crate::tokenizer::ChatTokenizer;
 
@@ -56,17 +53,12 @@ impl Encoder<'_> {
     /// The rows of one record.
     ///
     /// # Errors
-    /// When the record does not fit its format or the kind of rows, the template raises an error,
-    /// or the record is too long and `over_length` is `error`.
-    pub fn encode(
-        &self,
-        fields: &Map<String, Value>,
-        format: Format,
-    ) -> Result<Encoded, DataError> {
-        let example = record::parse(fields, format)?;
-        match (self.kind, &example) {
-            (RowKind::Text, _) => self.text(&example),
-            (RowKind::Demonstration, _) => self.demonstration(&example),
+    /// When the example does not have rows of this kind, the template raises an error, or the
+    /// record is too long and `over_length` is `error`.
+    pub fn encode(&self, example: &Example) -> Result<Encoded, DataError> {
+        match (self.kind, example) {
+            (RowKind::Text, _) => self.text(example),
+            (RowKind::Demonstration, _) => self.demonstration(example),
             (RowKind::Pair | RowKind::Judged, Example::Pair { chosen, rejected }) => {
                 self.pair(chosen, rejected)
             }
@@ -76,8 +68,9 @@ impl Encoder<'_> {
                     vec![Row::judged_without_mismatch(answer, *desirable)]
                 }))
             }
-            (RowKind::Pair, _) => Err(not_a_pair(fields)),
-            (RowKind::Judged, _) => Err(not_judged(fields)),
+            (RowKind::Pair | RowKind::Judged, _) => {
+                Err(DataError::Malformed("found neither a pair nor a judged answer".to_owned()))
+            }
         }
     }
 

@@ -42,6 +42,28 @@ impl Record {
         }
     }
 
+    /// The record as a JSON value.
+    ///
+    /// # Errors
+    /// When the line is not UTF-8 or not JSON.
+    pub fn value(&self) -> Result<Value, DataError> {
+        match &self.body {
+            Body::Value(value) => Ok(value.clone()),
+            Body::Line(bytes) => parse(bytes),
+        }
+    }
+
+    /// The record as a JSON value, without a copy.
+    ///
+    /// # Errors
+    /// When the line is not UTF-8 or not JSON.
+    pub fn into_value(self) -> Result<Value, DataError> {
+        match self.body {
+            Body::Value(value) => Ok(value),
+            Body::Line(bytes) => parse(&bytes),
+        }
+    }
+
     /// The bytes of a line; `None` for a record that is not a line.
     pub fn line(&self) -> Option<&[u8]> {
         match &self.body {

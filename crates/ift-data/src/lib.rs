@@ -18,7 +18,8 @@
 //! | `mixture` | the held-out share, and the weights of files |
 //! | `judged` | the mismatched sequences of judged rows |
 //! | `report` | numbers of records read, kept and dropped |
-//! | `load` | reads the files of a configuration into data sets, in parallel |
+//! | `file_rows` | one file to rows, in parallel batches |
+//! | `load` | reads the files of a configuration into data sets |
 //! | `tokenised` | rows that were tokenised elsewhere |
 //!
 //! *Invariants.* Targets are found by position, never by token id: the template is rendered turn by
@@ -33,6 +34,7 @@ mod conversation;
 mod dataset;
 mod encode;
 mod error;
+mod file_rows;
 mod files;
 mod format;
 mod judged;

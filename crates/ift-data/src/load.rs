@@ -1,25 +1,20 @@
-//! Files to rows: records are read in order, encoded in parallel batches, and counted.
+//! The files of a configuration to data sets.
 
-use std::path::Path;
+use std::collections::BTreeMap;
 
 use ift_methods::RowKind;
-use rayon::prelude::*;
 
 use crate::config::{DataConfig, Source};
 use crate::dataset::Dataset;
-use crate::encode::{Encoded, Encoder, RecordOutcome};
+use crate::encode::Encoder;
 use crate::error::DataError;
-use crate::files::{self, Record};
-use crate::format::Format;
+use crate::file_rows::{FileRows, Limits};
+use crate::files;
 use crate::judged;
 use crate::mixture::{Loaded, apply_source_weights, hold_out};
-use crate::record;
+use crate::record::FIELDS;
 use crate::report::{FileReport, Report};
-use crate::rows::Row;
 use crate::tokenizer::ChatTokenizer;
-
-/// Records encoded at a time: enough for every thread, and small compared with the rows.
-const BATCH: usize = 1024;
 
 /// Largest weight of a file; a larger one is taken for a typing error.
 const MAX_WEIGHT: f64 = 1000.0;
@@ -89,6 +84,17 @@ fn check(config: &DataConfig) -> Result<(), DataError> {
             );
         }
     }
+    check_columns(&config.columns, "columns")?;
+    for (sources, field) in [(&config.train, "train"), (&config.eval, "eval")] {
+        for source in sources {
+            check_columns(&source.columns, field)?;
+            if source.max_records == Some(0) {
+                let path = source.path.display();
+                let expected = "expected at least 1; leave it out for all records";
+                return fault(field, format!("`{path}` has `max_records = 0`, {expected}"));
+            }
+        }
+    }
     for source in &config.train {
         if let Some(weight) =
             source.weight.filter(|&weight| !(weight > 0.0 && weight <= MAX_WEIGHT))
@@ -111,84 +117,53 @@ fn check(config: &DataConfig) -> Result<(), DataError> {
     Ok(())
 }
 
+/// Checks our names in a mapping of columns.
+fn check_columns(columns: &BTreeMap<String, String>, field: &'static str) -> Result<(), DataError> {
+    let Some(unknown) = columns.keys().find(|name| !FIELDS.contains(&name.as_str())) else {
+        return Ok(());
+    };
+    let shared = |name: &&str| name.bytes().zip(unknown.bytes()).filter(|(a, b)| a == b).count();
+    let nearest = FIELDS.iter().copied().max_by_key(shared).unwrap_or_default();
+    let known = FIELDS.map(|name| format!("`{name}`")).join(", ");
+    let problem = format!(
+        "found the name `{unknown}` in `columns`; did you mean `{nearest}`? Expected one of {known}, \
+         each with the name of a column, such as `{{ prompt = \"question\" }}`"
+    );
+    Err(DataError::Config { field, problem })
+}
+
 struct Loader<'a> {
     encoder: Encoder<'a>,
 }
 
 impl Loader<'_> {
     fn read(&self, sources: &[Source], max_rows: Option<usize>) -> Result<Loaded, DataError> {
-        let mut rows = Vec::new();
         let tokenizer = self.encoder.tokenizer;
         let template = tokenizer.template_origin().map(str::to_owned);
-        let mut report =
+        let report =
             Report { template, template_reads_clock: tokenizer.reads_clock(), ..Report::default() };
+        let mut loaded = (Vec::new(), report);
         for source in sources {
+            let mut records = source.max_records;
             for path in files::resolve(source)? {
-                let full = max_rows.is_some_and(|max| rows.len() >= max);
-                report.stopped_early |= full;
-                if full {
+                let full = max_rows.is_some_and(|max| loaded.0.len() >= max);
+                loaded.1.stopped_early |= full;
+                if full || records == Some(0) {
                     let unread =
                         FileReport { path, format: "-".to_owned(), ..FileReport::default() };
-                    report.files.push(unread);
-                } else {
-                    self.read_file(&path, source, max_rows, &mut rows, &mut report)?;
+                    loaded.1.files.push(unread);
+                    continue;
                 }
+                let limits = Limits { rows: max_rows, records };
+                let read = FileRows::new(&self.encoder, &path, source).read(limits, &mut loaded)?;
+                records = records.map(|records| records - read.min(records));
             }
         }
-        Ok((rows, report))
-    }
-
-    fn read_file(
-        &self,
-        path: &Path,
-        source: &Source,
-        max_rows: Option<usize>,
-        rows: &mut Vec<Row>,
-        report: &mut Report,
-    ) -> Result<(), DataError> {
-        let mut records = files::open(path)?.peekable();
-        let mut format = source.format;
-        let number = report.files.len() as u32;
-        let mut file =
-            FileReport { path: path.to_owned(), weight: source.weight, ..FileReport::default() };
-        'file: while records.peek().is_some() {
-            let batch: Vec<Record> = records.by_ref().take(BATCH).collect::<Result<_, _>>()?;
-            let places: Vec<_> = batch.iter().map(|record| record.place).collect();
-            let known = match format {
-                Some(known) => known,
-                None => self.detect(path, batch.first())?,
-            };
-            format = Some(known);
-            let encoded: Vec<_> =
-                batch.par_iter().map(|record| self.encode(path, record, known)).collect();
-            for (encoded, place) in encoded.into_iter().zip(places) {
-                if max_rows.is_some_and(|max| rows.len() >= max) {
-                    report.stopped_early = true;
-                    break 'file;
-                }
-                let mut encoded = encoded?;
-                let left = max_rows.map_or(usize::MAX, |max| max - rows.len());
-                report.stopped_early |= encoded.rows.len() > left;
-                encoded.rows.truncate(left);
-                count(&mut file, &encoded);
-                let record = place.number();
-                rows.extend(encoded.rows.into_iter().map(|row| row.at(number, record)));
-            }
-        }
-        format.map_or("-", Format::name).clone_into(&mut file.format);
-        report.files.push(file);
-        Ok(())
-    }
-
-    fn detect(&self, path: &Path, first: Option<&Record>) -> Result<Format, DataError> {
-        let Some(first) = first else { return Err(DataError::file(path, "holds no record")) };
-        let fields = first.fields().map_err(|e| e.in_record(path, first.place))?;
-        record::detect(&fields, self.encoder.kind).map_err(|e| e.in_record(path, first.place))
-    }
-
-    fn encode(&self, path: &Path, record: &Record, format: Format) -> Result<Encoded, DataError> {
-        let encoded = record.fields().and_then(|fields| self.encoder.encode(&fields, format));
-        encoded.map_err(|e| e.in_record(path, record.place))
+        let ignore = &self.encoder.config.ignore;
+        let seen = &loaded.1.seen_ignored;
+        let unseen = ignore.iter().filter(|name| !seen.contains(*name)).cloned().collect();
+        loaded.1.unseen_ignored = unseen;
+        Ok(loaded)
     }
 
     /// The steps that need all rows of a set: mismatched sequences, counts, identity.
@@ -209,19 +184,4 @@ impl Loader<'_> {
         }
         Ok(Dataset::new(rows, report))
     }
-}
-
-fn count(file: &mut FileReport, encoded: &Encoded) {
-    file.records += 1;
-    match encoded.outcome {
-        RecordOutcome::Kept => {}
-        RecordOutcome::Truncated => file.truncated += 1,
-        RecordOutcome::TooLong => file.dropped_over_length += 1,
-        RecordOutcome::WithoutTargets => file.dropped_without_targets += 1,
-        RecordOutcome::Identical => file.dropped_identical += 1,
-        RecordOutcome::Undesirable => file.dropped_undesirable += 1,
-    }
-    file.special_in_text += u64::from(encoded.special_in_text);
-    file.tokens_read += encoded.tokens;
-    file.tokens_lost += encoded.tokens_lost;
 }

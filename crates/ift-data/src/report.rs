@@ -1,5 +1,6 @@
 //! The report at the start of a run: numbers of records read, kept and dropped.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -19,6 +20,12 @@ pub struct Report {
     pub template_reads_clock: bool,
     /// Whether reading stopped at `max_rows`, before the end of the files.
     pub stopped_early: bool,
+    /// Names in `data.ignore` that no record read has.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unseen_ignored: Vec<String>,
+    /// Names in `data.ignore` that a record has.
+    #[serde(skip)]
+    pub(crate) seen_ignored: BTreeSet<String>,
 }
 
 /// Numbers of records read, kept and dropped, for one file.
@@ -52,6 +59,17 @@ pub struct FileReport {
     pub dropped_identical: u64,
     /// Undesirable answers dropped, for methods that imitate answers.
     pub dropped_undesirable: u64,
+    /// Records whose fields are all null, dropped.
+    pub empty: u64,
+    /// The first of them, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_empty: Option<u64>,
+    /// Fields of records without a meaning here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unused_fields: Vec<String>,
+    /// The limit on its records, if it has more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_records: Option<u64>,
     /// Records that contain the text of a special token.
     pub special_in_text: u64,
     /// Tokens in the rows; for pairs, of both answers.
@@ -81,11 +99,27 @@ impl FileReport {
         self.dropped_without_targets += other.dropped_without_targets;
         self.dropped_identical += other.dropped_identical;
         self.dropped_undesirable += other.dropped_undesirable;
+        self.empty += other.empty;
         self.special_in_text += other.special_in_text;
         self.tokens += other.tokens;
         self.targets += other.targets;
         self.tokens_read += other.tokens_read;
         self.tokens_lost += other.tokens_lost;
+    }
+
+    /// Notes below the table.
+    fn notes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        if !self.unused_fields.is_empty() {
+            write!(f, "\n`{path}`: fields without meaning here: {}", quoted(&self.unused_fields))?;
+        }
+        if let Some(first) = self.first_empty {
+            write!(f, "\n`{path}`: {} empty records, the first is {first}", self.empty)?;
+        }
+        if let Some(max) = self.max_records {
+            write!(f, "\n`{path}`: only the first {max} records were read (`max_records`)")?;
+        }
+        Ok(())
     }
 
     fn cells(&self) -> [String; COLUMNS] {
@@ -103,6 +137,7 @@ impl FileReport {
             self.dropped_without_targets.to_string(),
             self.dropped_identical.to_string(),
             self.dropped_undesirable.to_string(),
+            self.empty.to_string(),
             self.tokens.to_string(),
             self.targets.to_string(),
             format!("{:.1} %", 100.0 * self.share_lost()),
@@ -110,7 +145,12 @@ impl FileReport {
     }
 }
 
-const COLUMNS: usize = 16;
+/// Names in backticks.
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+const COLUMNS: usize = 17;
 
 /// The columns of the table; the first two are text.
 const HEAD: [&str; COLUMNS] = [
@@ -127,13 +167,14 @@ const HEAD: [&str; COLUMNS] = [
     "no target",
     "identical",
     "undesirable",
+    "empty",
     "tokens",
     "targets",
     "lost",
 ];
 
 /// Columns that are omitted if all their values are 0 or absent.
-const OPTIONAL: Range<usize> = 4..13;
+const OPTIONAL: Range<usize> = 4..14;
 
 impl Report {
     /// The sum over all files.
@@ -197,6 +238,13 @@ impl fmt::Display for Report {
                 "\n{n} records contain the text of special tokens, which is tokenised as these \
                  tokens"
             )?;
+        }
+        for file in &self.files {
+            file.notes(f)?;
+        }
+        if !self.unseen_ignored.is_empty() {
+            let names = quoted(&self.unseen_ignored);
+            write!(f, "\nno record has the fields {names} of `data.ignore`")?;
         }
         if self.stopped_early {
             write!(f, "\nreading stopped at `max_rows`")?;

@@ -109,7 +109,8 @@ fn faults_of_a_record_name_file_place_and_field() {
     for (record, reasons) in [
         (json!({"foo": 1, "bar": 2}), vec!["`foo`, `bar`", "`messages`"]),
         (json!({}), vec!["found fields none"]),
-        (json!([1]), vec!["found a list", "expected an object"]),
+        (json!([1]), vec!["`messages[0]`", "a number", "an object"]),
+        (json!("x"), vec!["found a string", "expected an object"]),
         (json!({"messages": []}), vec!["`messages`", "an empty list"]),
         (json!({"messages": [5]}), vec!["`messages[0]`", "a number", "an object"]),
         (
@@ -144,9 +145,9 @@ fn faults_of_a_record_name_file_place_and_field() {
         let folder = tempfile::tempdir().unwrap();
         let error =
             read(&file(folder.path(), "a.jsonl", format!("\n{record}\n")), RowKind::Demonstration);
-        // An array on its own would be a file of another kind, so it comes second there.
-        let error = if record.is_array() {
-            let good = json!({"prompt": "Q", "completion": "A"});
+        // On its own, such a file would be of another kind, so the record comes second there.
+        let error = if record.is_array() || record.is_string() {
+            let good = json!({"messages": [{"role": "user", "content": "Q"}]});
             read(
                 &file(folder.path(), "a.jsonl", format!("{good}\n{record}\n")),
                 RowKind::Demonstration,

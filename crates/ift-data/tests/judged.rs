@@ -229,7 +229,7 @@ fn faults_are_named() {
             read(std::slice::from_ref(&unlabelled), None),
             vec![
                 "line 1: not a judged answer: found fields `prompt`, `completion`;",
-                "`label` (true or false)",
+                "`label` (true or false, also 1 or 0)",
             ],
         ),
         (
@@ -238,8 +238,8 @@ fn faults_are_named() {
         ),
         (read(&[good.clone(), unlabelled], None), vec!["line 2: field `label`: found nothing"]),
         (
-            read(&[json!({"prompt": "Q", "completion": "A", "label": 1})], Some(Format::Judged)),
-            vec!["line 1: field `label`: found a number, expected true or false"],
+            read(&[json!({"prompt": "Q", "completion": "A", "label": 2})], Some(Format::Judged)),
+            vec!["line 1: field `label`: found 2, expected true or false"],
         ),
         (
             read(&[json!({"prompt": "Q", "label": true})], Some(Format::Judged)),

@@ -1,0 +1,82 @@
+//! The names that a source has for our fields, and the fields that it ignores.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::error::DataError;
+
+/// How the names of one source are read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Columns {
+    /// Our name to theirs.
+    renamed: BTreeMap<String, String>,
+    ignored: Vec<String>,
+    /// Whether the file fills the keys that an object lacks with nulls, as tables do.
+    pub fills_keys: bool,
+}
+
+impl Columns {
+    /// The names of a source: those of `data.columns`, and its own over them.
+    pub fn new(
+        all: &BTreeMap<String, String>,
+        own: &BTreeMap<String, String>,
+        ignored: &[String],
+    ) -> Self {
+        let mut renamed = all.clone();
+        renamed.extend(own.clone());
+        renamed.retain(|ours, theirs| ours != theirs);
+        Self { renamed, ignored: ignored.to_vec(), fills_keys: false }
+    }
+
+    /// Our names and theirs.
+    pub fn renamed(&self) -> impl Iterator<Item = (&str, &str)> {
+        let of_record = |ours: &&str| !OF_MESSAGES.contains(ours);
+        let names = self.renamed.iter().map(|(ours, theirs)| (ours.as_str(), theirs.as_str()));
+        names.filter(move |(ours, _)| of_record(ours))
+    }
+
+    /// The name that the source has for ours.
+    pub fn theirs<'n>(&'n self, ours: &'n str) -> &'n str {
+        self.renamed.get(ours).map_or(ours, String::as_str)
+    }
+
+    /// Whether a field of a record is ignored.
+    pub fn ignores(&self, name: &str) -> bool {
+        self.ignored.iter().any(|ignored| ignored == name)
+    }
+
+    /// Whether a field of the messages in a field of a record is ignored, such as
+    /// `messages.weight`.
+    pub fn ignores_in(&self, field: &str, name: &str) -> bool {
+        let field = self.theirs(field);
+        self.ignored.iter().any(|ignored| {
+            ignored.split_once('.').is_some_and(|(outer, inner)| outer == field && inner == name)
+        })
+    }
+
+    /// The names in `data.ignore` that a record has.
+    pub fn ignored_in(&self, record: &Value) -> Vec<String> {
+        let Some(fields) = record.as_object() else { return Vec::new() };
+        let holds = |name: &&String| match name.split_once('.') {
+            None => fields.contains_key(*name),
+            Some((outer, inner)) => match fields.get(outer) {
+                Some(Value::Array(list)) => list.iter().any(|message| message.get(inner).is_some()),
+                Some(other) => other.get(inner).is_some(),
+                None => false,
+            },
+        };
+        self.ignored.iter().filter(holds).cloned().collect()
+    }
+
+    /// An error with the source's name of the field.
+    pub fn name_theirs(&self, error: DataError) -> DataError {
+        let DataError::Field { field, found, expected } = error else { return error };
+        let end = field.find(['.', '[']).unwrap_or(field.len());
+        let (root, rest) = field.split_at(end);
+        DataError::Field { field: format!("{}{rest}", self.theirs(root)), found, expected }
+    }
+}
+
+/// Our names that are of messages, not of records.
+const OF_MESSAGES: [&str; 2] = ["role", "content"];

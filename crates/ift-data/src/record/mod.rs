@@ -1,0 +1,115 @@
+//! Recognises the layout of a record, and reads a record of a known layout.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `values` | JSON values of an expected type, also from the forms that tables store them in |
+//! | `columns` | the names that a source has for our fields, and the fields it ignores |
+//! | `fields` | the fields of a record while it is read |
+//! | `known` | the names that fields and roles have, and the fields that are refused |
+//! | `calls` | tools, and calls of tools |
+//! | `messages` | messages of every form |
+//! | `dialogue` | dialogues in plain text |
+//! | `layouts` | a record of a known layout |
+//! | `detect` | the layout of a record |
+
+mod calls;
+mod columns;
+mod detect;
+mod dialogue;
+mod fields;
+mod known;
+mod layouts;
+mod messages;
+mod values;
+
+use ift_methods::RowKind;
+use serde_json::{Map, Value, json};
+
+use crate::conversation::Example;
+use crate::error::DataError;
+use crate::format::Format;
+
+pub(crate) use columns::Columns;
+pub(crate) use known::FIELDS;
+pub(crate) use values::kind;
+
+use fields::Fields;
+
+/// What a record means, and which of its fields mean nothing.
+pub(crate) struct Reading {
+    /// `None` if all fields of the record are null.
+    pub example: Option<Example>,
+    /// The fields without a meaning here.
+    pub unused: Vec<String>,
+}
+
+/// Recognises the layout of a record; `None` if all its fields are null.
+///
+/// # Errors
+/// When no layout fits; the message lists the fields that were found.
+pub(crate) fn detect(
+    value: Value,
+    columns: &Columns,
+    kind: RowKind,
+) -> Result<Option<Format>, DataError> {
+    let map = object(value)?;
+    let empty = is_empty(&map);
+    let fields = Fields::new(columns, map);
+    if empty { Ok(None) } else { detect::detect(&fields, kind).map(Some) }
+}
+
+/// Reads a record of this layout.
+///
+/// # Errors
+/// When a field is missing or of the wrong type, the layout does not have rows of this kind, or the
+/// record has a field that would change what is learned and that is not supported.
+pub(crate) fn read(
+    value: Value,
+    format: Format,
+    columns: &Columns,
+    kind: RowKind,
+) -> Result<Reading, DataError> {
+    let map = object(value)?;
+    if is_empty(&map) {
+        return Ok(Reading { example: None, unused: Vec::new() });
+    }
+    let mut fields = Fields::new(columns, map);
+    let suits = match kind {
+        RowKind::Pair => format == Format::Preference,
+        RowKind::Judged => matches!(format, Format::Preference | Format::Judged),
+        RowKind::Text | RowKind::Demonstration => true,
+    };
+    if !suits {
+        return Err(match kind {
+            RowKind::Pair => detect::not_a_pair(&fields),
+            _ => detect::not_judged(&fields),
+        });
+    }
+    let example = layouts::parse(&mut fields, format).map_err(|e| columns.name_theirs(e))?;
+    let (left, replaced) = fields.rest();
+    let mut unused: Vec<_> = replaced.map(str::to_owned).collect();
+    for (name, value) in left {
+        if known::is_refused(name, value) && !values::is_empty(value) {
+            return Err(known::refused(name.clone(), value, name));
+        }
+        unused.push(name.clone());
+    }
+    Ok(Reading { example: Some(example), unused })
+}
+
+/// The fields of a record. A list is a conversation.
+fn object(value: Value) -> Result<Map<String, Value>, DataError> {
+    match value {
+        Value::Object(map) => Ok(map),
+        list @ Value::Array(_) => Ok(Map::from_iter([("messages".to_owned(), json!(list))])),
+        other => Err(DataError::Malformed(format!(
+            "found {}, expected an object with named fields, or a list of messages",
+            kind(&other)
+        ))),
+    }
+}
+
+/// Whether a record says nothing: it has fields, and all are null.
+fn is_empty(record: &Map<String, Value>) -> bool {
+    !record.is_empty() && record.values().all(Value::is_null)
+}

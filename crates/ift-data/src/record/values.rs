@@ -1,0 +1,106 @@
+//! Reads JSON values of an expected type, also from the forms that tables store them in.
+
+use serde_json::{Map, Value};
+
+use crate::error::DataError;
+
+/// The type of a value, for messages.
+pub(crate) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing (null or missing)",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// A string.
+pub(super) fn text(value: Value, at: &str) -> Result<String, DataError> {
+    match value {
+        Value::String(text) => Ok(text),
+        other => Err(DataError::field(at, kind(&other), "a string")),
+    }
+}
+
+/// An object, or the JSON text of one.
+pub(super) fn object(value: Value, at: &str) -> Result<Map<String, Value>, DataError> {
+    match decoded(value) {
+        Value::Object(map) => Ok(map),
+        other => Err(DataError::field(at, kind(&other), "an object")),
+    }
+}
+
+/// A list, the JSON text of one, or an object of lists of the same length: a table's column of
+/// such objects is the column of a list of objects, stored by field.
+pub(super) fn list(value: Value, at: &str) -> Result<Vec<Value>, DataError> {
+    match decoded(value) {
+        Value::Array(list) => Ok(list),
+        Value::Object(map) => match rows(&map) {
+            Some(list) => Ok(list),
+            None => Err(DataError::field(at, "an object", "a list")),
+        },
+        other => Err(DataError::field(at, kind(&other), "a list, or the JSON text of a list")),
+    }
+}
+
+/// Whether [`list`] reads a value.
+pub(super) fn is_list(value: &Value) -> bool {
+    match value {
+        Value::Array(_) => true,
+        Value::Object(map) => rows(map).is_some(),
+        Value::String(text) => {
+            text.trim_start().starts_with('[')
+                && matches!(decoded(value.clone()), Value::Array(_) | Value::Object(_))
+        }
+        _ => false,
+    }
+}
+
+/// The objects of an object of lists of the same length.
+fn rows(columns: &Map<String, Value>) -> Option<Vec<Value>> {
+    let length = columns.values().next()?.as_array()?.len();
+    let mut rows = vec![Map::new(); length];
+    for (name, column) in columns {
+        let column = column.as_array().filter(|column| column.len() == length)?;
+        for (row, value) in rows.iter_mut().zip(column) {
+            row.insert(name.clone(), value.clone());
+        }
+    }
+    Some(rows.into_iter().map(Value::Object).collect())
+}
+
+/// The list or object whose JSON text a value is; any other value as it is.
+pub(super) fn decoded(value: Value) -> Value {
+    match &value {
+        Value::String(text) if text.trim_start().starts_with(['[', '{']) => {
+            serde_json::from_str(text).unwrap_or(value)
+        }
+        _ => value,
+    }
+}
+
+/// Whether a value says nothing: null, or an empty string, list or object.
+pub(super) fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// Removes the null fields of objects, at every depth. Tables fill the keys that an object lacks
+/// with nulls.
+pub(super) fn without_nulls(value: &mut Value) {
+    match value {
+        Value::Array(list) => list.iter_mut().for_each(without_nulls),
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(without_nulls);
+        }
+        _ => {}
+    }
+}
