@@ -210,6 +210,7 @@ impl TargetScores {
             divergence: &self.divergence,
             entropy: &self.entropy,
             chosen: row.chosen,
+            ..RowScores::default()
         }
     }
 }

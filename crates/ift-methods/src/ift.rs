@@ -1,8 +1,9 @@
 //! Intuitive Fine-Tuning (arXiv 2405.11870): settings, weights and their gradient.
 //!
-//! With `l[t] = -ℓ'[t]` the token losses of the second pass and `n` targets in the row, the loss is
-//! `L = (1/n)·Σ W[t]·l[t]`. The weights (dynamic relation propagation, eq. 21 with decay) are
-//! computed in three steps:
+//! With `l[t] = -ℓ'[t]` the token losses of the second pass, `n` targets in the row and `v[t]` their
+//! weights in the data (1 where it has none), the loss is `L = (1/n)·Σ v[t]·W[t]·l[t]`. The weights
+//! `W` (dynamic relation propagation, eq. 21 with decay) do not depend on `v`. They are computed in
+//! three steps:
 //!
 //! 1. a source value `a[t]` for each target: `l[t]/n` (`loss`), `l[t]` (`logps`) or 1 (`mask`);
 //! 2. the relations, decayed sums over the positions of the row: `C[t] = a[t] + γ·C[t+1]` (left) or
@@ -28,7 +29,7 @@ use norm::NormalizedWeights;
 use propagation::{decays, propagate, smallest_positive};
 
 impl Objective for Ift {
-    /// `sum = Σ W[t]·l[t]` (over `n` under [`crate::Reduction::Sequence`]) of each row.
+    /// `sum = Σ v[t]·W[t]·l[t]` (over `n` under [`crate::Reduction::Sequence`]) of each row.
     fn losses(&self, rows: &[RowScores], _: f64) -> Vec<RowLoss> {
         let together = match self.coupling() {
             Coupling::Row => 1,
@@ -89,25 +90,26 @@ impl Ift {
             })
             .collect();
 
-        let mut results: Vec<_> = losses
+        let mut results: Vec<_> = rows
             .iter()
             .zip(&normalized)
-            .map(|(losses, weights)| {
+            .map(|(row, weights)| {
                 let weights = weights
                     .as_ref()
-                    .map_or_else(|| vec![1.0; losses.len()], NormalizedWeights::weights);
-                RowLoss::weighted(losses, weights, self.reduction)
+                    .map_or_else(|| vec![1.0; row.logps.len()], NormalizedWeights::weights);
+                RowLoss::weighted(row, weights, self.reduction)
             })
             .collect();
         if self.differentiates_weights() {
             let mut gradients: Vec<_> = losses
                 .iter()
+                .zip(rows)
                 .zip(normalized)
-                .map(|(losses, weights)| {
+                .map(|((losses, row), weights)| {
                     let divisor = self.reduction.divisor(losses.len());
                     weights.map_or_else(
                         || vec![0.0; losses.len()],
-                        |weights| weights.gradient(losses, divisor),
+                        |weights| weights.gradient(&row.weigh(losses.clone()), divisor),
                     )
                 })
                 .collect();

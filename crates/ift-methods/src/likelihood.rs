@@ -1,6 +1,6 @@
 //! Maximum likelihood: `lm` on plain text and `sft` on answers.
 //!
-//! Both are `L = -Σ ℓ[t]` over the targets of a row. They differ in the targets (every token, or
+//! Both are `L = -Σ v[t]·ℓ[t]` over the targets of a row, with `v` their weights in the data. They differ in the targets (every token, or
 //! the turns of the assistant) and in the default reduction.
 
 use schemars::JsonSchema;
@@ -34,11 +34,14 @@ pub struct Sft {
     /// `sequence`: mean over rows of the mean over the targets of each row. `token`: mean over all
     /// targets of the step.
     pub reduction: Reduction,
+    /// Whether the input embeddings are constants, as the authors of IFT train their SFT. A table
+    /// that is also the output head still learns as the head. With an `[adapter]` they always are.
+    pub freeze_input_embeddings: bool,
 }
 
 impl Default for Sft {
     fn default() -> Self {
-        Self { reduction: Reduction::Sequence }
+        Self { reduction: Reduction::Sequence, freeze_input_embeddings: false }
     }
 }
 
@@ -64,9 +67,13 @@ impl Objective for Sft {
     fn reduction(&self) -> Reduction {
         self.reduction
     }
+
+    fn trains_input_embeddings(&self) -> bool {
+        !self.freeze_input_embeddings
+    }
 }
 
-/// Negative log-likelihood of each row, with all weights 1.
+/// Negative log-likelihood of each row.
 pub(crate) fn losses(rows: &[RowScores], reduction: Reduction) -> Vec<RowLoss> {
-    rows.iter().map(|row| RowLoss::unweighted(row, reduction)).collect()
+    rows.iter().map(|row| RowLoss::likelihood(row, reduction)).collect()
 }

@@ -94,14 +94,15 @@ impl Method {
         self.objective().kl_point(mismatched)
     }
 
-    /// The plain negative log-likelihood of an answer under the reduction of this method: `(sum,
-    /// count)`.
+    /// The plain negative log-likelihood of an answer under the reduction of this method, without
+    /// the weights of its targets: `(sum, count)`.
     ///
     /// It is logged next to the loss. For a first pass it is the SFT loss of the model, for the
     /// second pass of IFT its loss without weights, and for the chosen answer of a pair it shows
     /// whether the answer becomes less likely.
     pub fn unweighted(&self, row: RowScores) -> (f64, f64) {
-        let loss = RowLoss::unweighted(&row, self.reduction());
+        let row = RowScores { target_weights: &[], ..row };
+        let loss = RowLoss::likelihood(&row, self.reduction());
         (loss.sum, loss.count)
     }
 
@@ -141,8 +142,9 @@ impl Method {
         self.objective().replaces_tokens()
     }
 
-    /// Whether the embedding table gets a gradient through the inputs. For IFT it does not; a table
-    /// that is tied to the output head still gets the gradient of the head.
+    /// Whether the embedding table gets a gradient through the inputs. For IFT it does not, and SFT
+    /// has a setting for it; a table that is tied to the output head still gets the gradient of the
+    /// head.
     pub fn trains_input_embeddings(&self) -> bool {
         self.objective().trains_input_embeddings()
     }

@@ -73,17 +73,18 @@ pub(crate) fn clipped_surrogate(
     epsilon: f64,
     reduction: Reduction,
 ) -> RowLoss {
-    let mut gain = 0.0;
+    let mut gains = Vec::with_capacity(row.logps.len());
     let weights = row.log_ratios().into_iter().zip(advantages).map(|(log_ratio, advantage)| {
         let ratio = log_ratio.min(LARGEST_LOG_RATIO).exp();
         // The smaller of the two products. Only one end of the range matters for each sign of the
         // advantage.
         let clipped =
             if advantage < 0.0 { ratio.max(1.0 - epsilon) } else { ratio.min(1.0 + epsilon) };
-        gain += clipped * advantage;
+        gains.push(clipped * advantage);
         if clipped == ratio { ratio * advantage } else { 0.0 }
     });
     let weights: Vec<f64> = weights.collect();
-    let gradient = RowLoss::weighted(&row.token_losses(), weights, reduction);
+    let gradient = RowLoss::weighted(row, weights, reduction);
+    let gain = row.weigh(gains).iter().fold(0.0, |sum, gain| sum + gain);
     RowLoss { sum: -gain / reduction.divisor(row.logps.len()), ..gradient }
 }

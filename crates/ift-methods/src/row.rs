@@ -24,6 +24,13 @@ pub struct RowScores<'a> {
     /// Log-probability of each target under the reference; empty if the method needs none.
     /// `[targets]`
     pub reference: &'a [f64],
+    /// Weight `v[t]` of each target, finite and 0 or more; empty if all are 1. `[targets]`
+    ///
+    /// The loss of a target is multiplied by its weight. The divisor remains the number of targets,
+    /// so a weight of 0.5 halves the part of a target and changes no other target's. What a method
+    /// computes from losses, such as the weights of IFT, it computes without these weights. Methods
+    /// that compare whole answers ([`crate::RowKind::compares`]) ignore them.
+    pub target_weights: &'a [f64],
     /// Kullback–Leibler divergence between reference and policy over the full vocabulary at each
     /// target, in nats, in the direction that the method needs; empty if it needs none.
     /// `[targets]`
@@ -49,6 +56,14 @@ impl RowScores<'_> {
         self.logps.iter().zip(references).map(|(logp, reference)| logp - reference).collect()
     }
 
+    /// `v[t]·values[t]`, with `v` the weights of the targets. `[targets]`
+    pub(crate) fn weigh(&self, mut values: Vec<f64>) -> Vec<f64> {
+        for (value, weight) in values.iter_mut().zip(self.target_weights) {
+            *value *= weight;
+        }
+        values
+    }
+
     /// The entropy at each target. `[targets]`
     pub(crate) fn entropies(&self) -> impl Iterator<Item = f64> {
         self.entropy.iter().copied().chain(iter::repeat(0.0)).take(self.logps.len())
@@ -66,8 +81,8 @@ pub struct RowLoss {
     pub count: f64,
     /// `d(total sum over all answers of the call) / d logps[t]`. `[targets]`
     pub gradient: Vec<f64>,
-    /// Weight of the loss of each target, such as `W` of IFT; 1 for methods without weights.
-    /// `[targets]`
+    /// Weight of the loss of each target: that of the method, such as `W` of IFT, or 1, times
+    /// [`RowScores::target_weights`]. `[targets]`
     pub weights: Vec<f64>,
     /// `d(total sum over all answers of the call) / d divergence[t]`; empty if the loss does not
     /// depend on the divergence. `[targets]`
@@ -77,11 +92,13 @@ pub struct RowLoss {
 }
 
 impl RowLoss {
-    /// `sum = Σ W[t]·l[t]`, divided by the number of targets under [`Reduction::Sequence`], with
-    /// the weights held constant: `gradient[t] = -W[t]`, divided likewise.
-    pub(crate) fn weighted(losses: &[f64], weights: Vec<f64>, reduction: Reduction) -> Self {
+    /// `sum = Σ v[t]·W[t]·l[t]`, divided by the number of targets under [`Reduction::Sequence`],
+    /// with the weights held constant: `gradient[t] = -v[t]·W[t]`, divided likewise. `weights` are
+    /// `W`, `v` those of the row's targets.
+    pub(crate) fn weighted(row: &RowScores, weights: Vec<f64>, reduction: Reduction) -> Self {
+        let (losses, weights) = (row.token_losses(), row.weigh(weights));
         let total =
-            weights.iter().zip(losses).fold(0.0, |total, (weight, loss)| total + weight * loss);
+            weights.iter().zip(&losses).fold(0.0, |total, (weight, loss)| total + weight * loss);
         let divisor = reduction.divisor(losses.len());
         Self {
             sum: total / divisor,
@@ -92,9 +109,9 @@ impl RowLoss {
         }
     }
 
-    /// The plain negative log-likelihood, every weight 1.
-    pub(crate) fn unweighted(row: &RowScores, reduction: Reduction) -> Self {
-        Self::weighted(&row.token_losses(), vec![1.0; row.logps.len()], reduction)
+    /// The negative log-likelihood, each target with its weight in the data alone.
+    pub(crate) fn likelihood(row: &RowScores, reduction: Reduction) -> Self {
+        Self::weighted(row, vec![1.0; row.logps.len()], reduction)
     }
 
     /// An answer with a loss of 0 and a count of 0.

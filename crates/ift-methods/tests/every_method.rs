@@ -13,9 +13,10 @@ use rows::{Row, scores};
 const KL_POINT: f64 = 0.3;
 
 fn row(targets: impl Strategy<Value = usize>) -> impl Strategy<Value = Row> {
-    let target = (-4.0..-0.05, -4.0..-0.05, 0.0..0.8, 0.0..1.6, 1_usize..4);
+    let target = (-4.0..-0.05, -4.0..-0.05, 0.0..0.8, 0.0..1.6, 1_usize..4, 0.1..3.0);
     let targets = targets.prop_flat_map(move |targets| vec(target.clone(), targets));
-    (targets, any::<bool>()).prop_map(|(targets, chosen)| Row {
+    (targets, any::<bool>(), any::<bool>()).prop_map(|(targets, chosen, weighted)| Row {
+        target_weights: targets.iter().filter(|_| weighted).map(|target| target.5).collect(),
         logps: targets.iter().map(|target| target.0).collect(),
         reference: targets.iter().map(|target| target.1).collect(),
         divergence: targets.iter().map(|target| target.2).collect(),
@@ -198,6 +199,7 @@ fn the_ends_of_the_range_are_finite() {
                     reference: vec![reference; targets],
                     divergence: vec![-reference; targets],
                     entropy: vec![entropy; targets],
+                    target_weights: vec![0.5; targets],
                     positions: (1..=targets).collect(),
                     chosen: targets == 1,
                 };
@@ -223,6 +225,7 @@ fn rows_without_targets_or_partners_count_nothing() {
         reference: vec![-0.9, -0.7],
         divergence: vec![0.1, 0.2],
         entropy: vec![0.5, 1.0],
+        target_weights: vec![0.5, 2.0],
         chosen: true,
     };
     for method in every_method() {
@@ -263,7 +266,12 @@ fn what_is_needed_but_not_given_counts_as_zero() {
 
 #[test]
 fn the_unweighted_loss_is_the_plain_likelihood() {
-    let row = Row { logps: vec![-1.0, -0.5, -1.5], positions: vec![1, 2, 3], ..Row::default() };
+    let row = Row {
+        logps: vec![-1.0, -0.5, -1.5],
+        positions: vec![1, 2, 3],
+        target_weights: vec![0.5, 3.0, 7.0],
+        ..Row::default()
+    };
     for method in every_method() {
         let expected =
             if method.reduction() == Reduction::Sequence { (1.0, 1.0) } else { (3.0, 3.0) };

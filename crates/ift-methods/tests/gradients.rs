@@ -45,11 +45,19 @@ fn variants() -> Vec<Ift> {
     variants
 }
 
-fn losses(method: &Method, logps: &[Vec<f64>]) -> Vec<RowLoss> {
+/// Weights of targets; the second row has none.
+const WEIGHTS: [&[f64]; 4] =
+    [&[0.5, 2.0, 1.0, 0.0, 3.0], &[], &[], &[1.0, 1.0, 0.25, 0.25, 0.25, 4.0, 4.0]];
+
+fn losses(method: &Method, logps: &[Vec<f64>], weighted: bool) -> Vec<RowLoss> {
     let rows: Vec<_> = logps
         .iter()
         .zip(ROWS)
-        .map(|(logps, (_, positions))| RowScores { logps, positions, ..RowScores::default() })
+        .zip(WEIGHTS)
+        .map(|((logps, (_, positions)), target_weights)| {
+            let target_weights = if weighted { target_weights } else { &[] };
+            RowScores { logps, positions, target_weights, ..RowScores::default() }
+        })
         .collect();
     method.losses(&rows, 0.0)
 }
@@ -60,11 +68,12 @@ fn central_differences_of_every_variant() {
     let variants = variants();
     assert_eq!(variants.len(), 2 * 4 * (1 + 3 * 4 * 3 * 2));
     let mut comparison = Comparison::new("gradients", Tolerance::EXACT);
-    for ift in variants {
+    let variants = variants.into_iter().flat_map(|ift| [(ift.clone(), false), (ift, true)]);
+    for (ift, weighted) in variants {
         let constant =
             ift.detach_weights || ift.source == Source::Mask || ift.formula == Formula::Paper;
         let method = Method::Ift(ift.clone());
-        let found = losses(&method, &logps);
+        let found = losses(&method, &logps, weighted);
         let scale = found.iter().flat_map(|row| &row.gradient).map(|slope| slope.abs());
         let tolerance = Tolerance::absolute(1e-5 * scale.fold(0.0, f64::max));
         for row in 0..logps.len() {
@@ -82,11 +91,11 @@ fn central_differences_of_every_variant() {
                             let weight = found[row].weights[target];
                             return -weight * logps[row][target] / divisor as f64;
                         }
-                        losses(&method, &logps).iter().map(|row| row.sum).sum::<f64>()
+                        losses(&method, &logps, weighted).iter().map(|row| row.sum).sum::<f64>()
                     })
                 })
                 .collect();
-            let name = format!("{ift:?}, row {row}");
+            let name = format!("{ift:?}, weighted {weighted}, row {row}");
             comparison.values_within(&name, &found[row].gradient, &expected, tolerance);
         }
     }

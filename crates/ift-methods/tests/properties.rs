@@ -71,7 +71,7 @@ fn reduction() -> impl Strategy<Value = Reduction> {
 fn method() -> impl Strategy<Value = Method> {
     prop_oneof![
         1 => reduction().prop_map(|reduction| Method::Lm(Lm { reduction })),
-        1 => reduction().prop_map(|reduction| Method::Sft(Sft { reduction })),
+        1 => reduction().prop_map(|reduction| Method::Sft(Sft { reduction, ..Sft::default() })),
         6 => ift().prop_map(Method::Ift),
     ]
 }
@@ -130,7 +130,7 @@ proptest! {
 
     #[test]
     fn without_decay_ift_is_sft_to_the_last_bit(ift in ift(), rows in rows()) {
-        let sft = Method::Sft(Sft { reduction: ift.reduction });
+        let sft = Method::Sft(Sft { reduction: ift.reduction, ..Sft::default() });
         let ift = Method::Ift(Ift { gamma: 0.0, ..ift });
         prop_assert_eq!(ift.losses(&scores(&rows), 0.0), sft.losses(&scores(&rows), 0.0));
     }
@@ -156,7 +156,7 @@ proptest! {
 
     #[test]
     fn the_unweighted_loss_is_sft(method in method(), rows in rows()) {
-        let sft = Method::Sft(Sft { reduction: method.reduction() });
+        let sft = Method::Sft(Sft { reduction: method.reduction(), ..Sft::default() });
         for (row, loss) in scores(&rows).into_iter().zip(sft.losses(&scores(&rows), 0.0)) {
             prop_assert_eq!(method.unweighted(row), (loss.sum, loss.count));
         }
@@ -167,7 +167,7 @@ proptest! {
         let positions = (0..targets).map(|t| 2 * t).collect();
         let certain = Row { logps: vec![0.0; targets], positions };
         let rows: Vec<Row> = [vec![certain], rows].concat();
-        let sft = Method::Sft(Sft { reduction: ift.reduction });
+        let sft = Method::Sft(Sft { reduction: ift.reduction, ..Sft::default() });
         let loss = &Method::Ift(ift).losses(&scores(&rows), 0.0)[0];
         prop_assert_eq!(loss, &sft.losses(&scores(&rows), 0.0)[0]);
     }

@@ -30,6 +30,9 @@ fn defaults_are_the_published_ones() {
     let sft = parse("name = 'sft'").unwrap();
     assert_eq!((sft.reduction(), sft.look_ahead()), (Reduction::Sequence, None));
     assert!(sft.trains_input_embeddings());
+    let frozen = parse("name = 'sft'\nfreeze_input_embeddings = true").unwrap();
+    assert!(!frozen.trains_input_embeddings());
+    assert_eq!(frozen.look_ahead(), None);
     assert_eq!(parse("name = 'lm'").unwrap().reduction(), Reduction::Token);
 }
 
@@ -320,6 +323,7 @@ fn a_value_is_refused_or_gives_finite_losses() {
         positions: vec![1, 2, 5],
         divergence: vec![0.1, 0.0, 2.0],
         entropy: vec![0.5, 1.5, 0.0],
+        target_weights: vec![1.0, 0.5, 4.0],
         chosen,
     };
     let rows = [

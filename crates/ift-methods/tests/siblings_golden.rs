@@ -38,6 +38,7 @@ fn rows(data: &Value, method: &Method) -> Vec<Row> {
                 reference: if needs.reference { numbers("reference") } else { vec![] },
                 divergence: divergence.as_deref().map_or_else(Vec::new, numbers),
                 entropy: entropy.as_deref().map_or_else(Vec::new, numbers),
+                target_weights: vec![],
                 chosen: true,
             }
         })

@@ -51,6 +51,9 @@ impl Change {
                 let (was, is) = (embeddings(&self.was), embeddings(&self.is));
                 was.is_some() && is.is_some() && was != is
             }
+            "method.freeze_input_embeddings" => {
+                [&self.was, &self.is].iter().all(|value| *value != "unset")
+            }
             field => STRUCTURE.contains(&field),
         }
     }

@@ -78,11 +78,12 @@ fn gather(
 /// Writes what a method reads of an answer: whether it is chosen, then each list, prefixed
 /// with its length.
 fn write(answer: &AnswerDetail, out: &mut Vec<u8>) {
-    let AnswerDetail { chosen, positions, log_probs, reference, divergence, entropy, .. } = answer;
+    let AnswerDetail { chosen, positions, log_probs, reference, .. } = answer;
+    let AnswerDetail { target_weights, divergence, entropy, .. } = answer;
     out.push(u8::from(*chosen));
     out.extend((positions.len() as u64).to_le_bytes());
     out.extend(positions.iter().flat_map(|&position| (position as u64).to_le_bytes()));
-    for list in [log_probs, reference, divergence, entropy] {
+    for list in [log_probs, reference, target_weights, divergence, entropy] {
         out.extend((list.len() as u64).to_le_bytes());
         out.extend(list.iter().flat_map(|value| value.to_le_bytes()));
     }
@@ -93,10 +94,16 @@ fn read(bytes: &mut &[u8]) -> Option<AnswerDetail> {
     let chosen = *bytes.split_off_first()? != 0;
     let positions = words(bytes)?.into_iter().map(|word| word as usize).collect();
     let mut floats = || Some(words(bytes)?.into_iter().map(f64::from_bits).collect::<Vec<_>>());
-    let (log_probs, reference) = (floats()?, floats()?);
-    let (divergence, entropy) = (floats()?, floats()?);
-    let rest = AnswerDetail::default();
-    Some(AnswerDetail { chosen, positions, log_probs, reference, divergence, entropy, ..rest })
+    Some(AnswerDetail {
+        chosen,
+        positions,
+        log_probs: floats()?,
+        reference: floats()?,
+        target_weights: floats()?,
+        divergence: floats()?,
+        entropy: floats()?,
+        ..AnswerDetail::default()
+    })
 }
 
 /// A length-prefixed list of eight-byte words.
@@ -118,6 +125,7 @@ mod tests {
                 positions: vec![1, 7],
                 log_probs: vec![-0.1, f64::NAN],
                 reference: vec![-0.0, 1e-300],
+                target_weights: vec![0.25, 3.0],
                 divergence: vec![0.5],
                 ..AnswerDetail::default()
             },

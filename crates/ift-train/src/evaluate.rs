@@ -28,7 +28,7 @@ pub(crate) fn evaluate<B: Backend>(
     step: u64,
 ) -> Result<EvalMetrics, StepError> {
     let start = Instant::now();
-    let plain = Method::Sft(Sft { reduction: method.reduction() });
+    let plain = Method::Sft(Sft { reduction: method.reduction(), ..Sft::default() });
     let compares = method.needs().rows.compares();
     let judge = if compares { method } else { &plain };
     // A plain likelihood is compared with nothing, whatever the method needs in training.

@@ -20,7 +20,7 @@ use crate::hash;
 use crate::recipe::{Recipe, ReferenceStorage};
 
 /// Raised whenever a change of the program changes the results of a recipe.
-pub(crate) const RESULTS: u32 = 1;
+pub(crate) const RESULTS: u32 = 2;
 
 /// Fields that do not change what is learned: where results go, and how often to measure, sample
 /// and save.

@@ -52,8 +52,20 @@ pub enum RowError {
         /// `rejected answer` or `mismatched answer`.
         missing: &'static str,
     },
-    /// A target has a weight, which no method takes into account yet.
-    #[error("record {record} has a target of weight {weight}, but only weight 1 is supported")]
+    /// A target has a weight other than 1, but whole answers are compared.
+    #[error(
+        "record {record} has a target of weight {weight}, but the method compares whole answers, \
+         whose targets have no weights; expected weight 1, or a method that learns from \
+         demonstrations"
+    )]
+    Weighted {
+        /// Line or record, from 1.
+        record: u64,
+        /// The weight.
+        weight: String,
+    },
+    /// A target has a weight that no loss can be multiplied by.
+    #[error("record {record} has a target of weight {weight}, expected a finite number above 0")]
     Weight {
         /// Line or record, from 1.
         record: u64,
@@ -100,6 +112,14 @@ impl Part {
         sequences.ok_or(RowError::NothingToCompare { record: row.record, missing })
     }
 
+    /// Whether the sequences are compared as a whole, so that their targets have no weights.
+    fn compares(self) -> bool {
+        match self {
+            Self::Answers(kind) => kind.compares(),
+            Self::Mismatched => true,
+        }
+    }
+
     /// Tokens of the sequences that are packed; 0 for what a row does not have.
     pub fn tokens(self, row: &Row) -> usize {
         self.of(row).map_or(0, |sequences| sequences.iter().map(Sequence::len).sum())
@@ -108,16 +128,38 @@ impl Part {
 
 /// The answers of a row, which share its prompt.
 pub(crate) fn group_of(row: &Row, part: Part) -> Result<Vec<Answer<'_>>, RowError> {
-    let answer = |sequence| answer_of(row.record, sequence);
-    part.of(row)?.iter().map(answer).collect()
+    let sequences = part.of(row)?;
+    for sequence in sequences {
+        check_weights(row.record, sequence, part.compares())?;
+    }
+    let targets = |sequence: &Sequence| sequence.targets().map(|(position, _)| position).collect();
+    let answer =
+        |sequence| Answer { tokens: Sequence::tokens(sequence), targets: targets(sequence) };
+    Ok(sequences.iter().map(answer).collect())
 }
 
-fn answer_of(record: u64, sequence: &Sequence) -> Result<Answer<'_>, RowError> {
-    if let Some((_, weight)) = sequence.targets().find(|(_, weight)| *weight != 1.0) {
-        return Err(RowError::Weight { record, weight: weight.to_string() });
+/// Checks the weights of targets, which all are 1 in sequences that are compared as a whole.
+fn check_weights(record: u64, sequence: &Sequence, whole: bool) -> Result<(), RowError> {
+    for (_, weight) in sequence.targets() {
+        if !(weight.is_finite() && weight > 0.0) {
+            return Err(RowError::Weight { record, weight: weight.to_string() });
+        }
+        if whole && weight != 1.0 {
+            return Err(RowError::Weighted { record, weight: weight.to_string() });
+        }
     }
-    let targets = sequence.targets().map(|(position, _)| position).collect();
-    Ok(Answer { tokens: sequence.tokens(), targets })
+    Ok(())
+}
+
+/// The weights of the targets of a row's sequence; empty if all are 1.
+pub(crate) fn target_weights(row: &Row, part: Part, side: usize) -> Vec<f64> {
+    let Some(sequence) = part.of(row).ok().and_then(|sequences| sequences.get(side)) else {
+        return Vec::new();
+    };
+    if sequence.targets().all(|(_, weight)| weight == 1.0) {
+        return Vec::new();
+    }
+    sequence.targets().map(|(_, weight)| f64::from(weight)).collect()
 }
 
 /// Packs rows; see [`Packed::new`].
@@ -179,8 +221,35 @@ mod tests {
         assert!(error.contains("record 7 has no rejected answer"), "{error}");
         let error = message(row(), Part::Mismatched);
         assert!(error.contains("record 7 has no mismatched answer"), "{error}");
-        let weighted = Sequence::weighted(vec![1, 2], &[0.0, 0.5]);
-        let error = message(Row::demonstration(weighted), own);
-        assert!(error.contains("record 7 has a target of weight 0.5"), "{error}");
+    }
+
+    #[test]
+    fn weights_of_targets_are_read_and_checked() {
+        let error = |weight, part| {
+            let weighted = Sequence::weighted(vec![1, 2, 3], &[0.0, 1.0, weight]);
+            let row = Row::judged(weighted.clone(), weighted, true).at(0, 7);
+            pack(&[&row], 10, part, false).err().map(|error| error.to_string())
+        };
+        let own = Part::Answers(RowKind::Demonstration);
+        assert_eq!(error(0.5, own), None);
+        for weight in [-0.5, f32::INFINITY, f32::NAN] {
+            let error = error(weight, own).unwrap();
+            assert!(
+                error.contains(&format!("record 7 has a target of weight {weight}")),
+                "{error}"
+            );
+        }
+        for part in [Part::Answers(RowKind::Judged), Part::Mismatched] {
+            assert_eq!(error(1.0, part), None);
+            let error = error(0.5, part).unwrap();
+            assert!(error.contains("compares whole answers"), "{error}");
+        }
+        let weights = |weights: &[f32]| {
+            let row = Row::demonstration(Sequence::weighted(vec![1, 2, 3, 4], weights));
+            target_weights(&row, own, 0)
+        };
+        // The first token is not scored, and a weight of 0 makes no target.
+        assert_eq!(weights(&[2.0, 0.5, 0.0, 3.0]), [0.5, 3.0]);
+        assert_eq!(weights(&[2.0, 1.0, 0.0, 1.0]), [0.0; 0]);
     }
 }

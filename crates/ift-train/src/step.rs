@@ -22,7 +22,7 @@ use ift_model::{Gradients, Keep, Model, ModelError, ScoredDivergence};
 use crate::context::StepContext;
 use crate::couple::{Coupled, couple, losses};
 use crate::draws::randomize;
-use crate::pack::{Part, pack};
+use crate::pack::{Part, pack, target_weights};
 use crate::passes::Passes;
 use crate::reference::{ReferenceScores, ReferenceSource};
 use crate::step_error::StepError;
@@ -251,7 +251,10 @@ impl<'a, B: Backend> Step<'a, B> {
         }
         let scores = model.read_scores(&passes.scored);
         let of_reference = reference.as_ref().map(|reference| reference.log_probs.as_slice());
-        let details = details(batch, rows, &scores, passes.first.as_ref(), of_reference);
+        let mut details = details(batch, rows, &scores, passes.first.as_ref(), of_reference);
+        for (detail, answer) in details.iter_mut().zip(&batch.answers) {
+            detail.target_weights = target_weights(rows[answer.group], self.part, answer.side);
+        }
         Ok(ScoredBatch { passes, reference, details })
     }
 
@@ -285,7 +288,7 @@ impl<'a, B: Backend> Step<'a, B> {
     }
 }
 
-/// All that is known of the answers of a micro-batch before their losses.
+/// What the passes tell about the answers of a micro-batch.
 fn details(
     batch: &Packed,
     rows: &[&Row],
@@ -314,6 +317,7 @@ fn details(
         first_log_probs: take(&mut first_log_probs[i]),
         look_ahead: look_ahead.as_mut().map(|all| take(&mut all[i])).unwrap_or_default(),
         reference: reference.map(|all| all[i].clone()).unwrap_or_default(),
+        target_weights: Vec::new(),
         divergence: take(&mut divergence[i]),
         entropy: take(&mut entropy[i]),
         loss: RowLoss::default(),

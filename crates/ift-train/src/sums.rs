@@ -13,7 +13,8 @@ pub struct Sums {
     pub loss: f64,
     /// Its divisor: rows, pairs or targets, depending on the method.
     pub count: f64,
-    /// The plain negative log-likelihood in the first pass, on the data's own tokens (SFT's loss);
+    /// The plain negative log-likelihood in the first pass, on the data's own tokens and without
+    /// weights of targets (SFT's loss);
     /// of pairs, that of the chosen answers, of judged answers, that of the desirable ones.
     pub first_pass: f64,
     /// The plain negative log-likelihood in the pass that is trained, without weights, of the
@@ -160,6 +161,8 @@ pub struct AnswerDetail {
     pub look_ahead: Vec<u32>,
     /// The reference's log-probabilities; empty where there is none. `[targets]`
     pub reference: Vec<f64>,
+    /// The weights of the targets in the data; empty where all are 1. `[targets]`
+    pub target_weights: Vec<f64>,
     /// Divergences from the reference; empty where the method uses none. `[targets]`
     pub divergence: Vec<f64>,
     /// Entropies; empty where the method uses none. `[targets]`
@@ -175,6 +178,7 @@ impl AnswerDetail {
             logps: &self.log_probs,
             positions: &self.positions,
             reference: &self.reference,
+            target_weights: &self.target_weights,
             divergence: &self.divergence,
             entropy: &self.entropy,
             chosen: self.chosen,

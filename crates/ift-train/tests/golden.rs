@@ -9,7 +9,7 @@ mod numbers;
 use ift_backend::{Backend, Reference as Exact};
 use ift_compare::{Comparison, Tolerance};
 use ift_cpu::{CpuBf16, CpuF32};
-use ift_data::Row;
+use ift_data::{Row, Sequence};
 use ift_methods::{Ift, Method, Sft};
 use ift_train::{AnswerDetail, ReferenceSource, Sums};
 use numbers::{
@@ -259,6 +259,131 @@ fn any_split_gives_the_same_gradient() {
             }
         }
     }
+}
+
+fn weighted_rows(batch: &str) -> Vec<Row> {
+    let sequences = sequences(&json("batches.json")["sft"][batch]);
+    let row = |(i, sequence)| Row::demonstration(numbers::weighted(sequence)).at(0, i as u64 + 1);
+    sequences.iter().enumerate().map(row).collect()
+}
+
+/// Weights of targets are summed like everything else: no split changes anything, and the two
+/// backends agree.
+#[test]
+fn weights_of_targets_survive_any_split_on_both_backends() {
+    for settings in [
+        serde_json::json!({"name": "ift"}),
+        serde_json::json!({"name": "ift", "side": "right", "norm": "softmax"}),
+        serde_json::json!({"name": "ift", "side": "right", "reduction": "token"}),
+        serde_json::json!({"name": "sft"}),
+        serde_json::json!({"name": "dft"}),
+        serde_json::json!({"name": "eaft", "k": 5}),
+        serde_json::json!({"name": "scheduled_sampling", "lambda": 0.5}),
+    ] {
+        let method: Method = serde_json::from_value(settings).unwrap();
+        let model = Policy::load(&folder("qwen3"), &Arc::new(Exact));
+        let fast = Policy::load(&folder("qwen3"), &Arc::new(CpuF32::new(2)));
+        let plain: Vec<Row> = rows("b0").into_iter().chain(rows("b1")).collect();
+        let rows: Vec<Row> = weighted_rows("b0").into_iter().chain(weighted_rows("b1")).collect();
+        let (unweighted, ..) = run(&model, &plain, &method, 4096, false);
+        let (whole, _, all) = run(&model, &rows, &method, 4096, false);
+        let name = format!("{method:?}");
+        assert!((whole.loss - unweighted.loss).abs() > 1e-3 * unweighted.loss, "{name}");
+        // The plain likelihood and the divisors do not know the weights.
+        assert_eq!(
+            (whole.nll, whole.unweighted, whole.first_pass, whole.count, whole.plain_count),
+            (
+                unweighted.nll,
+                unweighted.unweighted,
+                unweighted.first_pass,
+                unweighted.count,
+                unweighted.plain_count
+            )
+        );
+        for (budget, recompute) in [(1, false), (45, true)] {
+            let (sums, _, split) = run(&model, &rows, &method, budget, recompute);
+            close(&name, sums.loss, whole.loss, 1e-13);
+            same_gradients(&name, &split, &all, 1e-11);
+        }
+        let (sums, _, found) = run(&fast, &rows, &method, 45, false);
+        close(&name, sums.loss, whole.loss, 1e-5);
+        same_gradients(&name, &found, &all, 2e-4);
+    }
+}
+
+/// A weight of one half for all targets halves loss and gradient; a row of weight 2 is the row
+/// twice, but for the divisor.
+#[test]
+fn weights_of_whole_rows() {
+    for name in ["sft", "ift"] {
+        let method: Method = serde_json::from_value(serde_json::json!({"name": name})).unwrap();
+        let model = Policy::load(&folder("mistral"), &Arc::new(Exact));
+        let plain = rows("b0");
+        let scaled = |row: &Row, factor: f32| {
+            let mut weights = vec![0.0; row.answer().len()];
+            row.answer().targets().for_each(|(position, _)| weights[position] = factor);
+            let sequence = Sequence::weighted(row.answer().tokens().to_vec(), &weights);
+            Row::demonstration(sequence).at(0, row.record)
+        };
+        let (whole, _, all) = run(&model, &plain, &method, 4096, false);
+        let halves: Vec<Row> = plain.iter().map(|row| scaled(row, 0.5)).collect();
+        let (half, _, found) = run(&model, &halves, &method, 4096, false);
+        close(name, 2.0 * half.loss, whole.loss, 1e-14);
+        let doubled: ByName =
+            found.into_iter().map(|(n, g)| (n, g.iter().map(|x| 2.0 * x).collect())).collect();
+        same_gradients(name, &doubled, &all, 1e-12);
+        // A weight of 1 is none, to the bit.
+        let ones: Vec<Row> = plain.iter().map(|row| scaled(row, 1.0)).collect();
+        let (same, _, found) = run(&model, &ones, &method, 4096, false);
+        assert_eq!((same, found), (whole, all));
+        let twice: Vec<Row> = [0, 0, 1, 2].map(|i| plain[i].clone()).to_vec();
+        let (twice, _, expected) = run(&model, &twice, &method, 4096, false);
+        let weighted: Vec<Row> =
+            plain.iter().zip([2.0, 1.0, 1.0]).map(|(row, factor)| scaled(row, factor)).collect();
+        let (double, _, found) = run(&model, &weighted, &method, 4096, false);
+        close(name, double.loss, twice.loss, 1e-13);
+        let by_count = |gradients: ByName, count: f64| -> ByName {
+            let sums = |(n, g): (String, Vec<f64>)| (n, g.iter().map(|x| x * count).collect());
+            gradients.into_iter().map(sums).collect()
+        };
+        let found = by_count(found, double.count);
+        same_gradients(name, &found, &by_count(expected, twice.count), 1e-11);
+    }
+}
+
+/// `sft` with `freeze_input_embeddings` is `ift` with λ = 0 and γ = 0 to the last bit of every
+/// gradient. A table of its own is not trained; one that is tied learns as the output head.
+#[test]
+fn with_constant_inputs_sft_is_ift_without_residual_and_decay() {
+    fn check<B: Backend>(family: &str, backend: B) -> bool {
+        let model = Policy::load(&folder(family), &Arc::new(backend));
+        let frozen = Method::Sft(Sft { freeze_input_embeddings: true, ..Sft::default() });
+        let ift = Method::Ift(Ift { lambda: 0.0, gamma: 0.0, ..Ift::default() });
+        let (sums, _, found) = run(&model, &rows("b0"), &frozen, 40, false);
+        let (expected, _, gradients) = run(&model, &rows("b0"), &ift, 40, false);
+        assert_eq!(sums.loss.to_bits(), expected.loss.to_bits());
+        assert!(found == gradients, "{family}: gradients differ");
+        let (_, _, plain) = run(&model, &rows("b0"), &Method::Sft(Sft::default()), 40, false);
+        let table = "model.embed_tokens.weight";
+        match found.get(table) {
+            Some(head) => {
+                // The head has a gradient, but without the share of the inputs.
+                assert!(numbers::norm(head) > 0.0 && head != &plain[table]);
+                true
+            }
+            None => {
+                assert!(plain.contains_key(table) && plain.len() == found.len() + 1);
+                false
+            }
+        }
+    }
+    let mut tied = 0;
+    for family in FAMILIES {
+        let exact = check(family, Exact);
+        assert_eq!(exact, check(family, CpuF32::new(2)));
+        tied += usize::from(exact);
+    }
+    assert!(tied > 0 && tied < FAMILIES.len(), "{tied} families have a tied table");
 }
 
 /// λ = 0, γ = 0 is SFT, to the last bit of the loss.

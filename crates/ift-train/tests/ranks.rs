@@ -18,14 +18,14 @@ use ift_train::{
     AdamW, AnswerDetail, KnownScores, Learner, NotFinite, Optimizer, ReferenceSource, StepContext,
     StepSettings, Sums, TrainError, accumulate_with,
 };
-use numbers::{folder, json, sequences};
+use numbers::{folder, json, sequences, weighted};
 
 fn rows(kind: RowKind) -> Vec<Row> {
     let batch = &json("batches.json")["pref"];
     let [chosen, rejected, kl] = ["chosen", "rejected", "kl"].map(|side| sequences(&batch[side]));
     let row = |(i, ((chosen, rejected), kl))| {
         let row = match kind {
-            RowKind::Text | RowKind::Demonstration => Row::demonstration(chosen),
+            RowKind::Text | RowKind::Demonstration => Row::demonstration(weighted(&chosen)),
             RowKind::Pair => Row::pair(chosen, rejected),
             RowKind::Judged => Row::judged(chosen, kl, i != 1),
         };

@@ -11,7 +11,7 @@ use ift_data::Row;
 use ift_methods::{Method, RowKind};
 use ift_model::{Adapter, Model, Trained};
 use ift_train::{AnswerDetail, ReferenceSource, StepContext};
-use numbers::{folder, json, sequences, step};
+use numbers::{folder, json, sequences, step, weighted};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -52,8 +52,8 @@ fn rows(kind: RowKind) -> Vec<Row> {
     let [chosen, rejected, kl] = ["chosen", "rejected", "kl"].map(|side| sequences(&batch[side]));
     let row = |(i, ((chosen, rejected), kl))| {
         let row = match kind {
-            RowKind::Text => Row::text(chosen),
-            RowKind::Demonstration => Row::demonstration(chosen),
+            RowKind::Text => Row::text(weighted(&chosen)),
+            RowKind::Demonstration => Row::demonstration(weighted(&chosen)),
             RowKind::Pair => Row::pair(chosen, rejected),
             RowKind::Judged => Row::judged(chosen, kl, i != 1),
         };

@@ -47,7 +47,8 @@ impl NormalizedWeights {
     }
 
     /// `dL/dC[t] = (n/divisor)·(l[t] - Σ V·l/ΣV)·V'(C[t])/ΣV` of `L = Σ W[t]·l[t]/divisor`, the
-    /// losses `l` outside the weights held constant. `[targets]`
+    /// losses `l` outside the weights (each times its target's weight in the data) held constant.
+    /// `[targets]`
     pub(super) fn gradient(&self, losses: &[f64], divisor: f64) -> Vec<f64> {
         let weighted: f64 = self.values.iter().zip(losses).map(|(value, loss)| value * loss).sum();
         let mean = weighted / self.total;

@@ -49,8 +49,9 @@ impl Objective for Asft {
                 let targets = row.logps.len();
                 let scale = self.lambda / self.reduction.divisor(targets);
                 let mut loss = dft::loss(row, self.reduction);
-                loss.sum += scale * row.divergence.iter().take(targets).sum::<f64>();
-                loss.divergence_gradient = vec![scale; targets];
+                let divergences = row.divergence.iter().copied().take(targets).collect();
+                loss.sum += scale * row.weigh(divergences).iter().sum::<f64>();
+                loss.divergence_gradient = row.weigh(vec![scale; targets]);
                 loss
             })
             .collect()

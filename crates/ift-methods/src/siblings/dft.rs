@@ -38,7 +38,6 @@ impl Objective for Dft {
 
 /// Token losses weighted by the targets' probabilities.
 pub(super) fn loss(row: &RowScores, reduction: Reduction) -> RowLoss {
-    let losses = row.token_losses();
-    let probabilities = losses.iter().map(|loss| (-loss).exp()).collect();
-    RowLoss::weighted(&losses, probabilities, reduction)
+    let probabilities = row.token_losses().iter().map(|loss| (-loss).exp()).collect();
+    RowLoss::weighted(row, probabilities, reduction)
 }

@@ -49,7 +49,7 @@ impl Objective for Eaft {
                 // By rounding, an entropy may be slightly below 0 or above its largest value.
                 let gate = |entropy: f64| (entropy / most).clamp(0.0, 1.0).powf(self.alpha);
                 let gates = row.entropies().map(gate).collect();
-                RowLoss::weighted(&row.token_losses(), gates, self.reduction)
+                RowLoss::weighted(row, gates, self.reduction)
             })
             .collect()
     }

@@ -69,9 +69,7 @@ impl Objective for IwSft {
     }
 
     fn losses(&self, rows: &[RowScores], _: f64) -> Vec<RowLoss> {
-        rows.iter()
-            .map(|row| RowLoss::weighted(&row.token_losses(), self.weights(row), self.reduction))
-            .collect()
+        rows.iter().map(|row| RowLoss::weighted(row, self.weights(row), self.reduction)).collect()
     }
 
     fn reduction(&self) -> Reduction {

@@ -133,6 +133,7 @@ impl Recipe {
         if let Some(adapter) = &self.adapter {
             let field = |(field, problem)| TrainError::recipe(format!("adapter.{field}"), problem);
             adapter.validate().map_err(field)?;
+            self.validate_frozen_inputs()?;
         }
         self.optimizer.validate()?;
         self.schedule.validate()?;
@@ -160,6 +161,16 @@ impl Recipe {
 }
 
 impl Recipe {
+    /// With an adapter, input embeddings are constants whatever the method.
+    fn validate_frozen_inputs(&self) -> Result<(), TrainError> {
+        if matches!(&self.method, Method::Sft(sft) if sft.freeze_input_embeddings) {
+            let problem = "is true, which has no effect with an `[adapter]`: it never trains the \
+                           input embeddings; remove it";
+            return Err(TrainError::recipe("method.freeze_input_embeddings", problem));
+        }
+        Ok(())
+    }
+
     fn validate_reference(&self) -> Result<(), TrainError> {
         let needs = self.method.needs();
         let compares = needs.reference && needs.old_policy.is_none();
@@ -248,6 +259,10 @@ mod tests {
             ("train.epochs = 0", "train.epochs"),
             ("train.steps = 0", "train.steps"),
             ("train.micro_batch_tokens = 0", "train.micro_batch_tokens"),
+            (
+                "method = { name = 'sft', freeze_input_embeddings = true }\nadapter.rank = 2",
+                "method.freeze_input_embeddings",
+            ),
             ("eval.every = 5", "eval.every"),
             ("checkpoint.keep = 0", "checkpoint.keep"),
             ("generate = { prompts = ['x'], max_tokens = 0 }", "generate.max_tokens"),

@@ -37,6 +37,15 @@ pub fn sequences(batch: &Value) -> Vec<Sequence> {
     (0..ids.len()).map(sequence).collect()
 }
 
+/// A sequence whose targets have weights that differ from one to the next.
+pub fn weighted(sequence: &Sequence) -> Sequence {
+    let mut weights = vec![0.0; sequence.len()];
+    for (position, weight) in sequence.targets() {
+        weights[position] = weight * [0.5, 2.0, 1.0, 0.125][position % 4];
+    }
+    Sequence::weighted(sequence.tokens().to_vec(), &weights)
+}
+
 /// A model, loaded for methods that train the embedding table through the inputs and for those to
 /// which it is a constant there.
 pub struct Policy<B: Backend> {
