@@ -290,6 +290,12 @@ impl StudySettings {
                     &format!("is {k}, but there are four actions"),
                 );
             }
+            if matches!(method, Method::Sft(sft) if sft.freeze_input_embeddings) {
+                return wrong(
+                    &format!("methods.{index}.freeze_input_embeddings"),
+                    "is true, but the network of the study has no input embeddings; remove it",
+                );
+            }
         }
         self.ppo.validate()
     }

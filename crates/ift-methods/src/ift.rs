@@ -1,9 +1,9 @@
 //! Intuitive Fine-Tuning (arXiv 2405.11870): settings, weights and their gradient.
 //!
-//! With `l[t] = -ℓ'[t]` the token losses of the second pass, `n` targets in the row and `v[t]` their
-//! weights in the data (1 where it has none), the loss is `L = (1/n)·Σ v[t]·W[t]·l[t]`. The weights
-//! `W` (dynamic relation propagation, eq. 21 with decay) do not depend on `v`. They are computed in
-//! three steps:
+//! With `l[t] = -ℓ'[t]` the token losses of the second pass, `n` targets in the row and `v[t]` the
+//! weights of the targets in the data (1 where it has none), the loss is
+//! `L = (1/n)·Σ v[t]·W[t]·l[t]`. The weights `W` (dynamic relation propagation, eq. 21 with decay)
+//! do not depend on `v`. They are computed in three steps:
 //!
 //! 1. a source value `a[t]` for each target: `l[t]/n` (`loss`), `l[t]` (`logps`) or 1 (`mask`);
 //! 2. the relations, decayed sums over the positions of the row: `C[t] = a[t] + γ·C[t+1]` (left) or

@@ -1,7 +1,7 @@
 //! Maximum likelihood: `lm` on plain text and `sft` on answers.
 //!
-//! Both are `L = -Σ v[t]·ℓ[t]` over the targets of a row, with `v` their weights in the data. They differ in the targets (every token, or
-//! the turns of the assistant) and in the default reduction.
+//! Both are `L = -Σ v[t]·ℓ[t]` over the targets of a row, with `v` their weights in the data. They
+//! differ in the targets (every token, or the turns of the assistant) and in the default reduction.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

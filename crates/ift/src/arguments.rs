@@ -38,6 +38,10 @@ pub(crate) enum Command {
     /// Create a model folder with random weights and a tokenizer trained on given text
     New(NewArguments),
     /// Print the loss and the gradients of given rows, to compare with another trainer
+    ///
+    /// Every token that is read has a gradient at its input embedding. In transformers the pad
+    /// token of a folder has none (`padding_idx`), even if it is a token of the rows, as an end of
+    /// turn may be: there the row of that token in the embedding table differs.
     Gradients(GradientsArguments),
     /// Time the training step on given rows
     Bench(BenchArguments),

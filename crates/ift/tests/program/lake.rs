@@ -182,6 +182,7 @@ fn mistakes_are_named_and_leave_nothing() {
         ("methods=[{name='itf'}]", 2, "did you mean \"ift\"?"),
         ("methods=[{name='ift', k=3}]", 2, "`methods.0.k`"),
         ("methods=[{name='ift', look_ahead='topk', k=5}]", 2, "there are four actions"),
+        ("methods=[{name='sft', freeze_input_embeddings=true}]", 2, "no input embeddings"),
         ("ppo.epochs=0", 2, "`ppo.epochs`"),
         ("sedes=3", 2, "did you mean `seeds`?"),
     ] {
