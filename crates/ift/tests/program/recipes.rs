@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ift_data::{Bos, OverLength, Targets};
+use ift_data::{Bos, ChatTokenizer, Conversation, Message, OverLength, Targets, TemplateSettings};
 use ift_methods::{Dpo, Ift, LambdaSchedule, Method, Orpo, Sft, Simpo, Tdpo2};
 use ift_train::{Curve, Optimizer, Recipe, SaveAs};
 
@@ -255,6 +255,28 @@ fn line(run: &Recipe) -> String {
         None => "-".to_owned(),
     };
     format!("{bos} {targets} {number} {records}")
+}
+
+#[test]
+fn the_authors_empty_system_turn_is_a_template() {
+    let tokenizer = |template: PathBuf| {
+        let template = Some(template.to_str().unwrap().to_owned());
+        let settings = TemplateSettings { template, ..TemplateSettings::default() };
+        ChatTokenizer::from_folder(&folder().join("../models/quickstart"), &settings).unwrap()
+    };
+    let theirs = tokenizer(folder().join("paper/empty-system.jinja"));
+    let zephyr = tokenizer("zephyr".into());
+    let turns = [Message::new("user", "What comes after Tuesday?"), Message::new("assistant", "A")];
+    let of = |turns: &[Message]| Conversation::from(turns.to_vec());
+    for system in ["", "Be brief."] {
+        let with = [&[Message::new("system", system)], &turns[..]].concat();
+        let expected = zephyr.encode_with_targets(&of(&with), Targets::Assistant).unwrap();
+        assert_eq!(theirs.encode_with_targets(&of(&with), Targets::Assistant).unwrap(), expected);
+        if system.is_empty() {
+            let found = theirs.encode_with_targets(&of(&turns), Targets::Assistant).unwrap();
+            assert_eq!(found, expected);
+        }
+    }
 }
 
 #[test]
