@@ -18,6 +18,9 @@ const LAKE: &str = "lake.toml";
 /// The folders of `recipes/paper`.
 const MODELS: [&str; 3] = ["gemma-2b", "llama-3-8b", "mistral-7b"];
 
+/// A file of each folder that is not the paper's: SFT that trains the input embeddings.
+const PLAIN: &str = "sft-plain";
+
 /// The files of each folder, each also with the prefix `sft-then-`.
 const METHODS: [&str; 7] = ["dpo", "ift", "ift-noisy", "orpo", "sft", "simpo", "tdpo"];
 
@@ -77,6 +80,7 @@ fn the_papers_experiments_are_complete() {
         let mut expected: Vec<_> = METHODS
             .iter()
             .flat_map(|m| [format!("{m}.toml"), format!("sft-then-{m}.toml")])
+            .chain([format!("{PLAIN}.toml")])
             .collect();
         expected.sort();
         let found = entries(&folder().join("paper").join(model));
@@ -98,7 +102,8 @@ fn the_papers_experiments_have_its_settings() {
             let [first, second] = &stages[..] else {
                 panic!("{model}/sft-then-{name} has two stages")
             };
-            has_the_papers_settings(&first.recipe, "sft");
+            // It stands for a model that others trained.
+            has_the_papers_settings(&first.recipe, PLAIN);
             has_the_papers_settings(&second.recipe, name);
 
             assert_eq!(first.recipe.model.path, base.model.path);
@@ -109,6 +114,9 @@ fn the_papers_experiments_have_its_settings() {
             );
             has_the_papers_data(&base, &first.recipe, &second.recipe);
         }
+        let plain = read(&folder().join(format!("paper/{model}/{PLAIN}.toml")));
+        has_the_papers_settings(&plain, PLAIN);
+        assert_eq!(plain.output.dir, Path::new("runs/paper").join(model).join(PLAIN));
     }
 }
 
@@ -167,7 +175,8 @@ fn published(name: &str) -> Method {
     let ift =
         Ift { lambda: 0.2, gamma: 0.95, lambda_schedule: LambdaSchedule::Fixed, ..Ift::default() };
     match name {
-        "sft" => Method::Sft(Sft::default()),
+        "sft" => Method::Sft(Sft { freeze_input_embeddings: true, ..Sft::default() }),
+        PLAIN => Method::Sft(Sft::default()),
         "dpo" => Method::Dpo(Dpo { beta: 0.1, label_smoothing: 0.0, reference_free: false }),
         "tdpo" => Method::Tdpo2(Tdpo2 { beta: 0.1, alpha: 0.5 }),
         "orpo" => Method::Orpo(Orpo { beta: 0.25 }),
@@ -181,30 +190,31 @@ fn published(name: &str) -> Method {
 }
 
 /// What differs between the runs of the paper, one line for each: the recipe, its stage, `data.bos`
-/// for each of [`MODELS`], `data.targets`, `checkpoint.number`, and how many records of UltraChat
-/// it reads.
+/// for each of [`MODELS`], `data.targets`, `checkpoint.number`, how many records of UltraChat it
+/// reads, and whether input embeddings are trained.
 const RUNS: &str = "\
-dpo                 1  always never  never   assistant  f32  -
-ift                 1  always always always  assistant  f32  61136
-ift-noisy           1  always always always  assistant  f32  61136
-orpo                1  always always always  assistant  f32  -
-sft                 1  always always always  assistant  f32  61136
-sft-then-dpo        1  always always always  assistant  f32  all
-sft-then-dpo        2  always never  never   assistant  f32  -
-sft-then-ift        1  always always always  assistant  f32  all
-sft-then-ift        2  always always always  assistant  f32  -
-sft-then-ift-noisy  1  always always always  assistant  f32  all
-sft-then-ift-noisy  2  always always always  assistant  f32  -
-sft-then-orpo       1  always always always  assistant  f32  all
-sft-then-orpo       2  always always always  assistant  f32  -
-sft-then-sft        1  always always always  assistant  f32  all
-sft-then-sft        2  always always always  assistant  f32  -
-sft-then-simpo      1  always always always  assistant  f32  all
-sft-then-simpo      2  always never  never   assistant  f32  -
-sft-then-tdpo       1  always always always  assistant  f32  all
-sft-then-tdpo       2  always never  never   assistant  f32  -
-simpo               1  always never  never   assistant  f32  -
-tdpo                1  always never  never   assistant  f32  -
+dpo                 1  always never  never   assistant  f32  -      trained
+ift                 1  always always always  assistant  f32  61136  constant
+ift-noisy           1  always always always  assistant  f32  61136  constant
+orpo                1  always always always  assistant  f32  -      trained
+sft                 1  always always always  assistant  f32  61136  constant
+sft-then-dpo        1  always always always  assistant  f32  all    trained
+sft-then-dpo        2  always never  never   assistant  f32  -      trained
+sft-then-ift        1  always always always  assistant  f32  all    trained
+sft-then-ift        2  always always always  assistant  f32  -      constant
+sft-then-ift-noisy  1  always always always  assistant  f32  all    trained
+sft-then-ift-noisy  2  always always always  assistant  f32  -      constant
+sft-then-orpo       1  always always always  assistant  f32  all    trained
+sft-then-orpo       2  always always always  assistant  f32  -      trained
+sft-then-sft        1  always always always  assistant  f32  all    trained
+sft-then-sft        2  always always always  assistant  f32  -      constant
+sft-then-simpo      1  always always always  assistant  f32  all    trained
+sft-then-simpo      2  always never  never   assistant  f32  -      trained
+sft-then-tdpo       1  always always always  assistant  f32  all    trained
+sft-then-tdpo       2  always never  never   assistant  f32  -      trained
+simpo               1  always never  never   assistant  f32  -      trained
+tdpo                1  always never  never   assistant  f32  -      trained
+sft-plain           1  always always always  assistant  f32  61136  trained
 ";
 
 #[test]
@@ -254,7 +264,8 @@ fn line(run: &Recipe) -> String {
         Some(None) => "all".to_owned(),
         None => "-".to_owned(),
     };
-    format!("{bos} {targets} {number} {records}")
+    let inputs = if run.method.trains_input_embeddings() { "trained" } else { "constant" };
+    format!("{bos} {targets} {number} {records} {inputs}")
 }
 
 #[test]
