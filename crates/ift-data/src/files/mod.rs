@@ -1,13 +1,16 @@
 //! Files as streams of records: JSON lines, one JSON array, or Parquet, recognised by their first
 //! bytes.
 
+mod batches;
+mod columns;
+mod contained;
+mod parquet;
+
 use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use parquet::file::reader::FileReader;
-use parquet::file::serialized_reader::SerializedFileReader;
 use serde_json::{Map, Value};
 
 use crate::config::Source;
@@ -26,6 +29,10 @@ enum Body {
 }
 
 impl Record {
+    fn new(place: Place, value: Value) -> Self {
+        Self { place, body: Body::Value(value) }
+    }
+
     /// The record's fields.
     ///
     /// # Errors
@@ -167,7 +174,7 @@ pub(crate) fn open(path: &Path) -> Result<Records, DataError> {
     file.by_ref().take(4096).read_to_end(&mut head).map_err(DataError::read(path))?;
     file.seek(SeekFrom::Start(0)).map_err(DataError::read(path))?;
     if head.starts_with(b"PAR1") {
-        return parquet(path, file);
+        return parquet::open(path, file);
     }
     let bom = if head.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
     match head.iter().skip(bom).find(|b| !b.is_ascii_whitespace()) {
@@ -234,23 +241,5 @@ fn array(path: &Path, mut file: File, bom: usize) -> Result<Records, DataError> 
     }
     Ok(Box::new(records.into_iter().enumerate().map(|(i, value)| {
         Ok(Record { place: Place::Record(i as u64 + 1), body: Body::Value(value) })
-    })))
-}
-
-/// A Parquet file, row group by row group.
-fn parquet(path: &Path, file: File) -> Result<Records, DataError> {
-    let fault = |e: parquet::errors::ParquetError| {
-        DataError::file(path, format!("not readable as Parquet: {e}"))
-    };
-    let reader = SerializedFileReader::new(file).map_err(fault)?;
-    if reader.metadata().file_metadata().num_rows() == 0 {
-        return Err(DataError::file(path, "has no rows, expected at least one record"));
-    }
-    let path = path.to_owned();
-    Ok(Box::new(reader.into_iter().enumerate().map(move |(i, row)| {
-        let place = Place::Record(i as u64 + 1);
-        let row = row.map_err(|e| DataError::Malformed(format!("not readable as Parquet: {e}")));
-        let row = row.map_err(|e| e.in_record(&path, place))?;
-        Ok(Record { place, body: Body::Value(row.to_json_value()) })
     })))
 }
