@@ -168,3 +168,19 @@ fn a_conversation_with_tools_gets_the_template_for_tools() {
     let error = error.unwrap_err().to_string();
     assert!(error.contains("found `tool_use`, but no template called `default`"), "{error}");
 }
+
+#[test]
+fn templates_give_what_transformers_gives() {
+    let path = common::data().join("expressions.json");
+    let cases: Vec<(String, Option<String>)> =
+        serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    assert!(cases.len() > 700);
+    let messages = chat(&[("user", "Hi"), ("assistant", "Yo")]);
+    let folder = copy("mistral");
+    for (template, expected) in cases {
+        fs::write(folder.path().join("chat_template.jinja"), &template).unwrap();
+        let tokenizer = ChatTokenizer::from_folder(folder.path(), &TemplateSettings::default());
+        let rendered = tokenizer.and_then(|tokenizer| tokenizer.render(&messages, false));
+        assert_eq!(rendered.ok(), expected, "{template}");
+    }
+}

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value};
+use minijinja::{Environment, Error, Value};
 
-use super::json::to_json;
+use super::clock::strftime;
+use super::environment::environment;
 use super::tags::{names_read, without_generation_tags};
 use crate::conversation::{Conversation, Message};
 use crate::error::DataError;
@@ -52,17 +52,10 @@ impl Template {
     ) -> Result<Self, DataError> {
         let fault =
             |e: Error| DataError::Template { origin: origin.to_owned(), problem: explain(&e) };
-        let mut env = Environment::new();
-        let syntax =
-            SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(fault)?;
-        env.set_syntax(syntax);
-        env.set_auto_escape_callback(|_| AutoEscape::None);
-        env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        env.add_function("raise_exception", |message: String| -> Result<Value, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, message))
-        });
-        env.add_filter("tojson", to_json);
-        env.add_template_owned(NAME, without_generation_tags(source)).map_err(fault)?;
+        let mut env = environment().map_err(fault)?;
+        // Jinja reads every kind of line end as one.
+        let text = without_generation_tags(source).replace("\r\n", "\n").replace('\r', "\n");
+        env.add_template_owned(NAME, text).map_err(fault)?;
         let mut this = Self {
             env,
             variables: special.variables().collect(),
@@ -77,10 +70,8 @@ impl Template {
 
     /// Sets the time that `strftime_now` writes, in UTC.
     pub fn set_clock(&mut self, now: Timestamp) {
-        self.env.add_function("strftime_now", move |format: String| -> Result<String, Error> {
-            jiff::fmt::strtime::format(&format, &now.to_zoned_datetime(TimeZone::UTC))
-                .map_err(|e| Error::new(ErrorKind::InvalidOperation, format!("strftime_now: {e}")))
-        });
+        let time = now.to_zoned_datetime(TimeZone::UTC).datetime();
+        self.env.add_function("strftime_now", move |format: &str| strftime(format, time));
     }
 
     /// Whether the template reads a variable, such as `tools`. One that does not ignores it.

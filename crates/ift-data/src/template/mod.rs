@@ -7,12 +7,24 @@
 //! | `effective` | the template of a run: with its BOS and its arguments |
 //! | `compiled` | a compiled template, and rendering |
 //! | `tags` | the tags of a template's text and the names in them |
+//! | `environment` | Jinja as transformers sets it up, with Python's values |
+//! | `filters` | filters of Jinja2 that differ from those of the template engine |
+//! | `methods` | methods of Python's strings, dictionaries and lists |
+//! | `arguments` | arguments of Python's functions |
+//! | `numbers` | numbers as Python reads and prints them |
+//! | `clock` | `strftime_now` |
 //! | `json` | `tojson`, as Python's `json.dumps` writes it |
 
+mod arguments;
 mod built_in;
+mod clock;
 mod compiled;
 mod effective;
+mod environment;
+mod filters;
 mod json;
+mod methods;
+mod numbers;
 mod source;
 mod tags;
 
