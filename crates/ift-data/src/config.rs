@@ -51,10 +51,12 @@ pub struct DataConfig {
     /// Whether a document of plain text ends with the end-of-sequence token, so that the model
     /// learns where texts end.
     pub end_of_text: bool,
-    /// Names of columns for fields that are called otherwise, such as `{ prompt = "question" }`.
+    /// Names of columns for fields that are called otherwise, such as `{ prompt = "question" }`;
+    /// each must be in every file.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub columns: BTreeMap<String, String>,
-    /// Fields of records to ignore although they would change what is learned, such as `tools`.
+    /// Fields of records to ignore although they would change what is learned, such as `tools`;
+    /// those of messages as `messages.NAME`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<String>,
     /// Largest number of rows to read from the training files, before a held-out share is taken.
@@ -159,10 +161,11 @@ pub struct Source {
     /// time. Applied after a held-out share is taken; not allowed for held-out files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
-    /// Reads only this many records from the beginning of its files.
+    /// Reads only this many records, from the beginning of its files; before a held-out share is
+    /// taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_records: Option<u64>,
-    /// Names of its columns, over those of `data.columns`.
+    /// Names of its columns for fields that are called otherwise, over those of `data.columns`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub columns: BTreeMap<String, String>,
 }
@@ -199,10 +202,11 @@ struct SourceTable {
     /// time. Applied after a held-out share is taken; not allowed for held-out files.
     #[serde(default)]
     weight: Option<f64>,
-    /// Reads only this many records from the beginning of its files.
+    /// Reads only this many records, from the beginning of its files; before a held-out share is
+    /// taken.
     #[serde(default)]
     max_records: Option<u64>,
-    /// Names of its columns, over those of `data.columns`.
+    /// Names of its columns for fields that are called otherwise, over those of `data.columns`.
     #[serde(default)]
     columns: BTreeMap<String, String>,
 }

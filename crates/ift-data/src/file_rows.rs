@@ -149,8 +149,16 @@ impl<'a> FileRows<'a> {
         // Without a layout, all records of the batch are empty.
         let format = self.format.unwrap_or(Format::Messages);
         let reading = record::read(value, format, &self.columns, self.encoder.kind)?;
-        let encoded = reading.example.map(|example| self.encoder.encode(&example)).transpose()?;
-        Ok(Read { place, encoded, unused: reading.unused, ignored })
+        let mut unused = reading.unused;
+        let mut encoded = None;
+        if let Some(example) = reading.example {
+            let template = self.encoder.tokenizer.template_source();
+            if let (Some(conversation), Some(template)) = (example.conversation(), template) {
+                unused.extend(record::unread(conversation, template)?);
+            }
+            encoded = Some(self.encoder.encode(&example)?);
+        }
+        Ok(Read { place, encoded, unused, ignored })
     }
 
     /// Adds fields without a meaning, each once.

@@ -114,10 +114,10 @@ impl FileReport {
             write!(f, "\n`{path}`: fields without meaning here: {}", quoted(&self.unused_fields))?;
         }
         if let Some(first) = self.first_empty {
-            write!(f, "\n`{path}`: {} empty records, the first is {first}", self.empty)?;
+            write!(f, "\n`{path}`: {} empty records, the first is record {first}", self.empty)?;
         }
         if let Some(max) = self.max_records {
-            write!(f, "\n`{path}`: only the first {max} records were read (`max_records`)")?;
+            write!(f, "\n`{path}`: only its first {max} records were read (`max_records`)")?;
         }
         Ok(())
     }

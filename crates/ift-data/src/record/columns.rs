@@ -6,14 +6,14 @@ use serde_json::Value;
 
 use crate::error::DataError;
 
+use super::values::decoded;
+
 /// How the names of one source are read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Columns {
     /// Our name to theirs.
     renamed: BTreeMap<String, String>,
     ignored: Vec<String>,
-    /// Whether the file fills the keys that an object lacks with nulls, as tables do.
-    pub fills_keys: bool,
 }
 
 impl Columns {
@@ -26,7 +26,7 @@ impl Columns {
         let mut renamed = all.clone();
         renamed.extend(own.clone());
         renamed.retain(|ours, theirs| ours != theirs);
-        Self { renamed, ignored: ignored.to_vec(), fills_keys: false }
+        Self { renamed, ignored: ignored.to_vec() }
     }
 
     /// Our names and theirs.
@@ -46,25 +46,21 @@ impl Columns {
         self.ignored.iter().any(|ignored| ignored == name)
     }
 
-    /// Whether a field of the messages in a field of a record is ignored, such as
-    /// `messages.weight`.
-    pub fn ignores_in(&self, field: &str, name: &str) -> bool {
-        let field = self.theirs(field);
-        self.ignored.iter().any(|ignored| {
-            ignored.split_once('.').is_some_and(|(outer, inner)| outer == field && inner == name)
-        })
+    /// Whether a field of messages is ignored: `data.ignore` has it as `messages.NAME`.
+    pub fn ignores_in_messages(&self, name: &str) -> bool {
+        self.ignored.iter().any(|ignored| ignored.strip_prefix(OF_MESSAGE) == Some(name))
     }
 
     /// The names in `data.ignore` that a record has.
     pub fn ignored_in(&self, record: &Value) -> Vec<String> {
         let Some(fields) = record.as_object() else { return Vec::new() };
-        let holds = |name: &&String| match name.split_once('.') {
+        let in_message = |value: &Value, name: &str| match decoded(value.clone()) {
+            Value::Array(list) => list.iter().any(|message| message.get(name).is_some()),
+            other => other.get(name).is_some(),
+        };
+        let holds = |name: &&String| match name.strip_prefix(OF_MESSAGE) {
             None => fields.contains_key(*name),
-            Some((outer, inner)) => match fields.get(outer) {
-                Some(Value::Array(list)) => list.iter().any(|message| message.get(inner).is_some()),
-                Some(other) => other.get(inner).is_some(),
-                None => false,
-            },
+            Some(inner) => fields.values().any(|value| in_message(value, inner)),
         };
         self.ignored.iter().filter(holds).cloned().collect()
     }
@@ -77,6 +73,9 @@ impl Columns {
         DataError::Field { field: format!("{}{rest}", self.theirs(root)), found, expected }
     }
 }
+
+/// Beginning of the name of a field of messages in `data.ignore`.
+const OF_MESSAGE: &str = "messages.";
 
 /// Our names that are of messages, not of records.
 const OF_MESSAGES: [&str; 2] = ["role", "content"];

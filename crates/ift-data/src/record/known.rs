@@ -29,6 +29,9 @@ pub(super) const LABELS: [&str; 2] = ["label", "kto_tag"];
 pub(super) const WEIGHTS: [&str; 6] =
     ["weight", "train", "training", "trainable", "train_on_turn", "loss"];
 
+/// Fields of a message with the text that a model thinks before it answers.
+pub(super) const REASONING: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
+
 /// Our names of fields, for `data.columns`.
 pub(crate) const FIELDS: [&str; 17] = [
     "messages",
@@ -90,6 +93,12 @@ pub(super) const REFUSED_IN_MESSAGES: [&str; 16] = [
     "input_ids",
     "refusal",
 ];
+
+/// The fields that layouts read their text from.
+pub(super) fn content() -> impl Iterator<Item = &'static str> {
+    let others = ["chosen", "rejected", "text"];
+    LISTS.into_iter().chain(PROMPTS).chain(INPUTS).chain(COMPLETIONS).chain(others)
+}
 
 /// What [`role`] gives for a turn that calls tools.
 pub(super) const CALL: &str = "function_call";

@@ -11,7 +11,7 @@ use super::dialogue;
 use super::fields::Fields;
 use super::known::{COMPLETIONS, INPUTS, LABELS, LISTS, PROMPTS, SYSTEMS};
 use super::messages::{Side, messages};
-use super::values::{decoded, is_empty, is_list, kind, list, text, without_nulls};
+use super::values::{decoded, is_empty, is_list, kind, list, text};
 
 /// Reads a record of this layout. What it leaves in the fields has no meaning.
 ///
@@ -153,15 +153,9 @@ impl Setting {
             }
             tools.extend(functions);
         }
-        if fields.columns.fills_keys {
-            tools.iter_mut().for_each(without_nulls);
-        }
         let arguments = match fields.take("chat_template_kwargs").map(decoded) {
             None => Map::new(),
-            Some(Value::Object(mut map)) => {
-                map.retain(|_, value| !fields.columns.fills_keys || !value.is_null());
-                map
-            }
+            Some(Value::Object(map)) => map,
             Some(other) => {
                 let expected = "an object of variables of the chat template";
                 return Err(DataError::field("chat_template_kwargs", kind(&other), expected));

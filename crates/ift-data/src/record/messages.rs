@@ -1,6 +1,6 @@
 //! Reads messages: `role` and `content`, or `from` and `value`, and what else they have.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::conversation::Message;
 use crate::error::DataError;
@@ -9,9 +9,6 @@ use super::calls::calls;
 use super::columns::Columns;
 use super::known;
 use super::values::{decoded, is_empty, kind, list, object, text};
-
-/// Names of the text that a model thinks before it answers. Most templates read the first.
-const REASONING: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
 
 /// A list of messages, in any form that [`list`] reads.
 pub(super) fn messages(
@@ -22,29 +19,27 @@ pub(super) fn messages(
     let list = list(value, field)?;
     let mut out = Vec::with_capacity(list.len());
     for (i, value) in list.into_iter().enumerate() {
-        out.push(Reader { columns, field, at: format!("{field}[{i}]") }.message(value)?);
+        out.push(Reader { columns, at: format!("{field}[{i}]") }.message(value)?);
     }
     Ok(out)
 }
 
 /// A message by itself.
 pub(super) fn message(value: Value, field: &str, columns: &Columns) -> Result<Message, DataError> {
-    Reader { columns, field, at: field.to_owned() }.message(value)
+    Reader { columns, at: field.to_owned() }.message(value)
 }
 
 /// Reads one message.
 struct Reader<'a> {
     columns: &'a Columns,
-    /// The field of the record.
-    field: &'a str,
-    /// The message in it.
+    /// The message's path in the record.
     at: String,
 }
 
 impl Reader<'_> {
     fn message(&self, value: Value) -> Result<Message, DataError> {
         let mut map = object(value, &self.at)?;
-        map.retain(|name, value| !value.is_null() && !self.columns.ignores_in(self.field, name));
+        map.retain(|name, value| !value.is_null() && !self.columns.ignores_in_messages(name));
         let weight = self.weight(&mut map)?;
         let called = self.called(&mut map)?;
         let from = !map.contains_key(self.columns.theirs("role")) && map.contains_key("from");
@@ -70,10 +65,10 @@ impl Reader<'_> {
         if !called.is_empty() {
             map.insert("tool_calls".to_owned(), Value::Array(called));
         }
-        self.reasoning(&mut map)?;
+        let reasons = self.check_reasoning(&map)?;
         self.refuse(&map)?;
         let content = match content {
-            (_, None) if map.contains_key("tool_calls") || map.contains_key(REASONING[0]) => None,
+            (_, None) if reasons || map.contains_key("tool_calls") => None,
             (name, value) => Some(joined(value.unwrap_or_default(), &self.path(name))?),
         };
         let message = Message { role, content, fields: map, weight };
@@ -111,30 +106,21 @@ impl Reader<'_> {
                 return Err(DataError::field(self.path("function_call"), found, "one of the two"));
             }
         };
-        let mut called = calls(value, &self.path(name))?;
-        if self.columns.fills_keys {
-            called.iter_mut().for_each(super::values::without_nulls);
-        }
-        Ok(called)
+        calls(value, &self.path(name))
     }
 
-    /// Gives the text of the reasoning the name that most templates read; its own remains too.
-    fn reasoning(&self, map: &mut Map<String, Value>) -> Result<(), DataError> {
-        for name in &REASONING[1..] {
-            let Some(Value::String(text)) = map.get(*name) else { continue };
-            match map.get(REASONING[0]) {
-                None => {
-                    let text = json!(text);
-                    map.insert(REASONING[0].to_owned(), text);
-                }
-                Some(other) if other == text.as_str() => {}
-                Some(_) => {
-                    let found = format!("a text that differs from `{}`", REASONING[0]);
-                    return Err(DataError::field(self.path(name), found, "the same text"));
-                }
+    /// The text of the reasoning may have several names, which the template is given all.
+    fn check_reasoning(&self, map: &Map<String, Value>) -> Result<bool, DataError> {
+        let mut given =
+            known::REASONING.into_iter().filter_map(|name| Some((name, map.get(name)?)));
+        let Some((first, text)) = given.next() else { return Ok(false) };
+        match given.find(|(_, other)| *other != text) {
+            None => Ok(!is_empty(text)),
+            Some((name, _)) => {
+                let found = format!("a value that differs from `{first}`");
+                Err(DataError::field(self.path(name), found, "the same text"))
             }
         }
-        Ok(())
     }
 
     /// The weight of a turn: `weight`, or one of the fields that say whether it is learned.
@@ -170,12 +156,9 @@ impl Reader<'_> {
         if message.is_assistant() || message.weight.is_none_or(|weight| weight == 0.0) {
             return Ok(());
         }
-        let field = self.columns.theirs(self.field);
         let found = format!("a weight above 0 for a turn of `{}`", message.role);
-        let expected = format!(
-            "weights for the assistant's turns only, as no other is learned; remove it, or list \
-             the field in `data.ignore` (such as \"{field}.weight\")"
-        );
+        let expected = "weights for the assistant's turns only, as no other is learned; remove it, \
+                        or list its field in `data.ignore` (such as \"messages.weight\")";
         Err(DataError::field(&self.at, found, expected))
     }
 
@@ -183,8 +166,7 @@ impl Reader<'_> {
     fn refuse(&self, map: &Map<String, Value>) -> Result<(), DataError> {
         for (name, value) in map {
             if known::REFUSED_IN_MESSAGES.contains(&name.as_str()) && !is_empty(value) {
-                let field = self.columns.theirs(self.field);
-                return Err(known::refused(self.path(name), value, &format!("{field}.{name}")));
+                return Err(known::refused(self.path(name), value, &format!("messages.{name}")));
             }
         }
         Ok(())

@@ -11,6 +11,7 @@
 //! | `dialogue` | dialogues in plain text |
 //! | `layouts` | a record of a known layout |
 //! | `detect` | the layout of a record |
+//! | `unread` | fields of messages that a chat template does not read |
 
 mod calls;
 mod columns;
@@ -20,7 +21,12 @@ mod fields;
 mod known;
 mod layouts;
 mod messages;
+mod unread;
 mod values;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)] // helpers of tests fail by panicking
+mod tests;
 
 use ift_methods::RowKind;
 use serde_json::{Map, Value, json};
@@ -31,19 +37,20 @@ use crate::format::Format;
 
 pub(crate) use columns::Columns;
 pub(crate) use known::FIELDS;
+pub(crate) use unread::unread;
 pub(crate) use values::kind;
 
 use fields::Fields;
 
 /// What a record means, and which of its fields mean nothing.
 pub(crate) struct Reading {
-    /// `None` if all fields of the record are null.
+    /// `None` if the record is empty: all fields with text are null.
     pub example: Option<Example>,
     /// The fields without a meaning here.
     pub unused: Vec<String>,
 }
 
-/// Recognises the layout of a record; `None` if all its fields are null.
+/// Recognises the layout of a record; `None` if it is empty: all fields with text are null.
 ///
 /// # Errors
 /// When no layout fits; the message lists the fields that were found.
@@ -53,7 +60,7 @@ pub(crate) fn detect(
     kind: RowKind,
 ) -> Result<Option<Format>, DataError> {
     let map = object(value)?;
-    let empty = is_empty(&map);
+    let empty = is_empty(&map, columns);
     let fields = Fields::new(columns, map);
     if empty { Ok(None) } else { detect::detect(&fields, kind).map(Some) }
 }
@@ -70,7 +77,7 @@ pub(crate) fn read(
     kind: RowKind,
 ) -> Result<Reading, DataError> {
     let map = object(value)?;
-    if is_empty(&map) {
+    if is_empty(&map, columns) {
         return Ok(Reading { example: None, unused: Vec::new() });
     }
     let mut fields = Fields::new(columns, map);
@@ -109,7 +116,11 @@ fn object(value: Value) -> Result<Map<String, Value>, DataError> {
     }
 }
 
-/// Whether a record says nothing: it has fields, and all are null.
-fn is_empty(record: &Map<String, Value>) -> bool {
-    !record.is_empty() && record.values().all(Value::is_null)
+/// Whether a record says nothing: all its fields are null, or all those that a layout reads its
+/// text from.
+fn is_empty(record: &Map<String, Value>, columns: &Columns) -> bool {
+    let content = |ours: &str| record.get(columns.theirs(ours));
+    let mut content = known::content().filter_map(content).peekable();
+    let empty = content.peek().is_some() && content.all(Value::is_null);
+    !record.is_empty() && (empty || record.values().all(Value::is_null))
 }

@@ -91,16 +91,3 @@ pub(super) fn is_empty(value: &Value) -> bool {
         Value::Bool(_) | Value::Number(_) => false,
     }
 }
-
-/// Removes the null fields of objects, at every depth. Tables fill the keys that an object lacks
-/// with nulls.
-pub(super) fn without_nulls(value: &mut Value) {
-    match value {
-        Value::Array(list) => list.iter_mut().for_each(without_nulls),
-        Value::Object(map) => {
-            map.retain(|_, value| !value.is_null());
-            map.values_mut().for_each(without_nulls);
-        }
-        _ => {}
-    }
-}

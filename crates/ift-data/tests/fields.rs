@@ -1,0 +1,149 @@
+//! Fields of records: listed, ignored, renamed or empty; and the first records of a source.
+#![allow(clippy::unwrap_used)] // a helper of tests fails by panicking
+
+mod common;
+
+use common::{file, jsonl, tokenizer};
+use ift_data::{ChatTokenizer, DataConfig, DataError, Dataset, Source, load};
+use ift_methods::RowKind;
+use serde_json::{Value, json};
+
+fn chatml() -> ChatTokenizer {
+    tokenizer("bytelevel", Some("chatml"))
+}
+
+fn read(config: &DataConfig) -> Result<Dataset, DataError> {
+    load(config, &chatml(), RowKind::Demonstration).map(|(train, _)| train)
+}
+
+#[test]
+fn fields_without_meaning_are_listed_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let record =
+        |id: u32| json!({"id": id, "prompt": "Q", "completion": "A", "source": "x", "score": null});
+    let named = json!({"prompt": [{"role": "user", "content": "Q", "name": "Ann"}],
+                       "completion": "A", "more": true});
+    let path = jsonl(&folder, &[record(1), record(2), named]);
+    let set =
+        read(&DataConfig { train: vec![Source::new(&path)], ..DataConfig::default() }).unwrap();
+    let file = &set.report.files[0];
+    assert_eq!(file.unused_fields, ["id", "source", "more", "messages.name"]);
+    let report = set.report.to_string();
+    let line = "fields without meaning here: `id`, `source`, `more`, `messages.name`";
+    assert!(report.contains(line), "{report}");
+    let ignore = ["id", "source", "more", "messages.name", "tolos"];
+    let config = DataConfig {
+        train: vec![Source::new(&path)],
+        ignore: ignore.map(str::to_owned).to_vec(),
+        ..DataConfig::default()
+    };
+    let set = read(&config).unwrap();
+    assert!(set.report.files[0].unused_fields.is_empty());
+    assert_eq!(set.report.unseen_ignored, ["tolos"]);
+    let report = set.report.to_string();
+    assert!(report.contains("no record has the fields `tolos`"), "{report}");
+}
+
+#[test]
+fn empty_records_are_counted_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = json!({"id": 3, "prompt": "Q", "completion": "A"});
+    let records = [
+        json!({"prompt": null, "completion": null, "id": null}),
+        json!({"prompt": null, "completion": null, "id": 2}),
+        good.clone(),
+    ];
+    let source = |records: &[Value]| DataConfig {
+        train: vec![Source::new(jsonl(&folder, records))],
+        ..DataConfig::default()
+    };
+    let set = read(&source(&records)).unwrap();
+    let file = &set.report.files[0];
+    assert_eq!((file.records, file.empty, file.first_empty), (3, 2, Some(1)));
+    assert_eq!((set.rows[0].record, file.format.as_str()), (3, "prompt_completion"));
+    assert!(set.report.to_string().contains("2 empty records, the first is record 1"));
+    let error = read(&source(&records[..2])).unwrap_err().to_string();
+    assert!(error.contains("no row is left") && error.contains("2 empty records"), "{error}");
+    let half = json!({"prompt": "Q", "completion": null});
+    let error = read(&source(&[good, half])).unwrap_err().to_string();
+    assert!(error.contains("line 2: field `completion`: found nothing"), "{error}");
+}
+
+#[test]
+fn columns_of_other_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = jsonl(&folder, &[json!({"ask": "Q", "reply": "A", "id": 1})]);
+    let columns = |names: &[(&str, &str)]| {
+        names.iter().map(|&(ours, theirs)| (ours.to_owned(), theirs.to_owned())).collect()
+    };
+    let names = [("prompt", "ask"), ("completion", "reply")];
+    let config = |all: &[(&str, &str)], own: &[(&str, &str)]| DataConfig {
+        train: vec![Source { columns: columns(own), ..Source::new(&path) }],
+        columns: columns(all),
+        ..DataConfig::default()
+    };
+    let plain = read(&config(&names, &[])).unwrap();
+    assert_eq!(plain.report.files[0].unused_fields, ["id"]);
+    for (all, own) in [
+        (vec![], names.to_vec()),
+        (vec![names[0]], vec![names[1]]),
+        (vec![names[0], ("completion", "other")], vec![names[1]]),
+    ] {
+        assert_eq!(read(&config(&all, &own)).unwrap().identity, plain.identity);
+    }
+    for (config, reasons) in [
+        (config(&[("promt", "ask")], &[]), vec!["`data.columns`", "did you mean `prompt`?"]),
+        (config(&[], &[("answer", "ask")]), vec!["`data.train`", "`answer`", "`completion`"]),
+        (
+            config(&names, &[("prompt", "question")]),
+            vec!["a.jsonl`", "no field `question`", "`prompt`", "found `ask`, `id`, `reply`"],
+        ),
+    ] {
+        let error = read(&config).unwrap_err().to_string();
+        for reason in reasons {
+            assert!(error.contains(reason), "{error}, without {reason}");
+        }
+    }
+}
+
+#[test]
+fn the_first_records_of_a_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = |from: usize, to: usize| -> String {
+        let line = |i| format!("{{\"prompt\": \"Q{i}\", \"completion\": \"A\"}}\n");
+        (from..to).map(line).collect()
+    };
+    for (i, (from, to)) in [(0, 1500), (1500, 1510), (1510, 1520)].into_iter().enumerate() {
+        file(folder.path(), &format!("train-{i}.jsonl"), lines(from, to));
+    }
+    let other = file(folder.path(), "other.jsonl", lines(0, 4));
+    let config = |max: Option<u64>, eval_fraction| DataConfig {
+        train: vec![
+            Source {
+                split: Some("train".to_owned()),
+                max_records: max,
+                ..Source::new(folder.path())
+            },
+            Source::new(&other),
+        ],
+        eval_fraction,
+        ..DataConfig::default()
+    };
+    let all = read(&config(None, None)).unwrap();
+    for (max, read_of) in [(3, [3, 0, 0]), (1500, [1500, 0, 0]), (1505, [1500, 5, 0])] {
+        let set = read(&config(Some(max), None)).unwrap();
+        let records: Vec<_> = set.report.files.iter().map(|file| file.records).collect();
+        assert_eq!(records, [&read_of[..], &[4]].concat());
+        let max = usize::try_from(max).unwrap();
+        assert_eq!(set.rows[..max], all.rows[..max]);
+        assert_eq!(set.rows.len(), max + 4);
+        assert!(!set.report.stopped_early);
+    }
+    let report = read(&config(Some(1505), None)).unwrap().report.to_string();
+    assert!(report.contains("train-1.jsonl`: only its first 5 records were read"), "{report}");
+    let (train, eval) =
+        load(&config(Some(6), Some(0.5)), &chatml(), RowKind::Demonstration).unwrap();
+    assert_eq!((train.rows.len(), eval.unwrap().rows.len()), (5, 5));
+    let error = read(&config(Some(0), None)).unwrap_err().to_string();
+    assert!(error.contains("`max_records = 0`"), "{error}");
+}
