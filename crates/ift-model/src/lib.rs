@@ -25,6 +25,7 @@ mod families;
 mod fields;
 mod folder;
 mod forward;
+mod hub;
 mod linear;
 mod load;
 pub mod memory;
@@ -45,11 +46,14 @@ pub use config::{
     AttentionLayer, Block, Config, EmbeddingLayer, LinearLayer, LinearPart, MlpLayer, NormLayer,
 };
 pub use error::ModelError;
+pub use hub::HubModel;
 pub use load::Trained;
 pub use model::{Gradients, Model};
 pub use parameter_map::{Trainable, TrainableTensor};
 pub use pass::{BlockTable, Continues, Keep, Pass, PastGradient, PastOf, Sequences};
-pub use peft::{base_folder, config_of, number_of, tokenizer_folder, weight_files};
+pub use peft::{base_folder, config_of, find_file, number_of, tokenizer_folder, weight_files};
 pub use rope::{Rope, RopeScaling};
 pub use score::{ScoreGradient, Scored, ScoredDivergence};
-pub use tensor_files::{NamedTensors, PendingTensor, TensorFiles, dtype, write_tensors};
+pub use tensor_files::{
+    NamedTensors, PendingTensor, TensorFiles, dtype, round_as_saved, write_tensors,
+};

@@ -3,6 +3,7 @@
 use crate::adapter::ResolvedAdapter;
 use crate::fields::{self, Fields};
 use crate::folder::{ADAPTER, Shards};
+use crate::hub::{self, HubModel};
 use crate::{Adapter, BaseStorage, Config, ModelError, Target};
 use ift_backend::NumberType;
 use serde_json::{Value, json};
@@ -91,9 +92,19 @@ impl ModelFolders {
 /// # Errors
 /// If an adapter folder's configuration cannot be read or its base is not found.
 pub fn tokenizer_folder(folder: &Path) -> Result<PathBuf, ModelError> {
-    let folders = ModelFolders::of(folder)?.folders();
-    let found = folders.into_iter().find(|folder| folder.join("tokenizer.json").is_file());
+    let found = find_file(folder, "tokenizer.json")?;
+    let found = found.and_then(|file| file.parent().map(Path::to_owned));
     Ok(found.unwrap_or_else(|| folder.to_owned()))
+}
+
+/// A file of a model folder, or of an adapter folder without it that of its base; `None` if there
+/// is none.
+///
+/// # Errors
+/// If an adapter folder's configuration cannot be read or its base is not found.
+pub fn find_file(folder: &Path, name: &str) -> Result<Option<PathBuf>, ModelError> {
+    let files = ModelFolders::of(folder)?.folders().into_iter().map(|folder| folder.join(name));
+    Ok(files.into_iter().find(|file| file.is_file()))
 }
 
 /// The folder of the model that an adapter folder was trained on (perhaps an adapter folder
@@ -263,8 +274,8 @@ fn modules(fields: &Fields) -> Result<Vec<String>, ModelError> {
     }
 }
 
-/// The base's folder: `base_model_name_or_path` from the adapter's folder, or from the working
-/// directory.
+/// The base's folder: `base_model_name_or_path` from the adapter's folder, from the working
+/// directory, or as the name of a model in the cache of the Hugging Face Hub, at `revision`.
 fn base(fields: &Fields, folder: &Path) -> Result<PathBuf, ModelError> {
     let field = "base_model_name_or_path";
     let Some(name) = fields.text(field)?.filter(|name| !name.is_empty()) else {
@@ -272,24 +283,32 @@ fn base(fields: &Fields, folder: &Path) -> Result<PathBuf, ModelError> {
             fields.error(field, "is missing, expected the folder of the model it was trained on")
         );
     };
-    let candidates = [folder.join(name), PathBuf::from(name)];
+    let mut candidates = vec![folder.join(name), PathBuf::from(name)];
+    candidates.dedup();
+    candidates.extend(hub::snapshots(&hub::caches(), name, fields.text("revision")?));
     let is_model = |path: &&PathBuf| path.join("config.json").is_file() || is_adapter(path);
     match candidates.iter().find(is_model) {
         Some(base) => Ok(base.clone()),
-        None => Err(fields.error(
-            field,
-            &format!(
-                "`{name}` is not a model folder: neither `{}` nor `{}` holds a `config.json`; put \
-                 the path of the base model there",
-                candidates[0].display(),
-                candidates[1].display()
-            ),
-        )),
+        None => {
+            let looked: Vec<_> =
+                candidates.iter().map(|path| format!("`{}`", path.display())).collect();
+            let reason = format!(
+                "is `{name}`, which is not found: no `config.json` in {}; put the path of the \
+                 base model there",
+                looked.join(", nor in ")
+            );
+            Err(fields.error(field, &reason))
+        }
     }
 }
 
-/// `adapter_config.json` of an adapter on the model in `base`.
+/// `adapter_config.json` of an adapter on the model in `base`, an absolute path. A model of the Hub
+/// that lies in its cache is named as it is there, so that other machines find it.
 pub(crate) fn config(placed: &ResolvedAdapter, base: &Path) -> Value {
+    let (base, revision) = match HubModel::of_snapshot(base) {
+        Some(HubModel { name, revision }) => (name, Some(revision)),
+        None => (base.to_string_lossy().into_owned(), None),
+    };
     let ResolvedAdapter { settings, modules } = placed;
     let whole = settings.alpha.fract() == 0.0 && settings.alpha < 1e9;
     // PEFT declares it an integer, and accepts others.
@@ -297,7 +316,7 @@ pub(crate) fn config(placed: &ResolvedAdapter, base: &Path) -> Value {
     json!({
         "alpha_pattern": {},
         "auto_mapping": null,
-        "base_model_name_or_path": base.to_string_lossy(),
+        "base_model_name_or_path": base,
         "bias": "none",
         "fan_in_fan_out": false,
         "inference_mode": true,
@@ -310,7 +329,7 @@ pub(crate) fn config(placed: &ResolvedAdapter, base: &Path) -> Value {
         "peft_type": "LORA",
         "r": settings.rank,
         "rank_pattern": {},
-        "revision": null,
+        "revision": revision,
         "target_modules": modules,
         "task_type": "CAUSAL_LM",
         "use_dora": settings.dora,

@@ -6,7 +6,6 @@ use crate::parameter_map::{Parameter, Tensor};
 use crate::tensor_files::{PendingTensor, write_tensors};
 use crate::{Model, ModelError, peft};
 use ift_backend::{Backend, Element, NumberType};
-use safetensors::View;
 use serde_json::{Value, json};
 use std::ops::Range;
 use std::path::Path;
@@ -132,7 +131,7 @@ impl<B: Backend> Model<B> {
         let mut shards: Vec<Vec<(String, PendingTensor)>> = vec![Vec::new()];
         let (mut shard_bytes, mut total_bytes) = (0, 0);
         for (name, tensor) in self.pending(0..self.map.base, number) {
-            let bytes = tensor.data_len();
+            let bytes = tensor.size();
             if shard_bytes > 0 && shard_bytes + bytes > largest {
                 shards.push(Vec::new());
                 shard_bytes = 0;

@@ -7,6 +7,7 @@ use memmap2::Mmap;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors, View};
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::fs::{self, File};
@@ -173,13 +174,53 @@ fn to_bytes<E: Element>(values: &[E], number: NumberType) -> Vec<u8> {
     }
 }
 
+/// Rounds elements to the values that are read back after they were written as another type.
+pub fn round_as_saved<E: Element>(values: &mut [E], number: NumberType) {
+    if number.size() >= E::NUMBER.size() {
+        return;
+    }
+    let round = |value: f32| match number {
+        NumberType::F64 | NumberType::F32 => value,
+        NumberType::Bf16 => bf16::from_f32(value).to_f32(),
+        NumberType::F16 => f16::from_f32(value).to_f32(),
+    };
+    values.iter_mut().for_each(|value| *value = E::from_f64(f64::from(round(value.to_f32()))));
+}
+
+/// The first element that is a number, and infinite when it is written as another type.
+fn overflow<E: Element>(values: &[E], number: NumberType) -> Option<f64> {
+    if number.size() >= E::NUMBER.size() {
+        return None;
+    }
+    let is_finite = |value: f64| match number {
+        NumberType::F64 => true,
+        NumberType::F32 => (value as f32).is_finite(),
+        NumberType::Bf16 => bf16::from_f32(value as f32).is_finite(),
+        NumberType::F16 => f16::from_f32(value as f32).is_finite(),
+    };
+    values.iter().map(|value| value.to_f64()).find(|&value| value.is_finite() && !is_finite(value))
+}
+
+/// The name of a type and its largest number, for messages.
+fn largest(number: NumberType) -> (&'static str, f64) {
+    match number {
+        NumberType::F64 => ("f64", f64::MAX),
+        NumberType::F32 => ("f32", f64::from(f32::MAX)),
+        NumberType::Bf16 => ("bf16", bf16::MAX.to_f64()),
+        NumberType::F16 => ("f16", f16::MAX.to_f64()),
+    }
+}
+
+/// The bytes of a tensor as they are written, and an element that its type cannot hold.
+type Bytes = (Vec<u8>, Option<f64>);
+
 /// A tensor whose elements are fetched only when its turn to be written comes, so that one tensor
 /// at a time is in memory: its elements, and its bytes as they are written. If there is no memory
 /// for these the process aborts, because the library's [`View`] has no way to report an error.
 pub struct PendingTensor<'a> {
     shape: Vec<usize>,
     number: NumberType,
-    bytes: Box<dyn Fn() -> Vec<u8> + 'a>,
+    bytes: Box<dyn Fn() -> Bytes + 'a>,
 }
 
 impl<'a> PendingTensor<'a> {
@@ -189,22 +230,47 @@ impl<'a> PendingTensor<'a> {
         number: NumberType,
         values: impl Fn() -> Vec<E> + 'a,
     ) -> Self {
-        Self { shape, number, bytes: Box::new(move || to_bytes(&values(), number)) }
+        let bytes = move || {
+            let values = values();
+            (to_bytes(&values, number), overflow(&values, number))
+        };
+        Self { shape, number, bytes: Box::new(bytes) }
+    }
+
+    /// Bytes in a file.
+    pub(crate) fn size(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.number.size()
     }
 }
 
-impl View for PendingTensor<'_> {
+/// A tensor being written, and where to note the first element of any that its type cannot hold.
+struct Checked<'a, 'b> {
+    name: String,
+    tensor: PendingTensor<'a>,
+    too_large: &'b RefCell<Option<(String, String)>>,
+}
+
+impl View for Checked<'_, '_> {
     fn dtype(&self) -> Dtype {
-        dtype(self.number)
+        dtype(self.tensor.number)
     }
     fn shape(&self) -> &[usize] {
-        &self.shape
+        &self.tensor.shape
     }
     fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Owned((self.bytes)())
+        let (bytes, overflow) = (self.tensor.bytes)();
+        if let Some(value) = overflow {
+            let (number, largest) = largest(self.tensor.number);
+            let reason = format!(
+                "holds {value:e}, but the largest number of type {number} is {largest:e}; save it \
+                 as a wider type, such as f32"
+            );
+            self.too_large.borrow_mut().get_or_insert_with(|| (self.name.clone(), reason));
+        }
+        Cow::Owned(bytes)
     }
     fn data_len(&self) -> usize {
-        self.shape.iter().product::<usize>() * self.number.size()
+        self.tensor.size()
     }
 }
 
@@ -212,9 +278,10 @@ impl View for PendingTensor<'_> {
 /// writes a private temporary file and renames it, which nobody else could read.)
 ///
 /// # Errors
-/// If the file cannot be written; the message names it.
-pub fn write_tensors<S: AsRef<str> + Ord + Display, V: View>(
-    tensors: impl IntoIterator<Item = (S, V)>,
+/// If the file cannot be written, or a tensor has an element that is too large for the type that it
+/// is to be written as; the message names file and tensor, and no file is left.
+pub fn write_tensors<'a, S: AsRef<str> + Ord + Display>(
+    tensors: impl IntoIterator<Item = (S, PendingTensor<'a>)>,
     path: &Path,
 ) -> Result<(), ModelError> {
     // Other readers look for this entry to know how the tensors are to be read.
@@ -222,9 +289,18 @@ pub fn write_tensors<S: AsRef<str> + Ord + Display, V: View>(
     let io = |source| ModelError::Io { action: "write", path: path.to_owned(), source };
     let permissions =
         File::create(path).and_then(|file| file.metadata()).map_err(io)?.permissions();
-    safetensors::serialize_to_file(tensors, Some(metadata), path).map_err(|e| {
+    let too_large = RefCell::new(None);
+    let checked = tensors.into_iter().map(|(name, tensor)| {
+        let checked = Checked { name: name.to_string(), tensor, too_large: &too_large };
+        (name, checked)
+    });
+    safetensors::serialize_to_file(checked, Some(metadata), path).map_err(|e| {
         ModelError::File { path: path.to_owned(), reason: format!("cannot be written: {e}") }
     })?;
+    if let Some((tensor, reason)) = too_large.into_inner() {
+        fs::remove_file(path).map_err(io)?;
+        return Err(ModelError::Tensor { path: path.to_owned(), tensor, reason });
+    }
     fs::set_permissions(path, permissions).map_err(io)
 }
 
@@ -239,6 +315,35 @@ mod tests {
         assert_eq!(bf16, bf16::from_f32(1.0 + 1.0 / 128.0).to_le_bytes());
         let f16 = to_bytes(&[1.0 + 1.0 / 2048.0 + little], NumberType::F16);
         assert_eq!(f16, f16::from_f32(1.0 + 1.0 / 1024.0).to_le_bytes());
+        let mut rounded = [1.0 + 1.0 / 256.0 + little];
+        round_as_saved(&mut rounded, NumberType::Bf16);
+        assert_eq!(rounded, [1.0 + 1.0 / 128.0]);
+    }
+
+    #[test]
+    fn what_a_type_cannot_hold_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("some.safetensors");
+        let write = |number, value: f64| {
+            let tensors = ["a", "b"].map(|name| {
+                let values = move || vec![1.0, if name == "b" { value } else { 2.0 }];
+                (name, PendingTensor::new(vec![2], number, values))
+            });
+            write_tensors(tensors, &path).map_err(|e| e.to_string())
+        };
+        for (number, fits, too_large, largest) in [
+            (NumberType::F16, 65504.0, 65520.0, "type f16 is 6.5504e4"),
+            (NumberType::F32, 3e38, -1e39, "type f32 is 3.40282"),
+            (NumberType::Bf16, 3e38, 3.4e38, "type bf16 is 3.38953"),
+        ] {
+            write(number, fits).unwrap();
+            // What is not a number is no overflow; it is found elsewhere.
+            write(number, f64::INFINITY).unwrap();
+            let error = write(number, too_large).unwrap_err();
+            assert!(error.contains("tensor `b`") && error.contains(largest), "{error}");
+            assert!(error.contains(&format!("holds {too_large:e}")), "{error}");
+            assert!(!path.exists());
+        }
     }
 
     #[test]

@@ -6,9 +6,10 @@
 mod tiny;
 
 use ift_backend::{NumberType, Reference, Storage};
-use ift_model::{Adapter, Model, Target, base_folder, tokenizer_folder, write_tensors};
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use ift_model::{
+    Adapter, Model, PendingTensor, Target, base_folder, tokenizer_folder, write_tensors,
+};
+use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -56,10 +57,12 @@ fn rewrite(folder: &Path, change: impl Fn(&mut Vec<(String, Vec<usize>, Vec<u8>)
         .map(|(name, v)| (name.to_owned(), v.shape().to_vec(), v.data().to_vec()))
         .collect();
     change(&mut list);
-    let views = list
-        .iter()
-        .map(|(n, s, b)| (n.clone(), TensorView::new(Dtype::F64, s.clone(), b).unwrap()));
-    write_tensors(views, &path).unwrap();
+    let tensors = list.iter().map(|(name, shape, bytes)| {
+        let number = |bytes: &[u8]| f64::from_le_bytes(bytes.try_into().unwrap());
+        let values = move || bytes.chunks_exact(8).map(number).collect::<Vec<f64>>();
+        (name.clone(), PendingTensor::new(shape.clone(), NumberType::F64, values))
+    });
+    write_tensors(tensors, &path).unwrap();
 }
 
 #[test]
@@ -182,11 +185,28 @@ fn a_base_is_found_from_the_adapter_s_folder() {
     let message = error(&own);
     let tried = own.join("someone/some-model");
     assert!(message.contains(&format!("`{}`", tried.display())), "{message}");
-    assert!(message.contains("nor `someone/some-model`"), "{message}");
+    assert!(message.contains("nor in `someone/some-model`"), "{message}");
+    // Nor is it in the cache of the Hub.
+    assert!(message.contains("models--someone--some-model/snapshots/main`"), "{message}");
     // An adapter that is its own base leads nowhere.
     set(&own, "base_model_name_or_path", &json!(own));
     assert!(error(&own).contains("expected a base model"), "{}", error(&own));
     drop(root);
+}
+
+/// A base in the Hub's cache is written by its name, with the commit.
+#[test]
+fn a_base_of_the_hub_is_named_as_there() {
+    let (root, base, own) = folders(&settings());
+    let snapshot = root.path().join("models--org--small/snapshots/0123abc");
+    fs::create_dir_all(snapshot.parent().unwrap()).unwrap();
+    fs::rename(&base, &snapshot).unwrap();
+    adapted(&snapshot, &settings()).save_adapter(&own, NumberType::F64).unwrap();
+    let config = read_config(&own);
+    assert_eq!(
+        (&config["base_model_name_or_path"], &config["revision"]),
+        (&json!("org/small"), &json!("0123abc"))
+    );
 }
 
 /// PEFT writes whole names where it was told `all-linear`, and so may an adapter of some layers.
