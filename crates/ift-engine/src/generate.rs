@@ -21,13 +21,15 @@ pub struct GenerationSettings {
 /// What was added to a prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Generated {
-    /// The new tokens, without the stop token.
+    /// The new tokens, without a stop token of the settings.
     pub tokens: Vec<u32>,
     /// Why the text ended.
     pub finish: Finish,
 }
 
-/// Continues every prompt; `on_token` sees each new token as `(prompt, token)`.
+/// Continues every prompt; `on_token` sees each new token as `(prompt, token)`, and says whether the
+/// text ends with it, as where the text spells a stop word in several tokens. The token is part of
+/// the result then.
 ///
 /// The KV cache grows with the texts and may become as large as all of them need together.
 ///
@@ -38,7 +40,7 @@ pub fn generate<B: Backend>(
     model: &Model<B>,
     prompts: &[Vec<u32>],
     settings: &GenerationSettings,
-    on_token: &mut dyn FnMut(usize, u32),
+    on_token: &mut dyn FnMut(usize, u32) -> bool,
 ) -> Result<Vec<Generated>, EngineError> {
     let most = settings.max_tokens.min(model.config().max_positions);
     let block = ift_model::Cache::<B>::BLOCK;
@@ -59,14 +61,19 @@ pub fn generate<B: Backend>(
     };
     let requests = prompts.iter().enumerate().map(submit).collect::<Result<Vec<_>, _>>()?;
     let mut results = vec![Generated { tokens: Vec::new(), finish: Finish::Length }; prompts.len()];
+    let mut ended = vec![false; prompts.len()];
     while !engine.is_idle() {
         for event in engine.step()? {
             let (Event::Token { request, .. } | Event::Finished { request, .. }) = event;
             let Ok(prompt) = requests.binary_search(&request) else { continue };
             match event {
+                _ if ended[prompt] => {}
                 Event::Token { token, .. } => {
                     results[prompt].tokens.push(token);
-                    on_token(prompt, token);
+                    if on_token(prompt, token) {
+                        (ended[prompt], results[prompt].finish) = (true, Finish::Stop);
+                        engine.cancel(request);
+                    }
                 }
                 Event::Finished { finish, .. } => results[prompt].finish = finish,
             }

@@ -15,6 +15,9 @@ use crate::states::OptimizerStates;
 use crate::step::accumulate_with;
 use crate::sums::{AnswerDetail, Sums};
 
+/// Weights, at most, that are on the host at a time while they are rounded.
+const ROUNDED: usize = 1 << 22;
+
 /// What an optimizer step works on.
 pub struct Learner<B: Backend> {
     pub(crate) model: Model<B>,
@@ -54,6 +57,38 @@ impl<B: Backend> Learner<B> {
     pub fn exchange_average(&mut self) -> Result<(), TrainError> {
         let exchanged = self.states.exchange_average(&mut self.model);
         exchanged.map_err(TrainError::memory("the exponential moving average of the weights"))
+    }
+
+    /// Calls `f` while every trainable weight is rounded as `round` does, then puts the weights
+    /// back, to the bit. They are kept where gradients are between steps, so that this takes no
+    /// memory.
+    ///
+    /// # Errors
+    /// If memory runs out.
+    pub(crate) fn while_rounded<T>(
+        &mut self,
+        round: impl Fn(&mut [B::Element]),
+        f: impl FnOnce(&Model<B>) -> T,
+    ) -> Result<T, TrainError> {
+        let (model, kept) = (&mut self.model, &mut self.gradients.sums);
+        let memory = TrainError::memory("rounded weights");
+        let parts = |len: usize| {
+            (0..len).step_by(ROUNDED).map(move |start| start..len.min(start + ROUNDED))
+        };
+        for part in parts(model.trainable().len()) {
+            let mut values = model.read(part.clone());
+            model.backend().write_accumulator(kept, part.start, &values);
+            round(&mut values);
+            model.write(part.start, &values);
+        }
+        model.adapters_changed().map_err(&memory)?;
+        let result = f(model);
+        for part in parts(model.trainable().len()) {
+            let values = model.backend().read_accumulator(kept, part.clone());
+            model.write(part.start, &values);
+        }
+        model.adapters_changed().map_err(memory)?;
+        Ok(result)
     }
 
     /// The model as it is now.

@@ -12,9 +12,11 @@
 //! | `step`, `passes`, `couple`, `sums` | forward and backward over rows, and their sums |
 //! | `reference`, `kept_reference`, `score_cache` | the reference of a step, of a run, on disk |
 //! | `learner`, `gradient`, `states`, `not_finite` | norm, clipping, update, and their checks |
-//! | `evaluate`, `samples`, `estimate` | held-out loss, answers to prompts, memory needed |
+//! | `evaluate`, `samples`, `stops` | held-out loss, answers to prompts, where they end |
+//! | `estimate` | memory needed |
 //! | `metrics`, `tensorboard`, `log` | the records of a run |
 //! | `durable`, `hash`, `output`, `checkpoint` | files, the run's folder, its checkpoints |
+//! | `saved` | what a model folder says besides its weights |
 //! | `identity`, `change`, `resume` | what results depend on, and whether a run may resume |
 //! | `backend` | the choice of the backend |
 //! | `options`, `observer`, `run`, `stages` | the run, its reports, and several runs in a row |
@@ -57,12 +59,14 @@ mod resume;
 mod rows;
 mod run;
 mod samples;
+mod saved;
 mod schedule;
 mod score_cache;
 mod stages;
 mod states;
 mod step;
 mod step_error;
+mod stops;
 mod sums;
 mod tensorboard;
 
@@ -74,7 +78,8 @@ pub use durable::write_folder;
 pub use error::TrainError;
 pub use learner::Learner;
 pub use metrics::{
-    EvalMetrics, Metrics, PreferenceMetrics, Sample, StepMetrics, page_faults, peak_memory,
+    EvalMetrics, Metrics, PreferenceMetrics, Rounding, Sample, StepMetrics, page_faults,
+    peak_memory,
 };
 pub use not_finite::NotFinite;
 pub use observer::{Observer, Phase, Progress, Start};
@@ -86,8 +91,10 @@ pub use recipe::{
     ReferenceStorage, ReferenceTable, SaveAs, Stage, StageTable, TrainTable,
 };
 pub use reference::{KnownScores, ReferenceSource};
+pub use saved::merged_card;
 pub use schedule::{Curve, Schedule};
 pub use stages::train;
 pub use step::{accumulate, accumulate_with, examine};
 pub use step_error::StepError;
+pub use stops::{Stops, Watch};
 pub use sums::{AnswerDetail, AnswerSums, PreferenceSums, Sums};

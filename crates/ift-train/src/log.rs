@@ -2,7 +2,10 @@
 //! with the scalars.
 
 use crate::error::TrainError;
-use crate::metrics::{EvalMetrics, Metrics, MetricsFile, PreferenceMetrics, Sample, StepMetrics};
+use crate::metrics::{
+    EvalMetrics, Metrics, MetricsFile, PreferenceMetrics, Rounding, Sample, StepMetrics,
+    read_metrics,
+};
 use crate::output::RunFolder;
 use crate::tensorboard::EventFile;
 
@@ -10,19 +13,53 @@ use crate::tensorboard::EventFile;
 pub(crate) struct Log {
     metrics: MetricsFile,
     events: EventFile,
+    /// The step that an interrupted run is resumed at, with what is known of it already.
+    resumed: Option<Resumed>,
+}
+
+#[derive(Clone, Copy)]
+struct Resumed {
+    step: u64,
+    evaluated: bool,
+    sampled: bool,
 }
 
 impl Log {
     /// Empty records; or with the number of steps done, those of an interrupted run, without what
-    /// it will do again.
-    pub fn open(folder: &RunFolder, resumed_at: Option<u64>) -> Result<Self, TrainError> {
+    /// it will do again. `samples` are the answers that the run logs at a time.
+    pub fn open(
+        folder: &RunFolder,
+        resumed_at: Option<u64>,
+        samples: usize,
+    ) -> Result<Self, TrainError> {
+        let mut resumed = None;
         let metrics = match resumed_at {
-            Some(step) if step > 0 => MetricsFile::resume(&folder.metrics(), step)?,
+            Some(step) if step > 0 => {
+                let file = MetricsFile::resume(&folder.metrics(), step, samples)?;
+                let lines = read_metrics(&folder.metrics())?;
+                let evaluated =
+                    lines.iter().any(|line| matches!(line, Metrics::Eval(e) if e.step == step));
+                let sampled =
+                    lines.iter().any(|line| matches!(line, Metrics::Sample(s) if s.step == step));
+                resumed = Some(Resumed { step, evaluated, sampled });
+                file
+            }
             _ => MetricsFile::create(&folder.metrics())?,
         };
         // A run that starts over measures again before its first step, at step 0.
         let again_from = resumed_at.map(|step| if step > 0 { step + 1 } else { 0 });
-        Ok(Self { metrics, events: EventFile::create(&folder.tensorboard(), again_from)? })
+        let events = EventFile::create(&folder.tensorboard(), again_from)?;
+        Ok(Self { metrics, events, resumed })
+    }
+
+    /// Whether the run was interrupted after the evaluation of this step.
+    pub fn has_evaluated(&self, step: u64) -> bool {
+        self.resumed.is_some_and(|resumed| resumed.step == step && resumed.evaluated)
+    }
+
+    /// Whether the run was interrupted after the answers of this step.
+    pub fn has_sampled(&self, step: u64) -> bool {
+        self.resumed.is_some_and(|resumed| resumed.step == step && resumed.sampled)
     }
 
     pub fn step(&mut self, metrics: &StepMetrics) -> Result<(), TrainError> {
@@ -75,6 +112,10 @@ impl Log {
 
     pub fn sample(&mut self, sample: &Sample) -> Result<(), TrainError> {
         self.metrics.write(&Metrics::Sample(sample.clone()))
+    }
+
+    pub fn rounding(&mut self, rounding: &Rounding) -> Result<(), TrainError> {
+        self.metrics.write(&Metrics::Rounding(rounding.clone()))
     }
 
     /// Makes sure that all lines so far survive a power cut.

@@ -1,5 +1,6 @@
 //! What is measured, and `metrics.jsonl`: one line for each step, evaluation and sample.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ pub enum Metrics {
     Eval(EvalMetrics),
     /// An answer to a prompt of `generate.prompts`.
     Sample(Sample),
+    /// What rounding the final weights to the type of the model's files does.
+    Rounding(Rounding),
 }
 
 /// What an optimizer step did. Losses are means in the method's reduction, in nats.
@@ -163,10 +166,81 @@ pub struct Sample {
     pub answer: String,
 }
 
-/// Only the step of a line.
+/// What rounding the final weights to a narrow type does to what was learned. The losses are those
+/// of [`EvalMetrics`], of the method itself where answers are compared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rounding {
+    /// Steps done.
+    pub step: u64,
+    /// The type.
+    pub number: String,
+    /// The rows that were measured: `held-out` ones, or a sample of the `training` ones.
+    pub rows: String,
+    /// Loss before training, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<f64>,
+    /// Loss of the trained weights.
+    pub in_memory: f64,
+    /// Loss of the rounded weights; none if one of them does not fit into the type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_saved: Option<f64>,
+    /// Share of the change of the loss that rounding takes back:
+    /// `(as_saved - in_memory) / (before - in_memory)`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share_of_loss: Option<f64>,
+    /// Share of the change of the weights that rounding takes back, by its projection on the
+    /// change; only where the losses cannot tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share_of_change: Option<f64>,
+    /// The type that the model is saved in.
+    pub saved_as: String,
+}
+
+impl fmt::Display for Rounding {
+    /// A sentence without its full stop.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (number, rows, in_memory) = (&self.number, &self.rows, self.in_memory);
+        let Some(as_saved) = self.as_saved else {
+            return write!(f, "a weight is too large for {number}; saved in {}", self.saved_as);
+        };
+        write!(f, "loss of {rows} rows")?;
+        if let Some(before) = self.before {
+            write!(f, " {before:.4} before training,")?;
+        }
+        write!(f, " {in_memory:.4} in memory, {as_saved:.4} as saved in {number}: rounding ")?;
+        let percent = |share: f64| match 100.0 * share {
+            share if share < 0.05 => "nothing".to_owned(),
+            share => format!("{share:.1} %"),
+        };
+        match (self.share_of_loss, self.share_of_change) {
+            (_, Some(share)) => {
+                write!(f, "loses {} of the change of the weights", percent(share))?;
+            }
+            (Some(share), None) => write!(f, "loses {} of the gain", percent(share))?,
+            (None, None) => write!(f, "cannot be compared with the gain, which is not known")?,
+        }
+        write!(f, "; saved in {}", self.saved_as)
+    }
+}
+
+/// Only the step of a line, and its kind.
 #[derive(Deserialize)]
 struct Line {
     step: u64,
+    kind: String,
+}
+
+/// The lines of a `metrics.jsonl`; none if it is not there.
+pub(crate) fn read_metrics(path: &Path) -> Result<Vec<Metrics>, TrainError> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let text = fs::read_to_string(path).map_err(TrainError::io("read", path))?;
+    let line = |(i, line): (usize, &str)| {
+        serde_json::from_str(line)
+            .map_err(|e| TrainError::file(path, format!("line {}: {e}", i + 1)))
+    };
+    text.lines().enumerate().map(line).collect()
 }
 
 /// `metrics.jsonl` of a run, being written.
@@ -183,18 +257,29 @@ impl MetricsFile {
     }
 
     /// The file of an interrupted run, without its lines beyond `step`: they will be written again.
-    /// A last line that was cut off goes too.
-    pub fn resume(path: &Path, step: u64) -> Result<Self, TrainError> {
+    /// A last line that was cut off goes too, and of `step` itself what only the end of a run
+    /// writes, or writes again: answers that are not all there (of `samples`), and rounding.
+    pub fn resume(path: &Path, step: u64, samples: usize) -> Result<Self, TrainError> {
         let text = if path.exists() {
             fs::read(path).map_err(TrainError::io("read", path))?
         } else {
             Vec::new()
         };
-        let kept = text.split_inclusive(|&byte| byte == b'\n').filter(|line| {
-            let known =
-                line.ends_with(b"\n").then(|| serde_json::from_slice::<Line>(line).ok()).flatten();
-            known.is_some_and(|line| line.step <= step)
-        });
+        let known = |line: &[u8]| {
+            line.ends_with(b"\n").then(|| serde_json::from_slice::<Line>(line).ok()).flatten()
+        };
+        let lines: Vec<(&[u8], Line)> = text
+            .split_inclusive(|&byte| byte == b'\n')
+            .filter_map(|line| Some((line, known(line)?)))
+            .collect();
+        let of_step =
+            |kind: &str| lines.iter().filter(|(_, l)| l.step == step && l.kind == kind).count();
+        let whole = of_step("sample") >= samples;
+        let is_kept = |line: &Line| {
+            line.step < step
+                || line.step == step && line.kind != "rounding" && (whole || line.kind != "sample")
+        };
+        let kept = lines.iter().filter(|(_, line)| is_kept(line)).map(|(text, _)| *text);
         durable::write_file(path, &kept.collect::<Vec<_>>().concat())?;
         Self::append(path)
     }
@@ -274,7 +359,7 @@ mod tests {
             [fs::read(&path).unwrap(), b"{\"kind\":\"eval\",\"step\":1".to_vec()].concat(),
         )
         .unwrap();
-        let mut file = MetricsFile::resume(&path, 2).unwrap();
+        let mut file = MetricsFile::resume(&path, 2, 0).unwrap();
         assert_eq!(fs::read(&path).unwrap(), before);
         file.write(&eval(3)).unwrap();
         file.sync().unwrap();
@@ -287,7 +372,7 @@ mod tests {
     fn a_missing_file_starts_empty() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("metrics.jsonl");
-        MetricsFile::resume(&path, 2).unwrap();
+        MetricsFile::resume(&path, 2, 0).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"");
     }
 

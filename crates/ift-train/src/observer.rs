@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ift_data::Report;
 
-use crate::metrics::{EvalMetrics, Sample, StepMetrics};
+use crate::metrics::{EvalMetrics, Rounding, Sample, StepMetrics};
 
 /// What a run does between optimizer steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +80,8 @@ pub trait Observer {
     fn evaluated(&mut self, _metrics: &EvalMetrics) {}
     /// A prompt was answered.
     fn sampled(&mut self, _sample: &Sample) {}
+    /// What rounding the final weights does was measured.
+    fn rounded(&mut self, _rounding: &Rounding) {}
     /// A checkpoint is complete.
     fn checkpointed(&mut self, _step: u64, _path: &Path) {}
 }

@@ -9,6 +9,7 @@ use ift_model::Model;
 use crate::error::TrainError;
 use crate::metrics::Sample;
 use crate::recipe::Recipe;
+use crate::stops::Stops;
 
 /// Answers every prompt greedily: as the user's turn of a conversation, or as text to be continued
 /// for method `lm`.
@@ -28,19 +29,23 @@ pub(crate) fn answer<B: Backend>(
     };
     let prompts =
         recipe.generate.prompts.iter().map(encode).collect::<Result<Vec<_>, DataError>>()?;
-    let stop =
-        if text { tokenizer.eos_id().into_iter().collect() } else { tokenizer.end_of_turn()? };
-    let max_tokens = recipe.generate.max_tokens;
-    let settings = GenerationSettings { sampling: Sampling::GREEDY, max_tokens, stop, seed: 0 };
+    let folder = &recipe.model.path;
+    let stops =
+        if text { Stops::of_text(tokenizer, folder)? } else { Stops::of_chat(tokenizer, folder)? };
+    let settings = GenerationSettings {
+        sampling: Sampling::GREEDY,
+        max_tokens: recipe.generate.max_tokens,
+        stop: stops.ids().to_vec(),
+        seed: 0,
+    };
+    let mut texts = stops.watch(tokenizer, prompts.len());
     let answers =
-        generate(model, &prompts, &settings, &mut |_, _| {}).map_err(|error| match error {
-            EngineError::Model(error) => TrainError::memory("answers to the prompts")(error),
-            error => TrainError::Prompt(error),
-        })?;
+        generate(model, &prompts, &settings, &mut |prompt, token| texts.ends(prompt, token));
+    answers.map_err(|error| match error {
+        EngineError::Model(error) => TrainError::memory("answers to the prompts")(error),
+        error => TrainError::Prompt(error),
+    })?;
+    let answers = texts.finish()?;
     let both = recipe.generate.prompts.iter().zip(answers);
-    both.map(|(prompt, generated)| {
-        let answer = tokenizer.decode(&generated.tokens, true)?;
-        Ok(Sample { step, prompt: prompt.clone(), answer })
-    })
-    .collect()
+    Ok(both.map(|(prompt, answer)| Sample { step, prompt: prompt.clone(), answer }).collect())
 }

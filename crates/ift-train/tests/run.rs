@@ -54,8 +54,8 @@ fn a_run_leaves_its_folder() {
     );
     let mut told = Told::default();
     watch(&recipe, false, &mut told).unwrap();
-    let expected = "ReadingData ReadingModel started Evaluating Sampling step 1 step 2 Evaluating \
-        Sampling Saving checkpoint 2 Saving";
+    let expected = "ReadingData ReadingModel started Evaluating Sampling step 1 step 2 Saving \
+        checkpoint 2 Evaluating Sampling Evaluating Saving";
     assert_eq!(told.0.join(" "), expected);
 
     let output = &recipe.output.dir;
@@ -69,7 +69,7 @@ fn a_run_leaves_its_folder() {
 
     let lines = metrics(output);
     let kinds: Vec<&str> = lines.iter().map(|line| line["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["eval", "sample", "step", "step", "eval", "sample"]);
+    assert_eq!(kinds, ["eval", "sample", "step", "step", "eval", "sample", "rounding"]);
     let (before, after) = (lines[0]["loss"].as_f64().unwrap(), lines[4]["loss"].as_f64().unwrap());
     assert!(after < before - 0.01, "{before} {after}");
     let first = &lines[2];

@@ -16,7 +16,7 @@ fn texts_are_those_of_whole_sequences() {
         let (_folder, model) = model(Reference, window, 40);
         let prompts = [vec![1, 2, 3, 4, 5, 6, 7], vec![9], vec![30, 31, 32]];
         let together =
-            generate(&model, &prompts, &settings(Sampling::GREEDY, vec![]), &mut |_, _| {})
+            generate(&model, &prompts, &settings(Sampling::GREEDY, vec![]), &mut |_, _| false)
                 .unwrap();
         for (prompt, result) in prompts.iter().zip(&together) {
             assert_eq!(result.tokens, greedy_without_cache(&model, prompt, 9));
@@ -31,8 +31,9 @@ fn the_cpu_continues_long_prompts_as_whole_sequences() {
         let (_folder, model) = model(ift_cpu::CpuF32::new(2), window, 200);
         let prompts: Vec<Vec<u32>> =
             [100, 65].map(|length| (0..length).map(|i| i * i % 37).collect()).into();
-        let texts = generate(&model, &prompts, &settings(Sampling::GREEDY, vec![]), &mut |_, _| {})
-            .unwrap();
+        let texts =
+            generate(&model, &prompts, &settings(Sampling::GREEDY, vec![]), &mut |_, _| false)
+                .unwrap();
         for (prompt, text) in prompts.iter().zip(texts) {
             assert_eq!(text.tokens, greedy_without_cache(&model, prompt, 9));
         }
@@ -109,6 +110,7 @@ fn a_seed_names_a_text() {
         let mut seen = vec![Vec::new(); 3];
         let texts = generate(&model, &prompts, &settings(sampling, vec![7, 12]), &mut |i, t| {
             seen[i].push(t);
+            false
         });
         let expected =
             expected.map(|(tokens, finish)| Generated { tokens: tokens.to_vec(), finish });
@@ -117,12 +119,32 @@ fn a_seed_names_a_text() {
     }
 }
 
+/// A caller that looks at the text ends it after any token; the other texts do not change.
+#[test]
+fn a_text_ends_where_the_caller_says() {
+    let (_folder, model) = model(Reference, None, 40);
+    let prompts = [vec![1, 2, 3, 4, 5, 6, 7], vec![9], vec![30, 31, 32]];
+    let settings = settings(Sampling::GREEDY, vec![]);
+    let whole = generate(&model, &prompts, &settings, &mut |_, _| false).unwrap();
+    let mut count = 0;
+    let ended = generate(&model, &prompts, &settings, &mut |prompt, _| {
+        count += usize::from(prompt == 1);
+        prompt == 1 && count == 3
+    });
+    let mut expected = whole;
+    expected[1].tokens.truncate(3);
+    expected[1].finish = Finish::Stop;
+    assert_eq!(ended.unwrap(), expected);
+    assert_eq!(count, 3);
+}
+
 #[test]
 fn a_text_ends_with_the_context() {
     let (_folder, model) = model(Reference, None, 40);
     let settings =
         GenerationSettings { max_tokens: usize::MAX, ..settings(Sampling::GREEDY, vec![]) };
-    let texts = generate(&model, &[vec![1; 30], vec![2; 39]], &settings, &mut |_, _| {}).unwrap();
+    let texts =
+        generate(&model, &[vec![1; 30], vec![2; 39]], &settings, &mut |_, _| false).unwrap();
     // The last position's prediction is a token too.
     assert_eq!(texts.iter().map(|a| a.tokens.len()).collect::<Vec<_>>(), [11, 2]);
 }
@@ -131,9 +153,9 @@ fn a_text_ends_with_the_context() {
 fn nothing_is_asked_of_the_model_for_no_tokens() {
     let (_folder, model) = model(Reference, None, 40);
     let nothing = GenerationSettings { max_tokens: 0, ..settings(Sampling::GREEDY, vec![]) };
-    let texts = generate(&model, &[vec![1], vec![2]], &nothing, &mut |_, _| {}).unwrap();
+    let texts = generate(&model, &[vec![1], vec![2]], &nothing, &mut |_, _| false).unwrap();
     assert_eq!(texts, vec![Generated { tokens: vec![], finish: Finish::Length }; 2]);
-    assert!(generate(&model, &[], &nothing, &mut |_, _| {}).unwrap().is_empty());
+    assert!(generate(&model, &[], &nothing, &mut |_, _| false).unwrap().is_empty());
 }
 
 #[test]
@@ -141,7 +163,7 @@ fn prompts_are_checked() {
     let (_folder, model) = model(Reference, None, 40);
     let run = |prompt: Vec<u32>, sampling| {
         let prompts = [vec![1], prompt];
-        let error = generate(&model, &prompts, &settings(sampling, vec![]), &mut |_, _| {});
+        let error = generate(&model, &prompts, &settings(sampling, vec![]), &mut |_, _| false);
         let error = error.unwrap_err();
         let message = error.to_string();
         let EngineError::Prompt { prompt: 1, fault } = error else { panic!("{error}") };
@@ -161,6 +183,6 @@ fn prompts_are_checked() {
 fn unusable_sampling_is_refused() {
     let (_folder, model) = model(Reference, None, 40);
     let cold = settings(Sampling { temperature: -1.0, top_p: 1.0 }, vec![]);
-    let error = generate(&model, &[vec![1]], &cold, &mut |_, _| {}).unwrap_err().to_string();
+    let error = generate(&model, &[vec![1]], &cold, &mut |_, _| false).unwrap_err().to_string();
     assert_eq!(error, "prompt 1: `temperature` is -1, expected a finite number, 0 or more");
 }

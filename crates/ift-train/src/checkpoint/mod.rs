@@ -13,13 +13,14 @@ use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
 use ift_backend::{Backend, Element, NumberType};
-use ift_model::{Model, NamedTensors, PendingTensor, TensorFiles, TrainableTensor, write_tensors};
+use ift_model::{NamedTensors, PendingTensor, TensorFiles, TrainableTensor, write_tensors};
 use serde::Deserialize;
 
 use crate::durable;
 use crate::error::TrainError;
 use crate::learner::Learner;
 use crate::reference::KnownScores;
+use crate::saved::{Description, write_model};
 use marker::Marker;
 pub(crate) use state::{Accepted, State};
 
@@ -42,6 +43,8 @@ pub(crate) struct Snapshot<'a, B: Backend> {
     pub old_policy: Option<&'a BTreeMap<usize, KnownScores>>,
     /// The type that the model's weights are saved in.
     pub number: NumberType,
+    /// What its folder says besides weights.
+    pub description: &'a Description<'a>,
 }
 
 /// The part of a state that every format has.
@@ -99,10 +102,10 @@ impl Checkpoints {
         snapshot: &Snapshot<B>,
         keep: usize,
     ) -> Result<PathBuf, TrainError> {
-        let Snapshot { state, learner, old_policy, number } = *snapshot;
+        let Snapshot { state, learner, old_policy, number, description } = *snapshot;
         let path = self.folder.join(format!("step-{}", state.step));
         let written = durable::write_folder(&path, |folder| {
-            save_model(&learner.model, folder, number)?;
+            write_model(&learner.model, folder, number, description)?;
             write_trainer(folder, state, learner, number)?;
             if let Some(known) = old_policy {
                 write_old_policy(&folder.join(OLD_POLICY), known)?;
@@ -245,19 +248,6 @@ fn write_old_policy(path: &Path, known: &BTreeMap<usize, KnownScores>) -> Result
         (row.to_string(), tensor)
     });
     Ok(write_tensors(tensors, path)?)
-}
-
-/// Writes a model, or of an adapted one its adapter, as what other programs read.
-pub(crate) fn save_model<B: Backend>(
-    model: &Model<B>,
-    folder: &Path,
-    number: NumberType,
-) -> Result<(), TrainError> {
-    Ok(if model.is_adapted() {
-        model.save_adapter(folder, number)
-    } else {
-        model.save(folder, number)
-    }?)
 }
 
 /// Why a run cannot go on from a checkpoint.

@@ -30,6 +30,10 @@ pub(crate) struct State {
     pub plan: PlanStart,
     /// The time, in seconds since 1970, that a chat template with a date writes.
     pub clock: i64,
+    /// The loss before training that the end of the run is compared with, in decimals that read
+    /// back as the same number; checkpoints of earlier versions do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_loss: Option<String>,
     /// What the results of the run depend on.
     pub identity: Identity,
     /// What was changed on the way, oldest first.

@@ -150,14 +150,15 @@ pub struct CheckpointTable {
     pub keep: usize,
     /// Number type of the weights in checkpoints and in the final model. Where it is narrower than
     /// `train.precision`, checkpoints also hold the exact weights. In bf16 the final model
-    /// loses updates smaller than 1/256 of a weight, as small learning rates make them; `f32`
-    /// keeps them.
+    /// loses updates smaller than 1/256 of a weight, as small learning rates make them; the run
+    /// measures how much of what was learned that is, and `auto` saves in f32 where it is more
+    /// than 5 %.
     pub number: SaveAs,
 }
 
 impl Default for CheckpointTable {
     fn default() -> Self {
-        Self { every: 500, keep: 2, number: SaveAs::AsLoaded }
+        Self { every: 500, keep: 2, number: SaveAs::Auto }
     }
 }
 
@@ -165,6 +166,9 @@ impl Default for CheckpointTable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SaveAs {
+    /// That of the files the model was loaded from, unless rounding the final model to it would
+    /// lose more than 5 % of what was learned: then f32.
+    Auto,
     /// That of the files the model was loaded from; f32 for an adapter.
     AsLoaded,
     /// IEEE 754 double precision.
@@ -181,7 +185,7 @@ impl SaveAs {
     /// The number type, given that of the loaded files.
     pub fn number(self, loaded: NumberType) -> NumberType {
         match self {
-            Self::AsLoaded => loaded,
+            Self::Auto | Self::AsLoaded => loaded,
             Self::F64 => NumberType::F64,
             Self::F32 => NumberType::F32,
             Self::Bf16 => NumberType::Bf16,

@@ -3,6 +3,7 @@
 mod measures;
 mod origin;
 mod pace;
+mod rounding;
 mod session;
 
 use std::path::{Path, PathBuf};
@@ -96,42 +97,47 @@ fn run_remaining_steps<B: Backend>(
         if recipe.eval.before {
             session.evaluate(step, &mut log, observer)?;
         }
+        session.measure_start(observer)?;
         session.sample(step, &mut log, observer)?;
     }
     let pace = Pace::new(step);
     let mut checkpoint = None;
     let mut stopping = stop.load(Ordering::Relaxed);
+    // A run that was interrupted after a checkpoint may not have come to its evaluation.
+    if step > 0 && step < steps && !stopping && is_due(step, recipe.eval.every) {
+        session.evaluate_once(step, &mut log, observer)?;
+    }
     while step < steps && !stopping {
         let metrics = session.step(step)?;
         step += 1;
         log.step(&metrics)?;
         observer.stepped(&metrics, &pace.progress(step, steps));
-        if step == steps {
-            // The final model is the exponential moving average (EMA) of the weights, if there
-            // is one; checkpoints hold both.
-            session.exchange_average()?;
-        }
-        if is_due(step, recipe.eval.every) || (step == steps && recipe.eval.after) {
-            session.evaluate(step, &mut log, observer)?;
-        }
-        if step == steps {
-            session.sample(step, &mut log, observer)?;
-            session.exchange_average()?;
-        }
         stopping = stop.load(Ordering::Relaxed);
+        // The checkpoint comes first: no error after it loses the step.
         let last = step == steps && recipe.checkpoint.every > 0;
-        if is_due(step, recipe.checkpoint.every) || last || stopping {
-            log.sync()?;
-            checkpoint = Some(session.save_checkpoint(step, observer)?);
+        let saved = is_due(step, recipe.checkpoint.every) || last || stopping;
+        if saved {
+            checkpoint = Some(session.save_checkpoint(step, &log, observer)?);
+        }
+        if step < steps && !stopping && is_due(step, recipe.eval.every) {
+            session.evaluate_once(step, &mut log, observer)?;
+            stopping = stop.load(Ordering::Relaxed);
+            if stopping && !saved {
+                checkpoint = Some(session.save_checkpoint(step, &log, observer)?);
+            }
         }
     }
     if step < steps {
         return Ok(Outcome::Stopped { step, steps, checkpoint });
     }
-    log.sync()?;
+    // The final model is the exponential moving average (EMA) of the weights, if there is one;
+    // checkpoints hold both.
     session.exchange_average()?;
-    observer.phase(Phase::Saving);
-    Ok(Outcome::Finished { model: session.save_model()? })
+    if recipe.eval.after || is_due(step, recipe.eval.every) {
+        session.evaluate_once(step, &mut log, observer)?;
+    }
+    session.sample_once(step, &mut log, observer)?;
+    Ok(Outcome::Finished { model: session.save_model(&mut log, observer)? })
 }
 
 /// What a run reads must not be part of the run that is to be overwritten.

@@ -96,6 +96,22 @@ impl Origin {
     }
 }
 
+impl Beginning {
+    /// The loss before training, if the checkpoint has it and what was accepted since leaves it as
+    /// it is.
+    pub fn start_loss(&self) -> Option<f64> {
+        let state = &self.checkpoint.as_ref()?.state;
+        let is_kept = |accepted: &Accepted| {
+            let field = accepted.change.field.as_str();
+            !["data", "held_out", "template", "method", "reference", "model"]
+                .iter()
+                .any(|changed| field == *changed || field.starts_with(&format!("{changed}.")))
+        };
+        let kept = self.accepted[state.accepted.len()..].iter().all(is_kept);
+        state.start_loss.as_ref().filter(|_| kept)?.parse().ok()
+    }
+}
+
 /// Fields that change nothing but the order of additions.
 const ROUNDING: [&str; 2] = ["train.micro_batch_tokens", "train.recompute"];
 /// What decides which rows there are, and their order in an epoch.

@@ -5,17 +5,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ift_backend::{Backend, NumberType};
-use ift_data::Row;
 use ift_model::{Model, Trained};
 use ift_parallel::Solo;
 
 use super::measures::{self, DoneStep};
 use super::origin::Beginning;
-use crate::checkpoint::{self, Checkpoints, Snapshot, State};
+use super::rounding::{self, Losses, Measured};
+use crate::checkpoint::{Checkpoints, Snapshot, State};
 use crate::context::StepSettings;
 use crate::data::Data;
 use crate::error::TrainError;
-use crate::evaluate::evaluate;
 use crate::kept_reference::KeptReference;
 use crate::learner::Learner;
 use crate::log::Log;
@@ -25,6 +24,7 @@ use crate::options::RunOptions;
 use crate::output::{RunFolder, RunRecord};
 use crate::recipe::Recipe;
 use crate::rows::{DataRows, RowSource};
+use crate::saved::{Card, ChatFiles, Description, write_model};
 use crate::step::check_method;
 use crate::{durable, estimate, samples};
 
@@ -46,6 +46,12 @@ pub(super) struct Session<'a, B: Backend> {
     folder: RunFolder,
     checkpoints: Checkpoints,
     beginning: Beginning,
+    /// The template and the ends of turns of the run, for the folders that it writes.
+    chat: Option<ChatFiles>,
+    /// The loss before training, where it is needed and known.
+    start_loss: Option<f64>,
+    /// The loss after the last step, once it is known.
+    final_loss: Option<f64>,
 }
 
 impl<'a, B: Backend> Session<'a, B> {
@@ -92,6 +98,9 @@ impl<'a, B: Backend> Session<'a, B> {
             folder,
             checkpoints,
             beginning,
+            chat: ChatFiles::of(data)?,
+            start_loss: None,
+            final_loss: None,
         })
     }
 
@@ -117,6 +126,7 @@ impl<'a, B: Backend> Session<'a, B> {
             if self.beginning.plan == checkpoint.state.plan {
                 self.reference.restore_old_policy(checkpoint.old_policy()?);
             }
+            self.start_loss = self.beginning.start_loss();
         }
         if options.overwrite {
             // Only now, with data and model loaded, is it certain that a new run replaces it.
@@ -124,7 +134,8 @@ impl<'a, B: Backend> Session<'a, B> {
         }
         self.write_record(false)?;
         durable::write_file(&self.folder.recipe(), self.recipe.to_toml()?.as_bytes())?;
-        let log = Log::open(&self.folder, options.resume.then_some(step))?;
+        let samples = self.recipe.generate.prompts.len();
+        let log = Log::open(&self.folder, options.resume.then_some(step), samples)?;
         observer.started(&self.report(step));
         Ok((step, log))
     }
@@ -175,21 +186,57 @@ impl<'a, B: Backend> Session<'a, B> {
         Ok(measures::of_step(&recipe.method, &done))
     }
 
+    /// What the loss is measured on.
+    fn measured(&self) -> Measured<'_, B> {
+        Measured {
+            method: self.settings.method,
+            micro_batch_tokens: self.settings.micro_batch_tokens,
+            data: self.data,
+            reference: &self.reference,
+        }
+    }
+
     /// Measures the loss on the held-out rows, if there are any.
     pub fn evaluate(
-        &self,
+        &mut self,
         step: u64,
         log: &mut Log,
         observer: &mut dyn Observer,
     ) -> Result<(), TrainError> {
-        let Some(held_out) = &self.data.held_out else { return Ok(()) };
+        if self.data.held_out.is_none() {
+            return Ok(());
+        }
         observer.phase(Phase::Evaluating);
-        let rows: Vec<&Row> = held_out.rows.iter().collect();
-        let (model, reference) = (self.learner.model(), self.reference.of_held_out());
-        let (method, budget) = (self.settings.method, self.settings.micro_batch_tokens);
-        let metrics = evaluate(model, &reference, &rows, method, budget, step)?;
+        let metrics = self.measured().measure(self.learner.model(), step)?;
         log.eval(&metrics)?;
         observer.evaluated(&metrics);
+        let loss = Some(Measured::<B>::loss(&metrics));
+        if step == 0 {
+            self.start_loss = loss;
+        } else if step == self.steps() {
+            self.final_loss = loss;
+        }
+        Ok(())
+    }
+
+    /// The same, unless an interrupted run did it already.
+    pub fn evaluate_once(
+        &mut self,
+        step: u64,
+        log: &mut Log,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
+        if log.has_evaluated(step) { Ok(()) } else { self.evaluate(step, log, observer) }
+    }
+
+    /// Measures the loss before training, if the end of the run is to be compared with it and the
+    /// evaluation did not measure it.
+    pub fn measure_start(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        if self.start_loss.is_none() && rounding::narrow(self.number()) {
+            observer.phase(Phase::Evaluating);
+            let metrics = self.measured().measure(self.learner.model(), 0)?;
+            self.start_loss = Some(Measured::<B>::loss(&metrics));
+        }
         Ok(())
     }
 
@@ -213,13 +260,25 @@ impl<'a, B: Backend> Session<'a, B> {
         Ok(())
     }
 
+    /// The same, unless an interrupted run did it already.
+    pub fn sample_once(
+        &self,
+        step: u64,
+        log: &mut Log,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
+        if log.has_sampled(step) { Ok(()) } else { self.sample(step, log, observer) }
+    }
+
     /// Writes a checkpoint after `step` steps.
     pub fn save_checkpoint(
         &self,
         step: u64,
+        log: &Log,
         observer: &mut dyn Observer,
     ) -> Result<PathBuf, TrainError> {
         observer.phase(Phase::Saving);
+        log.sync()?;
         let Beginning { identity, accepted, plan, clock, .. } = &self.beginning;
         let (format, version) = State::written_by();
         let tensors = self.learner.model().trainable().tensors();
@@ -232,29 +291,72 @@ impl<'a, B: Backend> Session<'a, B> {
             position: self.source.position(step),
             plan: *plan,
             clock: *clock,
+            start_loss: self.start_loss.map(|loss| loss.to_string()),
             identity: identity.clone(),
             accepted: accepted.clone(),
         };
+        let number = self.number();
         let snapshot = Snapshot {
             state: &state,
             learner: &self.learner,
             old_policy: self.reference.old_policy(),
-            number: self.number(),
+            number,
+            description: &self.description(step, number)?,
         };
         let path = self.checkpoints.save(&snapshot, self.recipe.checkpoint.keep)?;
         observer.checkpointed(step, &path);
         Ok(path)
     }
 
-    /// Writes the final model.
-    pub fn save_model(&self) -> Result<PathBuf, TrainError> {
-        let path = self.folder.model();
-        let number = self.number();
+    /// Writes the final model, after measuring what rounding to its type does.
+    pub fn save_model(
+        &mut self,
+        log: &mut Log,
+        observer: &mut dyn Observer,
+    ) -> Result<PathBuf, TrainError> {
+        let (step, mut number) = (self.steps(), self.number());
+        if rounding::narrow(number) {
+            observer.phase(Phase::Evaluating);
+            let in_memory = match self.final_loss {
+                Some(loss) => loss,
+                None => Measured::<B>::loss(&self.measured().measure(self.learner.model(), step)?),
+            };
+            let losses = Losses { step, before: self.start_loss, in_memory };
+            let measured = Measured {
+                method: self.settings.method,
+                micro_batch_tokens: self.settings.micro_batch_tokens,
+                data: self.data,
+                reference: &self.reference,
+            };
+            let (chosen, rounding) =
+                rounding::measure(&mut self.learner, &measured, self.recipe, number, &losses)?;
+            number = chosen;
+            log.rounding(&rounding)?;
+            observer.rounded(&rounding);
+        }
+        log.sync()?;
+        observer.phase(Phase::Saving);
+        let (path, description) = (self.folder.model(), self.description(step, number)?);
         durable::write_folder(&path, |folder| {
-            checkpoint::save_model(self.learner.model(), folder, number)
+            write_model(self.learner.model(), folder, number, &description)
         })?;
         self.write_record(true)?;
         Ok(path)
+    }
+
+    /// What a folder that is written after `step` steps says besides its weights.
+    fn description(&self, step: u64, number: NumberType) -> Result<Description<'_>, TrainError> {
+        let card = Card {
+            recipe: self.recipe,
+            data: self.data,
+            metrics: &self.folder.metrics(),
+            step,
+            steps: self.steps(),
+            number,
+            stops_at_text: self.chat.as_ref().is_some_and(|chat| chat.notice().is_some()),
+        };
+        let (base, chat) = (&self.recipe.model.path, self.chat.as_ref());
+        Ok(Description { base, chat, card: card.text()? })
     }
 
     /// The type that weights are saved in. An adapter was not loaded from a file of any type; it is
@@ -268,6 +370,7 @@ impl<'a, B: Backend> Session<'a, B> {
     fn report(&self, steps_done: u64) -> Start {
         let (model, rows) = (self.learner.model(), self.source.all());
         let mut notices = self.beginning.notices.clone();
+        notices.extend(self.chat.as_ref().and_then(ChatFiles::notice));
         let limit = model.config().max_positions;
         let long = rows.iter().filter(|row| row.answer().len() > limit).count();
         if long > 0 {

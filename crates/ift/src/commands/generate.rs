@@ -7,7 +7,7 @@ use ift_backend::{Backend, Storage};
 use ift_data::{ChatTokenizer, Conversation, Message, TemplateSettings};
 use ift_engine::{Finish, GenerationSettings, Sampling, generate};
 use ift_model::{Model, Trained, tokenizer_folder};
-use ift_train::Work;
+use ift_train::{Stops, Watch, Work};
 use serde_json::json;
 
 use super::backend::run_on;
@@ -39,25 +39,27 @@ impl Work for GenerateWork {
         };
         let prompts = arguments.prompt.iter().map(|prompt| self.encode(&tokenizer, prompt));
         let prompts = prompts.collect::<Result<Vec<_>>>()?;
-        let stop = if arguments.raw {
-            tokenizer.eos_id().into_iter().collect()
+        let model_folder = &arguments.model;
+        let stops = if arguments.raw {
+            Stops::of_text(&tokenizer, model_folder)?
         } else {
-            tokenizer.end_of_turn()?
+            Stops::of_chat(&tokenizer, model_folder)?
         };
         let settings = GenerationSettings {
             sampling: Sampling { temperature: arguments.temperature, top_p: arguments.top_p },
             max_tokens: arguments.max_tokens,
-            stop,
+            stop: stops.ids().to_vec(),
             seed: arguments.seed,
         };
         let trained = Trained::Nothing { storage: Storage::Exact };
-        let model = Model::load(&arguments.model, backend, trained)?;
-        if let ([prompt], false) = (prompts.as_slice(), self.output.json()) {
-            return self.stream(&model, &tokenizer, prompt, &settings);
+        let model = Model::load(model_folder, backend, trained)?;
+        let mut texts = stops.watch(&tokenizer, prompts.len());
+        if let ([_], false) = (prompts.as_slice(), self.output.json()) {
+            return self.stream(&model, &prompts, &settings, texts);
         }
-        let answers = generate(&model, &prompts, &settings, &mut |_, _| {})?;
-        for (prompt, answer) in arguments.prompt.iter().zip(&answers) {
-            let text = tokenizer.decode(&answer.tokens, true)?;
+        let answers = generate(&model, &prompts, &settings, &mut |i, t| texts.ends(i, t))?;
+        let answers = answers.iter().zip(texts.finish()?);
+        for (prompt, (answer, text)) in arguments.prompt.iter().zip(answers) {
             if self.output.json() {
                 let finish = if answer.finish == Finish::Stop { "stop" } else { "length" };
                 let answer = json!({
@@ -80,29 +82,28 @@ impl GenerateWork {
     fn stream<B: Backend>(
         &self,
         model: &Model<B>,
-        tokenizer: &ChatTokenizer,
-        prompt: &[u32],
+        prompts: &[Vec<u32>],
         settings: &GenerationSettings,
+        mut texts: Watch,
     ) -> Result<()> {
-        let (mut tokens, mut shown, mut failed) = (Vec::new(), 0, None);
-        let mut show = |token| -> Result<()> {
-            tokens.push(token);
-            let text = tokenizer.decode(&tokens, true)?;
-            // A character whose bytes are not complete decodes to U+FFFD; it is printed when it is
-            // complete.
-            if let Some(new) = text.get(shown..).filter(|new| !new.ends_with('\u{FFFD}')) {
-                self.output.piece(new)?;
-                shown = text.len();
-            }
-            Ok(())
-        };
-        generate(model, &[prompt.to_vec()], settings, &mut |_, token| {
-            failed = failed.take().or(show(token).err());
+        let (mut shown, mut failed) = (0, None);
+        generate(model, prompts, settings, &mut |text, token| {
+            let ends = texts.ends(text, token);
+            let mut show = || -> Result<()> {
+                let text = texts.shown(text)?;
+                if let Some(new) = text.get(shown..) {
+                    self.output.piece(new)?;
+                    shown = text.len();
+                }
+                Ok(())
+            };
+            failed = failed.take().or_else(|| show().err());
+            ends
         })?;
         if let Some(error) = failed {
             return Err(error);
         }
-        let text = tokenizer.decode(&tokens, true)?;
+        let text = texts.finish()?.pop().unwrap_or_default();
         Ok(self.output.result(text.get(shown..).unwrap_or_default())?)
     }
 

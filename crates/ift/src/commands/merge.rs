@@ -1,12 +1,13 @@
 //! `ift merge`: merges an adapter into its base model.
 
+use std::fs;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use ift_backend::{NumberType, Storage};
 use ift_cpu::CpuF32;
 use ift_model::{Adapter, BaseStorage, Model, Trained, base_folder, number_of};
-use ift_train::{TrainError, write_folder};
+use ift_train::{TrainError, merged_card, write_folder};
 use serde_json::json;
 
 use crate::arguments::{MergeArguments, MergeBase, NumberArgument};
@@ -48,7 +49,12 @@ pub(crate) fn run(arguments: &MergeArguments, output: Output) -> Result<()> {
             Model::load(&base, backend, Trained::Adapters { adapter: &settings, seed: 0 })?
         }
     };
-    write_folder(to, |folder| model.save(folder, number).map_err(TrainError::from))?;
+    write_folder(to, |folder| {
+        model.save(folder, number).map_err(TrainError::from)?;
+        let path = folder.join("README.md");
+        let card = merged_card(adapter, &base, number);
+        fs::write(&path, card).with_context(|| format!("cannot write `{}`", path.display()))
+    })?;
     if output.json() {
         output.result(&json!({"model": to}).to_string())?;
     } else {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ift_train::{
-    EvalMetrics, Observer, Phase, PreferenceMetrics, Progress, Sample, Start, StepMetrics,
+    EvalMetrics, Observer, Phase, PreferenceMetrics, Progress, Rounding, Sample, Start, StepMetrics,
 };
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -186,6 +186,10 @@ impl Observer for TrainReport {
 
     fn sampled(&mut self, sample: &Sample) {
         self.samples.push(sample.clone());
+    }
+
+    fn rounded(&mut self, rounding: &Rounding) {
+        self.note(&format!("step {}: {rounding}", rounding.step));
     }
 
     fn checkpointed(&mut self, step: u64, path: &Path) {

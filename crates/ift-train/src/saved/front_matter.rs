@@ -1,0 +1,138 @@
+//! The YAML header of a model card: what is read of a base's, and how values are written.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+/// The licence of a model, as the Hub names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct License {
+    /// `license`, and where it is `other`, `license_name` and `license_link`.
+    fields: Vec<(&'static str, String)>,
+}
+
+impl License {
+    /// That of a model folder: of the header of its `README.md`, or its licence text where that is
+    /// a common one.
+    pub fn of(folder: &Path) -> Option<Self> {
+        let readme = fs::read_to_string(folder.join("README.md")).unwrap_or_default();
+        let fields: Vec<_> = ["license", "license_name", "license_link"]
+            .into_iter()
+            .filter_map(|name| Some((name, field(&readme, name)?)))
+            .collect();
+        if fields.first().is_some_and(|(name, _)| *name == "license") {
+            return Some(Self { fields });
+        }
+        let texts = ["LICENSE", "LICENSE.txt", "LICENSE.md"];
+        let text = texts.iter().find_map(|name| fs::read_to_string(folder.join(name)).ok())?;
+        let name = if text.contains("Apache License") && text.contains("Version 2.0") {
+            "apache-2.0"
+        } else if text.contains("MIT License") {
+            "mit"
+        } else {
+            "other"
+        };
+        Some(Self { fields: vec![("license", name.to_owned())] })
+    }
+
+    pub fn name(&self) -> &str {
+        self.fields.get(1).or(self.fields.first()).map_or("", |(_, value)| value)
+    }
+}
+
+/// The header of a card.
+pub(super) struct FrontMatter<'a> {
+    pub base: &'a str,
+    /// How it comes from the base: `finetune`, `adapter` or `merge`.
+    pub relation: &'a str,
+    pub datasets: &'a [String],
+    pub license: Option<&'a License>,
+    pub library: &'a str,
+    pub tags: &'a [&'a str],
+}
+
+impl FrontMatter<'_> {
+    /// The header with its fences. Texts are quoted, so that none is read as something else.
+    pub fn text(&self) -> String {
+        let quoted = |text: &str| Value::from(text).to_string();
+        let mut out = format!(
+            "---\nbase_model: {}\nbase_model_relation: {}\n",
+            quoted(self.base),
+            self.relation
+        );
+        for (name, value) in self.license.iter().flat_map(|license| &license.fields) {
+            // A write to a text does not fail.
+            let _ = writeln!(out, "{name}: {}", quoted(value));
+        }
+        if !self.datasets.is_empty() {
+            out += "datasets:\n";
+            self.datasets.iter().for_each(|name| out += &format!("- {}\n", quoted(name)));
+        }
+        out += &format!("library_name: {}\npipeline_tag: text-generation\ntags:\n", self.library);
+        self.tags.iter().for_each(|tag| out += &format!("- {tag}\n"));
+        out + "---\n"
+    }
+}
+
+/// A field of the header of a card that is one text.
+pub(super) fn field(card: &str, name: &str) -> Option<String> {
+    let (header, _) = split(card)?;
+    let line = header.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?.trim();
+    let text = serde_json::from_str::<String>(line)
+        .unwrap_or_else(|_| line.trim_matches(['\'', '"']).to_owned());
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// The text below the header of a card that this program wrote; `None` for other cards.
+pub(super) fn own_body(card: &str) -> Option<&str> {
+    let (header, body) = split(card)?;
+    header.lines().any(|line| line == "- ift").then_some(body)
+}
+
+fn split(card: &str) -> Option<(&str, &str)> {
+    card.strip_prefix("---\n")?.split_once("\n---\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_licence_is_read_from_the_card_or_its_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |name: &str, text: &str| {
+            fs::write(folder.path().join(name), text).unwrap();
+            License::of(folder.path()).map(|license| license.fields)
+        };
+        assert_eq!(of("config.json", "{}"), None);
+        let fields = |name: &str| Some(vec![("license", name.to_owned())]);
+        assert_eq!(of("LICENSE", "MIT License\n\n…"), fields("mit"));
+        assert_eq!(of("LICENSE", "our own terms"), fields("other"));
+        let apache = "Apache License\n   Version 2.0, January 2004";
+        assert_eq!(of("LICENSE", apache), fields("apache-2.0"));
+        let readme = "---\nlanguage:\n- en\nlicense: other\nlicense_name: 'gemma'\n---\n# M";
+        let named = [("license", "other".to_owned()), ("license_name", "gemma".to_owned())];
+        assert_eq!(of("README.md", readme), Some(named.to_vec()));
+        assert_eq!(of("README.md", "# no header\nlicense: mit"), fields("apache-2.0"));
+    }
+
+    #[test]
+    fn a_header_is_read_back() {
+        let license = License { fields: vec![("license", "mit".to_owned())] };
+        let header = FrontMatter {
+            base: "org/Name",
+            relation: "finetune",
+            datasets: &["a: b".to_owned()],
+            license: Some(&license),
+            library: "transformers",
+            tags: &["ift", "sft"],
+        };
+        let card = header.text() + "\n# Title\n";
+        assert!(card.contains("\ndatasets:\n- \"a: b\"\n"), "{card}");
+        assert_eq!(field(&card, "base_model").as_deref(), Some("org/Name"));
+        assert_eq!(own_body(&card), Some("\n# Title\n"));
+        assert_eq!(own_body(&card.replace("- ift", "- other")), None);
+    }
+}

@@ -1,0 +1,310 @@
+//! What written folders say about how they were trained.
+
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+
+mod tiny;
+
+use ift_train::{Observer, Recipe, Rounding, Start, TrainError};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use tiny::{Tiny, metrics, run, watch};
+
+const TWO_STEPS: &str = "train = { steps = 2, rows_per_step = 4, precision = 'f64' }\n\
+    optimizer = { name = 'rmsprop', lr = 1e-3 }\n\
+    schedule = { name = 'constant', warmup_steps = 0 }\n\
+    eval.before = true\n";
+
+fn json(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn write(path: &Path, value: &Value) {
+    fs::write(path, value.to_string()).unwrap();
+}
+
+fn with_template(mut recipe: Recipe, template: &str) -> Recipe {
+    recipe.data.template = Some(template.to_owned());
+    recipe
+}
+
+#[derive(Default)]
+struct Told {
+    notices: Vec<String>,
+    rounding: Option<Rounding>,
+}
+
+impl Observer for Told {
+    fn started(&mut self, start: &Start) {
+        self.notices.clone_from(&start.notices);
+    }
+    fn rounded(&mut self, rounding: &Rounding) {
+        self.rounding = Some(rounding.clone());
+    }
+}
+
+/// The template of the run takes the place of the base's, wherever readers look, and further
+/// templates stay.
+#[test]
+fn the_template_in_use_is_written_everywhere() {
+    let tiny = Tiny::new();
+    let own = "{{ messages[0].content }}{{ eos_token }}";
+    let named =
+        json!([{"name": "tool_use", "template": "T"}, {"name": "default", "template": own}]);
+    let config = json!({"eos_token": "</s>", "bos_token": "<s>", "chat_template": named,
+        "model_max_length": 512, "tokenizer_class": "PreTrainedTokenizerFast"});
+    write(&tiny.path("m/tokenizer_config.json"), &config);
+    let recipe = with_template(tiny.recipe("out", TWO_STEPS), "zephyr");
+    run(&recipe, false).unwrap();
+    let output = &recipe.output.dir;
+    for folder in [output.join("model"), output.join("checkpoints/step-2")] {
+        let template = fs::read_to_string(folder.join("chat_template.jinja")).unwrap();
+        assert!(template.contains("<|assistant|>"), "{template}");
+        let config = json(&folder.join("tokenizer_config.json"));
+        assert_eq!(config["chat_template"][0], named[0]);
+        assert_eq!(config["chat_template"][1]["template"], json!(template));
+        assert_eq!(config["tokenizer_class"], "PreTrainedTokenizerFast");
+        let same = |name: &str| {
+            fs::read(folder.join(name)).unwrap() == fs::read(tiny.path("m").join(name)).unwrap()
+        };
+        assert!(same("tokenizer.json"));
+        let generation = json(&folder.join("generation_config.json"));
+        assert_eq!(generation, json!({"bos_token_id": 256, "eos_token_id": 257}));
+        assert!(fs::read_to_string(folder.join("README.md")).unwrap().contains("# out"));
+    }
+    // A run from it uses the same template.
+    let mut next = tiny.recipe("next", TWO_STEPS);
+    next.model.path = output.join("model");
+    run(&next, false).unwrap();
+    let read = |output: &Path| fs::read(output.join("model/chat_template.jinja")).unwrap();
+    assert_eq!(read(output), read(&next.output.dir));
+}
+
+/// Plain text needs no template: the base's files are copied as they are.
+#[test]
+fn plain_text_leaves_the_base_s_files() {
+    let tiny = Tiny::new();
+    write(&tiny.path("m/generation_config.json"), &json!({"eos_token_id": 3, "top_p": 0.9}));
+    for name in ["train.jsonl", "eval.jsonl"] {
+        fs::write(tiny.path(name), "{\"text\": \"one two three\"}\n").unwrap();
+    }
+    let recipe = tiny.recipe("out", &format!("method.name = 'lm'\n{TWO_STEPS}"));
+    run(&recipe, false).unwrap();
+    let folder = recipe.output.dir.join("model");
+    assert!(!folder.join("chat_template.jinja").exists());
+    for name in ["generation_config.json", "tokenizer_config.json", "tokenizer.json"] {
+        let [from, to] = [tiny.path("m"), folder.clone()].map(|f| fs::read(f.join(name)).unwrap());
+        assert_eq!(from, to, "{name}");
+    }
+}
+
+/// The ends of turns are those of the base and of the template; where an end is spelled in several
+/// tokens, its text is written, and the run warns.
+#[test]
+fn every_end_of_a_turn_is_written() {
+    let tiny = Tiny::new();
+    let base = json!({"eos_token_id": [3, 257], "temperature": 0.7, "stop_strings": "STOP"});
+    write(&tiny.path("m/generation_config.json"), &base);
+    let recipe = with_template(tiny.recipe("out", TWO_STEPS), "chatml");
+    let mut told = Told::default();
+    watch(&recipe, false, &mut told).unwrap();
+    let warning = told.notices.iter().find(|notice| notice.contains("<|im_end|>")).unwrap();
+    assert!(warning.contains("stop_strings") && warning.contains("data.template"), "{warning}");
+    let folder = recipe.output.dir.join("model");
+    let generation = json(&folder.join("generation_config.json"));
+    let expected = json!({"eos_token_id": [3, 257], "temperature": 0.7,
+        "stop_strings": ["STOP", "<|im_end|>"]});
+    assert_eq!(generation, expected);
+    let card = fs::read_to_string(folder.join("README.md")).unwrap();
+    assert!(card.contains("tokenizer=tokenizer"), "{card}");
+
+    // Another end of turn than the end of sequence, as one token.
+    let mut tokenizer = json(&tiny.path("m/tokenizer.json"));
+    let end = json!({"id": 200, "content": "<|im_end|>", "special": true, "single_word": false,
+        "lstrip": false, "rstrip": false, "normalized": false});
+    let vocabulary = tokenizer["model"]["vocab"].as_object_mut().unwrap();
+    vocabulary.retain(|_, id| *id != 200);
+    vocabulary.insert("<|im_end|>".to_owned(), json!(200));
+    tokenizer["added_tokens"].as_array_mut().unwrap().push(end);
+    write(&tiny.path("m/tokenizer.json"), &tokenizer);
+    write(&tiny.path("m/generation_config.json"), &json!({"eos_token_id": 3}));
+    let recipe = with_template(tiny.recipe("one", TWO_STEPS), "chatml");
+    let mut told = Told::default();
+    watch(&recipe, false, &mut told).unwrap();
+    assert!(told.notices.is_empty(), "{:?}", told.notices);
+    let generation = json(&recipe.output.dir.join("model/generation_config.json"));
+    assert_eq!(generation, json!({"eos_token_id": [3, 200, 257]}));
+}
+
+#[test]
+fn the_card_says_how_the_model_was_trained() {
+    let tiny = Tiny::new();
+    let readme = "---\nlicense: apache-2.0\n---\n# Of the base\n";
+    fs::write(tiny.path("m/README.md"), readme).unwrap();
+    let recipe = tiny.recipe("out", TWO_STEPS);
+    run(&recipe, false).unwrap();
+    let card = fs::read_to_string(recipe.output.dir.join("model/README.md")).unwrap();
+    for part in [
+        "base_model: \"m\"\nbase_model_relation: finetune\nlicense: \"apache-2.0\"\n",
+        "library_name: transformers\npipeline_tag: text-generation\ntags:\n- ift\n- ift\n---\n",
+        "| train.jsonl | messages | 10 | 10 |",
+        "| eval.jsonl | messages | 3 | 3 |",
+        "name = \"ift\"\n",
+        "lambda = 0.2\n",
+        "lr = 0.001\n",
+        "| held-out loss before training | 0 |",
+        "| held-out loss last | 2 |",
+        "\nRounding: loss of held-out rows ",
+        "AutoModelForCausalLM.from_pretrained(folder",
+    ] {
+        assert!(card.contains(part), "{part}\n{card}");
+    }
+    // Names, no paths of this machine.
+    assert!(!card.contains(tiny.path("m").to_str().unwrap()), "{card}");
+    assert_eq!(fs::read_to_string(tiny.path("m/README.md")).unwrap(), readme);
+
+    // A stage or a later run names the first base.
+    let lines = format!("adapter.rank = 2\nmethod.name = 'sft'\n{TWO_STEPS}");
+    let mut next = tiny.recipe("next", &lines);
+    next.model.path = recipe.output.dir.join("model");
+    run(&next, false).unwrap();
+    let card = fs::read_to_string(next.output.dir.join("model/README.md")).unwrap();
+    for part in [
+        "base_model: \"m\"\nbase_model_relation: adapter\n",
+        "library_name: peft\n",
+        "A LoRA adapter for `out` (which comes from `m`)",
+        "AutoPeftModelForCausalLM",
+    ] {
+        assert!(card.contains(part), "{part}\n{card}");
+    }
+}
+
+/// With a tiny learning rate bf16 keeps nothing of what was learned: the measure says so, and the
+/// model is saved in f32. With a large one it stays in the type it was loaded from.
+#[test]
+fn the_saved_type_follows_from_what_rounding_loses() {
+    let tiny = Tiny::new();
+    let lines = |lr: &str, number: &str| {
+        format!(
+            "method.name = 'sft'\n\
+             train = {{ steps = 2, rows_per_step = 4, precision = 'f64' }}\n\
+             optimizer = {{ name = 'rmsprop', lr = {lr} }}\n\
+             schedule = {{ name = 'constant', warmup_steps = 0 }}\n\
+             checkpoint.number = '{number}'\n"
+        )
+    };
+    for (name, lr, number, saved, loses) in [
+        ("small", "1e-6", "auto", "float32", true),
+        ("large", "1e-2", "auto", "bfloat16", false),
+        ("asked", "1e-6", "as_loaded", "bfloat16", true),
+    ] {
+        let recipe = tiny.recipe(name, &lines(lr, number));
+        let mut told = Told::default();
+        watch(&recipe, false, &mut told).unwrap();
+        let rounding = told.rounding.unwrap();
+        assert_eq!(rounding.share_of_loss.unwrap() > 0.5, loses, "{name}: {rounding}");
+        let model = recipe.output.dir.join("model");
+        assert_eq!(json(&model.join("config.json"))["torch_dtype"], saved, "{name}: {rounding}");
+        let last = metrics(&recipe.output.dir).pop().unwrap();
+        assert_eq!((&last["kind"], &last["number"]), (&json!("rounding"), &json!("bf16")));
+        // The saved folder measures what the run said.
+        let mut again = tiny.recipe(&format!("{name}-again"), &lines("0.0", "f32"));
+        again.model.path = model;
+        again.train.check_gradients = false;
+        run(&again, false).unwrap();
+        let found = metrics(&again.output.dir)[0]["loss"].as_f64().unwrap();
+        let said = if saved == "float32" { rounding.in_memory } else { rounding.as_saved.unwrap() };
+        // f64 weights are written as f32.
+        assert!((found / said - 1.0).abs() < 1e-6, "{name}: {found} {said}");
+    }
+    // Nothing to compare with: the weights decide.
+    let recipe = tiny.recipe("still", &lines("0.0", "auto"));
+    run(&recipe, false).unwrap();
+    let last = metrics(&recipe.output.dir).pop().unwrap();
+    assert_eq!((last.get("share_of_loss"), last.get("share_of_change")), (None, None));
+}
+
+/// Without held-out rows some training rows are measured, before and after; a resumed run says the
+/// same.
+#[test]
+fn training_rows_are_measured_where_none_are_held_out() {
+    let tiny = Tiny::new();
+    let recipe = |name: &str| {
+        let lines = format!("checkpoint.every = 1\n{TWO_STEPS}");
+        let mut recipe = tiny.recipe(name, &lines);
+        recipe.data.eval.clear();
+        recipe
+    };
+    run(&recipe("whole"), false).unwrap();
+    let whole = metrics(&tiny.path("whole"));
+    let last = whole.last().unwrap();
+    assert_eq!((&last["kind"], &last["rows"]), (&json!("rounding"), &json!("sampled training")));
+    assert!(last["before"].is_number() && last["share_of_loss"].is_number(), "{last}");
+    assert!(whole.iter().all(|line| line["kind"] != "eval"));
+
+    struct Dies;
+    impl Observer for Dies {
+        fn stepped(&mut self, step: &ift_train::StepMetrics, _: &ift_train::Progress) {
+            assert!(step.step < 2, "killed");
+        }
+    }
+    let cut = recipe("cut");
+    let killed = std::panic::AssertUnwindSafe(|| watch(&cut, false, &mut Dies));
+    assert!(std::panic::catch_unwind(killed).is_err());
+    run(&cut, true).unwrap();
+    assert_eq!(metrics(&tiny.path("cut")), whole);
+}
+
+/// An error after the last step leaves its checkpoint, and resuming does what is missing, once.
+#[test]
+fn the_last_step_is_saved_before_it_is_measured() {
+    struct Dies(&'static str);
+    impl Observer for Dies {
+        fn evaluated(&mut self, metrics: &ift_train::EvalMetrics) {
+            assert!(metrics.step < 2 || self.0 != "evaluation", "killed");
+        }
+        fn sampled(&mut self, sample: &ift_train::Sample) {
+            assert!(sample.step < 2 || self.0 != "answer", "killed");
+        }
+    }
+    let tiny = Tiny::new();
+    let recipe = |name: &str| {
+        tiny.recipe(
+            name,
+            &format!(
+                "{TWO_STEPS}generate = {{ prompts = ['is 3 odd?', 'is 4 odd?'], max_tokens = 4 }}"
+            ),
+        )
+    };
+    run(&recipe("whole"), false).unwrap();
+    let whole = metrics(&tiny.path("whole"));
+    for when in ["evaluation", "answer"] {
+        let cut = recipe(when);
+        let killed = std::panic::AssertUnwindSafe(|| watch(&cut, false, &mut Dies(when)));
+        assert!(std::panic::catch_unwind(killed).is_err());
+        assert!(cut.output.dir.join("checkpoints/step-2/COMPLETE.json").exists());
+        run(&cut, true).unwrap();
+        assert_eq!(metrics(&cut.output.dir), whole, "{when}");
+    }
+}
+
+/// A number that the saved type cannot hold is an error before anything is replaced, or with
+/// `auto` a reason for f32.
+#[test]
+fn a_weight_that_the_saved_type_cannot_hold_is_named() {
+    let tiny = Tiny::new();
+    let lines = "method.name = 'sft'\n\
+        train = { steps = 1, rows_per_step = 4, precision = 'f64' }\n\
+        optimizer = { name = 'sgd', lr = 1e9 }\n\
+        schedule = { name = 'constant', warmup_steps = 0 }\n\
+        eval.after = false\ncheckpoint = { every = 0, number = 'f16' }\n";
+    let recipe = tiny.recipe("out", lines);
+    let error = run(&recipe, false).unwrap_err();
+    assert!(matches!(error, TrainError::Model(_)), "{error}");
+    let message = error.to_string();
+    assert!(
+        message.contains("tensor `model.") && message.contains("type f16 is 6.5504e4"),
+        "{message}"
+    );
+    assert!(!recipe.output.dir.join("model").exists());
+}
