@@ -287,19 +287,16 @@ fn base(fields: &Fields, folder: &Path) -> Result<PathBuf, ModelError> {
     candidates.dedup();
     candidates.extend(hub::snapshots(&hub::caches(), name, fields.text("revision")?));
     let is_model = |path: &&PathBuf| path.join("config.json").is_file() || is_adapter(path);
-    match candidates.iter().find(is_model) {
-        Some(base) => Ok(base.clone()),
-        None => {
-            let looked: Vec<_> =
-                candidates.iter().map(|path| format!("`{}`", path.display())).collect();
-            let reason = format!(
-                "is `{name}`, which is not found: no `config.json` in {}; put the path of the \
-                 base model there",
-                looked.join(", nor in ")
-            );
-            Err(fields.error(field, &reason))
-        }
+    if let Some(base) = candidates.iter().find(is_model) {
+        return Ok(base.clone());
     }
+    let looked: Vec<_> = candidates.iter().map(|path| format!("`{}`", path.display())).collect();
+    let reason = format!(
+        "is `{name}`, which is not found: no `config.json` in {}; put the path of the base model \
+         there",
+        looked.join(", nor in ")
+    );
+    Err(fields.error(field, &reason))
 }
 
 /// `adapter_config.json` of an adapter on the model in `base`, an absolute path. A model of the Hub

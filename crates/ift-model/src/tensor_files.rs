@@ -184,7 +184,9 @@ pub fn round_as_saved<E: Element>(values: &mut [E], number: NumberType) {
         NumberType::Bf16 => bf16::from_f32(value).to_f32(),
         NumberType::F16 => f16::from_f32(value).to_f32(),
     };
-    values.iter_mut().for_each(|value| *value = E::from_f64(f64::from(round(value.to_f32()))));
+    for value in values {
+        *value = E::from_f64(f64::from(round(value.to_f32())));
+    }
 }
 
 /// The first element that is a number, and infinite when it is written as another type.

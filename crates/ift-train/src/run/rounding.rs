@@ -43,22 +43,17 @@ impl<B: Backend> Measured<'_, B> {
 
     /// Measures a model after `step` steps.
     pub fn measure(&self, model: &Model<B>, step: u64) -> Result<EvalMetrics, TrainError> {
-        let (rows, reference): (Vec<&Row>, _) = match &self.data.held_out {
-            Some(held_out) => (held_out.rows.iter().collect(), self.reference.of_held_out()),
-            None => {
-                let all = &self.data.train.rows;
-                let count = all.len().min(SAMPLE);
-                let numbers: Vec<usize> = (0..count).map(|i| i * all.len() / count).collect();
-                let rows = numbers.iter().map(|&number| &all[number]).collect();
-                // An old policy knows only the rows of its window, and nothing is compared with it.
-                let compares = self.method.needs().rows.compares();
-                let reference = if compares {
-                    self.reference.of_train(&numbers)
-                } else {
-                    ReferenceSource::None
-                };
-                (rows, reference)
-            }
+        let (rows, reference): (Vec<&Row>, _) = if let Some(held_out) = &self.data.held_out {
+            (held_out.rows.iter().collect(), self.reference.of_held_out())
+        } else {
+            let all = &self.data.train.rows;
+            let count = all.len().min(SAMPLE);
+            let numbers: Vec<usize> = (0..count).map(|i| i * all.len() / count).collect();
+            // An old policy knows only the rows of its window, and nothing is compared with it.
+            let compares = self.method.needs().rows.compares();
+            let reference =
+                if compares { self.reference.of_train(&numbers) } else { ReferenceSource::None };
+            (numbers.iter().map(|&number| &all[number]).collect(), reference)
         };
         Ok(evaluate(model, &reference, &rows, self.method, self.micro_batch_tokens, step)?)
     }
@@ -68,7 +63,7 @@ impl<B: Backend> Measured<'_, B> {
     }
 }
 
-/// The type that the final model is to be rounded to, if it is narrow enough to matter.
+/// Whether rounding to a type can take back what was learned.
 pub(super) fn narrow(number: NumberType) -> bool {
     matches!(number, NumberType::Bf16 | NumberType::F16)
 }

@@ -57,41 +57,41 @@ impl Card<'_> {
             tags: &["ift", &method],
         };
         let what = if adapted { "A LoRA adapter for" } else { "A model fine-tuned from" };
-        let mut text = header.text();
-        text += &format!("\n# {title}\n\n{what} `{base}`");
+        let mut text = vec![header.text()];
+        text.push(format!("\n# {title}\n\n{what} `{base}`"));
         if let Some(origin) = origin.filter(|origin| *origin != base) {
-            text += &format!(" (which comes from `{origin}`)");
+            text.push(format!(" (which comes from `{origin}`)"));
         }
         let version = env!("CARGO_PKG_VERSION");
-        text += &format!(", trained with the method `{method}` by `ift` {version}.");
+        text.push(format!(", trained with the method `{method}` by `ift` {version}."));
         if self.step < self.steps {
-            text += &format!(" This is a checkpoint after step {} of {}.", self.step, self.steps);
+            text.push(format!(" This is a checkpoint after step {} of {}.", self.step, self.steps));
         }
         if let Some(license) = &license {
-            text += &format!(" The licence of the base is `{}`.", license.name());
+            text.push(format!(" The licence of the base is `{}`.", license.name()));
         }
-        text += &format!("\n\n## Data\n\n{}", self.files());
-        text += &format!(
+        text.push(format!("\n\n## Data\n\n{}", self.files()));
+        text.push(format!(
             "\n## Training\n\n{} steps of {}; weights saved as {}. Settings, with all defaults:\n\n\
              ```toml\n{}```\n",
             self.step,
             self.steps,
             number_name(self.number),
             toml::to_string(&settings).map_err(|e| TrainError::Syntax(e.to_string()))?
-        );
-        text += &format!("\n## Results\n\n{}", self.results()?);
-        text += &format!("\n## Use\n\n{}", usage(adapted, self.stops_at_text));
-        Ok(text)
+        ));
+        text.push(format!("\n## Results\n\n{}", self.results()?));
+        text.push(format!("\n## Use\n\n{}", usage(adapted, self.stops_at_text)));
+        Ok(text.concat())
     }
 
     /// A table of the data files.
     fn files(&self) -> String {
-        let mut text = "| file | format | records | rows | held out | targets | used for |\n\
-                        |---|---|---|---|---|---|---|\n"
-            .to_owned();
+        let head = "| file | format | records | rows | held out | targets | used for |\n\
+                    |---|---|---|---|---|---|---|\n";
+        let mut text = vec![head.to_owned()];
         let mut add = |files: &[FileReport], used: &str| {
             for file in files {
-                text += &format!(
+                text.push(format!(
                     "| {} | {} | {} | {} | {} | {} | {used} |\n",
                     display_name(&file.path),
                     file.format,
@@ -99,20 +99,20 @@ impl Card<'_> {
                     file.rows,
                     file.held_out,
                     file.targets
-                );
+                ));
             }
         };
         add(&self.data.train.report.files, "training");
         if let Some(held_out) = &self.data.held_out {
             add(&held_out.report.files, "evaluation");
         }
-        text
+        text.concat()
     }
 
     /// Losses before, during and after training.
     fn results(&self) -> Result<String, TrainError> {
         let lines = read_metrics(self.metrics)?;
-        let mut text = "| | step | value |\n|---|---|---|\n".to_owned();
+        let mut text = vec!["| | step | value |\n|---|---|---|\n".to_owned()];
         let mut evals = Vec::new();
         let mut last_step = None;
         let mut rounding = None;
@@ -125,7 +125,7 @@ impl Card<'_> {
             }
         }
         let mut add = |what: &str, step: u64, value: f64| {
-            text += &format!("| {what} | {step} | {value:.4} |\n");
+            text.push(format!("| {what} | {step} | {value:.4} |\n"));
         };
         let mut add_eval = |when: &str, eval: &EvalMetrics| {
             add(&format!("held-out loss {when}"), eval.step, eval.loss);
@@ -147,9 +147,9 @@ impl Card<'_> {
             add("training loss of the method, last step", step.step, step.loss);
         }
         if let Some(rounding) = rounding {
-            text += &format!("\nRounding: {rounding}.\n");
+            text.push(format!("\nRounding: {rounding}.\n"));
         }
-        Ok(text)
+        Ok(text.concat())
     }
 }
 
@@ -166,20 +166,20 @@ pub fn merged_card(adapter: &Path, base: &Path, number: NumberType) -> String {
         tags: &["ift", "merge"],
     };
     let name = display_name(adapter);
-    let mut text = header.text();
-    text += &format!(
+    let mut text = vec![header.text()];
+    text.push(format!(
         "\n# {name}\n\nThe adapter `{name}` merged into `{}` by `ift` {}; weights saved as {}.\n",
         display_name(base),
         env!("CARGO_PKG_VERSION"),
         number_name(number)
-    );
-    text += &format!("\n## Use\n\n{}", usage(false, false));
+    ));
+    text.push(format!("\n## Use\n\n{}", usage(false, false)));
     let card = fs::read_to_string(adapter.join("README.md")).unwrap_or_default();
     if let Some(body) = own_body(&card) {
         let body = body.split("\n## Use\n").next().unwrap_or(body);
-        text += &format!("\n## The adapter\n\n{}\n", body.trim().replace("\n#", "\n##"));
+        text.push(format!("\n## The adapter\n\n{}\n", body.trim().replace("\n#", "\n##")));
     }
-    text
+    text.concat()
 }
 
 /// A number type as recipes write it.

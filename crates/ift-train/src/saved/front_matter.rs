@@ -1,6 +1,5 @@
 //! The YAML header of a model card: what is read of a base's, and how values are written.
 
-use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
@@ -57,22 +56,22 @@ impl FrontMatter<'_> {
     /// The header with its fences. Texts are quoted, so that none is read as something else.
     pub fn text(&self) -> String {
         let quoted = |text: &str| Value::from(text).to_string();
-        let mut out = format!(
-            "---\nbase_model: {}\nbase_model_relation: {}\n",
-            quoted(self.base),
-            self.relation
-        );
-        for (name, value) in self.license.iter().flat_map(|license| &license.fields) {
-            // A write to a text does not fail.
-            let _ = writeln!(out, "{name}: {}", quoted(value));
-        }
+        let mut out = vec![
+            "---".to_owned(),
+            format!("base_model: {}", quoted(self.base)),
+            format!("base_model_relation: {}", self.relation),
+        ];
+        let license = self.license.iter().flat_map(|license| &license.fields);
+        out.extend(license.map(|(name, value)| format!("{name}: {}", quoted(value))));
         if !self.datasets.is_empty() {
-            out += "datasets:\n";
-            self.datasets.iter().for_each(|name| out += &format!("- {}\n", quoted(name)));
+            out.push("datasets:".to_owned());
+            out.extend(self.datasets.iter().map(|name| format!("- {}", quoted(name))));
         }
-        out += &format!("library_name: {}\npipeline_tag: text-generation\ntags:\n", self.library);
-        self.tags.iter().for_each(|tag| out += &format!("- {tag}\n"));
-        out + "---\n"
+        out.push(format!("library_name: {}", self.library));
+        out.push("pipeline_tag: text-generation\ntags:".to_owned());
+        out.extend(self.tags.iter().map(|tag| format!("- {tag}")));
+        out.push("---\n".to_owned());
+        out.join("\n")
     }
 }
 

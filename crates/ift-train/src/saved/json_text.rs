@@ -23,23 +23,20 @@ pub(super) fn field(path: &Path, name: &str) -> Result<Option<Value>, TrainError
 pub(super) fn set(path: &Path, name: &str, value: &Value) -> Result<(), TrainError> {
     let text = fs::read_to_string(path).map_err(TrainError::io("read", path))?;
     let fields = fields(path, &text)?;
-    let new = match fields.get(name) {
-        Some(old) => {
-            let same = serde_json::from_str::<Value>(old.get()).is_ok_and(|old| old == *value);
-            if same {
-                return Ok(());
-            }
-            // The value is a part of the text.
-            let start = old.get().as_ptr() as usize - text.as_ptr() as usize;
-            let (before, after) = (&text[..start], &text[start + old.get().len()..]);
-            format!("{before}{value}{after}")
+    let new = if let Some(old) = fields.get(name) {
+        let same = serde_json::from_str::<Value>(old.get()).is_ok_and(|old| old == *value);
+        if same {
+            return Ok(());
         }
-        None => {
-            let end = text.rfind('}').unwrap_or(text.len());
-            let before = text[..end].trim_end();
-            let comma = if fields.is_empty() { "" } else { "," };
-            format!("{before}{comma}\n  {}: {value}\n}}\n", Value::from(name))
-        }
+        // The value is a part of the text.
+        let start = old.get().as_ptr() as usize - text.as_ptr() as usize;
+        let (before, after) = (&text[..start], &text[start + old.get().len()..]);
+        format!("{before}{value}{after}")
+    } else {
+        let end = text.rfind('}').unwrap_or(text.len());
+        let before = text[..end].trim_end();
+        let comma = if fields.is_empty() { "" } else { "," };
+        format!("{before}{comma}\n  {}: {value}\n}}\n", Value::from(name))
     };
     durable::write_file(path, new.as_bytes())
 }
@@ -71,7 +68,7 @@ mod tests {
             "{\n \"max\": 1000000000000000019884624838656,\n \"t\" :  [1, 2] , \"f\":0.10}\n";
         assert_eq!(changed(text, "t", json!([1, 2])), text);
         assert_eq!(changed(text, "t", json!("a\n")), text.replace("[1, 2]", "\"a\\n\""));
-        assert_eq!(changed(text, "n", json!(null)), text.replace("}", ",\n  \"n\": null\n}"));
+        assert_eq!(changed(text, "n", json!(null)), text.replace('}', ",\n  \"n\": null\n}"));
         assert_eq!(changed("{}", "n", json!([3])), "{\n  \"n\": [3]\n}\n");
         assert_eq!(changed("{\"n\": {\"n\": 1}}", "n", json!(2)), "{\"n\": 2}");
         assert_eq!(field(&path, "other").unwrap(), None);
