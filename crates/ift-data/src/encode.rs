@@ -4,20 +4,34 @@
 use ift_methods::RowKind;
 
 use crate::config::{DataConfig, OverLength, Targets};
-use crate::conversation::{Conversation, Example};
+use crate::conversation::{Conversation, Example, Message};
 use crate::error::DataError;
 use crate::rows::{Row, Sequence};
-use crate::tokenizer::ChatTokenizer;
+use crate::tokenizer::{ChatTokenizer, EncodedChat, beginning};
 
 /// The rows of one record, and whether it was kept.
 pub(crate) struct Encoded {
     /// `source` and `record` are 0.
     pub rows: Vec<Row>,
     pub outcome: RecordOutcome,
-    pub special_in_text: bool,
+    pub notes: Notes,
     /// Number of tokens of the record, kept or not.
     pub tokens: u64,
     pub tokens_lost: u64,
+}
+
+/// What the report counts of a record beside its outcome.
+#[derive(Clone, Copy, Default)]
+#[allow(clippy::struct_excessive_bools)] // any of them may be true together
+pub(crate) struct Notes {
+    /// It has the text of a special token.
+    pub special_in_text: bool,
+    /// The template left out some of its text.
+    pub template_removed: bool,
+    /// The two answers of a pair follow different prompts.
+    pub prompts_differ: bool,
+    /// It is far longer than `max_length`, so the number of its tokens is an estimate.
+    pub estimated: bool,
 }
 
 /// Whether a record was kept, or why not. If several apply, the last in this list counts.
@@ -44,7 +58,9 @@ pub(crate) struct Encoder<'a> {
 struct EncodedConversation {
     sequence: Sequence,
     outcome: RecordOutcome,
-    special_in_text: bool,
+    notes: Notes,
+    /// The rendered text before the first target.
+    prompt: String,
     /// Number of tokens before the cut.
     length: usize,
 }
@@ -63,7 +79,7 @@ impl Encoder<'_> {
                 self.pair(chosen, rejected)
             }
             (RowKind::Judged, Example::Judged { conversation, desirable }) => {
-                let conversation = self.conversation(conversation, Targets::Last)?;
+                let conversation = self.answer(conversation)?;
                 Ok(finish_record([conversation], |[answer]| {
                     vec![Row::judged_without_mismatch(answer, *desirable)]
                 }))
@@ -75,10 +91,7 @@ impl Encoder<'_> {
     }
 
     fn pair(&self, chosen: &Conversation, rejected: &Conversation) -> Result<Encoded, DataError> {
-        let conversations = [
-            self.conversation(chosen, Targets::Last)?,
-            self.conversation(rejected, Targets::Last)?,
-        ];
+        let conversations = [self.answer(chosen)?, self.answer(rejected)?];
         Ok(finish_record(conversations, |[chosen, rejected]| match self.kind {
             RowKind::Judged => vec![
                 Row::judged_without_mismatch(chosen, true),
@@ -103,43 +116,82 @@ impl Encoder<'_> {
         Ok(finish_record([conversation], |[answer]| vec![Row::demonstration(answer)]))
     }
 
+    /// A conversation whose last answer is compared with others, so that it has weight 1 or none.
+    fn answer(&self, conversation: &Conversation) -> Result<EncodedConversation, DataError> {
+        let last = conversation.messages.iter().rfind(|message| message.is_assistant());
+        match last.and_then(|message| message.weight) {
+            Some(weight) if weight != 0.0 && weight != 1.0 => Err(DataError::field(
+                "weight",
+                weight.to_string(),
+                "0 or 1: methods on pairs and on judged answers do not weigh them",
+            )),
+            _ => self.conversation(conversation, Targets::Last),
+        }
+    }
+
     fn conversation(
         &self,
         conversation: &Conversation,
         targets: Targets,
     ) -> Result<EncodedConversation, DataError> {
-        let (tokens, mask) = self.tokenizer.encode_with_targets(conversation, targets)?;
-        let mut sequence = Sequence::masked(tokens, &mask);
-        let (length, max_length) = (sequence.len(), self.config.max_length);
+        let max_length = self.config.max_length;
+        let limit = self.tokenizer.bytes_beyond(max_length).unwrap_or(usize::MAX);
+        if self.config.over_length != OverLength::Truncate && text_bytes(conversation) > limit {
+            return self.far_too_long(conversation);
+        }
+        let EncodedChat { mut sequence, prompt, removed, length, estimated } =
+            self.tokenizer.encode_beginning(conversation, targets, limit)?;
         let mut outcome = RecordOutcome::Kept;
         if length > max_length {
-            outcome = match self.config.over_length {
-                OverLength::Error => {
-                    return Err(DataError::OverLength { tokens: length, max_length });
-                }
-                OverLength::Drop => RecordOutcome::TooLong,
-                OverLength::Truncate => RecordOutcome::Truncated,
-            };
+            outcome = self.too_long(length, estimated)?;
             sequence.truncate(max_length);
         }
         if outcome != RecordOutcome::TooLong && sequence.target_count() == 0 {
             outcome = RecordOutcome::WithoutTargets;
         }
-        Ok(EncodedConversation {
-            sequence,
-            outcome,
+        let notes = Notes {
             special_in_text: self.special_in(conversation),
+            template_removed: removed,
+            prompts_differ: false,
+            estimated,
+        };
+        Ok(EncodedConversation { sequence, outcome, notes, prompt, length })
+    }
+
+    /// A conversation that is neither rendered nor tokenised, because its text alone is far longer
+    /// than `max_length`.
+    fn far_too_long(&self, conversation: &Conversation) -> Result<EncodedConversation, DataError> {
+        let texts = conversation.messages.iter().map(Message::text);
+        let sample = texts.max_by_key(|text| text.len()).unwrap_or_default();
+        let sample = beginning(sample, SAMPLE_BYTES);
+        let length = self.tokenizer.estimate_tokens(sample, text_bytes(conversation))?;
+        Ok(EncodedConversation {
+            sequence: Sequence::default(),
+            outcome: self.too_long(length, true)?,
+            notes: Notes { estimated: true, ..Notes::default() },
+            prompt: String::new(),
             length,
         })
+    }
+
+    fn too_long(&self, tokens: usize, estimated: bool) -> Result<RecordOutcome, DataError> {
+        match self.config.over_length {
+            OverLength::Error => {
+                let max_length = self.config.max_length;
+                Err(DataError::OverLength { tokens, estimated, max_length })
+            }
+            OverLength::Drop => Ok(RecordOutcome::TooLong),
+            OverLength::Truncate => Ok(RecordOutcome::Truncated),
+        }
     }
 
     fn text(&self, example: &Example) -> Result<Encoded, DataError> {
         let (tokens, special_in_text) = match example {
             Example::Text(text) => {
-                let tokens = self.tokenizer.encode_plain(text, true)?;
-                let cause = "the tokenizer adds one and the text begins with another; remove it \
-                             from the data";
-                self.tokenizer.check_bos(&tokens, || cause.to_owned())?;
+                let DataConfig { bos, end_of_text, .. } = *self.config;
+                // A document without text has nothing to end.
+                let end = end_of_text && !text.is_empty();
+                let tokens = self.tokenizer.encode_document(text, bos, end)?;
                 (tokens, self.tokenizer.holds_special_token(text))
             }
             Example::Chat(conversation)
@@ -160,7 +212,8 @@ impl Encoder<'_> {
             rows.clear();
             outcome = RecordOutcome::Undesirable;
         }
-        Ok(Encoded::new(rows, outcome, special_in_text, read))
+        let notes = Notes { special_in_text, ..Notes::default() };
+        Ok(Encoded::new(rows, outcome, notes, read))
     }
 
     fn special_in(&self, conversation: &Conversation) -> bool {
@@ -169,13 +222,28 @@ impl Encoder<'_> {
     }
 }
 
+/// Length of the text from which the tokens of a far longer one are estimated: 16 KiB.
+const SAMPLE_BYTES: usize = 16 << 10;
+
+/// Length of all messages in bytes, without their further fields.
+fn text_bytes(conversation: &Conversation) -> usize {
+    conversation.messages.iter().map(|message| message.text().len()).sum()
+}
+
 /// The rows of one record, or none if one of its conversations is to be dropped: a record is kept
 /// or dropped as a whole.
 fn finish_record<const N: usize>(
     conversations: [EncodedConversation; N],
     rows: impl FnOnce([Sequence; N]) -> Vec<Row>,
 ) -> Encoded {
-    let special_in_text = conversations.iter().any(|conversation| conversation.special_in_text);
+    let mut notes = Notes::default();
+    for conversation in &conversations {
+        notes.special_in_text |= conversation.notes.special_in_text;
+        notes.template_removed |= conversation.notes.template_removed;
+        notes.estimated |= conversation.notes.estimated;
+    }
+    notes.prompts_differ =
+        !notes.estimated && conversations.windows(2).any(|pair| pair[0].prompt != pair[1].prompt);
     let read = conversations.iter().map(|conversation| conversation.length).sum();
     let mut outcome = conversations
         .iter()
@@ -190,18 +258,12 @@ fn finish_record<const N: usize>(
     } else {
         rows(conversations.map(|conversation| conversation.sequence))
     };
-    Encoded::new(rows, outcome, special_in_text, read)
+    Encoded::new(rows, outcome, notes, read)
 }
 
 impl Encoded {
-    fn new(rows: Vec<Row>, outcome: RecordOutcome, special_in_text: bool, read: usize) -> Self {
+    fn new(rows: Vec<Row>, outcome: RecordOutcome, notes: Notes, read: usize) -> Self {
         let kept: usize = rows.iter().map(Row::len_tokens).sum();
-        Self {
-            rows,
-            outcome,
-            special_in_text,
-            tokens: read as u64,
-            tokens_lost: (read - kept) as u64,
-        }
+        Self { rows, outcome, notes, tokens: read as u64, tokens_lost: (read - kept) as u64 }
     }
 }

@@ -116,12 +116,15 @@ pub enum DataError {
     },
     /// A row is longer than `max_length`, and `over_length` is `error`.
     #[error(
-        "{tokens} tokens, but `data.max_length` is {max_length} and `data.over_length` is \
-         \"error\"; raise `max_length`, or choose \"drop\" or \"truncate\""
+        "{}{tokens} tokens, but `data.max_length` is {max_length} and `data.over_length` is \
+         \"error\"; raise `max_length`, or choose \"drop\" or \"truncate\"",
+        if *estimated { "about " } else { "" }
     )]
     OverLength {
         /// Length of the row in tokens.
         tokens: usize,
+        /// Whether that is an estimate, because the row is far too long to be tokenised.
+        estimated: bool,
         /// The limit.
         max_length: usize,
     },

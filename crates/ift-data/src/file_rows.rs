@@ -100,8 +100,8 @@ impl<'a> FileRows<'a> {
                 let space = limits.rows.map_or(usize::MAX, |max| max - rows.len());
                 stopped |= encoded.rows.len() > space;
                 encoded.rows.truncate(space);
-                count(&mut self.report, &encoded);
                 let record = place.number();
+                count(&mut self.report, &encoded, record);
                 rows.extend(encoded.rows.into_iter().map(|row| row.at(number, record)));
             }
         }
@@ -198,7 +198,7 @@ impl<'a> FileRows<'a> {
     }
 }
 
-fn count(file: &mut FileReport, encoded: &Encoded) {
+fn count(file: &mut FileReport, encoded: &Encoded, record: u64) {
     file.records += 1;
     match encoded.outcome {
         RecordOutcome::Kept => {}
@@ -208,7 +208,14 @@ fn count(file: &mut FileReport, encoded: &Encoded) {
         RecordOutcome::Identical => file.dropped_identical += 1,
         RecordOutcome::Undesirable => file.dropped_undesirable += 1,
     }
-    file.special_in_text += u64::from(encoded.special_in_text);
+    let notes = encoded.notes;
+    file.special_in_text += u64::from(notes.special_in_text);
+    file.template_removed += u64::from(notes.template_removed);
+    file.estimated += u64::from(notes.estimated);
+    if notes.prompts_differ {
+        file.prompts_differ += 1;
+        file.first_prompts_differ.get_or_insert(record);
+    }
     file.tokens_read += encoded.tokens;
     file.tokens_lost += encoded.tokens_lost;
 }

@@ -10,6 +10,8 @@
 //! | `special` | special tokens of a Hugging Face tokenizer folder |
 //! | `template` | chat templates with their BOS and arguments, run as transformers runs them |
 //! | `turns` | the position of each assistant turn in the rendered text |
+//! | `mark` | from turns in the text to weights of tokens |
+//! | `removed` | text of a record that its template leaves out |
 //! | `tokenizer` | text to tokens, conversations to tokens and targets |
 //! | `tokenizer_training` | training a new tokenizer on text |
 //! | `encode` | one example as rows of the kind that a method learns from |
@@ -22,8 +24,8 @@
 //! | `load` | reads the files of a configuration into data sets |
 //! | `tokenised` | rows that were tokenised elsewhere |
 //!
-//! *Invariants.* Targets are found by position, never by token id: the template is rendered turn by
-//! turn and the results are compared, so an end-of-turn token inside a user's message is not taken
+//! *Invariants.* Targets are found by position, never by token id: the template is rendered several
+//! times and the results are compared, so an end-of-turn token inside a user's message is not taken
 //! for one. The text is tokenised once, as a whole, as transformers does. Nothing is padded. Every
 //! record that is dropped is counted in the [`Report`]. The rows depend only on the files, the
 //! configuration and the tokenizer. [`Dataset::identity`] covers kind, tokens and targets of the
@@ -39,8 +41,10 @@ mod files;
 mod format;
 mod judged;
 mod load;
+mod mark;
 mod mixture;
 mod record;
+mod removed;
 mod report;
 mod rows;
 mod special;

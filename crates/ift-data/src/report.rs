@@ -72,6 +72,15 @@ pub struct FileReport {
     pub max_records: Option<u64>,
     /// Records that contain the text of a special token.
     pub special_in_text: u64,
+    /// Records of which the template left out text, such as earlier reasoning.
+    pub template_removed: u64,
+    /// Pairs whose two answers follow different prompts.
+    pub prompts_differ: u64,
+    /// The first of them: its line or record in the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_prompts_differ: Option<u64>,
+    /// Records far longer than `max_length`: their tokens were estimated, not counted.
+    pub estimated: u64,
     /// Tokens in the rows; for pairs, of both answers.
     pub tokens: u64,
     /// Scored targets in the rows; for pairs, of both answers.
@@ -101,6 +110,9 @@ impl FileReport {
         self.dropped_undesirable += other.dropped_undesirable;
         self.empty += other.empty;
         self.special_in_text += other.special_in_text;
+        self.template_removed += other.template_removed;
+        self.prompts_differ += other.prompts_differ;
+        self.estimated += other.estimated;
         self.tokens += other.tokens;
         self.targets += other.targets;
         self.tokens_read += other.tokens_read;
@@ -112,6 +124,30 @@ impl FileReport {
         let path = self.path.display();
         if !self.unused_fields.is_empty() {
             write!(f, "\n`{path}`: fields without meaning here: {}", quoted(&self.unused_fields))?;
+        }
+        if self.template_removed > 0 {
+            let n = self.template_removed;
+            write!(
+                f,
+                "\n`{path}`: the chat template left out text of {n} records, such as reasoning \
+                 before the last answer"
+            )?;
+        }
+        if let Some(first) = self.first_prompts_differ {
+            let n = self.prompts_differ;
+            write!(
+                f,
+                "\n`{path}`: {n} pairs whose two answers follow different prompts, the first is \
+                 {first}"
+            )?;
+        }
+        if self.estimated > 0 {
+            let n = self.estimated;
+            write!(
+                f,
+                "\n`{path}`: {n} records are far longer than `max_length`; their tokens are \
+                 estimated"
+            )?;
         }
         if let Some(first) = self.first_empty {
             write!(f, "\n`{path}`: {} empty records, the first is record {first}", self.empty)?;

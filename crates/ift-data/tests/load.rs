@@ -181,8 +181,9 @@ fn plain_text_is_learned_whole_and_cut_into_pieces() {
     let config = DataConfig { max_length: 10, ..config(&file(folder.path(), "a.jsonl", lines)) };
     let tokenizer = tokenizer("llama3", None);
     let (set, _) = load(&config, &tokenizer, RowKind::Text).unwrap();
-    let whole = tokenizer.encode_plain(&text, true).unwrap();
+    let mut whole = tokenizer.encode_plain(&text, true).unwrap();
     assert_eq!(whole[0], tokenizer.bos_id().unwrap());
+    whole.push(tokenizer.eos_id().unwrap());
     let joined: Vec<u32> = set.rows.iter().flat_map(|row| row.answer().tokens().to_vec()).collect();
     assert!(set.rows.len() > 2 && joined.len() + 1 >= whole.len());
     assert_eq!(joined, whole[..joined.len()]);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 mod common;
 
-use ift_data::{ChatTokenizer, Conversation, Message, Targets};
+use ift_data::{ChatTokenizer, Conversation, Message, Sequence, Targets};
 use serde::Deserialize;
 
 fn data() -> PathBuf {
@@ -81,12 +81,12 @@ fn ids_and_targets_equal_those_of_transformers() {
                         if template == "python" {
                             continue; // its generation prompt is made to differ from its turns
                         }
-                        let (ours, got) =
+                        let sequence =
                             tokenizer.encode_with_targets(messages, Targets::Assistant).unwrap();
-                        assert_eq!(&ours, ids, "{at}");
+                        assert_eq!(sequence.tokens(), ids, "{at}");
                         assert_eq!(
-                            got,
-                            mask(ids.len(), targets),
+                            sequence,
+                            Sequence::masked(ids.clone(), &mask(ids.len(), targets)),
                             "{at} {}",
                             tokenizer.render(messages, false).unwrap()
                         );

@@ -3,12 +3,21 @@
 
 mod common;
 
-use common::{chat, copy, learned, settings, tokenizer, with_template};
+use common::{chat, copy, learned, mask, settings, tokenizer, with_template};
 use ift_data::{ChatTokenizer, Conversation, Message, Targets};
 use proptest::prelude::*;
 
 fn all(tokenizer: &ChatTokenizer, turns: &[(&str, &str)]) -> Vec<String> {
     learned(tokenizer, &chat(turns), Targets::Assistant)
+}
+
+fn encode(
+    tokenizer: &ChatTokenizer,
+    conversation: &Conversation,
+    targets: Targets,
+) -> (Vec<u32>, Vec<bool>) {
+    let sequence = tokenizer.encode_with_targets(conversation, targets).unwrap();
+    (sequence.tokens().to_vec(), mask(&sequence))
 }
 
 const TALK: [(&str, &str); 4] = [
@@ -49,7 +58,7 @@ fn the_row_up_to_the_first_target_is_what_the_model_is_given() {
         let tokenizer = tokenizer(name, template);
         let conversation = chat(&TALK);
         for (targets, given) in [(Targets::Assistant, 1), (Targets::Last, 3)] {
-            let (tokens, mask) = tokenizer.encode_with_targets(&conversation, targets).unwrap();
+            let (tokens, mask) = encode(&tokenizer, &conversation, targets);
             let first = mask.iter().position(|&t| t).unwrap();
             assert_eq!(
                 tokens[..first],
@@ -57,7 +66,7 @@ fn the_row_up_to_the_first_target_is_what_the_model_is_given() {
                 "{name}"
             );
         }
-        let (tokens, mask) = tokenizer.encode_with_targets(&conversation, Targets::Last).unwrap();
+        let (tokens, mask) = encode(&tokenizer, &conversation, Targets::Last);
         let ends = tokenizer.end_of_turn().unwrap();
         let last = mask.iter().rposition(|&t| t).unwrap();
         assert!(ends.contains(&tokens[last]), "{name}: the last target ends the turn");
@@ -68,7 +77,7 @@ fn the_row_up_to_the_first_target_is_what_the_model_is_given() {
 fn white_space_after_the_end_is_not_learned() {
     let tokenizer = tokenizer("bytelevel", Some("chatml"));
     let conversation = chat(&TALK[..2]);
-    let (tokens, mask) = tokenizer.encode_with_targets(&conversation, Targets::Assistant).unwrap();
+    let (tokens, mask) = encode(&tokenizer, &conversation, Targets::Assistant);
     assert_eq!(tokenizer.decode(&tokens[tokens.len() - 1..], false).unwrap(), "\n");
     assert_eq!(mask[mask.len() - 2..], [true, false]);
 }

@@ -55,9 +55,8 @@ fn a_tokenizer_has_the_size_asked_for_and_a_working_chat_template() {
         let chat =
             vec![Message::new("user", "Who bakes?"), Message::new("assistant", "The baker.")];
         let chat = Conversation::from(chat);
-        let (tokens, mask) = tokenizer.encode_with_targets(&chat, Targets::Assistant).unwrap();
-        let learned: Vec<u32> =
-            tokens.iter().zip(&mask).filter(|(_, m)| **m).map(|(t, _)| *t).collect();
+        let sequence = tokenizer.encode_with_targets(&chat, Targets::Assistant).unwrap();
+        let learned: Vec<u32> = sequence.targets().map(|(i, _)| sequence.tokens()[i]).collect();
         assert_eq!(tokenizer.decode(&learned, true).unwrap().trim(), "The baker.");
         let generation = fs::read_to_string(folder.path().join("generation_config.json")).unwrap();
         let generation: serde_json::Value = serde_json::from_str(&generation).unwrap();

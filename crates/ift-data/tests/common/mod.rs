@@ -51,9 +51,8 @@ pub fn learned(
     conversation: &Conversation,
     targets: Targets,
 ) -> Vec<String> {
-    let (tokens, mask) = tokenizer.encode_with_targets(conversation, targets).unwrap();
-    assert_eq!(tokens.len(), mask.len());
-    runs(tokenizer, &tokens, &mask)
+    let sequence = tokenizer.encode_with_targets(conversation, targets).unwrap();
+    runs(tokenizer, sequence.tokens(), &mask(&sequence))
 }
 
 /// The text of every run of targets in a row.

@@ -7,9 +7,12 @@
 //! it contains a byte of such a range**. So a token that contains the end of the header and the
 //! beginning of the answer is a target, and so is one that reaches beyond the end of the turn.
 
+mod chat;
+mod document;
+mod length;
+
 use std::fmt;
 use std::fs;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -21,9 +24,15 @@ use tokenizers::{Encoding, PostProcessor, PostProcessorWrapper, Tokenizer};
 use crate::config::{Targets, TemplateSettings};
 use crate::conversation::{Conversation, Message};
 use crate::error::DataError;
+use crate::mark::mark;
+use crate::removed::is_text_removed;
+use crate::rows::Sequence;
 use crate::special::SpecialTokens;
-use crate::template::{Surroundings, Template, template_of_folder, template_value};
-use crate::turns::TurnStyle;
+use crate::template::{Surroundings, template_of_folder, template_value};
+use crate::turns::{TurnStyle, find_turns};
+use chat::Chat;
+pub(crate) use length::beginning;
+use length::longest_token;
 
 /// A tokenizer with its special tokens and, unless it was read for plain text, its chat template.
 ///
@@ -34,9 +43,8 @@ use crate::turns::TurnStyle;
 /// let tokenizer = ChatTokenizer::from_folder(folder, &TemplateSettings::default())?;
 /// let talk = vec![Message::new("user", "Hello"), Message::new("assistant", "Hi")];
 /// let talk = Conversation::from(talk);
-/// let (tokens, targets) = tokenizer.encode_with_targets(&talk, Targets::Assistant)?;
-/// let learned = tokens.into_iter().zip(targets).filter(|(_, target)| *target);
-/// let answer: Vec<u32> = learned.map(|(token, _)| token).collect();
+/// let sequence = tokenizer.encode_with_targets(&talk, Targets::Assistant)?;
+/// let answer: Vec<u32> = sequence.targets().map(|(i, _)| sequence.tokens()[i]).collect();
 /// assert_eq!(tokenizer.decode(&answer, false)?, "Hi<|eot_id|>");
 /// # Ok(())
 /// # }
@@ -53,12 +61,21 @@ pub struct ChatTokenizer {
     added_texts: Vec<String>,
     chat: Option<Chat>,
     vocab_size: usize,
+    /// In bytes; `None` if one token can stand for any length of text.
+    longest_token: Option<usize>,
 }
 
-/// A template, and its turn style once it has been needed.
-struct Chat {
-    template: Template,
-    style: OnceLock<TurnStyle>,
+/// A conversation as tokens.
+pub(crate) struct EncodedChat {
+    pub sequence: Sequence,
+    /// The rendered text before the first target.
+    pub prompt: String,
+    /// Whether the template left out text of the record.
+    pub removed: bool,
+    /// Number of tokens of the whole conversation.
+    pub length: usize,
+    /// Whether only the beginning was tokenised, and the length is an estimate.
+    pub estimated: bool,
 }
 
 impl fmt::Debug for ChatTokenizer {
@@ -150,6 +167,7 @@ impl ChatTokenizer {
         let added_texts =
             added.values().map(|t| t.content.clone()).filter(|t| !t.trim().is_empty()).collect();
         let vocab_size = tokenizer.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
+        let longest_token = longest_token(&tokenizer);
         let this = Self {
             folder: dir.to_owned(),
             tokenizer,
@@ -159,6 +177,7 @@ impl ChatTokenizer {
             added_texts,
             chat: None,
             vocab_size,
+            longest_token,
         };
         Ok((this, config))
     }
@@ -261,44 +280,73 @@ impl ChatTokenizer {
         conversation: &Conversation,
         add_generation_prompt: bool,
     ) -> Result<Vec<u32>, DataError> {
+        self.chat()?.check_fields(conversation)?;
         let text = self.render(conversation, add_generation_prompt)?;
         let tokens = self.encode(&text)?.get_ids().to_vec();
         self.check_bos(&tokens, || self.bos_cause(&conversation.messages))?;
         Ok(tokens)
     }
 
-    /// Tokens of a conversation, and whether each is a target, `[length]` both. The targets are the
-    /// selected assistant turns, each with its end-of-turn token.
+    /// Tokens of a conversation with their targets: the selected assistant turns, each with its
+    /// end-of-turn token and the weight of its message.
     ///
     /// # Errors
-    /// When there is no template, it raises an error, its turns cannot be found, the tokens begin
-    /// with two BOS tokens, or the offsets of the tokens do not fit the text.
+    /// When there is no template, it raises an error or never reads the conversation's tools or
+    /// tool calls, its turns cannot be found, the tokens begin with two BOS tokens, or the offsets
+    /// of the tokens do not fit the text.
     pub fn encode_with_targets(
         &self,
         conversation: &Conversation,
         targets: Targets,
-    ) -> Result<(Vec<u32>, Vec<bool>), DataError> {
+    ) -> Result<Sequence, DataError> {
+        Ok(self.encode_beginning(conversation, targets, usize::MAX)?.sequence)
+    }
+
+    /// Tokens and targets of a conversation, of about the first `limit` bytes of the rendered text.
+    pub(crate) fn encode_beginning(
+        &self,
+        conversation: &Conversation,
+        targets: Targets,
+        limit: usize,
+    ) -> Result<EncodedChat, DataError> {
         let chat = self.chat()?;
         let style = self.style()?;
-        let rendered = style.spans(&chat.template, conversation, targets)?;
-        let encoding = self.encode(&rendered.text)?;
+        chat.check_fields(conversation)?;
+        let rendered = find_turns(style, &chat.template, conversation, targets)?;
+        let text = &rendered.text;
+        let beginning = beginning(text, limit);
+        let read = beginning.len();
+        let encoding = self.encode(beginning)?;
         let tokens = encoding.get_ids().to_vec();
         self.check_bos(&tokens, || self.bos_cause(&conversation.messages))?;
-        let end = self.end_token(style);
-        let mask = mark(&tokens, encoding.get_offsets(), &rendered.spans, end)
+        let turns = &rendered.turns;
+        let turns = &turns[..turns.partition_point(|turn| turn.bytes.start < read)];
+        let end_id = |token: &str| self.tokenizer.token_to_id(token);
+        let weights = mark(&tokens, encoding.get_offsets(), turns, read, end_id)
             .map_err(|p| self.fault(p))?;
-        Ok((tokens, mask))
+        let length = (tokens.len() as f64 * text.len() as f64 / read.max(1) as f64) as usize;
+        let prompt = rendered.turns.first().map_or(text.len(), |turn| turn.bytes.start);
+        Ok(EncodedChat {
+            prompt: text[..prompt].to_owned(),
+            removed: is_text_removed(conversation, text),
+            length: if read == text.len() { tokens.len() } else { length },
+            estimated: read < text.len(),
+            sequence: Sequence::weighted(tokens, &weights),
+        })
     }
 
     /// Ids of the tokens that end an assistant's turn: the end-of-turn token of the template, if it
-    /// is a single token, and EOS. Generation stops at any of them.
+    /// is a single token, the one that ends a turn that calls tools, if it is another one, and EOS.
+    /// Generation stops at any of them.
     ///
     /// # Errors
     /// When there is none, or the turns of the template cannot be found.
     pub fn end_of_turn(&self) -> Result<Vec<u32>, DataError> {
         let mut ids: Vec<u32> = Vec::new();
         if self.chat.is_some() {
-            ids.extend(self.end_token(self.style()?));
+            let style = self.style()?;
+            let ends = [self.end_token(style), self.call_end_token(style)];
+            ids.extend(ends.into_iter().flatten());
         }
         ids.extend(self.eos_id().filter(|eos| !ids.contains(eos)));
         if ids.is_empty() {
@@ -375,12 +423,16 @@ impl ChatTokenizer {
         if let Some(style) = chat.style.get() {
             return Ok(style);
         }
-        let style = TurnStyle::probe(&chat.template, &self.added_texts)?;
+        let style = TurnStyle::probe(&chat.template, &self.added_texts, &self.special_texts)?;
         Ok(chat.style.get_or_init(|| style))
     }
 
     fn end_token(&self, style: &TurnStyle) -> Option<u32> {
         style.end_token.as_deref().and_then(|text| self.tokenizer.token_to_id(text))
+    }
+
+    fn call_end_token(&self, style: &TurnStyle) -> Option<u32> {
+        style.call_end_token.as_deref().and_then(|text| self.tokenizer.token_to_id(text))
     }
 
     fn encode(&self, text: &str) -> Result<Encoding, DataError> {
@@ -390,40 +442,6 @@ impl ChatTokenizer {
     fn fault(&self, problem: &str) -> DataError {
         DataError::Tokenizer { path: self.folder.clone(), problem: problem.to_owned() }
     }
-}
-
-/// Marks the tokens that contain a byte of a span. `offsets` are the byte ranges of the tokens in
-/// the text; an empty range (a prefix that the tokenizer adds) belongs to the token after it. The
-/// offsets are checked: they must not decrease, and every span must end with a token, which is
-/// `end` if the turns end with a token.
-fn mark(
-    tokens: &[u32],
-    offsets: &[(usize, usize)],
-    spans: &[Range<usize>],
-    end: Option<u32>,
-) -> Result<Vec<bool>, &'static str> {
-    if offsets.windows(2).any(|pair| pair[1].0 < pair[0].0) {
-        return Err("reports token offsets that decrease, so targets cannot be found");
-    }
-    let mut mask = vec![false; offsets.len()];
-    for span in spans {
-        let mut last = None;
-        for (i, &(from, to)) in offsets.iter().enumerate() {
-            if from < span.end && (to > span.start || from == span.start) {
-                mask[i] = true;
-                last = Some((tokens[i], to));
-            }
-        }
-        let fits =
-            last.is_some_and(|(token, to)| to >= span.end && end.is_none_or(|end| end == token));
-        if !fits {
-            return Err(
-                "reports token offsets that do not match the end of an assistant's turn, so \
-                 targets cannot be found",
-            );
-        }
-    }
-    Ok(mask)
 }
 
 /// A JSON file that holds one object; an absent file is an empty one.
