@@ -422,3 +422,22 @@ fn fields_are_listed_refused_ignored_or_renamed() {
                                      {"speaker": "assistant", "says": "A"}]});
     assert_eq!(turns(&read(&record, &spoken).unwrap().0), [("user", "Q"), ("assistant", "A")]);
 }
+
+#[test]
+fn the_examples_of_the_documentation() {
+    let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/DATA.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let examples: Vec<&str> =
+        page.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    for text in &examples {
+        let record: Value = serde_json::from_str(text).unwrap();
+        let reading = reading(&record, RowKind::Demonstration, &Columns::default()).unwrap();
+        let example = reading.example.unwrap();
+        let answer = example.conversation().unwrap().messages.last().unwrap();
+        assert_eq!((answer.text(), reading.unused.len()), ("4", 0), "{text}");
+    }
+    assert_eq!(examples.len(), 9);
+    for name in super::FIELDS {
+        assert!(page.contains(&format!("`{name}`")) || page.contains(&format!("{name} =")));
+    }
+}
