@@ -18,6 +18,18 @@ pub enum Update {
         /// L2 penalty added to the gradient.
         weight_decay: f64,
     },
+    /// torch.optim.RMSprop on bfloat16 tensors, without momentum and weight decay: `p`, `g` and the
+    /// state hold bfloat16 numbers, and the result of each operation of torch's is rounded to the
+    /// nearest one, ties to even. With `R` for rounding, in f32 arithmetic from left to right:
+    /// `g = R(g); v = R(R(α·v) + (1-α)·g·g); p = R(p + -lr·g / R(R(√v) + ε))`. State: `v`.
+    RmsPropBf16 {
+        /// Learning rate.
+        lr: f64,
+        /// Smoothing constant α.
+        alpha: f64,
+        /// ε, added outside the root.
+        eps: f64,
+    },
     /// Decoupled weight decay (Loshchilov & Hutter, arXiv 1711.05101; torch.optim.AdamW):
     /// `p *= 1 - lr·wd; m = β1·m + (1-β1)·g; v = β2·v + (1-β2)·g²; p -= lr/(1-β1^t) · m /
     /// (√v/√(1-β2^t) + ε)`. States: `m`, `v`.
@@ -53,6 +65,7 @@ impl Update {
     pub fn states(&self) -> usize {
         match *self {
             Self::RmsProp { momentum, .. } => 1 + usize::from(momentum > 0.0),
+            Self::RmsPropBf16 { .. } => 1,
             Self::AdamW { .. } => 2,
             Self::Sgd { momentum, .. } => usize::from(momentum > 0.0),
         }

@@ -7,7 +7,9 @@ use crate::number::Number;
 use crate::parameters::Parameters;
 use crate::profile::Kind;
 use crate::rounding::round_copy;
+use crate::scalar::Scalar;
 use crate::threads::Cut;
+use half::bf16;
 use ift_backend::{RangeUpdate, Update};
 use std::ops::Range;
 
@@ -41,6 +43,17 @@ kernel! {
                     for ((p, g), v) in p.iter_mut().zip(g).zip(a) {
                         *p -= lr * step(*p, *g, v);
                     }
+                }
+            }
+            Update::RmsPropBf16 { lr, alpha, eps } => {
+                let (alpha, one_minus_alpha) = (alpha as f32, (1.0 - alpha) as f32);
+                let (lr, eps) = (lr as f32, eps as f32);
+                // No fused operation: each one is rounded as torch rounds it.
+                let round = |x: f32| <bf16 as Scalar>::round(x).widen();
+                for ((p, g), v) in p.iter_mut().zip(g).zip(a) {
+                    let g = round(*g * scale);
+                    *v = round(round(alpha * *v) + one_minus_alpha * g * g);
+                    *p = round(*p + -lr * g / round(round(v.sqrt()) + eps));
                 }
             }
             Update::AdamW { lr, beta1, beta2, eps, weight_decay, step } => {

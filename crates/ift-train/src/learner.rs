@@ -1,7 +1,8 @@
 //! A model in training: its weights, gradients and optimizer states, and one optimizer step over
 //! given rows.
 
-use ift_backend::Backend;
+use half::bf16;
+use ift_backend::{Backend, Element, NumberType};
 use ift_data::Row;
 use ift_model::{Gradients, Model};
 
@@ -29,16 +30,20 @@ pub struct Learner<B: Backend> {
 
 impl<B: Backend> Learner<B> {
     /// Zero gradients and optimizer states for a model; with a decay `average`, also the
-    /// exponential moving average (EMA) of the weights, which begins at the weights.
+    /// exponential moving average (EMA) of the weights, which begins at the weights. Trainable
+    /// weights are rounded, if the optimizer keeps them in a narrower type.
     ///
     /// # Errors
     /// If memory runs out.
     pub fn new(
-        model: Model<B>,
+        mut model: Model<B>,
         optimizer: Optimizer,
         average: Option<f64>,
     ) -> Result<Self, TrainError> {
         let memory = TrainError::memory("gradients and optimizer states");
+        if optimizer.rounds_to() == Some(NumberType::Bf16) {
+            round_to_bf16(&mut model);
+        }
         let gradients = model.gradients().map_err(&memory)?;
         let states = OptimizerStates::new(&model, &optimizer, average).map_err(&memory)?;
         Ok(Self { model, states, gradients, optimizer, check_gradients: false })
@@ -144,6 +149,20 @@ impl<B: Backend> Learner<B> {
         let updated = self.states.update(model, gradients, &self.optimizer, (step, lr), scale);
         updated.map_err(TrainError::memory("the update of the weights"))?;
         Ok((sums, norm))
+    }
+}
+
+/// Rounds all trainable elements to the nearest bfloat16 numbers.
+fn round_to_bf16<B: Backend>(model: &mut Model<B>) {
+    /// Elements that the host reads at a time.
+    const PIECE: usize = 1 << 22;
+    let len = model.trainable().len();
+    for start in (0..len).step_by(PIECE) {
+        let mut elements = model.read(start..len.min(start + PIECE));
+        for element in &mut elements {
+            *element = Element::from_f32(bf16::from_f64(element.to_f64()).to_f32());
+        }
+        model.write(start, &elements);
     }
 }
 

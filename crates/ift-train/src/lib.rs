@@ -83,7 +83,7 @@ pub use metrics::{
 };
 pub use not_finite::NotFinite;
 pub use observer::{Observer, Phase, Progress, Start};
-pub use optimizer::{AdamW, Optimizer, RmsProp, Sgd};
+pub use optimizer::{AdamW, Optimizer, RmsProp, RmsPropBf16, Sgd};
 pub use options::{Outcome, RunOptions};
 pub use pack::RowError;
 pub use recipe::{

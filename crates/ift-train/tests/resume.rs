@@ -18,10 +18,11 @@ const SIX_STEPS: &str = "method = { name = 'ift', lambda_schedule = 'noisy' }\n\
     precision = 'f64' }\neval.every = 2\ncheckpoint = { every = 3, keep = 9 }\n\
     schedule = { name = 'cosine', warmup_steps = 2 }\n";
 
-const OPTIMIZERS: [&str; 3] = [
+const OPTIMIZERS: [&str; 4] = [
     "optimizer = { name = 'rmsprop', lr = 1e-3 }",
     "optimizer = { name = 'adamw', lr = 1e-3, clip = 0.5 }",
     "optimizer = { name = 'sgd', lr = 1e-2, momentum = 0.9 }",
+    "optimizer = { name = 'rmsprop_bf16', lr = 1e-3 }",
 ];
 
 /// Dies after a step, as a killed process does: what was not saved is lost.

@@ -2,6 +2,11 @@
 
 use crate::{RangeUpdate, Update};
 
+/// The nearest bfloat16 number, ties to even.
+fn bf16(x: f32) -> f32 {
+    half::bf16::from_f32(x).to_f32()
+}
+
 /// One step for the parameters of a range.
 pub(super) fn update(
     parameters: &mut [f64],
@@ -24,6 +29,14 @@ pub(super) fn update(
                 } else {
                     *p -= lr * step;
                 }
+            }
+            Update::RmsPropBf16 { lr, alpha, eps } => {
+                let (lr, alpha, rest) = (lr as f32, alpha as f32, (1.0 - alpha) as f32);
+                let g = bf16(gradient[i] as f32 * gradient_scale as f32);
+                let v = bf16(bf16(alpha * states[0][i] as f32) + rest * g * g);
+                let root = bf16(bf16(v.sqrt()) + eps as f32);
+                states[0][i] = f64::from(v);
+                *p = f64::from(bf16(*p as f32 + -lr * g / root));
             }
             Update::AdamW { lr, beta1, beta2, eps, weight_decay, step } => {
                 *p *= 1.0 - lr * weight_decay;

@@ -16,7 +16,7 @@ fn recipes() -> Vec<Recipe> {
         variants.iter().map(name).collect()
     };
     let (methods, optimizers) = (names("Method"), names("Optimizer"));
-    assert!(methods.len() >= 16 && optimizers.len() == 3, "{methods:?} {optimizers:?}");
+    assert!(methods.len() >= 16 && optimizers.len() == 4, "{methods:?} {optimizers:?}");
     let recipe = |(i, method): (usize, &String)| {
         let optimizer = &optimizers[i % optimizers.len()];
         let text = format!(

@@ -136,6 +136,7 @@ impl Recipe {
             self.validate_frozen_inputs()?;
         }
         self.optimizer.validate()?;
+        self.validate_rounded_weights()?;
         self.schedule.validate()?;
         self.train.validate()?;
         let held_out = !self.data.eval.is_empty() || self.data.eval_fraction.is_some();
@@ -169,6 +170,23 @@ impl Recipe {
             return Err(TrainError::recipe("method.freeze_input_embeddings", problem));
         }
         Ok(())
+    }
+
+    /// An optimizer that rounds the weights trains the weights themselves, and no average of them.
+    fn validate_rounded_weights(&self) -> Result<(), TrainError> {
+        if self.optimizer.rounds_to().is_none() {
+            return Ok(());
+        }
+        let what = match (&self.adapter, self.train.ema_decay) {
+            (Some(_), _) => "an `[adapter]`, whose weights are f32",
+            (None, Some(_)) => "`train.ema_decay`, whose average is f32",
+            (None, None) => return Ok(()),
+        };
+        let problem = format!(
+            "is `rmsprop_bf16`, which keeps all weights in bfloat16 and cannot be used with \
+             {what}; expected `rmsprop`, or a recipe without it"
+        );
+        Err(TrainError::recipe("optimizer.name", problem))
     }
 
     fn validate_reference(&self) -> Result<(), TrainError> {
@@ -252,6 +270,9 @@ mod tests {
             ("optimizer = { name = 'rmsprop', lr = -1.0 }", "optimizer.lr"),
             ("optimizer = { name = 'adamw', beta1 = 1.0 }", "optimizer.beta1"),
             ("optimizer = { name = 'sgd', clip = nan }", "optimizer.clip"),
+            ("optimizer.name = 'rmsprop_bf16'\ntrain.ema_decay = 0.9", "optimizer.name"),
+            ("optimizer.name = 'rmsprop_bf16'\nadapter.rank = 2", "optimizer.name"),
+            ("optimizer = { name = 'rmsprop_bf16', eps = 0.0 }", "optimizer.eps"),
             ("schedule = { warmup_steps = 1, warmup_ratio = 0.1 }", "schedule.warmup_ratio"),
             ("schedule = { warmup_ratio = 1.5 }", "schedule.warmup_ratio"),
             ("schedule = { name = 'constant', final_ratio = 0.5 }", "schedule.final_ratio"),
