@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use ift_methods::RowKind;
 use rayon::prelude::*;
 
 use crate::config::Source;
@@ -40,6 +41,8 @@ pub(crate) struct FileRows<'a> {
 struct Read {
     place: Place,
     encoded: Option<Encoded>,
+    /// The weights of the assistant's turns that have one.
+    weights: Vec<f32>,
     unused: Vec<String>,
     ignored: Vec<String>,
 }
@@ -88,9 +91,10 @@ impl<'a> FileRows<'a> {
                     stopped = true;
                     break;
                 }
-                let Read { place, encoded, unused, ignored } = read?;
+                let Read { place, encoded, weights, unused, ignored } = read?;
                 report.seen_ignored.extend(ignored);
                 self.note_unused(unused);
+                self.note_weights(&weights);
                 let Some(mut encoded) = encoded else {
                     self.report.records += 1;
                     self.report.empty += 1;
@@ -151,14 +155,37 @@ impl<'a> FileRows<'a> {
         let reading = record::read(value, format, &self.columns, self.encoder.kind)?;
         let mut unused = reading.unused;
         let mut encoded = None;
+        let mut weights: Vec<f32> = Vec::new();
         if let Some(example) = reading.example {
             let template = self.encoder.tokenizer.template_source();
             if let (Some(conversation), Some(template)) = (example.conversation(), template) {
                 unused.extend(record::unread(conversation, template)?);
+                weights = conversation
+                    .messages
+                    .iter()
+                    .filter(|m| m.role == "assistant")
+                    .filter_map(|m| m.weight)
+                    .collect();
             }
             encoded = Some(self.encoder.encode(&example)?);
         }
-        Ok(Read { place, encoded, unused, ignored })
+        match self.encoder.kind {
+            RowKind::Demonstration => {}
+            // Every token is a target.
+            RowKind::Text if !weights.is_empty() => {
+                unused.push("messages.weight".to_owned());
+                weights.clear();
+            }
+            // Only the last answer is learned.
+            RowKind::Text | RowKind::Pair | RowKind::Judged => weights.clear(),
+        }
+        Ok(Read { place, encoded, weights, unused, ignored })
+    }
+
+    fn note_weights(&mut self, weights: &[f32]) {
+        let count = |chosen: fn(f32) -> bool| weights.iter().filter(|&&w| chosen(w)).count() as u64;
+        self.report.turns_unlearned += count(|weight| weight == 0.0);
+        self.report.turns_weighted += count(|weight| weight != 0.0 && weight != 1.0);
     }
 
     /// Adds fields without a meaning, each once.

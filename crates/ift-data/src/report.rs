@@ -67,6 +67,10 @@ pub struct FileReport {
     /// Fields of records without a meaning here.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unused_fields: Vec<String>,
+    /// Assistant turns of weight 0, which are read and not learned.
+    pub turns_unlearned: u64,
+    /// Assistant turns of a weight other than 0 and 1.
+    pub turns_weighted: u64,
     /// The limit on its records, if it has more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_records: Option<u64>,
@@ -109,6 +113,8 @@ impl FileReport {
         self.dropped_identical += other.dropped_identical;
         self.dropped_undesirable += other.dropped_undesirable;
         self.empty += other.empty;
+        self.turns_unlearned += other.turns_unlearned;
+        self.turns_weighted += other.turns_weighted;
         self.special_in_text += other.special_in_text;
         self.template_removed += other.template_removed;
         self.prompts_differ += other.prompts_differ;
@@ -138,7 +144,7 @@ impl FileReport {
             write!(
                 f,
                 "\n`{path}`: {n} pairs whose two answers follow different prompts, the first is \
-                 {first}"
+                 record {first}"
             )?;
         }
         if self.estimated > 0 {
@@ -151,6 +157,14 @@ impl FileReport {
         }
         if let Some(first) = self.first_empty {
             write!(f, "\n`{path}`: {} empty records, the first is record {first}", self.empty)?;
+        }
+        if self.turns_unlearned > 0 {
+            let n = self.turns_unlearned;
+            write!(f, "\n`{path}`: {n} turns of the assistant have weight 0: not learned")?;
+        }
+        if self.turns_weighted > 0 {
+            let n = self.turns_weighted;
+            write!(f, "\n`{path}`: {n} turns of the assistant have a weight other than 0 and 1")?;
         }
         if let Some(max) = self.max_records {
             write!(f, "\n`{path}`: only its first {max} records were read (`max_records`)")?;

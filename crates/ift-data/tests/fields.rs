@@ -147,3 +147,46 @@ fn the_first_records_of_a_source() {
     let error = read(&config(Some(0), None)).unwrap_err().to_string();
     assert!(error.contains("`max_records = 0`"), "{error}");
 }
+
+#[test]
+fn weights_of_turns_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let talk = |first: Value, last: Value| {
+        json!({"messages": [
+            {"role": "user", "content": "Q", "weight": 0},
+            {"role": "assistant", "content": "A", "weight": first},
+            {"role": "user", "content": "R"},
+            {"role": "assistant", "content": "B", "weight": last},
+        ]})
+    };
+    let records =
+        [talk(json!(0), json!(1)), talk(json!(0), Value::Null), talk(json!(0.5), json!(1))];
+    let path = jsonl(&folder, &records);
+    let config = DataConfig { train: vec![Source::new(&path)], ..DataConfig::default() };
+    let set = read(&config).unwrap();
+    let file = &set.report.files[0];
+    assert_eq!((file.turns_unlearned, file.turns_weighted), (2, 1));
+    let targets: Vec<_> = set.rows.iter().map(|row| row.answer().target_count()).collect();
+    assert_eq!(targets, [2, 2, 4]);
+    let report = set.report.to_string();
+    assert!(report.contains("2 turns of the assistant have weight 0"), "{report}");
+    assert!(report.contains("1 turns of the assistant have a weight other"), "{report}");
+    // Every token is learned.
+    let (set, _) = load(&config, &chatml(), RowKind::Text).unwrap();
+    assert_eq!(set.report.files[0].unused_fields, ["messages.weight"]);
+}
+
+#[test]
+fn a_reasoning_that_the_template_never_reads_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let answer = json!({"role": "assistant", "content": "A", "thinking": "Hm."});
+    let record = json!({"messages": [{"role": "user", "content": "Q"}, answer]});
+    let mut config =
+        DataConfig { train: vec![Source::new(jsonl(&folder, &[record]))], ..DataConfig::default() };
+    let error = read(&config).unwrap_err().to_string();
+    for reason in ["line 1: field `messages[1].thinking`", "3 characters", "messages.thinking"] {
+        assert!(error.contains(reason), "{error}, without {reason}");
+    }
+    config.ignore = vec!["messages.thinking".to_owned()];
+    assert_eq!(read(&config).unwrap().rows.len(), 1);
+}

@@ -7,7 +7,8 @@
 //! | decimal | a string, exact |
 //! | date, time, timestamp | a string in the form of ISO 8601, with `Z` where it is in UTC |
 //! | duration | a number, in the column's unit |
-//! | list, struct | a list, an object (fields that are null are there, as null) |
+//! | list | a list |
+//! | struct | an object without its null fields, which it has for the keys that a record lacks |
 //! | map | an object |
 //! | struct of lists that are messages (`role` and `content`, or `from` and `value`) | a list |
 //! | other | an object whose only key says what it is, so that no field is taken for it |
@@ -98,7 +99,7 @@ fn value(array: &ArrayRef, row: usize) -> Value {
             let array = array.as_struct();
             let fields = array.column_names().into_iter().zip(array.columns());
             let fields = fields.map(|(name, column)| (name.to_owned(), value(column, row)));
-            Value::Object(fields.collect())
+            Value::Object(fields.filter(|(_, value)| !value.is_null()).collect())
         }
         DataType::Map(_, _) => map(&array.as_map().value(row)),
         DataType::Dictionary(key, _) => dictionary(array, key, row),
@@ -243,4 +244,30 @@ fn text(bytes: &[u8]) -> Value {
 /// A stand-in that is neither text, number nor list, so that a field that needs one is refused.
 fn without_json_form(what: &str) -> Value {
     Value::Object(Map::from_iter([(what.to_owned(), Value::Null)]))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::StringArray;
+    use arrow_schema::Field;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A table has all keys of its records in each of them: the arguments of every tool in every
+    /// call, for example.
+    #[test]
+    fn a_struct_has_no_keys_that_its_record_lacks() {
+        let field = |name: &str| Arc::new(Field::new(name, DataType::Utf8, true));
+        let column = |texts: [Option<&str>; 2]| Arc::new(StringArray::from(texts.to_vec())) as _;
+        let arguments = StructArray::from(vec![
+            (field("city"), column([Some("Paris"), None])),
+            (field("sum"), column([None, Some("2+2")])),
+        ]);
+        let arguments: ArrayRef = Arc::new(arguments);
+        assert_eq!(value(&arguments, 0), json!({"city": "Paris"}));
+        assert_eq!(value(&arguments, 1), json!({"sum": "2+2"}));
+    }
 }

@@ -224,9 +224,6 @@ impl Side {
         };
         match value {
             Value::Array(_) => messages(value, field, columns).map(Side::Messages),
-            Value::Object(ref map) if map.values().all(Value::is_array) => {
-                messages(value, field, columns).map(Side::Messages)
-            }
             Value::Object(_) => message(value, field, columns).map(|m| Side::Messages(vec![m])),
             other => Err(DataError::field(field, kind(&other), "a string or a list of messages")),
         }

@@ -32,15 +32,10 @@ pub(super) fn object(value: Value, at: &str) -> Result<Map<String, Value>, DataE
     }
 }
 
-/// A list, the JSON text of one, or an object of lists of the same length: a table's column of
-/// such objects is the column of a list of objects, stored by field.
+/// A list, or the JSON text of one.
 pub(super) fn list(value: Value, at: &str) -> Result<Vec<Value>, DataError> {
     match decoded(value) {
         Value::Array(list) => Ok(list),
-        Value::Object(map) => match rows(&map) {
-            Some(list) => Ok(list),
-            None => Err(DataError::field(at, "an object", "a list")),
-        },
         other => Err(DataError::field(at, kind(&other), "a list, or the JSON text of a list")),
     }
 }
@@ -49,26 +44,11 @@ pub(super) fn list(value: Value, at: &str) -> Result<Vec<Value>, DataError> {
 pub(super) fn is_list(value: &Value) -> bool {
     match value {
         Value::Array(_) => true,
-        Value::Object(map) => rows(map).is_some(),
         Value::String(text) => {
-            text.trim_start().starts_with('[')
-                && matches!(decoded(value.clone()), Value::Array(_) | Value::Object(_))
+            text.trim_start().starts_with('[') && decoded(value.clone()).is_array()
         }
         _ => false,
     }
-}
-
-/// The objects of an object of lists of the same length.
-fn rows(columns: &Map<String, Value>) -> Option<Vec<Value>> {
-    let length = columns.values().next()?.as_array()?.len();
-    let mut rows = vec![Map::new(); length];
-    for (name, column) in columns {
-        let column = column.as_array().filter(|column| column.len() == length)?;
-        for (row, value) in rows.iter_mut().zip(column) {
-            row.insert(name.clone(), value.clone());
-        }
-    }
-    Some(rows.into_iter().map(Value::Object).collect())
 }
 
 /// The list or object whose JSON text a value is; any other value as it is.
