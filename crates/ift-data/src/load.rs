@@ -42,14 +42,22 @@ pub fn load(
 ) -> Result<(Dataset, Option<Dataset>), DataError> {
     check(config)?;
     let loader = Loader { encoder: Encoder { config, tokenizer, kind } };
-    let train = loader.read(&config.train, config.max_rows)?;
+    let mut train = loader.read(&config.train, config.max_rows)?;
+    let eval = match config.eval.as_slice() {
+        [] => None,
+        files => Some(loader.read(files, None)?),
+    };
+    let seen = |name: &String| {
+        let reports = [Some(&train.1), eval.as_ref().map(|eval| &eval.1)];
+        reports.into_iter().flatten().any(|report| report.seen_ignored.contains(name))
+    };
+    train.1.unseen_ignored = config.ignore.iter().filter(|name| !seen(name)).cloned().collect();
     let (train, eval) = match config.eval_fraction {
         Some(fraction) => {
             let (train, eval) = hold_out(train, fraction);
             (train, Some(eval))
         }
-        None if config.eval.is_empty() => (train, None),
-        None => (train, Some(loader.read(&config.eval, None)?)),
+        None => (train, eval),
     };
     let train = loader.finish(apply_source_weights(train), "to train on")?;
     let eval = eval.map(|eval| loader.finish(eval, "to evaluate on")).transpose()?;
@@ -122,8 +130,9 @@ fn check_columns(columns: &BTreeMap<String, String>, field: &'static str) -> Res
     let Some(unknown) = columns.keys().find(|name| !FIELDS.contains(&name.as_str())) else {
         return Ok(());
     };
-    let shared = |name: &&str| name.bytes().zip(unknown.bytes()).filter(|(a, b)| a == b).count();
-    let nearest = FIELDS.iter().copied().max_by_key(shared).unwrap_or_default();
+    let similarity = |name: &str| strsim::normalized_damerau_levenshtein(name, unknown);
+    let nearest = FIELDS.into_iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+    let nearest = nearest.unwrap_or_default();
     let known = FIELDS.map(|name| format!("`{name}`")).join(", ");
     let problem = format!(
         "found the name `{unknown}` in `columns`; did you mean `{nearest}`? Expected one of {known}, \
@@ -159,10 +168,6 @@ impl Loader<'_> {
                 records = records.map(|records| records - read.min(records));
             }
         }
-        let ignore = &self.encoder.config.ignore;
-        let seen = &loaded.1.seen_ignored;
-        let unseen = ignore.iter().filter(|name| !seen.contains(*name)).cloned().collect();
-        loaded.1.unseen_ignored = unseen;
         Ok(loaded)
     }
 

@@ -30,8 +30,11 @@ pub(crate) fn hold_out((rows, mut report): Loaded, fraction: f64) -> (Loaded, Lo
         format: file.format.clone(),
         ..FileReport::default()
     };
-    let mut held_report =
-        Report { files: report.files.iter().map(blank).collect(), ..report.clone() };
+    let mut held_report = Report {
+        files: report.files.iter().map(blank).collect(),
+        unseen_ignored: Vec::new(),
+        ..report.clone()
+    };
     for &(source, _) in &held {
         if let (Some(from), Some(to)) =
             (report.files.get_mut(source as usize), held_report.files.get_mut(source as usize))

@@ -294,7 +294,7 @@ impl fmt::Display for Report {
         }
         if !self.unseen_ignored.is_empty() {
             let names = quoted(&self.unseen_ignored);
-            write!(f, "\nno record has the fields {names} of `data.ignore`")?;
+            write!(f, "\nno record read has the fields {names} of `data.ignore`")?;
         }
         if self.stopped_early {
             write!(f, "\nreading stopped at `max_rows`")?;

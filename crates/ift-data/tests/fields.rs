@@ -41,7 +41,7 @@ fn fields_without_meaning_are_listed_once() {
     assert!(set.report.files[0].unused_fields.is_empty());
     assert_eq!(set.report.unseen_ignored, ["tolos"]);
     let report = set.report.to_string();
-    assert!(report.contains("no record has the fields `tolos`"), "{report}");
+    assert!(report.contains("no record read has the fields `tolos`"), "{report}");
 }
 
 #[test]

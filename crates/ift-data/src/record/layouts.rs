@@ -253,8 +253,8 @@ fn pair(fields: &mut Fields<'_>) -> Result<Example, DataError> {
     Ok(Example::Pair { chosen: chosen?, rejected: rejected? })
 }
 
-/// The whole conversation that a side is, or the answer. Without a prompt, several messages are a
-/// whole conversation, and so is a dialogue in plain text.
+/// The whole conversation that a side is, or the answer. A dialogue in plain text is a whole
+/// conversation, and so are, without a prompt, several messages.
 fn whole(side: Side, prompted: bool) -> Result<Vec<Message>, Vec<Message>> {
     match side {
         Side::Messages(messages) => {
@@ -262,7 +262,7 @@ fn whole(side: Side, prompted: bool) -> Result<Vec<Message>, Vec<Message>> {
             let whole = begins || (!prompted && messages.len() > 1);
             if whole { Ok(messages) } else { Err(messages) }
         }
-        Side::Text(text) => match dialogue::turns(&text, false).filter(|_| !prompted) {
+        Side::Text(text) => match dialogue::turns(&text, false) {
             Some(turns) => Ok(turns),
             None => Err(vec![Message::new("assistant", text)]),
         },

@@ -289,6 +289,9 @@ fn prompts_of_pairs_under_their_usual_names() {
     let begun = json!({"prompt": "\n\nHuman: What is 2+2?\n\nAssistant:", "chosen": " 4",
                        "rejected": " 5"});
     assert_eq!(sides(&begun), (asked(), " 4".to_owned(), " 5".to_owned()));
+    let mut whole = case("hh_implicit").remove(0);
+    whole["prompt"] = begun["prompt"].clone();
+    assert_eq!(sides(&whole), (asked(), "4".to_owned(), "5".to_owned()));
     let message = |role: &str, text: &str| json!({"role": role, "content": text});
     let begun = |answer: &str| {
         json!([message("assistant", "Hi"), message("user", "Q"), message("assistant", answer)])
