@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `config` | the `[data]` table of a recipe |
 //! | `format` | the seven layouts of records |
-//! | `files` | JSONL, JSON and Parquet files as streams of records |
+//! | `files` | JSON, CSV, Parquet and Arrow files as streams of records |
 //! | `conversation` | messages, and the meaning of a record |
 //! | `record` | recognises the layout of a record and reads it |
 //! | `special` | special tokens of a Hugging Face tokenizer folder |

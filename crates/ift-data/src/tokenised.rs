@@ -4,6 +4,7 @@ use std::path::Path;
 
 use ift_methods::RowKind;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::error::DataError;
 use crate::files;
@@ -22,7 +23,8 @@ struct Line {
     desirable: Option<bool>,
 }
 
-/// Reads pre-tokenised rows: JSON lines with token ids and labels. A label is the id of a target,
+/// Reads pre-tokenised rows: JSON lines (or another kind of file that [`load`](crate::load()) reads)
+/// with token ids and labels. A label is the id of a target,
 /// and −100 elsewhere. `source` of every row is 0, `record` is its line.
 ///
 /// | kind | a line has | and gives |
@@ -35,17 +37,15 @@ struct Line {
 /// Judged rows get their order and their mismatched sequences as by [`load`](crate::load()).
 ///
 /// # Errors
-/// When the file cannot be read or is not JSON lines, a line lacks a field, the lists of a line
+/// When the file cannot be read, a line is not JSON or lacks a field, the lists of a line
 /// differ in length, a label is neither its id nor −100, or there is only one judged row.
 pub fn rows_from_jsonl(path: &Path, kind: RowKind) -> Result<Vec<Row>, DataError> {
     let mut rows = Vec::new();
     for record in files::open(path)? {
         let record = record?;
         let place = record.place;
-        let Some(line) = record.line() else {
-            return Err(DataError::file(path, "is not JSON lines, expected one row per line"));
-        };
-        let read = line_rows(line, kind).map_err(|e| e.in_record(path, place))?;
+        let read = record.into_value().and_then(|line| line_rows(line, kind));
+        let read = read.map_err(|e| e.in_record(path, place))?;
         rows.extend(read.into_iter().map(|row| row.at(0, place.number())));
     }
     if kind == RowKind::Judged {
@@ -57,8 +57,8 @@ pub fn rows_from_jsonl(path: &Path, kind: RowKind) -> Result<Vec<Row>, DataError
     Ok(rows)
 }
 
-fn line_rows(line: &[u8], kind: RowKind) -> Result<Vec<Row>, DataError> {
-    let line: Line = serde_json::from_str(files::utf8(line)?).map_err(|e| {
+fn line_rows(line: Value, kind: RowKind) -> Result<Vec<Row>, DataError> {
+    let line: Line = serde_json::from_value(line).map_err(|e| {
         let expected = "an object with lists of token ids and of labels (ids, or -100)";
         DataError::Malformed(format!("{e}; expected {expected}"))
     })?;

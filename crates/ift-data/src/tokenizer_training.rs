@@ -167,14 +167,14 @@ pub fn train_tokenizer(
 /// a letter after it, so lines give the same merges as whole documents, in less memory.
 fn read_lines(path: &Path, lines: &mut Vec<String>) -> Result<(), DataError> {
     let mut add = |text: &str| lines.extend(text.split_inclusive('\n').map(str::to_owned));
-    let records = path.extension().is_some_and(|e| e == "jsonl" || e == "json" || e == "parquet");
-    if records {
+    if files::extension(path).is_some() {
         for record in files::open(path)? {
             let record = record?;
-            let fields = record.fields().map_err(|e| e.in_record(path, record.place))?;
-            let text = fields.get("text").unwrap_or(&Value::Null);
+            let place = record.place;
+            let value = record.into_value().map_err(|e| e.in_record(path, place))?;
+            let text = value.get("text").unwrap_or(&Value::Null);
             let text = text.as_str().ok_or_else(|| {
-                DataError::field("text", kind(text), "a string").in_record(path, record.place)
+                DataError::field("text", kind(text), "a string").in_record(path, place)
             })?;
             add(text);
         }

@@ -5,7 +5,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{answers, data, file, tokenizer};
+use common::{answers, file, tokenizer};
 use ift_data::{DataConfig, DataError, Dataset, Format, Source, load};
 use ift_methods::RowKind;
 use serde_json::{Value, json};
@@ -193,115 +193,4 @@ fn a_later_record_of_another_layout_is_named() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("line 2: field `prompt`"), "{error}");
-}
-
-#[test]
-fn files_of_every_kind_hold_the_same() {
-    let folder = tempfile::tempdir().unwrap();
-    let records =
-        [json!({"prompt": "ü", "completion": "日本"}), json!({"prompt": "b", "completion": "c"})];
-    let plain =
-        read(&file(folder.path(), "a.jsonl", lines(&records)), RowKind::Demonstration).unwrap();
-    let numbers = |set: &Dataset| set.rows.iter().map(|row| row.record).collect::<Vec<_>>();
-    assert_eq!(numbers(&plain), [1, 2]);
-    let array = serde_json::to_string_pretty(&records).unwrap();
-    let spaced = format!("\u{feff}{}\r\n\r\n  \n{}", records[0], records[1]);
-    for (name, text, expected) in [("a.json", array, [1, 2]), ("b.jsonl", spaced, [1, 4])] {
-        let set = read(&file(folder.path(), name, text), RowKind::Demonstration).unwrap();
-        assert_eq!(set.identity, plain.identity, "{name}");
-        assert_eq!(numbers(&set), expected, "{name}");
-    }
-}
-
-#[test]
-fn parquet_files_with_nested_columns() {
-    let at = |name: &str| data().join("parquet").join(name);
-    let snappy = read(&at("ultrachat.snappy.parquet"), RowKind::Demonstration).unwrap();
-    let zstd = read(&at("ultrachat.zstd.parquet"), RowKind::Demonstration).unwrap();
-    assert_eq!((snappy.rows.len(), snappy.report.files[0].format.as_str()), (8, "messages"));
-    assert_eq!(snappy.identity, zstd.identity);
-    assert_eq!(snappy.rows.last().unwrap().record, 8);
-    assert!(texts(&snappy)[4].contains("🎉 sure 👩‍👩‍👧‍👦 and 🏳️‍🌈!<|im_end|>"));
-    let pairs = read(&at("ultrafeedback.gzip.parquet"), RowKind::Demonstration).unwrap();
-    assert_eq!(pairs.report.files[0].format, "preference");
-    assert!(texts(&pairs)[1].ends_with("assistant\nParis<|im_end|>\n"));
-    let alpaca = read(&at("alpaca.none.parquet"), RowKind::Demonstration).unwrap();
-    assert!(texts(&alpaca)[0].contains("Add.\n\n1 + 1"));
-}
-
-#[test]
-fn files_that_cannot_be_read_say_why() {
-    let folder = tempfile::tempdir().unwrap();
-    let good = lines(&[json!({"prompt": "Q", "completion": "A"})]);
-    let mut broken = good.clone().into_bytes();
-    broken.extend(b"{\"prompt\": \"\xff\", \"completion\": \"x\"}\n");
-    let parquet = std::fs::read(data().join("parquet/alpaca.none.parquet")).unwrap();
-    for (name, content, reasons) in [
-        ("empty.jsonl", b"".to_vec(), vec!["is empty"]),
-        ("blank.jsonl", b" \n\n".to_vec(), vec!["is empty"]),
-        ("none.json", b"[]".to_vec(), vec!["an empty array"]),
-        ("half.json", b"[{\"prompt\": 1".to_vec(), vec!["not valid JSON"]),
-        (
-            "half.jsonl",
-            format!("{good}{{\"prompt\": \"x\"\n").into_bytes(),
-            vec!["line 2: not valid JSON"],
-        ),
-        (
-            "pretty.json",
-            b"{\n  \"prompt\": \"x\"\n}".to_vec(),
-            vec!["line 1: not valid JSON", "one JSON object per line"],
-        ),
-        ("bytes.jsonl", broken, vec!["line 2: not valid UTF-8 at byte 12"]),
-        ("words.txt", b"hello".to_vec(), vec!["neither JSON lines"]),
-        ("a.jsonl.gz", b"\x1f\x8b\x08\x00".to_vec(), vec!["gzip-compressed"]),
-        ("cut.parquet", parquet[..parquet.len() / 2].to_vec(), vec!["not readable as Parquet"]),
-    ] {
-        let error = read(&file(folder.path(), name, content), RowKind::Demonstration)
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains(name), "{name}: {error}");
-        for reason in reasons {
-            assert!(error.contains(reason), "{name}: {error}, without {reason}");
-        }
-    }
-    let error =
-        read(&folder.path().join("missing.jsonl"), RowKind::Demonstration).unwrap_err().to_string();
-    assert!(error.contains("missing.jsonl`: cannot be read"), "{error}");
-    let error = read(folder.path(), RowKind::Demonstration).unwrap_err().to_string();
-    assert!(error.contains("is a folder") && error.contains("`split`"), "{error}");
-}
-
-#[test]
-fn a_split_of_a_folder() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("data")).unwrap();
-    let record = |text: &str| lines(&[json!({"prompt": text, "completion": "x"})]);
-    file(folder.path(), "data/train-00001.jsonl", record("second"));
-    file(folder.path(), "data/train-00000.jsonl", record("first"));
-    file(folder.path(), "data/training.jsonl", record("other"));
-    file(folder.path(), "data/test.json", record("third"));
-    let source = |split: &str| Source { split: Some(split.into()), ..Source::new(folder.path()) };
-    let config =
-        DataConfig { train: vec![source("train"), source("test")], ..DataConfig::default() };
-    let tokenizer = tokenizer("bytelevel", Some("chatml"));
-    let (set, _) = load(&config, &tokenizer, RowKind::Demonstration).unwrap();
-    let texts = texts(&set);
-    assert!(
-        texts[0].contains("first") && texts[1].contains("second") && texts[2].contains("third")
-    );
-    assert_eq!(set.rows.iter().map(|row| row.source).collect::<Vec<_>>(), [0, 1, 2]);
-    let config = DataConfig { train: vec![source("dev")], ..DataConfig::default() };
-    let error = load(&config, &tokenizer, RowKind::Demonstration).unwrap_err().to_string();
-    assert!(
-        error.contains("no file of split `dev`") && error.contains("train-00000.jsonl"),
-        "{error}"
-    );
-    let wrong = Source { split: Some("train".into()), ..Source::new("a.jsonl") };
-    let config = DataConfig { train: vec![wrong], ..DataConfig::default() };
-    assert!(
-        load(&config, &tokenizer, RowKind::Demonstration)
-            .unwrap_err()
-            .to_string()
-            .contains("is not a folder, which `split")
-    );
 }

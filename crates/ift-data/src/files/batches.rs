@@ -11,6 +11,17 @@ use crate::error::{DataError, Place};
 /// Rows of a batch: few, as a row may be large.
 pub(super) const ROWS: usize = 128;
 
+/// Bytes that grow more than this when they are decompressed are damaged, unless they are few.
+const LARGEST_GROWTH: u64 = 2000;
+
+/// So many bytes may be decompressed from any number.
+const SMALL: u64 = 16 << 20;
+
+/// Whether compressed bytes that claim to have this size are damaged.
+pub(super) fn grows_too_much(compressed: u64, size: u64) -> bool {
+    size > SMALL && size / LARGEST_GROWTH > compressed
+}
+
 /// The records of batches, in order. After an error there are no further ones.
 pub(super) struct BatchRecords {
     path: PathBuf,
@@ -70,6 +81,9 @@ impl BatchRecords {
             }
             None => {
                 self.batches = None;
+                if self.read == 0 {
+                    return Some(Err("it has no rows, expected at least one record".to_owned()));
+                }
                 let expected = self.expected.filter(|&expected| expected != self.read)?;
                 Some(Err(format!("it ends after {} of {expected} records", self.read)))
             }

@@ -9,21 +9,15 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::Records;
-use super::batches::{BatchRecords, ROWS};
+use super::batches::{BatchRecords, ROWS, grows_too_much};
 use super::contained::contained;
 use crate::error::DataError;
-
-/// A page that grows more than this when it is decompressed is damaged, unless it is small.
-const LARGEST_GROWTH: u64 = 2000;
-
-/// A page of at most so many bytes may grow by any factor.
-const SMALL_PAGE: u64 = 16 << 20;
 
 /// Opens a Parquet file. It is read page by page; its columns are those of the file, without the
 /// Arrow types that some writers add.
 ///
 /// # Errors
-/// When it is not Parquet, is damaged, or has no rows.
+/// When it is not Parquet, or is damaged.
 pub(super) fn open(path: &Path, file: File) -> Result<Records, DataError> {
     let length = file.metadata().map_err(DataError::read(path))?.len();
     let pages = Pages { file, length };
@@ -36,11 +30,8 @@ pub(super) fn open(path: &Path, file: File) -> Result<Records, DataError> {
     let opened = opened.and_then(|opened| opened.map_err(|e: ParquetError| e.to_string()));
     let (reader, rows) = opened
         .map_err(|problem| DataError::file(path, format!("not readable as Parquet: {problem}")))?;
-    if rows <= 0 {
-        return Err(DataError::file(path, "has no rows, expected at least one record"));
-    }
     let batches = reader.map(|batch| batch.map_err(|e| e.to_string()));
-    Ok(Box::new(BatchRecords::new(path, "Parquet", Box::new(batches), Some(rows as u64))))
+    Ok(Box::new(BatchRecords::new(path, "Parquet", Box::new(batches), u64::try_from(rows).ok())))
 }
 
 /// A file whose parts are checked before memory is taken for them.
@@ -88,7 +79,7 @@ fn check_page(header: &[u8]) -> Result<(), ParquetError> {
         *size = number / 2; // zigzag; negative sizes are odd, and the reader refuses them
     }
     let [_, size, compressed] = sizes;
-    if size > SMALL_PAGE && size / LARGEST_GROWTH > compressed {
+    if grows_too_much(compressed, size) {
         let problem = format!("a page claims to grow from {compressed} to {size} bytes");
         return Err(ParquetError::General(problem));
     }
