@@ -186,18 +186,22 @@ impl Encoder<'_> {
     }
 
     fn text(&self, example: &Example) -> Result<Encoded, DataError> {
-        let (tokens, special_in_text) = match example {
+        let mut notes = Notes::default();
+        let tokens = match example {
             Example::Text(text) => {
                 let DataConfig { bos, end_of_text, .. } = *self.config;
                 // A document without text has nothing to end.
                 let end = end_of_text && !text.is_empty();
-                let tokens = self.tokenizer.encode_document(text, bos, end)?;
-                (tokens, self.tokenizer.holds_special_token(text))
+                notes.special_in_text = self.tokenizer.holds_special_token(text);
+                self.tokenizer.encode_document(text, bos, end)?
             }
             Example::Chat(conversation)
             | Example::Pair { chosen: conversation, .. }
             | Example::Judged { conversation, .. } => {
-                (self.tokenizer.encode_chat(conversation, false)?, self.special_in(conversation))
+                notes.special_in_text = self.special_in(conversation);
+                let (tokens, removed) = self.tokenizer.encode_rendered(conversation, false)?;
+                notes.template_removed = removed;
+                tokens
             }
         };
         let read = tokens.len();
@@ -212,7 +216,6 @@ impl Encoder<'_> {
             rows.clear();
             outcome = RecordOutcome::Undesirable;
         }
-        let notes = Notes { special_in_text, ..Notes::default() };
         Ok(Encoded::new(rows, outcome, notes, read))
     }
 

@@ -248,6 +248,16 @@ fn refusals_say_which_turn_what_the_template_did_and_what_helps() {
              {% if loop.last and add_generation_prompt %}{{ 'A: ' }}{% endif %}",
             vec!["message 2 ", "the generation prompt is not how", "\"A: <|im", no_help],
         ),
+        (
+            "{% if loop.index == 2 and loop.last and messages[0].content == 'one' %}\
+             {{ raise_exception('too short') }}{% endif %}{{ m.content + '<|im_end|>\n' }}",
+            vec![
+                "message 3 ",
+                "raises an error for the messages before it",
+                "too short",
+                last_only,
+            ],
+        ),
     ] {
         let tokenizer = with_template("bytelevel", &each(body));
         let got = tokenizer.encode_with_targets(&talk, Targets::Assistant);

@@ -22,7 +22,7 @@ pub(crate) fn answer<B: Backend>(
     let text = matches!(recipe.method, Method::Lm(_));
     let encode = |prompt: &String| {
         if text {
-            tokenizer.encode_plain(prompt, true)
+            tokenizer.encode_document(prompt, recipe.data.bos, false)
         } else {
             tokenizer.encode_chat(&vec![Message::new("user", prompt)].into(), true)
         }

@@ -280,11 +280,20 @@ impl ChatTokenizer {
         conversation: &Conversation,
         add_generation_prompt: bool,
     ) -> Result<Vec<u32>, DataError> {
+        Ok(self.encode_rendered(conversation, add_generation_prompt)?.0)
+    }
+
+    /// Tokens of a conversation, and whether the template left out text of it.
+    pub(crate) fn encode_rendered(
+        &self,
+        conversation: &Conversation,
+        add_generation_prompt: bool,
+    ) -> Result<(Vec<u32>, bool), DataError> {
         self.chat()?.check_fields(conversation)?;
         let text = self.render(conversation, add_generation_prompt)?;
         let tokens = self.encode(&text)?.get_ids().to_vec();
         self.check_bos(&tokens, || self.bos_cause(&conversation.messages))?;
-        Ok(tokens)
+        Ok((tokens, is_text_removed(conversation, &text)))
     }
 
     /// Tokens of a conversation with their targets: the selected assistant turns, each with its

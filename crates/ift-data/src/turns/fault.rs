@@ -7,8 +7,8 @@ use crate::turns::render::Renderer;
 /// Why a turn cannot be found.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// The template raised an error.
-    Data(DataError),
+    /// The template raised an error for a beginning or a variant of the conversation.
+    Raised(DataError),
     /// The content is written this often.
     NotOnce(usize),
     /// Earlier turns do not end as the last one.
@@ -25,7 +25,7 @@ pub(super) enum Fault {
 
 impl From<DataError> for Fault {
     fn from(error: DataError) -> Self {
-        Fault::Data(error)
+        Fault::Raised(error)
     }
 }
 
@@ -59,7 +59,16 @@ pub(super) fn refusal(
 fn problem(renderer: &Renderer<'_>, text: &str, i: usize, fault: &Fault) -> String {
     let next_is_assistant = renderer.messages().get(i + 1).is_some_and(Message::is_assistant);
     match fault {
-        Fault::Data(error) => error.to_string(),
+        Fault::Raised(error) => {
+            let error = match error {
+                DataError::Template { problem, .. } => problem.clone(),
+                other => other.to_string(),
+            };
+            format!(
+                "the template raises an error for the messages before it alone, or for another \
+                 text in its place: {error}"
+            )
+        }
         Fault::NotOnce(0) => {
             "the template drops it: its content is not written exactly once, but never".to_owned()
         }

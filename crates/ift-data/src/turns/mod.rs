@@ -91,7 +91,6 @@ fn find(
 ) -> Result<Vec<Turn>, DataError> {
     let (turn, fault) = match attempt(style, renderer, text, targets) {
         Ok(turns) => return Ok(turns),
-        Err((_, Fault::Data(error))) => return Err(error),
         Err(found) => found,
     };
     let last = renderer.messages().iter().rposition(Message::is_assistant);
