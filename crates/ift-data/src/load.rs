@@ -135,8 +135,8 @@ fn check_columns(columns: &BTreeMap<String, String>, field: &'static str) -> Res
     let nearest = nearest.unwrap_or_default();
     let known = FIELDS.map(|name| format!("`{name}`")).join(", ");
     let problem = format!(
-        "found the name `{unknown}` in `columns`; did you mean `{nearest}`? Expected one of {known}, \
-         each with the name of a column, such as `{{ prompt = \"question\" }}`"
+        "found the name `{unknown}` in `columns`; did you mean `{nearest}`? Expected one of \
+         {known}, each with the name of a column, such as `{{ prompt = \"question\" }}`"
     );
     Err(DataError::Config { field, problem })
 }

@@ -27,9 +27,9 @@ pub struct Generated {
     pub finish: Finish,
 }
 
-/// Continues every prompt; `on_token` sees each new token as `(prompt, token)`, and says whether the
-/// text ends with it, as where the text spells a stop word in several tokens. The token is part of
-/// the result then.
+/// Continues every prompt; `on_token` sees each new token as `(prompt, token)`, and says whether
+/// the text ends with it, as where the text spells a stop word in several tokens. The token is part
+/// of the result then.
 ///
 /// The KV cache grows with the texts and may become as large as all of them need together.
 ///

@@ -172,7 +172,8 @@ impl Setting {
                 Some(_) => {
                     let found = "a text that differs from the conversation's own system turn";
                     let expected = format!(
-                        "one system turn; to leave the field out, write `data.ignore = [\"{field}\"]`"
+                        "one system turn; to leave the field out, write \
+                         `data.ignore = [\"{field}\"]`"
                     );
                     return Err(DataError::field(field, found, expected));
                 }

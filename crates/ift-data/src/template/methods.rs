@@ -242,7 +242,7 @@ fn words(string: &str, most: usize, from_right: bool) -> Vec<&str> {
 
 /// The lines of a string, as Python's `splitlines` finds them.
 pub(super) fn lines(string: &str, keep_ends: bool) -> Vec<Value> {
-    let is_end = |c: char| matches!(c, '\n'..='\r' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    let is_end = |c: char| matches!(u32::from(c), 10..=13 | 28..=30 | 0x85 | 0x2028 | 0x2029);
     let mut found = Vec::new();
     let mut rest = string;
     while let Some(at) = rest.find(is_end) {

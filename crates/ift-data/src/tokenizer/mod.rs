@@ -377,8 +377,8 @@ impl ChatTokenizer {
 
     /// Whether the end of an assistant's turn is one token, so that generation can stop at its id.
     /// Otherwise the text of the end is spelled in several tokens, and generation has to look for
-    /// [`end_of_turn_text`](Self::end_of_turn_text) in the decoded text. Without a template, whether
-    /// there is an EOS token.
+    /// [`end_of_turn_text`](Self::end_of_turn_text) in the decoded text. Without a template,
+    /// whether there is an EOS token.
     ///
     /// # Errors
     /// When the turns of the template cannot be found.

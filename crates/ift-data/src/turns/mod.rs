@@ -2,14 +2,14 @@
 //!
 //! A template is a program, so its turns are found by rendering it several times:
 //!
-//! - *Start of a turn*: the messages before it are rendered with the generation prompt, and with the
-//!   same tools and arguments. The model continues this text at inference, so the turn starts at its
-//!   end. It must be a prefix of the whole text; otherwise the model would be trained on another
-//!   context than it gets at inference, and the conversation is refused. Without a generation
-//!   prompt, the header is part of the turn; then the turn starts at its content, and white space
-//!   before the content counts only if there is no header (the `[/INST] answer` style). So what the
-//!   template itself writes at the beginning of a turn, such as an empty `<think>` block, is learned
-//!   unless the generation prompt has it.
+//! - *Start of a turn*: the messages before it are rendered with the generation prompt, and
+//!   with the same tools and arguments. The model continues this text at inference, so the turn
+//!   starts at its end. It must be a prefix of the whole text; otherwise the model would be
+//!   trained on another context than it gets at inference, and the conversation is refused.
+//!   Without a generation prompt, the header is part of the turn; then the turn starts at its
+//!   content, and white space before the content counts only if there is no header (the
+//!   `[/INST] answer` style). So what the template itself writes at the beginning of a turn,
+//!   such as an empty `<think>` block, is learned unless the generation prompt has it.
 //! - *End of a turn*: the conversation is rendered again with a marker as the content of the turn,
 //!   without its other fields. The text after the marker does not depend on the content, and the
 //!   whole text must end with it. The turn ends after the end-of-turn text, which is the same for
