@@ -21,6 +21,9 @@ const MODELS: [&str; 3] = ["gemma-2b", "llama-3-8b", "mistral-7b"];
 /// A file of each folder that is not the paper's: SFT that trains the input embeddings.
 const PLAIN: &str = "sft-plain";
 
+/// A file of `mistral-7b` alone: IFT with weights in bfloat16, as the authors train.
+const BF16: &str = "ift-bf16";
+
 /// The files of each folder, each also with the prefix `sft-then-`.
 const METHODS: [&str; 7] = ["dpo", "ift", "ift-noisy", "orpo", "sft", "simpo", "tdpo"];
 
@@ -81,6 +84,7 @@ fn the_papers_experiments_are_complete() {
             .iter()
             .flat_map(|m| [format!("{m}.toml"), format!("sft-then-{m}.toml")])
             .chain([format!("{PLAIN}.toml")])
+            .chain((model == "mistral-7b").then(|| format!("{BF16}.toml")))
             .collect();
         expected.sort();
         let found = entries(&folder().join("paper").join(model));
@@ -190,11 +194,12 @@ fn published(name: &str) -> Method {
 }
 
 /// What differs between the runs of the paper, one line for each: the recipe, its stage, `data.bos`
-/// for each of [`MODELS`], `data.targets`, `checkpoint.number`, how many records of UltraChat it
-/// reads, and whether input embeddings are trained.
+/// for each of [`MODELS`] (`-` if it has no such recipe), `data.targets`, `checkpoint.number`, how
+/// many records of UltraChat it reads, and whether input embeddings are trained.
 const RUNS: &str = "\
 dpo                 1  always never  never   assistant  f32  -      trained
 ift                 1  always always always  assistant  f32  61136  constant
+ift-bf16            1  -      -      always  assistant  bf16 61136  constant
 ift-noisy           1  always always always  assistant  f32  61136  constant
 orpo                1  always always always  assistant  f32  -      trained
 sft                 1  always always always  assistant  f32  61136  constant
@@ -223,7 +228,8 @@ fn runs_differ_only_as_listed() {
     for line in RUNS.lines() {
         let words: Vec<_> = line.split_whitespace().collect();
         let [name, stage, gemma, llama, mistral, rest @ ..] = &words[..] else { panic!("{line}") };
-        for (model, bos) in MODELS.iter().zip([gemma, llama, mistral]) {
+        let of_models = MODELS.iter().zip([gemma, llama, mistral]);
+        for (model, bos) in of_models.filter(|(_, bos)| **bos != "-") {
             expected.push(format!("{model}/{name} {stage} {bos} {}", rest.join(" ")));
         }
     }
@@ -256,6 +262,7 @@ fn line(run: &Recipe) -> String {
     };
     let number = match run.checkpoint.number {
         SaveAs::F32 => "f32",
+        SaveAs::Bf16 => "bf16",
         _ => "another",
     };
     let chats = run.data.train.iter().find(|source| source.path.ends_with("ultrachat_200k"));
@@ -266,6 +273,19 @@ fn line(run: &Recipe) -> String {
     };
     let inputs = if run.method.trains_input_embeddings() { "trained" } else { "constant" };
     format!("{bos} {targets} {number} {records} {inputs}")
+}
+
+#[test]
+fn the_recipe_with_bf16_weights_differs_in_nothing_else() {
+    let folder = folder().join("paper/mistral-7b");
+    let exact = read(&folder.join("ift.toml"));
+    let rounded = read(&folder.join(format!("{BF16}.toml")));
+    assert!(matches!(rounded.optimizer, Optimizer::RmspropBf16(_)));
+    let settings = |run: &Recipe| (run.optimizer.lr(), run.optimizer.clip());
+    assert_eq!(settings(&rounded), settings(&exact));
+    let Recipe { optimizer, checkpoint, output, .. } = exact.clone();
+    let rounded = Recipe { optimizer, checkpoint, output, ..rounded };
+    assert_eq!(format!("{rounded:?}"), format!("{exact:?}"));
 }
 
 #[test]
