@@ -147,7 +147,7 @@ pub enum OverLength {
 /// One file of records, or one split of a data set folder.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Source {
-    /// A JSONL, JSON or Parquet file; with `split`, a folder.
+    /// A file of records (JSON lines, JSON, CSV, Parquet, Arrow); with `split`, a folder.
     pub path: PathBuf,
     /// The layout of its records; recognised from the first record if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -188,7 +188,7 @@ impl Source {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct SourceTable {
-    /// A JSONL, JSON or Parquet file; with `split`, a folder.
+    /// A file of records (JSON lines, JSON, CSV, Parquet, Arrow); with `split`, a folder.
     path: PathBuf,
     /// The layout of its records; recognised from the first record if absent.
     #[serde(default)]

@@ -35,6 +35,8 @@ pub(crate) struct FileRows<'a> {
     columns: Columns,
     format: Option<Format>,
     report: FileReport,
+    /// The fields without a meaning in the report.
+    unused: BTreeSet<String>,
 }
 
 /// What a record becomes; `None` if it is empty.
@@ -56,6 +58,7 @@ impl<'a> FileRows<'a> {
             path,
             columns: Columns::new(&config.columns, &source.columns, &config.ignore),
             format: source.format,
+            unused: BTreeSet::new(),
             report: FileReport {
                 path: path.to_owned(),
                 weight: source.weight,
@@ -191,7 +194,7 @@ impl<'a> FileRows<'a> {
     /// Adds fields without a meaning, each once.
     fn note_unused(&mut self, unused: Vec<String>) {
         for name in unused {
-            if !self.report.unused_fields.contains(&name) {
+            if self.unused.insert(name.clone()) {
                 self.report.unused_fields.push(name);
             }
         }

@@ -195,10 +195,18 @@ impl FileReport {
     }
 }
 
-/// Names in backticks.
+/// Names in backticks; of many, the first.
 fn quoted(names: &[String]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    let first = names.iter().take(NAMED).map(|name| format!("`{name}`"));
+    let first = first.collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
 }
+
+/// Largest number of names in a note.
+const NAMED: usize = 30;
 
 const COLUMNS: usize = 17;
 

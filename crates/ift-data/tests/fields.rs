@@ -190,3 +190,15 @@ fn a_reasoning_that_the_template_never_reads_is_refused() {
     config.ignore = vec!["messages.thinking".to_owned()];
     assert_eq!(read(&config).unwrap().rows.len(), 1);
 }
+
+#[test]
+fn of_many_fields_the_first_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut record = json!({"prompt": "Q", "completion": "A"});
+    (0..50_000).for_each(|i| record[format!("f{i}")] = json!(i));
+    let path = jsonl(&folder, &[record.clone(), record]);
+    let set =
+        read(&DataConfig { train: vec![Source::new(path)], ..DataConfig::default() }).unwrap();
+    assert_eq!(set.report.files[0].unused_fields.len(), 50_000);
+    assert!(set.report.to_string().ends_with("`f28`, `f29` and 49970 more"));
+}

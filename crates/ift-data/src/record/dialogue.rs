@@ -9,20 +9,17 @@ const ASSISTANT: &str = "\n\nAssistant:";
 /// beginning of that turn. White space around the turns is not a part of them. `None` for other
 /// text.
 pub(super) fn turns(text: &str, open: bool) -> Option<Vec<Message>> {
-    let mut rest = text.strip_prefix(HUMAN)?;
-    let mut role = "user";
-    let mut turns = Vec::new();
-    loop {
-        let next = [(HUMAN, "user"), (ASSISTANT, "assistant")]
-            .into_iter()
-            .filter_map(|(marker, role)| rest.find(marker).map(|at| (at, marker, role)))
-            .min();
-        let end = next.map_or(rest.len(), |(at, _, _)| at);
-        turns.push(Message::new(role, rest[..end].trim()));
-        let Some((at, marker, next)) = next else { break };
-        rest = &rest[at + marker.len()..];
-        role = next;
+    if !text.starts_with(HUMAN) {
+        return None;
     }
+    let marks = |marker, role| text.match_indices(marker).map(move |(at, _)| (at, marker, role));
+    let mut marks: Vec<_> = marks(HUMAN, "user").chain(marks(ASSISTANT, "assistant")).collect();
+    marks.sort_unstable();
+    let ends = marks.iter().skip(1).map(|&(at, _, _)| at).chain([text.len()]);
+    let turn = |(&(at, marker, role), end): (&(usize, &str, &str), usize)| {
+        Message::new(role, text[at + marker.len()..end].trim())
+    };
+    let mut turns: Vec<_> = marks.iter().zip(ends).map(turn).collect();
     let last = turns.last()?;
     let fits = last.is_assistant() && turns.len() > 1 && open == last.text().is_empty();
     if open && fits {

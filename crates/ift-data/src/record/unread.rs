@@ -1,5 +1,7 @@
 //! Fields of messages that a chat template does not read.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::conversation::Conversation;
@@ -16,8 +18,8 @@ use super::values::is_empty;
 pub(crate) fn unread(
     conversation: &Conversation,
     template: &str,
-) -> Result<Vec<String>, DataError> {
-    let mut found = Vec::new();
+) -> Result<BTreeSet<String>, DataError> {
+    let mut found = BTreeSet::new();
     for (i, message) in conversation.messages.iter().enumerate() {
         for (name, value) in &message.fields {
             let reasoning = REASONING.contains(&name.as_str());
@@ -33,10 +35,7 @@ pub(crate) fn unread(
             if reasoning {
                 return Err(not_written(i, name, value));
             }
-            let name = format!("messages.{name}");
-            if !found.contains(&name) {
-                found.push(name);
-            }
+            found.insert(format!("messages.{name}"));
         }
     }
     Ok(found)
