@@ -10,6 +10,7 @@
 //! | list | a list |
 //! | struct | an object without its null fields, which it has for the keys that a record lacks |
 //! | map | an object |
+//! | struct of lists that are messages (`role` and `content`, or `from` and `value`) | a list |
 //! | other | an object whose only key says what it is, so that no field is taken for it |
 
 use arrow_array::cast::AsArray;
@@ -37,8 +38,42 @@ pub(super) fn record(batch: &RecordBatch, row: usize) -> Value {
     let schema = batch.schema_ref();
     let fields = schema.fields().iter().zip(batch.columns());
     Value::Object(
-        fields.map(|(field, column)| (field.name().clone(), value(column, row))).collect(),
+        fields.map(|(field, column)| (field.name().clone(), top_level(column, row))).collect(),
     )
+}
+
+/// A value of a column of the record itself.
+fn top_level(column: &ArrayRef, row: usize) -> Value {
+    match column.as_struct_opt() {
+        Some(lists) if lists.is_valid(row) => {
+            messages(lists, row).unwrap_or_else(|| value(column, row))
+        }
+        _ => value(column, row),
+    }
+}
+
+/// A struct of lists of one length as a list of messages, which is what it was made of: Hugging
+/// Face's `datasets` stores a `Sequence` of a dictionary so.
+fn messages(lists: &StructArray, row: usize) -> Option<Value> {
+    let names = lists.column_names();
+    let has = |name: &str| names.contains(&name);
+    if !(has("role") && has("content") || has("from") && has("value")) {
+        return None;
+    }
+    let mut turns: Vec<Map<String, Value>> = Vec::new();
+    for (number, (name, column)) in names.iter().zip(lists.columns()).enumerate() {
+        let Value::Array(values) = value(column, row) else { return None };
+        if number == 0 {
+            turns.resize_with(values.len(), Map::new);
+        }
+        if values.len() != turns.len() {
+            return None;
+        }
+        for (turn, value) in turns.iter_mut().zip(values) {
+            turn.insert((*name).to_owned(), value);
+        }
+    }
+    Some(turns.into_iter().map(Value::Object).collect())
 }
 
 fn value(array: &ArrayRef, row: usize) -> Value {
