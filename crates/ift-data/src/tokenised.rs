@@ -23,9 +23,9 @@ struct Line {
     desirable: Option<bool>,
 }
 
-/// Reads pre-tokenised rows: JSON lines (or another kind of file that [`load`](crate::load()) reads)
-/// with token ids and labels. A label is the id of a target,
-/// and −100 elsewhere. `source` of every row is 0, `record` is its line.
+/// Reads pre-tokenised rows: JSON lines (or another kind of file that [`load`](crate::load())
+/// reads) with token ids and labels. A label is the id of a target, and −100 elsewhere. `source` of
+/// every row is 0, `record` is its line.
 ///
 /// | kind | a line has | and gives |
 /// |---|---|---|

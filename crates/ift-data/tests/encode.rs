@@ -104,7 +104,10 @@ fn the_report_counts_text_that_the_template_left_out() {
 
 #[test]
 fn pairs_with_two_prompts_are_counted_and_the_first_is_named() {
-    let side = |question: &str, answer: &str| json!([{"role": "user", "content": question}, {"role": "assistant", "content": answer}]);
+    let side = |question: &str, answer: &str| {
+        let turn = |role: &str, text: &str| json!({"role": role, "content": text});
+        json!([turn("user", question), turn("assistant", answer)])
+    };
     let records = [
         json!({"chosen": side("Q", "\nA"), "rejected": side("Q", "B")}),
         json!({"chosen": side("Q", "A"), "rejected": side("q", "B")}),

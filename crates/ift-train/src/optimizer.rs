@@ -15,8 +15,8 @@ pub enum Optimizer {
     Rmsprop(RmsProp),
     /// `torch.optim.RMSprop` on weights in bfloat16, as the authors of IFT train: weights,
     /// gradients and running mean squares are rounded to bfloat16 in every step, to the bits of
-    /// torch on a CPU. An update below 1/512 of its weight has no effect at all. For reproduction only; it
-    /// saves no memory, and not together with an `[adapter]` or `train.ema_decay`.
+    /// torch on a CPU. An update below 1/512 of its weight has no effect at all. For reproduction
+    /// only; it saves no memory, and not together with an `[adapter]` or `train.ema_decay`.
     #[serde(rename = "rmsprop_bf16")]
     RmspropBf16(RmsPropBf16),
     /// `torch.optim.AdamW`: Adam with decoupled weight decay (arXiv 1711.05101).

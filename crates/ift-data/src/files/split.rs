@@ -135,7 +135,8 @@ fn named(path: &Path, split: &str) -> Result<Vec<PathBuf>, DataError> {
     if chosen.is_empty() {
         let found = listed(&all);
         let problem = format!(
-            "has no file of split `{split}` (`{split}.*`, `{split}-*` or `{split}/*`); found {found}"
+            "has no file of split `{split}` (`{split}.*`, `{split}-*` or `{split}/*`); found \
+             {found}"
         );
         return Err(DataError::file(path, problem));
     }
