@@ -4,7 +4,8 @@
 
 mod tiny;
 
-use ift_train::{Observer, Recipe, Rounding, Start, TrainError};
+use ift_data::{ChatTokenizer, TemplateSettings};
+use ift_train::{Observer, Recipe, Rounding, Start, Stops, TrainError};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -136,6 +137,34 @@ fn every_end_of_a_turn_is_written() {
     assert_eq!(generation, json!({"eos_token_id": [3, 200, 257]}));
 }
 
+/// The text of an end of turn that is spelled in several tokens ends an answer, and is neither part
+/// of it nor shown while it is generated.
+#[test]
+fn a_text_that_ends_a_turn_is_cut_off() {
+    let tiny = Tiny::new();
+    let folder = tiny.path("m");
+    write(&folder.join("generation_config.json"), &json!({"stop_strings": ["STOP"]}));
+    let settings = TemplateSettings { template: Some("chatml".into()), ..Default::default() };
+    let tokenizer = ChatTokenizer::from_folder(&folder, &settings).unwrap();
+    let stops = Stops::of_chat(&tokenizer, &folder).unwrap();
+    assert_eq!(stops.ids(), [257]);
+    for (generated, expected) in
+        [("yes \u{e9}<|im_end|>", "yes \u{e9}"), ("a <|im_ b ST STOP", "a <|im_ b ST ")]
+    {
+        let mut watch = stops.watch(&tokenizer, 1);
+        let tokens = tokenizer.encode_plain(generated, false).unwrap();
+        for (i, token) in tokens.iter().enumerate() {
+            assert_eq!(watch.ends(0, *token), i + 1 == tokens.len(), "{generated} {i}");
+            let shown = watch.shown(0).unwrap();
+            assert!(expected.starts_with(&shown), "{generated}: {shown}");
+        }
+        assert_eq!(watch.finish().unwrap(), [expected]);
+    }
+    write(&folder.join("generation_config.json"), &json!({"eos_token_id": [7, "x"]}));
+    let error = Stops::of_chat(&tokenizer, &folder).unwrap_err().to_string();
+    assert!(error.contains("`eos_token_id`: holds \"x\""), "{error}");
+}
+
 #[test]
 fn the_card_says_how_the_model_was_trained() {
     let tiny = Tiny::new();
@@ -146,7 +175,7 @@ fn the_card_says_how_the_model_was_trained() {
     let card = fs::read_to_string(recipe.output.dir.join("model/README.md")).unwrap();
     for part in [
         "base_model: \"m\"\nbase_model_relation: finetune\nlicense: \"apache-2.0\"\n",
-        "library_name: transformers\npipeline_tag: text-generation\ntags:\n- ift\n- ift\n---\n",
+        "library_name: transformers\npipeline_tag: text-generation\ntags:\n- ift\n---\n",
         "| train.jsonl | messages | 10 | 10 |",
         "| eval.jsonl | messages | 3 | 3 |",
         "name = \"ift\"\n",
@@ -177,6 +206,15 @@ fn the_card_says_how_the_model_was_trained() {
     ] {
         assert!(card.contains(part), "{part}\n{card}");
     }
+
+    // PEFT does not load an adapter on an adapter.
+    let mut chained = tiny.recipe("chained", &lines);
+    chained.model.path = next.output.dir.join("model");
+    let mut told = Told::default();
+    watch(&chained, false, &mut told).unwrap();
+    let card = fs::read_to_string(chained.output.dir.join("model/README.md")).unwrap();
+    assert!(card.contains("base_model: \"m\"") && card.contains("ift merge"), "{card}");
+    assert!(told.notices.iter().any(|notice| notice.contains("ift merge")));
 }
 
 /// With a tiny learning rate bf16 keeps nothing of what was learned: the measure says so, and the

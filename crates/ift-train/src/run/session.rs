@@ -24,7 +24,7 @@ use crate::options::RunOptions;
 use crate::output::{RunFolder, RunRecord};
 use crate::recipe::Recipe;
 use crate::rows::{DataRows, RowSource};
-use crate::saved::{Card, ChatFiles, Description, write_model};
+use crate::saved::{CHAIN, Card, ChatFiles, Description, write_model};
 use crate::step::check_method;
 use crate::{durable, estimate, samples};
 
@@ -371,6 +371,11 @@ impl<'a, B: Backend> Session<'a, B> {
         let (model, rows) = (self.learner.model(), self.source.all());
         let mut notices = self.beginning.notices.clone();
         notices.extend(self.chat.as_ref().and_then(ChatFiles::notice));
+        if model.is_adapted()
+            && ift_model::base_folder(&self.recipe.model.path).is_ok_and(|b| b.is_some())
+        {
+            notices.push(format!("the adapter's base is an adapter itself: {CHAIN}"));
+        }
         let limit = model.config().max_positions;
         let long = rows.iter().filter(|row| row.answer().len() > limit).count();
         if long > 0 {

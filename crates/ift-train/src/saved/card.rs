@@ -17,6 +17,10 @@ use crate::recipe::Recipe;
 /// Tables of the recipe that say nothing of the model.
 const LEFT_OUT: [&str; 5] = ["model", "output", "generate", "eval", "stage"];
 
+/// What to do with an adapter on an adapter.
+pub(crate) const CHAIN: &str = "`ift` reads it, but PEFT loads only one of the two; `ift merge \
+    --adapter path/of/this/folder --output DIR` makes a plain model of both";
+
 /// What a card tells of a run.
 pub(crate) struct Card<'a> {
     pub recipe: &'a Recipe,
@@ -54,7 +58,7 @@ impl Card<'_> {
             datasets: &datasets,
             license: license.as_ref(),
             library: if adapted { "peft" } else { "transformers" },
-            tags: &["ift", &method],
+            tags: if method == "ift" { &["ift"] } else { &["ift", &method] },
         };
         let what = if adapted { "A LoRA adapter for" } else { "A model fine-tuned from" };
         let mut text = vec![header.text()];
@@ -81,24 +85,34 @@ impl Card<'_> {
         ));
         text.push(format!("\n## Results\n\n{}", self.results()?));
         text.push(format!("\n## Use\n\n{}", usage(adapted, self.stops_at_text)));
+        if self.is_chained()? {
+            text.push(format!("\nThe base is an adapter itself: {CHAIN}.\n"));
+        }
         Ok(text.concat())
+    }
+
+    /// Whether the folder is an adapter on an adapter.
+    fn is_chained(&self) -> Result<bool, TrainError> {
+        let base = ift_model::base_folder(&self.recipe.model.path)?;
+        Ok(self.recipe.adapter.is_some() && base.is_some())
     }
 
     /// A table of the data files.
     fn files(&self) -> String {
-        let head = "| file | format | records | rows | held out | targets | used for |\n\
-                    |---|---|---|---|---|---|---|\n";
+        let head = "| file | format | records | rows | held out | targets | lost tokens | used for |\n\
+                    |---|---|---|---|---|---|---|---|\n";
         let mut text = vec![head.to_owned()];
         let mut add = |files: &[FileReport], used: &str| {
             for file in files {
                 text.push(format!(
-                    "| {} | {} | {} | {} | {} | {} | {used} |\n",
+                    "| {} | {} | {} | {} | {} | {} | {:.1} % | {used} |\n",
                     display_name(&file.path),
                     file.format,
                     file.records,
                     file.rows,
                     file.held_out,
-                    file.targets
+                    file.targets,
+                    100.0 * file.share_lost()
                 ));
             }
         };

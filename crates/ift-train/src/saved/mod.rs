@@ -1,7 +1,7 @@
 //! Model folders as a run writes them: weights, the template and the ends of turns that were used
 //! in training, and a model card.
 
-pub(crate) mod card;
+mod card;
 mod chat;
 mod front_matter;
 mod json_text;
@@ -14,7 +14,7 @@ use ift_model::Model;
 use crate::durable;
 use crate::error::TrainError;
 pub use card::merged_card;
-pub(crate) use card::{Card, number_name};
+pub(crate) use card::{CHAIN, Card, number_name};
 pub(crate) use chat::ChatFiles;
 
 /// What a written folder says besides its weights.
