@@ -95,7 +95,7 @@ mod tests {
 
         let caches = [cache.path().to_owned()];
         for revision in [None, Some("main"), Some("0123abc")] {
-            assert_eq!(snapshots(&caches, &name, revision), [snapshot.clone()]);
+            assert_eq!(snapshots(&caches, &name, revision), std::slice::from_ref(&snapshot));
         }
         for no_name in ["/some/path", "../x", "a/b/c", "./m", ""] {
             assert!(snapshots(&caches, no_name, None).is_empty(), "{no_name}");

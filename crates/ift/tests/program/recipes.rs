@@ -195,7 +195,7 @@ fn published(name: &str) -> Method {
 
 /// What differs between the runs of the paper, one line for each: the recipe, its stage, `data.bos`
 /// for each of [`MODELS`] (`-` if it has no such recipe), `data.targets`, `checkpoint.number`, how
-/// many records of UltraChat it reads, and whether input embeddings are trained.
+/// many records of `UltraChat` it reads, and whether input embeddings are trained.
 const RUNS: &str = "\
 dpo                 1  always never  never   assistant  f32  -      trained
 ift                 1  always always always  assistant  f32  61136  constant
