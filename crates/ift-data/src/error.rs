@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 /// Position of a record in its file, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// A line of a JSONL file.
+    /// A line of a text file.
     Line(u64),
-    /// A record of a JSON array or a Parquet file.
+    /// A record of another file: a JSON array, JSON values over several lines, Parquet, Arrow.
     Record(u64),
 }
 

@@ -96,3 +96,12 @@ fn a_file_that_is_missing_or_not_of_the_kind_is_named() {
     let split = error(Source { split: Some("train".into()), ..Source::new("a.jsonl") });
     assert!(split.contains("is not a folder, which `split"), "{split}");
 }
+
+#[test]
+fn a_column_that_is_not_text_is_refused_where_text_is_needed() {
+    let columns = [("text".to_owned(), "bytes".to_owned())];
+    let source =
+        Source { columns: columns.into(), ..Source::new(data().join("tables/types.parquet")) };
+    let error = read_source(source).unwrap_err().to_string();
+    assert!(error.contains("`bytes`: found bytes that are not UTF-8 text"), "{error}");
+}

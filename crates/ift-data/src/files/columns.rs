@@ -27,11 +27,16 @@ use arrow_array::{Array, ArrayRef, RecordBatch, StructArray};
 use arrow_schema::{DataType, TimeUnit};
 use serde_json::{Map, Number, Value};
 
-/// The key of a value that has no JSON form: bytes.
+/// Stand-ins for values without a JSON form.
 const BYTES: &str = "bytes that are not UTF-8 text";
-
-/// The key of a value that has no JSON form: rare types.
 const OTHER: &str = "a column type without a JSON form";
+const TWICE: &str = "a map with a key that occurs twice";
+
+/// What an object of a table stands for, if it is no value of its own, for messages.
+pub(crate) fn without_value(object: &Map<String, Value>) -> Option<&'static str> {
+    let key = object.keys().next().filter(|_| object.len() == 1)?;
+    [BYTES, OTHER, TWICE].into_iter().find(|stands_for| key == stands_for)
+}
 
 /// The fields of a row; `row` is less than the number of rows.
 pub(super) fn record(batch: &RecordBatch, row: usize) -> Value {
@@ -70,7 +75,9 @@ fn messages(lists: &StructArray, row: usize) -> Option<Value> {
             return None;
         }
         for (turn, value) in turns.iter_mut().zip(values) {
-            turn.insert((*name).to_owned(), value);
+            if !value.is_null() {
+                turn.insert((*name).to_owned(), value);
+            }
         }
     }
     Some(turns.into_iter().map(Value::Object).collect())
@@ -121,7 +128,7 @@ fn map(entries: &StructArray) -> Value {
             other => other.to_string(),
         };
         if fields.insert(key, value(values, row)).is_some() {
-            return without_json_form("a map with a key that occurs twice");
+            return without_json_form(TWICE);
         }
     }
     Value::Object(fields)

@@ -41,6 +41,7 @@ use crate::error::{DataError, Place};
 use compression::{Content, Peeked};
 use json_value::Text;
 
+pub(crate) use columns::without_value;
 pub(crate) use json_value::utf8;
 pub(crate) use split::{extension, resolve};
 

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::error::DataError;
+use crate::files;
 
 /// The type of a value, for messages.
 pub(crate) fn kind(value: &Value) -> &'static str {
@@ -12,7 +13,7 @@ pub(crate) fn kind(value: &Value) -> &'static str {
         Value::Number(_) => "a number",
         Value::String(_) => "a string",
         Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
+        Value::Object(object) => files::without_value(object).unwrap_or("an object"),
     }
 }
 

@@ -2,13 +2,18 @@
 """Writes the fixtures beside this file: small tokenizers, chat templates, what transformers makes of conversations
 with them, and small Parquet files. Nothing is random; the same versions write the same bytes.
 
-Needs: transformers 5.24, tokenizers 0.23, jinja2, pyarrow. Run: python make_fixtures.py
+Needs: transformers 5.24, tokenizers 0.23, jinja2, pyarrow, datasets. Run: python make_fixtures.py
 """
 import copy
+import datetime as dt
+import decimal
 import json
+import math
 from pathlib import Path
 
+import datasets
 import pyarrow as pa
+import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
@@ -334,6 +339,64 @@ def parquet():
     pq.write_table(pa.table(alpaca), folder / "alpaca.none.parquet", compression="none")
 
 
+def column_types():
+    """Two rows of columns of every type that Parquet keeps."""
+    utc = dt.timezone.utc
+    return {
+        "bool": pa.array([True, None], pa.bool_()),
+        "i8": pa.array([-1, None], pa.int8()),
+        "u64": pa.array([2**64 - 1, None], pa.uint64()),
+        "f16": pa.array([1.5, None], pa.float16()),
+        "f32": pa.array([0.1, math.inf], pa.float32()),
+        "f64": pa.array([0.1, math.nan], pa.float64()),
+        "decimal": pa.array([decimal.Decimal("-12.30"), None], pa.decimal128(6, 2)),
+        "date": pa.array([dt.date(2024, 2, 29), None], pa.date32()),
+        "time": pa.array([dt.time(1, 2, 3, 500000), None], pa.time64("us")),
+        "local": pa.array([dt.datetime(2024, 1, 1, 12, 30), None], pa.timestamp("ms")),
+        "utc": pa.array([dt.datetime(2024, 1, 1, 12, 30, tzinfo=utc), None], pa.timestamp("us", "UTC")),
+        "duration": pa.array([dt.timedelta(seconds=2), None], pa.duration("ms")),
+        "string": pa.array(["ü", None], pa.string()),
+        "large": pa.array(["l", None], pa.large_string()),
+        "view": pa.array(["a view of more than twelve bytes", None], pa.string_view()),
+        "dictionary": pa.array(["d", None], pa.string()).dictionary_encode(),
+        "binary": pa.array(["Ü".encode(), None], pa.binary()),
+        "bytes": pa.array([b"\xff\x00", None], pa.binary()),
+        "fixed": pa.array([b"abcd", None], pa.binary(4)),
+        "list": pa.array([[1, None], []], pa.list_(pa.int64())),
+        "large_list": pa.array([["x"], None], pa.large_list(pa.string())),
+        "fixed_list": pa.array([[1, 2], None], pa.list_(pa.int32(), 2)),
+        "struct": pa.array([{"a": 1, "b": None}, None], pa.struct([("a", pa.int64()), ("b", pa.string())])),
+        "map": pa.array([[("k", 1)], None], pa.map_(pa.string(), pa.int64())),
+        "null": pa.nulls(2),
+    }
+
+
+def tables():
+    """Parquet and Arrow with columns of every type, Arrow as pyarrow and datasets write it."""
+    folder = HERE / "tables"
+    folder.mkdir(exist_ok=True)
+    types = pa.table(column_types())
+    pq.write_table(types, folder / "types.parquet", compression="NONE", store_schema=False, write_statistics=False)
+    types = types.append_column("run", pa.RunEndEncodedArray.from_arrays([2], ["r"]))
+    with ipc.new_stream(folder / "types.stream.arrow", types.schema) as stream:
+        stream.write_table(types)
+    rows = [{"prompt": "Q1", "completion": "A1", "score": 0.5}, {"prompt": "Q2", "completion": "Ünï", "score": None}]
+    long = [{"prompt": "Q1" * 500, "completion": "A1" * 500}]
+    for name, records, codec in [
+        ("pairs.file", rows, None),
+        ("pairs.lz4", rows, "lz4"),
+        ("pairs.zstd", rows, "zstd"),
+        ("long.lz4", long, "lz4"),
+        ("long.zstd", long, "zstd"),
+    ]:
+        table = pa.Table.from_pylist(records)
+        options = ipc.IpcWriteOptions(compression=codec)
+        with ipc.new_file(folder / f"{name}.arrow", table.schema, options=options) as stream:
+            stream.write_table(table)
+    splits = {"train": datasets.Dataset.from_list(rows), "test": datasets.Dataset.from_list(rows[:1])}
+    datasets.DatasetDict(splits).save_to_disk(folder / "saved", num_shards={"train": 2, "test": 1})
+
+
 def main():
     (HERE / "templates").mkdir(exist_ok=True)
     for name, source in TEMPLATES.items():
@@ -357,6 +420,7 @@ def main():
     fixture = {"conversations": CONVERSATIONS, "tokenizers": all_cases}
     (HERE / "parity.json").write_text(json.dumps(fixture, ensure_ascii=False, separators=(",", ":")))
     parquet()
+    tables()
 
 
 if __name__ == "__main__":
