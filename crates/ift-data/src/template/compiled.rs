@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use minijinja::value::Serde;
-use minijinja::{Environment, Error, Value};
+use minijinja::{Environment, Error, ErrorKind, Value};
 
 use super::clock::strftime;
 use super::environment::environment;
+use super::limits::{self, check_source, on_large_stack};
 use super::tags::{names_read, without_generation_tags};
 use crate::conversation::{Conversation, Message};
 use crate::error::DataError;
@@ -31,6 +32,8 @@ pub(crate) struct Template {
     variables: Vec<(&'static str, Value)>,
     /// The names that it reads.
     names: BTreeSet<String>,
+    /// Those of them that it does not set.
+    unset: BTreeSet<String>,
     /// The Jinja text.
     pub source: String,
     /// Where the template comes from, for messages.
@@ -52,14 +55,22 @@ impl Template {
     ) -> Result<Self, DataError> {
         let fault =
             |e: Error| DataError::Template { origin: origin.to_owned(), problem: explain(&e) };
+        let problem = |problem| DataError::Template { origin: origin.to_owned(), problem };
+        check_source(source).map_err(problem)?;
         let mut env = environment().map_err(fault)?;
         // Jinja reads every kind of line end as one.
         let text = without_generation_tags(source).replace("\r\n", "\n").replace('\r', "\n");
-        env.add_template_owned(NAME, text).map_err(fault)?;
+        let compiled = on_large_stack(move || {
+            env.add_template_owned(NAME, text)?;
+            let unset = env.get_template(NAME)?.undeclared_variables(false);
+            Ok((env, unset))
+        });
+        let (env, unset) = compiled.map_err(problem)?.map_err(fault)?;
         let mut this = Self {
             env,
             variables: special.variables().collect(),
             names: names_read(source),
+            unset: unset.into_iter().collect(),
             source: source.to_owned(),
             origin: origin.to_owned(),
             reads_clock: source.contains("strftime_now"),
@@ -101,7 +112,7 @@ impl Template {
         let tools = if tools.is_empty() { Value::from(()) } else { Value::from(Serde(tools)) };
         let given = [
             Value::from(messages.to_vec()),
-            tools,
+            tools.clone(),
             Value::from(()),
             Value::from(add_generation_prompt),
         ];
@@ -110,9 +121,17 @@ impl Template {
             arguments.iter().map(|(name, value)| (name.as_str(), Value::from(Serde(value))));
         let context =
             Value::from_pairs(self.variables.iter().cloned().chain(arguments).chain(given));
-        let render = || self.env.get_template(NAME)?.render(context);
-        render()
-            .map_err(|e| DataError::Template { origin: self.origin.clone(), problem: explain(&e) })
+        let problem = |problem| DataError::Template { origin: self.origin.clone(), problem };
+        let steps = limits::steps(messages.iter().chain([&tools]));
+        let mut env = self.env.clone();
+        env.set_fuel(Some(steps));
+        let render = move || env.get_template(NAME)?.render(context);
+        on_large_stack(render).map_err(problem)?.map_err(|e| {
+            problem(match e.kind() {
+                ErrorKind::OutOfFuel => limits::out_of_steps(steps),
+                _ => explain(&e),
+            })
+        })
     }
 
     /// Checks that a name can be given as a variable, and that the template reads it.
@@ -151,9 +170,7 @@ impl Template {
 
     /// The variables that the template reads and nobody sets.
     fn free_variables(&self) -> BTreeSet<String> {
-        let Ok(template) = self.env.get_template(NAME) else { return BTreeSet::new() };
-        let mut names: BTreeSet<String> =
-            template.undeclared_variables(false).into_iter().collect();
+        let mut names = self.unset.clone();
         let set = |name: &str| self.variables.iter().any(|(known, _)| *known == name);
         names.retain(|name| {
             let name = name.as_str();
@@ -195,6 +212,8 @@ const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 /// The message of an error, with the line of the template.
 fn explain(error: &Error) -> String {
     let text = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    let text = text.replace("recursion limit exceeded", "limit: it calls itself too deeply");
+    let text = text.replace("template exceeds maximum recursion", "limit: tags exceed the nesting");
     match error.line() {
         Some(line) => format!("{text} (line {line} of the template)"),
         None => text,

@@ -7,6 +7,7 @@ use minijinja::{AutoEscape, Environment, Error, Output, State, Value, escape_for
 use super::arguments::wrong;
 use super::filters::{default, float, indent, int, printed, trim};
 use super::json::to_json;
+use super::limits::pay_for_parts;
 use super::methods::call_method;
 use super::numbers::{as_float, float_text};
 
@@ -30,8 +31,8 @@ pub(super) fn environment() -> Result<Environment<'static>, Error> {
         env.remove_test(name);
     }
     env.remove_global("debug");
-    env.add_function("raise_exception", |message: String| -> Result<Value, Error> {
-        Err(wrong(message))
+    env.add_function("raise_exception", |state: &State<'_, '_>, message: &Value| {
+        Err::<Value, Error>(wrong(printed(state, message)?))
     });
     env.add_test("iterable", is_iterable);
     env.add_test("sequence", |value: &Value| is_iterable(value) && !is_generator(value));
@@ -39,7 +40,7 @@ pub(super) fn environment() -> Result<Environment<'static>, Error> {
     env.add_filter("tojson", to_json);
     env.add_filter("int", int);
     env.add_filter("float", float);
-    env.add_filter("string", |value: &Value| Value::from(printed(value)));
+    env.add_filter("string", printed);
     env.add_filter("indent", indent);
     env.add_filter("trim", trim);
     env.add_filter("default", default);
@@ -53,10 +54,11 @@ fn write_value(
     state: &mut State<'_, '_>,
     value: &Value,
 ) -> Result<(), Error> {
-    match as_float(value) {
-        Some(number) => out.write_str(&float_text(number)).map_err(Error::from),
-        None => escape_formatter(out, state, value),
+    if let Some(number) = as_float(value) {
+        return out.write_str(&float_text(number)).map_err(Error::from);
     }
+    pay_for_parts(state, value)?;
+    escape_formatter(out, state, value)
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // the signature of a test

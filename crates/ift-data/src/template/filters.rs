@@ -4,21 +4,26 @@ use minijinja::value::{Rest, ValueOrKwargs};
 use minijinja::{Error, State, Value};
 
 use super::arguments::{arguments, integer, needed, wrong};
+use super::limits::pay_for_parts;
 use super::methods::{lines, strip};
 use super::numbers::{as_float, digits, float_of, float_text};
 
 /// A value as Python prints it.
-pub(super) fn printed(value: &Value) -> String {
-    as_float(value).map_or_else(|| value.to_string(), float_text)
+///
+/// # Errors
+/// When it is nested too deeply, or there are not enough steps left.
+pub(super) fn printed(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
+    pay_for_parts(state, value)?;
+    Ok(as_float(value).map_or_else(|| value.to_string(), float_text))
 }
 
 /// The filter `trim`.
 ///
 /// # Errors
 /// When an argument is wrong.
-pub(super) fn trim(args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+pub(super) fn trim(state: &State<'_, '_>, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let [value, chars] = arguments(&args.into_values(), ["value", "chars"])?;
-    let text = printed(needed(value.as_ref(), "value")?);
+    let text = printed(state, needed(value.as_ref(), "value")?)?;
     Ok(Value::from(strip(&text, chars.as_ref(), "strip")?))
 }
 
@@ -80,7 +85,7 @@ pub(super) fn float(args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
 pub(super) fn indent(state: &State<'_, '_>, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let names = ["value", "width", "first", "blank"];
     let [value, width, first, blank] = arguments(&args.into_values(), names)?;
-    let value = printed(needed(value.as_ref(), "value")?);
+    let value = printed(state, needed(value.as_ref(), "value")?)?;
     #[allow(clippy::single_match_else)] // two ways to give one thing
     let indention = match width.as_ref().and_then(Value::as_str) {
         Some(text) => text.to_owned(),

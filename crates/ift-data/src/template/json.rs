@@ -6,11 +6,10 @@ use minijinja::value::{Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Error, State, Value};
 
 use super::arguments::{arguments, needed, text, wrong};
+use super::limits::{is_too_deep, too_deep};
 use super::numbers::{as_float, float_text};
 
-/// Values may be nested this deep, as in Python.
-const DEEPEST: usize = 200;
-/// Longest text of one level of `indent`, in bytes.
+/// Longest text of one level of `indent` and of a separator, in bytes.
 const WIDEST: usize = 64;
 
 /// The filter `tojson(ensure_ascii=false, indent=none, separators=none, sort_keys=false)`.
@@ -66,7 +65,11 @@ fn pair(separators: &Value) -> Result<(String, String), Error> {
     let fault = || wrong("`separators`: expected a pair of strings");
     let items: Vec<Value> = separators.try_iter().map_err(|_| fault())?.take(3).collect();
     let [item, key] = items.as_slice() else { return Err(fault()) };
-    Ok((text(item, "separators")?.to_owned(), text(key, "separators")?.to_owned()))
+    let (item, key) = (text(item, "separators")?, text(key, "separators")?);
+    if item.len().max(key.len()) > WIDEST {
+        return Err(wrong(format!("limit: a separator of tojson is longer than {WIDEST} bytes")));
+    }
+    Ok((item.to_owned(), key.to_owned()))
 }
 
 struct Writer<'a> {
@@ -85,9 +88,8 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn value(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
-        if depth > DEEPEST {
-            let problem = format!("limit: values are nested more than {DEEPEST} deep in tojson");
-            return Err(wrong(problem));
+        if is_too_deep(depth) {
+            return Err(too_deep());
         }
         match value.kind() {
             ValueKind::None => self.out.push_str("null"),
@@ -182,8 +184,8 @@ impl Writer<'_> {
 
     /// Pays for what was written since the last time.
     fn pay(&mut self) -> Result<(), Error> {
-        let new = (self.out.len() - self.paid) / 16;
-        self.paid += new * 16;
+        let new = (self.out.len() - self.paid) / 8;
+        self.paid += new * 8;
         self.state.consume_fuel(new as u64)
     }
 }

@@ -5,6 +5,7 @@ use minijinja::{Error, State, Value};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
 use super::arguments::{arguments, integer, needed, text, wrong};
+use super::limits::pay_for_parts;
 
 /// Calls a method of a value, as Python does.
 ///
@@ -16,6 +17,9 @@ pub(super) fn call_method(
     method: &str,
     args: &[Value],
 ) -> Result<Value, Error> {
+    for argument in args {
+        pay_for_parts(state, argument)?;
+    }
     let own = match (value.kind(), value.as_str()) {
         (ValueKind::String, Some(string)) => string_method(state, string, method, args)?,
         (ValueKind::Map, _) if method == "copy" => Some(value.clone()),
@@ -126,6 +130,10 @@ fn string_method(
             };
             Value::from(rest.unwrap_or(string))
         }
+        "format" => {
+            pay(state, widths(string))?;
+            return Ok(None);
+        }
         "isspace" => {
             arguments(args, [])?;
             Value::from(!string.is_empty() && string.chars().all(is_space))
@@ -152,6 +160,7 @@ fn list_method(
         "index" => {
             let [wanted, start, end] = arguments(args, ["value", "start", "stop"])?;
             let wanted = needed(wanted.as_ref(), "value")?;
+            pay_for_parts(state, list)?;
             let range = (integer(start.as_ref(), "start")?, integer(end.as_ref(), "stop")?);
             let length = list.len().unwrap_or(0);
             pay(state, length)?;
@@ -167,6 +176,14 @@ fn list_method(
 /// Pays for the work on a number of bytes, or for making them.
 fn pay(state: &State<'_, '_>, bytes: usize) -> Result<(), Error> {
     state.consume_fuel((bytes / 64) as u64)
+}
+
+/// The sum of all numbers between braces in a format.
+fn widths(format: &str) -> usize {
+    let fields = format.split('{').skip(1).filter_map(|field| field.split_once('}'));
+    let digits = fields.flat_map(|(field, _)| field.split(|c: char| !c.is_ascii_digit()));
+    let widths = digits.filter(|number| !number.is_empty());
+    widths.map(|number| number.parse().unwrap_or(usize::MAX)).fold(0, usize::saturating_add)
 }
 
 /// White space of Python's strings.

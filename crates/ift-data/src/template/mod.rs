@@ -12,6 +12,7 @@
 //! | `methods` | methods of Python's strings, dictionaries and lists |
 //! | `arguments` | arguments of Python's functions |
 //! | `numbers` | numbers as Python reads and prints them |
+//! | `limits` | limits on what a template may cost |
 //! | `clock` | `strftime_now` |
 //! | `json` | `tojson`, as Python's `json.dumps` writes it |
 
@@ -23,6 +24,7 @@ mod effective;
 mod environment;
 mod filters;
 mod json;
+mod limits;
 mod methods;
 mod numbers;
 mod source;
