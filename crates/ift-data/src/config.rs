@@ -152,8 +152,8 @@ pub struct Source {
     /// The layout of its records; recognised from the first record if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
-    /// For a folder: the files in it, or in its `data` folder, that are named `SPLIT.*` or
-    /// `SPLIT-*`.
+    /// For a folder: the files in it, or in its `data` folder, that are named `SPLIT.*`,
+    /// `SPLIT-*` or `SPLIT/*`; or those of the split as `datasets` saved them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
     /// How often its rows occur in an epoch, 1 if absent, at most 1000: 0.5 uses one half of its
@@ -193,8 +193,8 @@ struct SourceTable {
     /// The layout of its records; recognised from the first record if absent.
     #[serde(default)]
     format: Option<Format>,
-    /// For a folder: the files in it, or in its `data` folder, that are named `SPLIT.*` or
-    /// `SPLIT-*`.
+    /// For a folder: the files in it, or in its `data` folder, that are named `SPLIT.*`,
+    /// `SPLIT-*` or `SPLIT/*`; or those of the split as `datasets` saved them.
     #[serde(default)]
     split: Option<String>,
     /// How often its rows occur in an epoch, 1 if absent, at most 1000: 0.5 uses one half of its

@@ -99,8 +99,8 @@ impl Card<'_> {
 
     /// A table of the data files.
     fn files(&self) -> String {
-        let head = "| file | format | records | rows | held out | targets | lost tokens | used for |\n\
-                    |---|---|---|---|---|---|---|---|\n";
+        let head = "| file | format | records | rows | held out | targets | lost tokens | used \
+                    for |\n|---|---|---|---|---|---|---|---|\n";
         let mut text = vec![head.to_owned()];
         let mut add = |files: &[FileReport], used: &str| {
             for file in files {
