@@ -13,7 +13,7 @@
 //! | `reference`, `kept_reference`, `score_cache` | the reference of a step, of a run, on disk |
 //! | `learner`, `gradient`, `states`, `not_finite` | norm, clipping, update, and their checks |
 //! | `evaluate`, `samples`, `stops` | held-out loss, answers to prompts, where they end |
-//! | `estimate` | memory needed |
+//! | `estimate`, `doubts` | memory needed, settings with which little is learned |
 //! | `metrics`, `tensorboard`, `log` | the records of a run |
 //! | `durable`, `hash`, `output`, `checkpoint` | files, the run's folder, its checkpoints |
 //! | `saved` | what a model folder says besides its weights |
@@ -33,6 +33,7 @@ mod checkpoint;
 mod context;
 mod couple;
 mod data;
+mod doubts;
 mod draws;
 mod durable;
 mod error;

@@ -26,7 +26,7 @@ use crate::recipe::Recipe;
 use crate::rows::{DataRows, RowSource};
 use crate::saved::{CHAIN, Card, ChatFiles, Description, write_model};
 use crate::step::check_method;
-use crate::{durable, estimate, samples};
+use crate::{doubts, durable, estimate, samples};
 
 /// The backend of a run and its number of threads.
 pub(super) struct Device<B> {
@@ -376,6 +376,7 @@ impl<'a, B: Backend> Session<'a, B> {
         {
             notices.push(format!("the adapter's base is an adapter itself: {CHAIN}"));
         }
+        notices.extend(doubts::of(self.recipe, rows.len(), self.source.steps()));
         let limit = model.config().max_positions;
         let long = rows.iter().filter(|row| row.answer().len() > limit).count();
         if long > 0 {
