@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::format::Format;
+use crate::strict::Strict;
 
 /// The data of a run: files, targets, and the longest row.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -44,7 +45,7 @@ pub struct DataConfig {
     pub template: Option<String>,
     /// Variables of the chat template, such as `{ enable_thinking = false }`. The saved model has
     /// them as defaults.
-    #[serde(skip_serializing_if = "Map::is_empty")]
+    #[serde(deserialize_with = "exact", skip_serializing_if = "Map::is_empty")]
     pub template_arguments: Map<String, Value>,
     /// Whether a beginning-of-sequence token stands before each row.
     pub bos: Bos,
@@ -293,6 +294,30 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Source>
     deserializer.deserialize_any(Sources)
 }
 
+/// Values as they are written: a date of TOML is its text, and a number that JSON does not have is
+/// refused.
+fn exact<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
+    fn with_dates(value: Value) -> Value {
+        match value {
+            // How the `toml` crate hands on a date.
+            Value::Object(map) => match map.get(DATE) {
+                Some(date) if map.len() == 1 => date.clone(),
+                _ => Value::Object(map.into_iter().map(|(k, v)| (k, with_dates(v))).collect()),
+            },
+            Value::Array(list) => Value::Array(list.into_iter().map(with_dates).collect()),
+            other => other,
+        }
+    }
+    let Strict(value) = Strict::deserialize(deserializer)?;
+    match with_dates(value) {
+        Value::Object(map) => Ok(map),
+        _ => Err(de::Error::custom("expected a table of variables of the chat template")),
+    }
+}
+
+/// The only key of a date of TOML.
+const DATE: &str = "$__toml_private_datetime";
+
 /// The schema of what [`one_or_many`] reads.
 struct OneOrMany;
 
@@ -342,6 +367,22 @@ mod tests {
         let first = parse(text).unwrap();
         let second = parse(&toml::to_string(&first).unwrap()).unwrap();
         assert_eq!(format!("{first:?}"), format!("{second:?}"));
+    }
+
+    #[test]
+    fn template_arguments_are_kept_as_they_are_written() {
+        let text = "train = 'a'\n[template_arguments]\ndate_string = 2024-07-26\n\
+                    list = [1979-05-27T07:32:00Z, { at = 07:32:00 }]\nx = 111.18248007596868";
+        let arguments = parse(text).unwrap().template_arguments;
+        let wanted = serde_json::json!({"date_string": "2024-07-26", "x": 111.182_480_075_968_68,
+                                        "list": ["1979-05-27T07:32:00Z", {"at": "07:32:00"}]});
+        assert_eq!(Value::Object(arguments), wanted);
+        for number in ["inf", "-inf", "nan"] {
+            let text = format!("train = 'a'\ntemplate_arguments = {{ a = [{number}] }}");
+            let error = parse(&text).unwrap_err().to_string();
+            assert!(error.contains("out of range"), "{error}");
+        }
+        assert!(parse("train = 'a'\ntemplate_arguments = 2024-07-26").is_err());
     }
 
     #[test]

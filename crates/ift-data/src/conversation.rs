@@ -90,6 +90,18 @@ impl Example {
         }
     }
 
+    /// All its conversations.
+    pub(crate) fn conversations_mut(&mut self) -> impl Iterator<Item = &mut Conversation> {
+        let [first, second] = match self {
+            Example::Text(_) => [None, None],
+            Example::Chat(conversation) | Example::Judged { conversation, .. } => {
+                [Some(conversation), None]
+            }
+            Example::Pair { chosen, rejected } => [Some(chosen), Some(rejected)],
+        };
+        first.into_iter().chain(second)
+    }
+
     /// Whether the answer was judged undesirable.
     pub(crate) fn is_undesirable(&self) -> bool {
         matches!(self, Example::Judged { desirable: false, .. })

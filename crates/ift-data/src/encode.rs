@@ -1,6 +1,8 @@
 //! One record as rows of the kind that a method learns from; and records that are too long, have
 //! no target, or consist of two equal answers.
 
+use std::collections::BTreeSet;
+
 use ift_methods::RowKind;
 
 use crate::config::{DataConfig, OverLength, Targets};
@@ -21,13 +23,12 @@ pub(crate) struct Encoded {
 }
 
 /// What the report counts of a record beside its outcome.
-#[derive(Clone, Copy, Default)]
-#[allow(clippy::struct_excessive_bools)] // any of them may be true together
+#[derive(Clone, Default)]
 pub(crate) struct Notes {
     /// It has the text of a special token.
     pub special_in_text: bool,
-    /// The template left out some of its text.
-    pub template_removed: bool,
+    /// The roles of which the template left out text.
+    pub left_out: BTreeSet<String>,
     /// The two answers of a pair follow different prompts.
     pub prompts_differ: bool,
     /// It is far longer than `max_length`, so the number of its tokens is an estimate.
@@ -139,7 +140,7 @@ impl Encoder<'_> {
         if self.config.over_length != OverLength::Truncate && text_bytes(conversation) > limit {
             return self.far_too_long(conversation);
         }
-        let EncodedChat { mut sequence, prompt, removed, length, estimated } =
+        let EncodedChat { mut sequence, prompt, left_out, length, estimated } =
             self.tokenizer.encode_beginning(conversation, targets, limit)?;
         let mut outcome = RecordOutcome::Kept;
         if length > max_length {
@@ -151,7 +152,7 @@ impl Encoder<'_> {
         }
         let notes = Notes {
             special_in_text: self.special_in(conversation),
-            template_removed: removed,
+            left_out,
             prompts_differ: false,
             estimated,
         };
@@ -199,8 +200,8 @@ impl Encoder<'_> {
             | Example::Pair { chosen: conversation, .. }
             | Example::Judged { conversation, .. } => {
                 notes.special_in_text = self.special_in(conversation);
-                let (tokens, removed) = self.tokenizer.encode_rendered(conversation, false)?;
-                notes.template_removed = removed;
+                let (tokens, left_out) = self.tokenizer.encode_rendered(conversation, false)?;
+                notes.left_out = left_out;
                 tokens
             }
         };
@@ -242,7 +243,7 @@ fn finish_record<const N: usize>(
     let mut notes = Notes::default();
     for conversation in &conversations {
         notes.special_in_text |= conversation.notes.special_in_text;
-        notes.template_removed |= conversation.notes.template_removed;
+        notes.left_out.extend(conversation.notes.left_out.iter().cloned());
         notes.estimated |= conversation.notes.estimated;
     }
     notes.prompts_differ =

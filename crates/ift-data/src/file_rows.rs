@@ -6,15 +6,18 @@ use std::path::Path;
 
 use ift_methods::RowKind;
 use rayon::prelude::*;
+use serde_json::json;
 
 use crate::config::Source;
+use crate::conversation::{Conversation, Message};
 use crate::encode::{Encoded, Encoder, RecordOutcome};
 use crate::error::{DataError, Place};
 use crate::files::{self, Record};
 use crate::format::Format;
 use crate::mixture::Loaded;
-use crate::record::{self, Columns};
+use crate::record::{self, Columns, Layout};
 use crate::report::FileReport;
+use crate::tokenizer::ChatTokenizer;
 
 /// Records encoded at a time: enough for every thread, and small compared with the rows.
 const BATCH: usize = 1024;
@@ -34,9 +37,17 @@ pub(crate) struct FileRows<'a> {
     path: &'a Path,
     columns: Columns,
     format: Option<Format>,
+    /// Whether the recipe names the layout.
+    named: bool,
     report: FileReport,
     /// The fields without a meaning in the report.
     unused: BTreeSet<String>,
+    /// Our and their names of the columns that the recipe names and no record had so far.
+    wanted: Vec<(String, String)>,
+    /// The fields of the first records.
+    first_fields: BTreeSet<String>,
+    /// Whether the chat template writes arguments of calls that are text as they are.
+    writes_arguments: bool,
 }
 
 /// What a record becomes; `None` if it is empty.
@@ -47,17 +58,25 @@ struct Read {
     weights: Vec<f32>,
     unused: Vec<String>,
     ignored: Vec<String>,
+    /// Those of the wanted columns that it has.
+    columns: Vec<String>,
 }
 
 impl<'a> FileRows<'a> {
     /// A file of a source.
     pub fn new(encoder: &'a Encoder<'a>, path: &'a Path, source: &Source) -> Self {
         let config = encoder.config;
+        let columns = Columns::new(&config.columns, &source.columns, &config.ignore);
+        let owned = |(ours, theirs): (&str, &str)| (ours.to_owned(), theirs.to_owned());
         Self {
             encoder,
             path,
-            columns: Columns::new(&config.columns, &source.columns, &config.ignore),
+            wanted: columns.renamed().map(owned).collect(),
+            first_fields: BTreeSet::new(),
+            writes_arguments: writes_arguments(encoder.tokenizer),
+            columns,
             format: source.format,
+            named: source.format.is_some(),
             unused: BTreeSet::new(),
             report: FileReport {
                 path: path.to_owned(),
@@ -86,7 +105,7 @@ impl<'a> FileRows<'a> {
             }
             left -= batch.len() as u64;
             if first {
-                self.check_columns(&batch)?;
+                self.note_fields(&batch)?;
                 first = false;
             }
             for read in self.encode(batch)? {
@@ -94,7 +113,8 @@ impl<'a> FileRows<'a> {
                     stopped = true;
                     break;
                 }
-                let Read { place, encoded, weights, unused, ignored } = read?;
+                let Read { place, encoded, weights, unused, ignored, columns } = read?;
+                self.wanted.retain(|(_, theirs)| !columns.contains(theirs));
                 report.seen_ignored.extend(ignored);
                 self.note_unused(unused);
                 self.note_weights(&weights);
@@ -113,6 +133,9 @@ impl<'a> FileRows<'a> {
             }
         }
         report.stopped_early |= stopped;
+        if !stopped {
+            self.check_columns()?;
+        }
         if left == 0 && records.next().is_some() {
             self.report.max_records = limits.records;
         }
@@ -126,7 +149,14 @@ impl<'a> FileRows<'a> {
     /// empty.
     fn encode(&mut self, batch: Vec<Record>) -> Result<Vec<Result<Read, DataError>>, DataError> {
         if self.format.is_none() {
-            self.format = self.detect(&batch)?;
+            match self.detect(&batch) {
+                Ok(found) => self.format = found,
+                // A wrong name of a column is the more likely reason.
+                Err(error) => {
+                    self.check_columns()?;
+                    return Err(error);
+                }
+            }
         }
         let this = &*self;
         let read = |record: Record| {
@@ -153,36 +183,59 @@ impl<'a> FileRows<'a> {
         let place = record.place;
         let value = record.into_value()?;
         let ignored = self.columns.ignored_in(&value);
+        let wanted = self.wanted.iter().map(|(_, theirs)| theirs);
+        let columns = wanted.filter(|theirs| value.get(theirs).is_some()).cloned().collect();
         // Without a layout, all records of the batch are empty.
         let format = self.format.unwrap_or(Format::Messages);
-        let reading = record::read(value, format, &self.columns, self.encoder.kind)?;
+        let layout = Layout { format, named: self.named };
+        let reading = record::read(value, layout, &self.columns, self.encoder.kind)?;
         let mut unused = reading.unused;
         let mut encoded = None;
         let mut weights: Vec<f32> = Vec::new();
-        if let Some(example) = reading.example {
-            let template = self.encoder.tokenizer.template_source();
-            if let (Some(conversation), Some(template)) = (example.conversation(), template) {
-                unused.extend(record::unread(conversation, template)?);
-                weights = conversation
-                    .messages
-                    .iter()
-                    .filter(|m| m.role == "assistant")
-                    .filter_map(|m| m.weight)
-                    .collect();
+        if let Some(mut example) = reading.example {
+            // Others learn from the chosen one of a pair only.
+            let both = matches!(self.encoder.kind, RowKind::Pair | RowKind::Judged);
+            let count = if both { 2 } else { 1 };
+            for conversation in example.conversations_mut().take(count) {
+                self.fit(conversation, &mut unused)?;
+            }
+            // For pairs and judged answers, only the last answer is learned.
+            if let (RowKind::Demonstration, Some(talk)) =
+                (self.encoder.kind, example.conversation())
+            {
+                let turns = talk.messages.iter().filter(|message| message.is_assistant());
+                weights = turns.filter_map(|message| message.weight).collect();
             }
             encoded = Some(self.encoder.encode(&example)?);
         }
-        match self.encoder.kind {
-            RowKind::Demonstration => {}
-            // Every token is a target.
-            RowKind::Text if !weights.is_empty() => {
-                unused.push("messages.weight".to_owned());
-                weights.clear();
-            }
-            // Only the last answer is learned.
-            RowKind::Text | RowKind::Pair | RowKind::Judged => weights.clear(),
+        Ok(Read { place, encoded, weights, unused, ignored, columns })
+    }
+
+    /// Fits a conversation to the chat template: lists what that does not read, and gives it calls
+    /// in the form that it writes.
+    fn fit(
+        &self,
+        conversation: &mut Conversation,
+        unused: &mut Vec<String>,
+    ) -> Result<(), DataError> {
+        if self.encoder.kind == RowKind::Text {
+            check_weights(conversation)?;
         }
-        Ok(Read { place, encoded, weights, unused, ignored })
+        let tokenizer = self.encoder.tokenizer;
+        let Some(template) = tokenizer.template_source() else { return Ok(()) };
+        unused.extend(record::unread(conversation, template)?);
+        // As in transformers, a variable that the template does not read changes nothing.
+        conversation.arguments.retain(|name, _| {
+            let read = tokenizer.reads_variable(name);
+            if !read {
+                unused.push(format!("chat_template_kwargs.{name}"));
+            }
+            read
+        });
+        if !self.writes_arguments {
+            record::parse_arguments(conversation)?;
+        }
+        Ok(())
     }
 
     fn note_weights(&mut self, weights: &[f32]) {
@@ -200,25 +253,27 @@ impl<'a> FileRows<'a> {
         }
     }
 
-    /// Each column that the recipe names must be in one of the first records.
-    fn check_columns(&self, batch: &[Record]) -> Result<(), DataError> {
-        let mut wanted: Vec<_> = self.columns.renamed().collect();
-        if wanted.is_empty() {
+    /// Notes the fields of the first records, if columns are named.
+    fn note_fields(&mut self, batch: &[Record]) -> Result<(), DataError> {
+        if self.wanted.is_empty() {
             return Ok(());
         }
-        let mut found = BTreeSet::new();
         for record in batch {
             let value = record.value().map_err(|e| e.in_record(self.path, record.place))?;
-            let fields = value.as_object();
-            let names = fields.into_iter().flatten().map(|(name, _)| name.clone());
-            found.extend(names);
-            wanted.retain(|(_, theirs)| !found.contains(*theirs));
-            if wanted.is_empty() {
-                return Ok(());
+            for (name, _) in value.as_object().into_iter().flatten() {
+                if !self.first_fields.contains(name) {
+                    self.first_fields.insert(name.clone());
+                }
             }
         }
-        let (ours, theirs) = wanted[0];
-        let found: Vec<_> = found.iter().map(|name| format!("`{name}`")).collect();
+        self.wanted.retain(|(_, theirs)| !self.first_fields.contains(theirs));
+        Ok(())
+    }
+
+    /// Each column that the recipe names must be in a record.
+    fn check_columns(&self) -> Result<(), DataError> {
+        let Some((ours, theirs)) = self.wanted.first() else { return Ok(()) };
+        let found: Vec<_> = self.first_fields.iter().map(|name| format!("`{name}`")).collect();
         let problem = format!(
             "has no field `{theirs}`, which `columns` names as `{ours}`; found {}; correct the \
              name, or give `columns` to the files that have it only",
@@ -226,6 +281,43 @@ impl<'a> FileRows<'a> {
         );
         Err(DataError::file(self.path, problem))
     }
+}
+
+/// Refuses weights where every token is learned.
+fn check_weights(conversation: &Conversation) -> Result<(), DataError> {
+    for (i, message) in conversation.messages.iter().enumerate() {
+        let says = !message.text().is_empty() || message.fields.contains_key("tool_calls");
+        if let Some(weight) = message.weight.filter(|&weight| says && weight != 1.0) {
+            let found = format!("{weight} with method `lm`, which learns every token");
+            let expected = "no weight other than 1; list its field in `data.ignore` (such as \
+                            \"messages.weight\"), or choose method `sft`";
+            return Err(DataError::field(format!("messages[{i}].weight"), found, expected));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the chat template writes arguments of a call that are text as they are. Others write
+/// them as JSON, for which they are read.
+fn writes_arguments(tokenizer: &ChatTokenizer) -> bool {
+    const TEXT: &str = "{\"probe\":1}";
+    if !tokenizer.template_source().is_some_and(|source| source.contains("arguments")) {
+        return false;
+    }
+    let function = json!({"name": "probe", "description": "", "parameters": {}});
+    let mut call = Message { role: "assistant".to_owned(), ..Message::default() };
+    let arguments = json!({"name": "probe", "arguments": TEXT});
+    let calls = json!([{"id": "probe0000", "type": "function", "function": arguments}]);
+    call.fields.insert("tool_calls".to_owned(), calls);
+    [Some(String::new()), None].into_iter().any(|content| {
+        let call = Message { content, ..call.clone() };
+        let conversation = Conversation {
+            messages: vec![Message::new("user", "hello"), call],
+            tools: vec![json!({"type": "function", "function": function})],
+            ..Conversation::default()
+        };
+        tokenizer.render(&conversation, false).is_ok_and(|text| text.contains(TEXT))
+    })
 }
 
 fn count(file: &mut FileReport, encoded: &Encoded, record: u64) {
@@ -238,9 +330,10 @@ fn count(file: &mut FileReport, encoded: &Encoded, record: u64) {
         RecordOutcome::Identical => file.dropped_identical += 1,
         RecordOutcome::Undesirable => file.dropped_undesirable += 1,
     }
-    let notes = encoded.notes;
+    let notes = &encoded.notes;
     file.special_in_text += u64::from(notes.special_in_text);
-    file.template_removed += u64::from(notes.template_removed);
+    file.template_removed += u64::from(!notes.left_out.is_empty());
+    file.template_removed_roles.extend(notes.left_out.iter().cloned());
     file.estimated += u64::from(notes.estimated);
     if notes.prompts_differ {
         file.prompts_differ += 1;

@@ -5,6 +5,7 @@
 //! | `config` | the `[data]` table of a recipe |
 //! | `format` | the seven layouts of records |
 //! | `files` | JSON, CSV, Parquet and Arrow files as streams of records |
+//! | `strict` | JSON values, read strictly |
 //! | `conversation` | messages, and the meaning of a record |
 //! | `record` | recognises the layout of a record and reads it |
 //! | `special` | special tokens of a Hugging Face tokenizer folder |
@@ -48,6 +49,7 @@ mod removed;
 mod report;
 mod rows;
 mod special;
+mod strict;
 mod template;
 mod tokenised;
 mod tokenizer;

@@ -158,8 +158,9 @@ impl Loader<'_> {
                 let full = max_rows.is_some_and(|max| loaded.0.len() >= max);
                 loaded.1.stopped_early |= full;
                 if full || records == Some(0) {
-                    let unread =
-                        FileReport { path, format: "-".to_owned(), ..FileReport::default() };
+                    let max_records = records.filter(|&left| left == 0);
+                    let format = "-".to_owned();
+                    let unread = FileReport { path, format, max_records, ..FileReport::default() };
                     loaded.1.files.push(unread);
                     continue;
                 }

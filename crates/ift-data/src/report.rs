@@ -71,13 +71,17 @@ pub struct FileReport {
     pub turns_unlearned: u64,
     /// Assistant turns of a weight other than 0 and 1.
     pub turns_weighted: u64,
-    /// The limit on its records, if it has more.
+    /// The limit on its records, if it has more; 0 if the files before it reached that of the
+    /// source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_records: Option<u64>,
     /// Records that contain the text of a special token.
     pub special_in_text: u64,
     /// Records of which the template left out text, such as earlier reasoning.
     pub template_removed: u64,
+    /// The roles of whose messages it left out text.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub template_removed_roles: BTreeSet<String>,
     /// Pairs whose two answers follow different prompts.
     pub prompts_differ: u64,
     /// The first of them: its line or record in the file.
@@ -133,10 +137,16 @@ impl FileReport {
         }
         if self.template_removed > 0 {
             let n = self.template_removed;
+            let roles: Vec<_> = self.template_removed_roles.iter().cloned().collect();
+            let such = if roles == ["assistant"] {
+                ", such as reasoning before the last answer"
+            } else {
+                ""
+            };
             write!(
                 f,
-                "\n`{path}`: the chat template left out text of {n} records, such as reasoning \
-                 before the last answer"
+                "\n`{path}`: the chat template left out text of {n} records, of messages of {}{such}",
+                quoted(&roles)
             )?;
         }
         if let Some(first) = self.first_prompts_differ {
@@ -166,8 +176,12 @@ impl FileReport {
             let n = self.turns_weighted;
             write!(f, "\n`{path}`: {n} turns of the assistant have a weight other than 0 and 1")?;
         }
-        if let Some(max) = self.max_records {
-            write!(f, "\n`{path}`: only its first {max} records were read (`max_records`)")?;
+        match self.max_records {
+            Some(0) => write!(f, "\n`{path}`: none of its records were read (`max_records`)")?,
+            Some(max) => {
+                write!(f, "\n`{path}`: only its first {max} records were read (`max_records`)")?;
+            }
+            None => {}
         }
         Ok(())
     }

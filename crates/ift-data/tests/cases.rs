@@ -7,8 +7,8 @@ use common::{answers, data, with_template};
 use ift_data::{DataConfig, Row, Source, load};
 use ift_methods::RowKind;
 
-/// The text before the first learned token, and the learned text, of each answer of each row; both
-/// without the empty reasoning that this template writes.
+/// The text before the first learned token, and the learned text, of each answer of each row. An
+/// empty reasoning, which this template writes before the last answer, is `~`.
 fn read(name: &str, kind: RowKind) -> Vec<(String, String)> {
     let template = data().join("templates/think_tools.jinja");
     let tokenizer = with_template("bytelevel", &std::fs::read_to_string(template).unwrap());
@@ -19,7 +19,7 @@ fn read(name: &str, kind: RowKind) -> Vec<(String, String)> {
     let answer = |sequence: &ift_data::Sequence| {
         let first = sequence.targets().next().unwrap().0;
         let prompt = tokenizer.decode(&sequence.tokens()[..first], false).unwrap();
-        let learned = answers(&tokenizer, sequence).replace("<think>\n\n</think>\n\n", "");
+        let learned = answers(&tokenizer, sequence).replace("<think>\n\n</think>\n\n", "~");
         (prompt, learned.replace("<|im_end|>", "|"))
     };
     set.rows.iter().flat_map(Row::answers).map(answer).collect()
@@ -35,23 +35,23 @@ fn conversations() {
     let weather = [("user", "What is the weather in Paris?")];
     let hi = [("user", "Hi")];
     for (name, turns, learned) in [
-        ("openai_weight", &[][..], "18 degrees.|"),
+        ("openai_weight", &[][..], "~18 degrees.|"),
         ("reasoning", &weather, "<think>\nLet me think.\n</think>\n\n18 degrees.|"),
-        ("developer", &[("developer", "Be brief."), hi[0]], "Yo|"),
-        ("sharegpt_system", &[("system", "Talk like a pirate."), hi[0]], "Ahoy!|"),
+        ("developer", &[("developer", "Be brief."), hi[0]], "~Yo|"),
+        ("sharegpt_system", &[("system", "Talk like a pirate."), hi[0]], "~Ahoy!|"),
         (
             "sharegpt_tools",
             &hi,
-            "<tool_call>\n{\"name\": \"x\", \"arguments\": {}}\n</tool_call>|Ahoy!|",
+            "<tool_call>\n{\"name\": \"x\", \"arguments\": {}}\n</tool_call>|~Ahoy!|",
         ),
-        ("parts", &[("user", "Hi there")], "Yo|"),
-        ("response", &hi, "Yo|"),
-        ("conv_role_content", &hi, "Yo|"),
-        ("conversation_singular", &hi, "Yo|"),
+        ("parts", &[("user", "Hi there")], "~Yo|"),
+        ("response", &hi, "~Yo|"),
+        ("conv_role_content", &hi, "~Yo|"),
+        ("conversation_singular", &hi, "~Yo|"),
         (
             "alpaca_system_history",
             &[("system", "You are a geographer."), ("user", "Capital of France?")],
-            "Paris.|Rome.|",
+            "Paris.|~Rome.|",
         ),
     ] {
         let rows = read(name, RowKind::Demonstration);
@@ -62,12 +62,12 @@ fn conversations() {
     for name in ["toolcalls_empty", "toolcalls_null", "toolcalls_absent"] {
         let rows = read(name, RowKind::Demonstration);
         let called = "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \
-                      \"Paris\"}}\n</tool_call>|18 degrees.|";
+                      \"Paris\"}}\n</tool_call>|~18 degrees.|";
         assert_eq!(rows[0].1, called, "{name}");
         assert!(rows[0].0.starts_with("<|im_start|>system\n# Tools"), "{name}");
     }
     let rows = read("tools_column", RowKind::Demonstration);
-    assert!(rows[0].0.starts_with("<|im_start|>system\n# Tools") && rows[0].1 == "18 degrees.|");
+    assert!(rows[0].0.starts_with("<|im_start|>system\n# Tools") && rows[0].1 == "~18 degrees.|");
 }
 
 #[test]
@@ -83,10 +83,10 @@ fn pairs_and_judged_answers() {
         ("hh_implicit", vec![question]),
     ] {
         let prompt = asked(&turns);
-        let expected = [(prompt.clone(), "4|".to_owned()), (prompt, "5|".to_owned())];
+        let expected = [(prompt.clone(), "~4|".to_owned()), (prompt, "~5|".to_owned())];
         assert_eq!(read(name, RowKind::Pair)[..2], expected, "{name}");
     }
     let learned: Vec<_> =
         read("kto_msgs", RowKind::Judged).into_iter().map(|(_, learned)| learned).collect();
-    assert_eq!(learned, ["a|", "b|"]);
+    assert_eq!(learned, ["~a|", "~b|"]);
 }

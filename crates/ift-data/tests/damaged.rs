@@ -50,28 +50,39 @@ fn read(path: &Path, tokenizer: &ChatTokenizer) -> Result<Dataset, DataError> {
     load(&config, tokenizer, RowKind::Demonstration).map(|(train, _)| train)
 }
 
-/// Reads `name` with every seventh byte flipped in turn, and returns how many of the tries failed.
-fn flip_bytes(name: &str) -> usize {
+/// Reads `name` with every seventh byte flipped in turn, and returns how many of the tries failed,
+/// and how many were read as other rows.
+fn flip_bytes(name: &str) -> (usize, usize) {
     let tokenizer = tokenizer("bytelevel", Some("chatml"));
     let folder = tempfile::tempdir().unwrap();
     let whole = std::fs::read(data().join(name)).unwrap();
     let file_name = Path::new(name).file_name().unwrap();
     let path = folder.path().join(file_name);
-    let mut failed = 0;
+    let good = read(&data().join(name), &tokenizer).ok();
+    let (mut failed, mut changed) = (0, 0);
     for at in (0..whole.len()).step_by(7) {
         let mut bytes = whole.clone();
         bytes[at] ^= 0xff;
         std::fs::write(&path, bytes).unwrap();
         LARGEST.store(0, Ordering::Relaxed);
-        if let Err(error) = read(&path, &tokenizer) {
-            let error = error.to_string();
-            assert!(error.contains(file_name.to_str().unwrap()), "{name}, byte {at}: {error}");
-            failed += 1;
+        match read(&path, &tokenizer) {
+            Err(error) => {
+                let error = error.to_string();
+                assert!(error.contains(file_name.to_str().unwrap()), "{name}, byte {at}: {error}");
+                failed += 1;
+            }
+            Ok(set) => {
+                let good = good.as_ref().unwrap();
+                changed += usize::from(set.identity != good.identity);
+                // No record is lost, although the file says nothing of its damage.
+                let records = |set: &Dataset| set.report.files[0].records;
+                assert_eq!(records(&set), records(good), "{name}, byte {at}");
+            }
         }
         let largest = LARGEST.load(Ordering::Relaxed);
         assert!(largest < 16 << 20, "{name}, byte {at}: a request for {largest} bytes");
     }
-    failed
+    (failed, changed)
 }
 
 #[test]
@@ -88,6 +99,8 @@ fn flipped_bytes_are_errors_that_name_the_file() {
         "tables/pairs.zstd.arrow",
         "tables/types.stream.arrow",
     ] {
-        assert!(flip_bytes(name) > 20, "{name}");
+        let (failed, changed) = flip_bytes(name);
+        // Not all of these files have checksums, so a flip within a text may be read.
+        assert!(failed > 20 && changed <= 5, "{name}: {failed} failed, {changed} changed");
     }
 }

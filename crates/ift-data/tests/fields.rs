@@ -141,6 +141,11 @@ fn the_first_records_of_a_source() {
     }
     let report = read(&config(Some(1505), None)).unwrap().report.to_string();
     assert!(report.contains("train-1.jsonl`: only its first 5 records were read"), "{report}");
+    let report = read(&config(Some(1500), None)).unwrap().report.to_string();
+    for name in ["train-1.jsonl", "train-2.jsonl"] {
+        let note = format!("{name}`: none of its records were read (`max_records`)");
+        assert!(report.contains(&note), "{report}");
+    }
     let (train, eval) =
         load(&config(Some(6), Some(0.5)), &chatml(), RowKind::Demonstration).unwrap();
     assert_eq!((train.rows.len(), eval.unwrap().rows.len()), (5, 5));
@@ -171,9 +176,35 @@ fn weights_of_turns_are_counted() {
     let report = set.report.to_string();
     assert!(report.contains("2 turns of the assistant have weight 0"), "{report}");
     assert!(report.contains("1 turns of the assistant have a weight other"), "{report}");
-    // Every token is learned.
-    let (set, _) = load(&config, &chatml(), RowKind::Text).unwrap();
-    assert_eq!(set.report.files[0].unused_fields, ["messages.weight"]);
+}
+
+#[test]
+fn a_column_that_comes_late_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut records = vec![json!({"prompt": "Q", "completion": "A"}); 1500];
+    let columns = [("system".to_owned(), "sys".to_owned())];
+    let read = |records: &[Value]| {
+        let path = jsonl(&folder, records);
+        let train = vec![Source::new(path)];
+        read(&DataConfig { train, columns: columns.clone().into(), ..DataConfig::default() })
+    };
+    let error = read(&records).unwrap_err().to_string();
+    assert!(error.contains("no field `sys`") && error.contains("`prompt`"), "{error}");
+    records.push(json!({"prompt": "Q", "completion": "A", "sys": "S"}));
+    let set = read(&records).unwrap();
+    assert_eq!(set.rows.len(), 1501);
+    assert!(set.rows[1500].len_tokens() > set.rows[0].len_tokens());
+}
+
+#[test]
+fn ignored_fields_of_records_that_are_lists_are_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let answer = json!({"role": "assistant", "content": "A", "weight": 0});
+    let path = jsonl(&folder, &[json!([{"role": "user", "content": "Q"}, answer])]);
+    let ignore = vec!["messages.weight".to_owned()];
+    let config = DataConfig { train: vec![Source::new(path)], ignore, ..DataConfig::default() };
+    let set = read(&config).unwrap();
+    assert_eq!((set.rows.len(), set.report.unseen_ignored.len()), (1, 0));
 }
 
 #[test]

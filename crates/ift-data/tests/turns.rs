@@ -208,7 +208,7 @@ fn refusals_say_which_turn_what_the_template_did_and_what_helps() {
     let last_only = "with `targets = \"last\"` this conversation can be used";
     let no_help = "`targets = \"last\"` does not help here";
     let talk = talk(&json!([
-        { "role": "user", "content": "one" },
+        { "role": "user", "content": "one x" },
         { "role": "assistant", "content": "two" },
         { "role": "assistant", "content": "three" },
         { "role": "user", "content": "four" },
@@ -217,9 +217,9 @@ fn refusals_say_which_turn_what_the_template_did_and_what_helps() {
     for (body, parts) in [
         // An earlier message is shortened.
         (
-            "{{ (m.content[:1] if m.role == 'user' and messages | length > 3 else m.content) \
+            "{{ (m.content[:4] if m.role == 'user' and messages | length > 3 else m.content) \
               + '<|im_end|>\n' }}",
-            vec!["message 2 ", "drops text of message 1 (user)", "\"ne<|im_end|>", last_only],
+            vec!["message 2 ", "drops text of message 1 (user)", "\"x<|im_end|>", last_only],
         ),
         // Two messages become one.
         (
@@ -249,7 +249,7 @@ fn refusals_say_which_turn_what_the_template_did_and_what_helps() {
             vec!["message 2 ", "the generation prompt is not how", "\"A: <|im", no_help],
         ),
         (
-            "{% if loop.index == 2 and loop.last and messages[0].content == 'one' %}\
+            "{% if loop.index == 2 and loop.last and messages[0].content == 'one x' %}\
              {{ raise_exception('too short') }}{% endif %}{{ m.content + '<|im_end|>\n' }}",
             vec![
                 "message 3 ",

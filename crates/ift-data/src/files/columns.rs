@@ -27,15 +27,17 @@ use arrow_array::{Array, ArrayRef, RecordBatch, StructArray};
 use arrow_schema::{DataType, TimeUnit};
 use serde_json::{Map, Number, Value};
 
+use crate::strict::HUGE;
+
 /// Stand-ins for values without a JSON form.
 const BYTES: &str = "bytes that are not UTF-8 text";
 const OTHER: &str = "a column type without a JSON form";
 const TWICE: &str = "a map with a key that occurs twice";
 
-/// What an object of a table stands for, if it is no value of its own, for messages.
+/// What an object stands for, if it is no value of its own, for messages.
 pub(crate) fn without_value(object: &Map<String, Value>) -> Option<&'static str> {
     let key = object.keys().next().filter(|_| object.len() == 1)?;
-    [BYTES, OTHER, TWICE].into_iter().find(|stands_for| key == stands_for)
+    [BYTES, OTHER, TWICE, HUGE].into_iter().find(|stands_for| key == stands_for)
 }
 
 /// The fields of a row; `row` is less than the number of rows.

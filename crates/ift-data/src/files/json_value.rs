@@ -1,11 +1,9 @@
 //! One JSON value, read strictly: what JSON leaves open, and would lose text, is refused.
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::Value;
 
 use crate::error::DataError;
+use crate::strict;
 
 /// The text of a JSON value, and where it begins in its file (counted from 1, columns in bytes).
 #[derive(Clone, Debug, PartialEq)]
@@ -25,8 +23,7 @@ impl Text {
     /// When the text is not UTF-8 or not JSON, or an object has a key twice.
     pub fn parse(&self) -> Result<Value, DataError> {
         let text = utf8(&self.bytes)?;
-        let value: Result<Strict, _> = serde_json::from_str(text);
-        value.map(|strict| strict.0).map_err(|e| {
+        strict::parse(text).map_err(|e| {
             let at = offset(text, &e);
             let before = text.get(..at).unwrap_or(text);
             let line = self.line + before.matches('\n').count() as u64;
@@ -127,72 +124,4 @@ fn lone_surrogate(text: &str, at: usize) -> Option<&str> {
         }
     }
     None
-}
-
-/// A value without an object that has a key twice.
-struct Strict(Value);
-
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(StrictVisitor).map(Strict)
-    }
-}
-
-struct StrictVisitor;
-
-impl<'de> Visitor<'de> for StrictVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        let number = Number::from_f64(value);
-        number.map(Value::Number).ok_or_else(|| E::custom("number out of range"))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
-        let mut values = Vec::new();
-        while let Some(Strict(value)) = list.next_element()? {
-            values.push(value);
-        }
-        Ok(Value::Array(values))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
-        let mut fields = Map::new();
-        while let Some(key) = object.next_key::<String>()? {
-            if fields.contains_key(&key) {
-                return Err(A::Error::custom(format!("the key `{key}` occurs twice in an object")));
-            }
-            let Strict(value) = object.next_value()?;
-            fields.insert(key, value);
-        }
-        Ok(Value::Object(fields))
-    }
 }

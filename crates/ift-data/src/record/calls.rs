@@ -6,38 +6,39 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::conversation::Conversation;
 use crate::error::DataError;
 
-use super::values::{decoded, kind, list};
+use super::values::{check_whole, decoded, kind, list};
 
-/// The tools of a record: a list, or the JSON text of one. An element may be JSON text too.
+/// The tools of a record: a list, or the JSON text of one. An element may be JSON text too, and the
+/// function without the tool around it, as in the older `functions`.
 pub(super) fn tools(value: Value, at: &str) -> Result<Vec<Value>, DataError> {
     if value.as_str().is_some_and(|text| text.trim().is_empty()) {
         return Ok(Vec::new());
     }
     let mut tools = list(value, at)?;
     for (i, tool) in tools.iter_mut().enumerate() {
-        *tool = decoded(tool.take());
-        if !tool.is_object() {
+        let at = format!("{at}[{i}]");
+        *tool = decoded(tool.take(), &at)?;
+        check_whole(tool, &at)?;
+        let Value::Object(map) = tool else {
             let expected = "the JSON schema of a function, an object";
-            return Err(DataError::field(format!("{at}[{i}]"), kind(tool), expected));
+            return Err(DataError::field(at, kind(tool), expected));
+        };
+        // A bare function is what `function` of a tool is.
+        let bare = map.contains_key("name") && !map.contains_key("function");
+        if bare && map.get("type").is_none_or(|kind| kind == "function") {
+            map.shift_remove("type");
+            *tool = json!({"type": "function", "function": tool.take()});
         }
     }
     Ok(tools)
 }
 
-/// The tools of the older form, `functions`: each is what `function` of a tool is.
-pub(super) fn functions(value: Value, at: &str) -> Result<Vec<Value>, DataError> {
-    let wrap = |function: Value| match &function {
-        Value::Object(map) if map.contains_key("function") => function,
-        _ => json!({"type": "function", "function": function}),
-    };
-    Ok(tools(value, at)?.into_iter().map(wrap).collect())
-}
-
 /// The calls of a message: a list, one call, or the JSON text of either.
 pub(super) fn calls(value: Value, at: &str) -> Result<Vec<Value>, DataError> {
-    let calls = match decoded(value) {
+    let calls = match decoded(value, at)? {
         Value::Array(calls) => calls,
         call @ Value::Object(_) => vec![call],
         other => {
@@ -50,7 +51,7 @@ pub(super) fn calls(value: Value, at: &str) -> Result<Vec<Value>, DataError> {
 }
 
 fn call(value: Value, at: &str) -> Result<Value, DataError> {
-    let mut call = match decoded(value) {
+    let mut call = match decoded(value, at)? {
         Value::Object(map) => map,
         other => return Err(DataError::field(at, kind(&other), "the call of a tool, an object")),
     };
@@ -66,32 +67,44 @@ fn call(value: Value, at: &str) -> Result<Value, DataError> {
         call.insert("function".to_owned(), Value::Object(function));
     }
     let at = format!("{at}.function");
-    let function = match call.get_mut("function").map(Value::take).map(decoded) {
-        Some(Value::Object(map)) => map,
+    let function = call.get_mut("function").map(Value::take).unwrap_or_default();
+    let function = match decoded(function, &at)? {
+        Value::Object(map) => map,
         other => {
-            let found = kind(other.as_ref().unwrap_or(&Value::Null));
-            return Err(DataError::field(at, found, "an object with `name` and `arguments`"));
+            let expected = "an object with `name` and `arguments`";
+            return Err(DataError::field(at, kind(&other), expected));
         }
     };
-    call.insert("function".to_owned(), Value::Object(with_arguments(function, &at)?));
-    Ok(Value::Object(call))
-}
-
-/// The JSON text of arguments becomes an object: most templates write them with `tojson`, which
-/// would write a text in quotes.
-fn with_arguments(
-    mut function: Map<String, Value>,
-    at: &str,
-) -> Result<Map<String, Value>, DataError> {
     if !function.get("name").is_some_and(Value::is_string) {
         let found = kind(function.get("name").unwrap_or(&Value::Null));
         return Err(DataError::field(format!("{at}.name"), found, "a string"));
     }
-    if let Some(arguments) = function.get_mut("arguments") {
-        *arguments = match arguments.take() {
-            Value::String(text) if text.trim().is_empty() => json!({}),
-            other => decoded(other),
-        };
+    call.insert("function".to_owned(), Value::Object(function));
+    let call = Value::Object(call);
+    check_whole(&call, &at)?;
+    Ok(call)
+}
+
+/// The calls of a conversation with the JSON text of their arguments read, for templates that write
+/// arguments with `tojson`, which would put a text in quotes. Other text stays as it is.
+///
+/// # Errors
+/// When the text has a key twice, or a number that would be changed.
+pub(crate) fn parse_arguments(conversation: &mut Conversation) -> Result<(), DataError> {
+    for (i, message) in conversation.messages.iter_mut().enumerate() {
+        let calls = message.fields.get_mut("tool_calls").and_then(Value::as_array_mut);
+        for (j, call) in calls.into_iter().flatten().enumerate() {
+            let Some(arguments) = call.pointer_mut("/function/arguments") else { continue };
+            if !arguments.is_string() {
+                continue;
+            }
+            let at = format!("messages[{i}].tool_calls[{j}].function.arguments");
+            *arguments = match arguments.take() {
+                Value::String(text) if text.trim().is_empty() => json!({}),
+                text => decoded(text, &at)?,
+            };
+            check_whole(arguments, &at)?;
+        }
     }
-    Ok(function)
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::error::DataError;
 
@@ -53,16 +53,42 @@ impl Columns {
 
     /// The names in `data.ignore` that a record has.
     pub fn ignored_in(&self, record: &Value) -> Vec<String> {
-        let Some(fields) = record.as_object() else { return Vec::new() };
-        let in_message = |value: &Value, name: &str| match decoded(value.clone()) {
-            Value::Array(list) => list.iter().any(|message| message.get(name).is_some()),
-            other => other.get(name).is_some(),
+        // A record that is a list is the list of messages.
+        let fields = record.as_object();
+        let in_message = |value: &Value, name: &str| match decoded(value.clone(), "") {
+            Ok(Value::Array(list)) => list.iter().any(|message| message.get(name).is_some()),
+            Ok(other) => other.get(name).is_some(),
+            Err(_) => false,
         };
         let holds = |name: &&String| match name.strip_prefix(OF_MESSAGE) {
-            None => fields.contains_key(*name),
-            Some(inner) => fields.values().any(|value| in_message(value, inner)),
+            None => fields.is_some_and(|fields| fields.contains_key(*name)),
+            Some(inner) => match fields {
+                Some(fields) => fields.values().any(|value| in_message(value, inner)),
+                None => in_message(record, inner),
+            },
         };
         self.ignored.iter().filter(holds).cloned().collect()
+    }
+
+    /// The fields of messages that have our names, but that the recipe replaces by others, as
+    /// `messages.NAME`.
+    pub fn replaced_in_messages(&self, record: &Map<String, Value>) -> Vec<String> {
+        let replaced = |ours: &&str| {
+            let theirs = self.theirs(ours);
+            let both =
+                |message: &Value| message.get(*ours).is_some() && message.get(theirs).is_some();
+            let holds = |value: &Value| match decoded(value.clone(), "") {
+                Ok(Value::Array(list)) => list.iter().any(both),
+                Ok(other) => both(&other),
+                Err(_) => false,
+            };
+            theirs != *ours && record.values().any(holds)
+        };
+        OF_MESSAGES
+            .iter()
+            .filter(|ours| replaced(ours))
+            .map(|ours| format!("{OF_MESSAGE}{ours}"))
+            .collect()
     }
 
     /// An error with the source's name of the field.

@@ -7,7 +7,7 @@ use crate::error::DataError;
 use crate::format::Format;
 
 use super::fields::Fields;
-use super::known::{COMPLETIONS, INPUTS, LABELS, LISTS, PROMPTS};
+use super::known::{CHOSEN, COMPLETIONS, INPUTS, LABELS, LISTS, PROMPTS, REJECTED};
 use super::layouts::verdict;
 use super::values::{decoded, is_list};
 
@@ -18,7 +18,7 @@ use super::values::{decoded, is_list};
 /// # Errors
 /// When no layout fits; the message lists the fields that were found.
 pub(super) fn detect(fields: &Fields<'_>, kind: RowKind) -> Result<Format, DataError> {
-    let pair = fields.has("chosen") && fields.has("rejected");
+    let pair = fields.first(&CHOSEN).is_some() && fields.first(&REJECTED).is_some();
     let list = LISTS.into_iter().find(|name| fields.peek(name).is_some_and(is_list));
     let answer = fields.first(&COMPLETIONS).is_some();
     let prompt = fields.first(&PROMPTS);
@@ -57,9 +57,11 @@ pub(super) fn detect(fields: &Fields<'_>, kind: RowKind) -> Result<Format, DataE
 
 /// Whether the first turn of a list has `from`.
 fn has_from(list: Option<&Value>) -> bool {
-    let first = match list.cloned().map(decoded) {
-        Some(Value::Array(list)) => list.into_iter().next(),
-        other => other,
+    let first = match list.cloned().map(|list| decoded(list, "")) {
+        Some(Ok(Value::Array(list))) => list.into_iter().next(),
+        Some(Ok(other)) => Some(other),
+        // Reading the list says what is wrong with it.
+        Some(Err(_)) | None => None,
     };
     first.is_some_and(|turn| turn.get("from").is_some() && turn.get("role").is_none())
 }

@@ -5,9 +5,9 @@ use crate::conversation::Message;
 const HUMAN: &str = "\n\nHuman:";
 const ASSISTANT: &str = "\n\nAssistant:";
 
-/// The turns of a dialogue that ends with the assistant's turn, or, if it is `open`, with the
-/// beginning of that turn. White space around the turns is not a part of them. `None` for other
-/// text.
+/// The turns of a dialogue that ends with the assistant's turn, which may be empty; or, if it is
+/// `open`, with the beginning of that turn. An empty answer has weight 0. White space around the turns is not a part of them.
+/// `None` for other text.
 pub(super) fn turns(text: &str, open: bool) -> Option<Vec<Message>> {
     if !text.starts_with(HUMAN) {
         return None;
@@ -21,9 +21,12 @@ pub(super) fn turns(text: &str, open: bool) -> Option<Vec<Message>> {
     };
     let mut turns: Vec<_> = marks.iter().zip(ends).map(turn).collect();
     let last = turns.last()?;
-    let fits = last.is_assistant() && turns.len() > 1 && open == last.text().is_empty();
+    let fits = last.is_assistant() && turns.len() > 1 && (!open || last.text().is_empty());
     if open && fits {
         turns.pop();
+    } else if let Some(answer) = turns.last_mut().filter(|last| last.text().is_empty()) {
+        // There is nothing to learn.
+        answer.weight = Some(0.0);
     }
     fits.then_some(turns)
 }
@@ -47,7 +50,7 @@ mod tests {
         assert!(turns_of(whole, true).is_none());
         let prompt = "\n\nHuman: Hi\n\nAssistant:";
         assert_eq!(roles(&turns_of(prompt, true).unwrap()), [("user", "Hi")]);
-        assert!(turns_of(prompt, false).is_none());
+        assert_eq!(roles(&turns_of(prompt, false).unwrap()), [("user", "Hi"), ("assistant", "")]);
         for text in ["Human: Hi\n\nAssistant: Yo", "\n\nHuman: Hi", "4", ""] {
             assert!(turns_of(text, false).is_none() && turns_of(text, true).is_none(), "{text}");
         }

@@ -11,8 +11,8 @@ pub(super) struct Fields<'a> {
     pub columns: &'a Columns,
     left: Map<String, Value>,
     taken: Vec<String>,
-    /// Names of fields without a meaning: columns whose name is ours, but which the recipe replaces
-    /// by another.
+    /// Names of further fields without a meaning, such as columns whose name is ours, but which the
+    /// recipe replaces by another.
     replaced: Vec<String>,
 }
 
@@ -82,6 +82,11 @@ impl<'a> Fields<'a> {
             self.take(name);
         }
         Ok(Some((first, value)))
+    }
+
+    /// Lists a field as one without a meaning, although it was taken.
+    pub fn list(&mut self, name: &str) {
+        self.replaced.push(self.columns.theirs(name).to_owned());
     }
 
     /// The error for a field that is missing.

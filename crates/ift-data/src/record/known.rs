@@ -25,9 +25,15 @@ pub(super) const SYSTEMS: [&str; 3] = ["system", "system_prompt", "system_messag
 /// Fields that say whether an answer is desirable.
 pub(super) const LABELS: [&str; 2] = ["label", "kto_tag"];
 
+/// Fields with the preferred answer of a pair.
+pub(super) const CHOSEN: [&str; 2] = ["chosen", "chosen_messages"];
+
+/// Fields with the other answer of a pair.
+pub(super) const REJECTED: [&str; 2] = ["rejected", "rejected_messages"];
+
 /// Fields of a message that say whether, and with which weight, a turn is learned.
-pub(super) const WEIGHTS: [&str; 6] =
-    ["weight", "train", "training", "trainable", "train_on_turn", "loss"];
+pub(super) const WEIGHTS: [&str; 7] =
+    ["weight", "loss_weight", "train", "training", "trainable", "train_on_turn", "loss"];
 
 /// Fields of a message with the text that a model thinks before it answers.
 pub(super) const REASONING: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
@@ -54,13 +60,14 @@ pub(crate) const FIELDS: [&str; 17] = [
 ];
 
 /// Fields of a record that change what is learned and are not supported.
-const REFUSED: [&str; 17] = [
+const REFUSED: [&str; 18] = [
     "images",
     "image",
     "videos",
     "video",
     "audio",
     "audios",
+    "document",
     "documents",
     "mask",
     "loss_mask",
@@ -74,14 +81,21 @@ const REFUSED: [&str; 17] = [
     "train",
 ];
 
+/// Further fields of a record that change what is learned from a conversation and are not
+/// supported: they belong to one of its messages, and do not say to which.
+pub(super) fn is_refused_in_chats(name: &str) -> bool {
+    REASONING.contains(&name) || matches!(name, "tool_calls" | "function_call")
+}
+
 /// Fields of a message that change what is learned and are not supported.
-pub(super) const REFUSED_IN_MESSAGES: [&str; 16] = [
+pub(super) const REFUSED_IN_MESSAGES: [&str; 17] = [
     "images",
     "image",
     "videos",
     "video",
     "audio",
     "audios",
+    "document",
     "documents",
     "mask",
     "masked",
@@ -96,8 +110,8 @@ pub(super) const REFUSED_IN_MESSAGES: [&str; 16] = [
 
 /// The fields that layouts read their text from.
 pub(super) fn content() -> impl Iterator<Item = &'static str> {
-    let others = ["chosen", "rejected", "text"];
-    LISTS.into_iter().chain(PROMPTS).chain(INPUTS).chain(COMPLETIONS).chain(others)
+    let fields = LISTS.into_iter().chain(PROMPTS).chain(INPUTS).chain(COMPLETIONS);
+    fields.chain(CHOSEN).chain(REJECTED).chain(["text"])
 }
 
 /// What [`role`] gives for a turn that calls tools.
@@ -118,9 +132,13 @@ pub(super) fn role(name: &str) -> Option<&'static str> {
 /// Whether a field of a record is refused unless it is ignored. `found` is not empty.
 pub(super) fn is_refused(name: &str, found: &Value) -> bool {
     let one = matches!(name, "weight") && found.as_f64() == Some(1.0);
-    // Further answers, such as `chosen_2`; numbers about the answers are not.
-    let answers = (name.starts_with("chosen_") || name.starts_with("rejected_"))
-        && found.as_array().is_some_and(|list| list.iter().any(Value::is_object));
+    // Further answers, such as `chosen_2`; numbers and words about the answers are not.
+    let further = name.strip_prefix("chosen_").or(name.strip_prefix("rejected_"));
+    let answers = further.is_some_and(|which| match found {
+        Value::Array(list) => list.iter().any(Value::is_object),
+        Value::String(_) => which.bytes().all(|byte| byte.is_ascii_digit()),
+        _ => false,
+    });
     (REFUSED.contains(&name) && !one) || answers
 }
 

@@ -8,7 +8,7 @@ use crate::error::DataError;
 use super::calls::calls;
 use super::columns::Columns;
 use super::known;
-use super::values::{decoded, is_empty, kind, list, object, text};
+use super::values::{check_whole, decoded, is_empty, kind, list, object, text};
 
 /// A list of messages, in any form that [`list`] reads.
 pub(super) fn messages(
@@ -41,7 +41,7 @@ impl Reader<'_> {
         let mut map = object(value, &self.at)?;
         map.retain(|name, value| !value.is_null() && !self.columns.ignores_in_messages(name));
         let weight = self.weight(&mut map)?;
-        let called = self.called(&mut map)?;
+        let mut called = self.called(&mut map)?;
         let from = !map.contains_key(self.columns.theirs("role")) && map.contains_key("from");
         let (role, content) = if from {
             ("from", "value")
@@ -50,8 +50,16 @@ impl Reader<'_> {
         };
         let stated = text(map.shift_remove(role).unwrap_or_default(), &self.path(role))?;
         let content = (content, map.shift_remove(content));
+        self.check_unmapped(&map, (role, &stated), (content.0, content.1.as_ref()))?;
+        // Templates see the fields that were read under these names, never others.
+        map.shift_remove("role");
+        map.shift_remove("content");
         let role = match known::role(&stated) {
-            Some(known::CALL) => return self.call_turn(content, map, weight),
+            Some(known::CALL) if called.is_empty() => return self.call_turn(content, map, weight),
+            Some(known::CALL) => {
+                let found = format!("\"{stated}\" in a message that has calls of its own");
+                return Err(DataError::field(self.path(role), found, "one of the two"));
+            }
             // Templates of GLM have this role.
             Some(_) if !from && stated == "observation" => stated,
             Some(known) => known.to_owned(),
@@ -62,18 +70,99 @@ impl Reader<'_> {
             }
             None => stated,
         };
+        let content = (content.0, content.1.map(|value| parts(value, &self.path(content.0))));
+        let content = match content {
+            (name, Some(parts)) => {
+                let parts = parts?;
+                self.take_parts(parts, name, &role, &mut map, &mut called)?
+            }
+            (_, None) => None,
+        };
         if !called.is_empty() {
             map.insert("tool_calls".to_owned(), Value::Array(called));
         }
-        let reasons = self.check_reasoning(&map)?;
+        let reasons = self.read_reasoning(&mut map)?;
         self.refuse(&map)?;
-        let content = match content {
-            (_, None) if reasons || map.contains_key("tool_calls") => None,
-            (name, value) => Some(joined(value.unwrap_or_default(), &self.path(name))?),
-        };
+        if content.is_none() && !reasons && !map.contains_key("tool_calls") {
+            let name = if from { "value" } else { self.columns.theirs("content") };
+            let expected = "a string or a list of text parts";
+            return Err(DataError::field(self.path(name), kind(&Value::Null), expected));
+        }
         let message = Message { role, content, fields: map, weight };
         self.check_weight(&message)?;
         Ok(message)
+    }
+
+    /// Refuses a `role` or `content` that says something else than the fields that were read.
+    fn check_unmapped(
+        &self,
+        left: &Map<String, Value>,
+        (role, stated): (&str, &str),
+        (content, read): (&str, Option<&Value>),
+    ) -> Result<(), DataError> {
+        // A mapping of columns says which of the two fields counts.
+        let differs = |ours: &str, theirs: &str, same: bool| {
+            let mapped = self.columns.theirs(ours) == theirs && ours != theirs;
+            (!mapped && !same && left.contains_key(ours)).then(|| {
+                let found = format!("a value that differs from `{theirs}`");
+                let expected = format!(
+                    "one of the two; to leave one out, write `data.ignore = [\"messages.{ours}\"]`"
+                );
+                DataError::field(self.path(ours), found, expected)
+            })
+        };
+        let same_role = left.get("role").is_none_or(|role| role == stated);
+        let same_content = left.get("content").is_none_or(|content| Some(content) == read);
+        let fault = differs("role", role, same_role);
+        fault.or_else(|| differs("content", content, same_content)).map_or(Ok(()), Err)
+    }
+
+    /// The text of the parts of a content; those with a reasoning or a call go to their fields.
+    fn take_parts(
+        &self,
+        parts: Vec<Part>,
+        name: &str,
+        role: &str,
+        fields: &mut Map<String, Value>,
+        called: &mut Vec<Value>,
+    ) -> Result<Option<String>, DataError> {
+        let mut content: Option<String> = parts.is_empty().then(String::new);
+        let mut reasoning = String::new();
+        let mut calling = false;
+        for (i, part) in parts.into_iter().enumerate() {
+            let at = format!("{}[{i}]", self.path(name));
+            let misplaced = |kind: &str, expected: &str| {
+                Err(DataError::field(&at, format!("a part of type \"{kind}\""), expected))
+            };
+            match part {
+                Part::Text(text) if calling && !text.trim().is_empty() => {
+                    return misplaced("text", "it before the calls of the turn");
+                }
+                Part::Text(text) => content.get_or_insert_default().push_str(&text),
+                Part::Reasoning(_) if role != "assistant" => {
+                    return misplaced("reasoning", "only text: the turn is not the assistant's");
+                }
+                Part::Reasoning(_) if content.is_some() || calling => {
+                    return misplaced("reasoning", "it before the text and the calls of a turn");
+                }
+                Part::Reasoning(text) => reasoning.push_str(&text),
+                Part::Call(_) if role != "assistant" => {
+                    return misplaced("tool_call", "only text: the turn is not the assistant's");
+                }
+                Part::Call(call) => {
+                    called.extend(calls(call, &at)?);
+                    calling = true;
+                }
+            }
+        }
+        if !reasoning.is_empty() {
+            if known::REASONING.iter().any(|name| fields.contains_key(*name)) {
+                let found = "a part of type \"reasoning\", next to a field with the reasoning";
+                return Err(DataError::field(self.path(name), found, "one of the two"));
+            }
+            fields.insert(known::REASONING[0].to_owned(), reasoning.into());
+        }
+        Ok(content)
     }
 
     fn path(&self, name: &str) -> String {
@@ -89,6 +178,7 @@ impl Reader<'_> {
     ) -> Result<Message, DataError> {
         let called = calls(value.unwrap_or_default(), &self.path(name))?;
         map.insert("tool_calls".to_owned(), Value::Array(called));
+        self.read_reasoning(&mut map)?;
         self.refuse(&map)?;
         Ok(Message { role: "assistant".to_owned(), content: None, fields: map, weight })
     }
@@ -109,18 +199,23 @@ impl Reader<'_> {
         calls(value, &self.path(name))
     }
 
-    /// The text of the reasoning may have several names, which the template is given all.
-    fn check_reasoning(&self, map: &Map<String, Value>) -> Result<bool, DataError> {
-        let mut given =
-            known::REASONING.into_iter().filter_map(|name| Some((name, map.get(name)?)));
-        let Some((first, text)) = given.next() else { return Ok(false) };
-        match given.find(|(_, other)| *other != text) {
-            None => Ok(!is_empty(text)),
-            Some((name, _)) => {
-                let found = format!("a value that differs from `{first}`");
-                Err(DataError::field(self.path(name), found, "the same text"))
+    /// Reads the text of the reasoning, which may have several names: the template is given all.
+    /// Whether there is one.
+    fn read_reasoning(&self, map: &mut Map<String, Value>) -> Result<bool, DataError> {
+        let mut first: Option<(&str, String)> = None;
+        for name in known::REASONING {
+            let Some(value) = map.get_mut(name) else { continue };
+            let text = reasoning(value.take(), &self.path(name), &format!("messages.{name}"))?;
+            match &first {
+                Some((first, other)) if *other != text => {
+                    let found = format!("a value that differs from `{first}`");
+                    return Err(DataError::field(self.path(name), found, "the same text"));
+                }
+                _ => first = Some((name, text.clone())),
             }
+            *value = text.into();
         }
+        Ok(first.is_some_and(|(_, text)| !text.is_empty()))
     }
 
     /// The weight of a turn: `weight`, or one of the fields that say whether it is learned.
@@ -168,29 +263,52 @@ impl Reader<'_> {
             if known::REFUSED_IN_MESSAGES.contains(&name.as_str()) && !is_empty(value) {
                 return Err(known::refused(self.path(name), value, &format!("messages.{name}")));
             }
+            check_whole(value, &self.path(name))?;
         }
         Ok(())
     }
 }
 
-/// Content as a string, or as a list of text parts that are joined.
-fn joined(content: Value, at: &str) -> Result<String, DataError> {
-    let parts = match content {
-        Value::String(text) => return Ok(text),
-        Value::Array(parts) => parts,
+/// A part of a content.
+enum Part {
+    Text(String),
+    /// What the model thinks before it answers.
+    Reasoning(String),
+    /// The JSON of a call.
+    Call(Value),
+}
+
+/// The parts of a content: a string, or a list of objects with their `type`. LLaMA-Factory has what
+/// they hold in `value`.
+fn parts(content: Value, at: &str) -> Result<Vec<Part>, DataError> {
+    let list = match content {
+        Value::String(text) => return Ok(vec![Part::Text(text)]),
+        Value::Array(list) => list,
         other => {
             let expected = "a string or a list of text parts";
             return Err(DataError::field(at, kind(&other), expected));
         }
     };
-    let mut text_of_parts = String::new();
-    for (i, part) in parts.into_iter().enumerate() {
+    let mut parts = Vec::with_capacity(list.len());
+    for (i, part) in list.into_iter().enumerate() {
         let at = format!("{at}[{i}]");
         let mut part = object(part, &at)?;
-        match part.get("type").and_then(Value::as_str) {
+        let of_type = part.shift_remove("type");
+        let held = |part: &mut Map<String, Value>, name: &str| {
+            let name = if part.contains_key(name) { name } else { "value" };
+            (part.shift_remove(name).unwrap_or_default(), format!("{at}.{name}"))
+        };
+        parts.push(match of_type.as_ref().and_then(Value::as_str) {
             Some("text") => {
-                let value = part.shift_remove("text").unwrap_or_default();
-                text_of_parts.push_str(&text(value, &format!("{at}.text"))?);
+                let (value, at) = held(&mut part, "text");
+                Part::Text(text(value, &at)?)
+            }
+            Some("reasoning") if part.contains_key("value") => {
+                let (value, at) = held(&mut part, "value");
+                Part::Reasoning(text(value, &at)?)
+            }
+            Some("tool_call") if part.contains_key("value") => {
+                Part::Call(held(&mut part, "value").0)
             }
             Some(other) => {
                 let found = format!("a part of type \"{other}\"");
@@ -201,9 +319,41 @@ fn joined(content: Value, at: &str) -> Result<String, DataError> {
                 let expected = "a part of type \"text\"";
                 return Err(DataError::field(at, "a part without `type`", expected));
             }
+        });
+        let weights = || known::WEIGHTS.into_iter().chain(known::REFUSED_IN_MESSAGES);
+        let counts = |name: &str| weights().any(|weight| weight == name);
+        if let Some((name, value)) = part.iter().find(|(name, v)| counts(name) && !is_empty(v)) {
+            let expected = "no such field of a part: it would change what is learned, and is not \
+                            supported";
+            return Err(DataError::field(format!("{at}.{name}"), kind(value), expected));
         }
     }
-    Ok(text_of_parts)
+    Ok(parts)
+}
+
+/// A reasoning: a string, or a list of text parts that are joined. `ignore` is its name in
+/// `data.ignore`.
+pub(super) fn reasoning(value: Value, at: &str, ignore: &str) -> Result<String, DataError> {
+    let found = match value {
+        Value::String(text) => return Ok(text),
+        value if is_empty(&value) => return Ok(String::new()),
+        Value::Array(list) => match parts(Value::Array(list), at) {
+            Ok(parts) if parts.iter().all(|part| matches!(part, Part::Text(_))) => {
+                let text = parts.iter().map(|part| match part {
+                    Part::Text(text) | Part::Reasoning(text) => text.as_str(),
+                    Part::Call(_) => "",
+                });
+                return Ok(text.collect());
+            }
+            _ => "a list that is not all text parts",
+        },
+        other => kind(&other),
+    };
+    let expected = format!(
+        "the text of a reasoning, a string or a list of text parts; to leave it out, write \
+         `data.ignore = [\"{ignore}\"]`"
+    );
+    Err(DataError::field(at, found, expected))
 }
 
 /// A side of a pair, a prompt or a completion: a string, one message, or a list of messages.
@@ -216,7 +366,7 @@ impl Side {
     pub fn read(value: Value, field: &str, columns: &Columns) -> Result<Self, DataError> {
         let value = match value {
             // A text that begins with a bracket is the JSON of messages only if it reads so.
-            Value::String(text) => match decoded(Value::String(text.clone())) {
+            Value::String(text) => match decoded(Value::String(text.clone()), field)? {
                 Value::Array(list) if holds_messages(&list) => Value::Array(list),
                 _ => return Ok(Side::Text(text)),
             },

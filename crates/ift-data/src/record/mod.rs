@@ -9,6 +9,9 @@
 //! | `calls` | tools, and calls of tools |
 //! | `messages` | messages of every form |
 //! | `dialogue` | dialogues in plain text |
+//! | `prompts` | a whole conversation, or a prompt and its answer |
+//! | `setting` | what belongs to a conversation beside its messages |
+//! | `pair` | a pair of answers |
 //! | `layouts` | a record of a known layout |
 //! | `detect` | the layout of a record |
 //! | `unread` | fields of messages that a chat template does not read |
@@ -21,6 +24,9 @@ mod fields;
 mod known;
 mod layouts;
 mod messages;
+mod pair;
+mod prompts;
+mod setting;
 mod unread;
 mod values;
 
@@ -35,6 +41,7 @@ use crate::conversation::Example;
 use crate::error::DataError;
 use crate::format::Format;
 
+pub(crate) use calls::parse_arguments;
 pub(crate) use columns::Columns;
 pub(crate) use known::FIELDS;
 pub(crate) use unread::unread;
@@ -65,6 +72,14 @@ pub(crate) fn detect(
     if empty { Ok(None) } else { detect::detect(&fields, kind).map(Some) }
 }
 
+/// The layout of a file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    pub format: Format,
+    /// Whether the recipe names it; otherwise it is the one of the file's first record.
+    pub named: bool,
+}
+
 /// Reads a record of this layout.
 ///
 /// # Errors
@@ -72,14 +87,16 @@ pub(crate) fn detect(
 /// record has a field that would change what is learned and that is not supported.
 pub(crate) fn read(
     value: Value,
-    format: Format,
+    layout: Layout,
     columns: &Columns,
     kind: RowKind,
 ) -> Result<Reading, DataError> {
+    let format = layout.format;
     let map = object(value)?;
     if is_empty(&map, columns) {
         return Ok(Reading { example: None, unused: Vec::new() });
     }
+    let mut unused = columns.replaced_in_messages(&map);
     let mut fields = Fields::new(columns, map);
     let suits = match kind {
         RowKind::Pair => format == Format::Preference,
@@ -94,14 +111,38 @@ pub(crate) fn read(
     }
     let example = layouts::parse(&mut fields, format).map_err(|e| columns.name_theirs(e))?;
     let (left, replaced) = fields.rest();
-    let mut unused: Vec<_> = replaced.map(str::to_owned).collect();
+    unused.extend(replaced.map(str::to_owned));
     for (name, value) in left {
-        if known::is_refused(name, value) && !values::is_empty(value) {
+        if values::is_empty(value) {
+            unused.push(name.clone());
+            continue;
+        }
+        let of_chat = format != Format::Text && known::is_refused_in_chats(name);
+        if known::is_refused(name, value) || of_chat {
             return Err(known::refused(name.clone(), value, name));
+        }
+        if !layout.named && format != Format::Text && is_of_another_layout(name, value, format) {
+            let theirs = columns.theirs(name);
+            let found = format!("{}, in a file of layout `{}`", values::kind(value), format.name());
+            let expected = format!(
+                "records of one layout, which the first record shows; set `format` of the file to \
+                 read all of them so, or write `data.ignore = [\"{theirs}\"]`"
+            );
+            return Err(DataError::field(theirs, found, expected));
         }
         unused.push(name.clone());
     }
     Ok(Reading { example: Some(example), unused })
+}
+
+/// Whether a field that is left over says that an answer is better, or good, or bad.
+fn is_of_another_layout(name: &str, value: &Value, format: Format) -> bool {
+    if known::LABELS.contains(&name) {
+        !matches!(format, Format::Judged | Format::Preference) && layouts::verdict(value).is_some()
+    } else {
+        format != Format::Preference
+            && (known::CHOSEN.contains(&name) || known::REJECTED.contains(&name))
+    }
 }
 
 /// The fields of a record. A list is a conversation.

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use ift_methods::RowKind;
 use serde_json::{Value, json};
 
-use super::{Columns, Reading, detect, read};
+use super::{Columns, Layout, Reading, detect, parse_arguments, read};
 use crate::conversation::{Conversation, Example, Message};
 use crate::error::DataError;
 
 fn reading(record: &Value, kind: RowKind, columns: &Columns) -> Result<Reading, DataError> {
     let format = detect(record.clone(), columns, kind)?.unwrap();
-    read(record.clone(), format, columns, kind)
+    read(record.clone(), Layout { format, named: false }, columns, kind)
 }
 
 fn example(record: &Value, kind: RowKind) -> Result<Example, DataError> {
@@ -87,6 +87,7 @@ fn tools_and_their_calls() {
     let functions = json!([tools[0]["function"]]);
     for (name, value) in [
         ("tools", json!(tools.to_string())),
+        ("tools", functions.clone()),
         ("tools", json!([tools[0].to_string()])),
         ("functions", functions.clone()),
         ("functions", json!(functions.to_string())),
@@ -101,6 +102,10 @@ fn tools_and_their_calls() {
 #[test]
 fn calls_in_every_form() {
     let wanted = json!([{"type": "function", "function": {"name": "x", "arguments": {"a": null}}}]);
+    let parsed = |mut talk: Conversation| {
+        parse_arguments(&mut talk).unwrap();
+        talk
+    };
     let bare = json!({"name": "x", "arguments": {"a": null}});
     let as_text = json!({"name": "x", "arguments": "{\"a\": null}"});
     let message = |name: &str, value: Value| json!({"role": "assistant", name: value});
@@ -114,7 +119,8 @@ fn calls_in_every_form() {
         json!({"from": "tool_call", "value": json!([as_text]).to_string()}),
         json!({"role": "tool_call", "content": bare.to_string()}),
     ] {
-        let talk = conversation(&json!({"messages": [{"role": "user", "content": "Q"}, turn]}));
+        let talk = json!({"messages": [{"role": "user", "content": "Q"}, turn]});
+        let talk = parsed(conversation(&talk));
         let called = &talk.messages[1];
         assert_eq!(called.role, "assistant", "{turn}");
         assert_eq!((&called.fields["tool_calls"], &called.content), (&wanted, &None), "{turn}");
@@ -122,7 +128,8 @@ fn calls_in_every_form() {
     }
     // Text that is not an object stays text, and no calls are none.
     let odd = json!([{"function": {"name": "x", "arguments": "not JSON"}}]);
-    let talk = conversation(&json!({"messages": [{"role": "assistant", "tool_calls": odd}]}));
+    let talk = json!({"messages": [{"role": "assistant", "tool_calls": odd}]});
+    let talk = parsed(conversation(&talk));
     assert_eq!(talk.messages[0].fields["tool_calls"], odd);
     let none = json!({"role": "assistant", "content": "A", "tool_calls": [], "name": null});
     let talk = conversation(&json!({"messages": [none]}));
@@ -318,7 +325,7 @@ fn pairs_without_a_prompt_are_refused() {
             vec!["`prompt` and `question`", "differ", "data.ignore"],
         ),
         (
-            json!({"prompt": "P", "chosen": whole, "rejected": whole, "chosen_2": whole}),
+            json!({"prompt": "Q", "chosen": whole, "rejected": whole, "chosen_2": whole}),
             vec!["`chosen_2`", "data.ignore = [\"chosen_2\"]"],
         ),
     ] {

@@ -1,9 +1,11 @@
 //! Reads JSON values of an expected type, also from the forms that tables store them in.
 
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use crate::error::DataError;
 use crate::files;
+use crate::strict;
 
 /// The type of a value, for messages.
 pub(crate) fn kind(value: &Value) -> &'static str {
@@ -27,7 +29,7 @@ pub(super) fn text(value: Value, at: &str) -> Result<String, DataError> {
 
 /// An object, or the JSON text of one.
 pub(super) fn object(value: Value, at: &str) -> Result<Map<String, Value>, DataError> {
-    match decoded(value) {
+    match decoded(value, at)? {
         Value::Object(map) => Ok(map),
         other => Err(DataError::field(at, kind(&other), "an object")),
     }
@@ -35,7 +37,7 @@ pub(super) fn object(value: Value, at: &str) -> Result<Map<String, Value>, DataE
 
 /// A list, or the JSON text of one.
 pub(super) fn list(value: Value, at: &str) -> Result<Vec<Value>, DataError> {
-    match decoded(value) {
+    match decoded(value, at)? {
         Value::Array(list) => Ok(list),
         other => Err(DataError::field(at, kind(&other), "a list, or the JSON text of a list")),
     }
@@ -46,19 +48,46 @@ pub(super) fn is_list(value: &Value) -> bool {
     match value {
         Value::Array(_) => true,
         Value::String(text) => {
-            text.trim_start().starts_with('[') && decoded(value.clone()).is_array()
+            text.trim_start().starts_with('[') && serde_json::from_str::<Vec<Value>>(text).is_ok()
         }
         _ => false,
     }
 }
 
 /// The list or object whose JSON text a value is; any other value as it is.
-pub(super) fn decoded(value: Value) -> Value {
-    match &value {
-        Value::String(text) if text.trim_start().starts_with(['[', '{']) => {
-            serde_json::from_str(text).unwrap_or(value)
+///
+/// # Errors
+/// When the text is JSON with a key that occurs twice in an object.
+pub(super) fn decoded(value: Value, at: &str) -> Result<Value, DataError> {
+    let Value::String(text) = &value else { return Ok(value) };
+    if !text.trim_start().starts_with(['[', '{']) {
+        return Ok(value);
+    }
+    match strict::parse(text) {
+        Ok(value) => Ok(value),
+        Err(error) if serde_json::from_str::<IgnoredAny>(text).is_ok() => {
+            Err(DataError::field(at, format!("JSON text in which {error}"), "each key once"))
         }
-        _ => value,
+        Err(_) => Ok(value),
+    }
+}
+
+/// Refuses a value that contains one without a JSON form, which templates would write otherwise
+/// than it was.
+pub(super) fn check_whole(value: &Value, at: &str) -> Result<(), DataError> {
+    match value {
+        Value::Object(map) => {
+            if let Some(found) = files::without_value(map) {
+                let expected = "a value that can be written as it is; store it as a string";
+                return Err(DataError::field(at, found, expected));
+            }
+            map.iter().try_for_each(|(name, value)| check_whole(value, &format!("{at}.{name}")))
+        }
+        Value::Array(list) => {
+            let mut entries = list.iter().enumerate();
+            entries.try_for_each(|(i, value)| check_whole(value, &format!("{at}[{i}]")))
+        }
+        _ => Ok(()),
     }
 }
 

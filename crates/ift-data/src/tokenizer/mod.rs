@@ -11,6 +11,7 @@ mod chat;
 mod document;
 mod length;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ use crate::config::{Targets, TemplateSettings};
 use crate::conversation::{Conversation, Message};
 use crate::error::DataError;
 use crate::mark::mark;
-use crate::removed::is_text_removed;
+use crate::removed::left_out;
 use crate::rows::Sequence;
 use crate::special::SpecialTokens;
 use crate::template::{Surroundings, template_of_folder, template_value};
@@ -70,8 +71,8 @@ pub(crate) struct EncodedChat {
     pub sequence: Sequence,
     /// The rendered text before the first target.
     pub prompt: String,
-    /// Whether the template left out text of the record.
-    pub removed: bool,
+    /// The roles of which the template left out text.
+    pub left_out: BTreeSet<String>,
     /// Number of tokens of the whole conversation.
     pub length: usize,
     /// Whether only the beginning was tokenised, and the length is an estimate.
@@ -217,6 +218,11 @@ impl ChatTokenizer {
         self.chat.as_ref().map(|chat| chat.template.source.as_str())
     }
 
+    /// Whether the chat template reads a variable.
+    pub(crate) fn reads_variable(&self, name: &str) -> bool {
+        self.chat.as_ref().is_some_and(|chat| chat.template.mentions(name))
+    }
+
     /// Whether a text contains the text of a special token, which is tokenised as that token.
     pub fn holds_special_token(&self, text: &str) -> bool {
         self.special_texts.iter().any(|special| text.contains(special.as_str()))
@@ -283,17 +289,17 @@ impl ChatTokenizer {
         Ok(self.encode_rendered(conversation, add_generation_prompt)?.0)
     }
 
-    /// Tokens of a conversation, and whether the template left out text of it.
+    /// Tokens of a conversation, and the roles of which the template left out text.
     pub(crate) fn encode_rendered(
         &self,
         conversation: &Conversation,
         add_generation_prompt: bool,
-    ) -> Result<(Vec<u32>, bool), DataError> {
+    ) -> Result<(Vec<u32>, BTreeSet<String>), DataError> {
         self.chat()?.check_fields(conversation)?;
         let text = self.render(conversation, add_generation_prompt)?;
         let tokens = self.encode(&text)?.get_ids().to_vec();
         self.check_bos(&tokens, || self.bos_cause(&conversation.messages))?;
-        Ok((tokens, is_text_removed(conversation, &text)))
+        Ok((tokens, left_out(conversation, &text)?))
     }
 
     /// Tokens of a conversation with their targets: the selected assistant turns, each with its
@@ -337,7 +343,7 @@ impl ChatTokenizer {
         let prompt = rendered.turns.first().map_or(text.len(), |turn| turn.bytes.start);
         Ok(EncodedChat {
             prompt: text[..prompt].to_owned(),
-            removed: is_text_removed(conversation, text),
+            left_out: left_out(conversation, text)?,
             length: if read == text.len() { tokens.len() } else { length },
             estimated: read < text.len(),
             sequence: Sequence::weighted(tokens, &weights),
