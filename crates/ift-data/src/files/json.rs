@@ -1,11 +1,15 @@
 //! JSON files: one value per line, values one after another over several lines, or one array.
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 
 use super::json_value::Text;
 use super::{Record, Records};
 use crate::error::{DataError, Place};
+
+/// Largest record in bytes: 256 MiB. A longer one is damage, or a compressed file made to fill the
+/// memory.
+const MAX_RECORD_BYTES: usize = 256 << 20;
 
 /// How the records lie in a file.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,7 +26,8 @@ enum Layout {
 pub(super) fn open(path: &Path, head: &[u8], whole: bool, reader: Box<dyn BufRead>) -> Records {
     let layout = layout(head, whole);
     let path = path.to_owned();
-    let texts = Texts { reader, line: 1, column: 1, layout, begun: false };
+    let largest = MAX_RECORD_BYTES;
+    let texts = Texts { reader, line: 1, column: 1, layout, begun: false, largest };
     if layout == Layout::Lines {
         return Box::new(Lines { path, texts });
     }
@@ -160,6 +165,8 @@ struct Texts {
     layout: Layout,
     /// Whether the bracket of the array was read.
     begun: bool,
+    /// Largest record in bytes.
+    largest: usize,
 }
 
 /// What comes next.
@@ -175,10 +182,12 @@ impl Texts {
     fn line(&mut self) -> io::Result<Option<Text>> {
         loop {
             let mut bytes = Vec::new();
-            if self.reader.read_until(b'\n', &mut bytes)? == 0 {
+            let line = self.line;
+            let mut limited = self.reader.by_ref().take(self.largest as u64 + 1);
+            if limited.read_until(b'\n', &mut bytes)? == 0 {
                 return Ok(None);
             }
-            let line = self.line;
+            check_size(&bytes, line, self.largest)?;
             self.line += 1;
             if !bytes.iter().all(u8::is_ascii_whitespace) {
                 return Ok(Some(Text { bytes, line, column: 1 }));
@@ -224,6 +233,7 @@ impl Texts {
             }
             let length = end.unwrap_or(buffer.len());
             bytes.extend_from_slice(buffer.get(..length).unwrap_or_default());
+            check_size(&bytes, line, self.largest)?;
             self.consume(length)?;
             if end.is_some() {
                 break;
@@ -294,6 +304,15 @@ impl Texts {
     }
 }
 
+/// Refuses a record of more than `largest` bytes. `line` is the line that it begins in.
+fn check_size(record: &[u8], line: u64, largest: usize) -> io::Result<()> {
+    if record.len() <= largest {
+        return Ok(());
+    }
+    let problem = format!("the record that begins in line {line} is longer than {largest} bytes");
+    Err(io::Error::new(io::ErrorKind::InvalidData, problem))
+}
+
 /// Lines that are not blank.
 struct Lines {
     path: PathBuf,
@@ -351,6 +370,34 @@ impl Values {
             self.texts.after_entry()
         } else {
             Ok(None)
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // fails by panicking
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_beyond_the_limit_is_refused_before_it_is_read_whole() {
+        for (layout, text) in [
+            (Layout::Lines, "{\"a\": 1}\n{\"b\": \"0123456789\"}"),
+            (Layout::Values, "{\"a\":\n 1}\n{\"b\":\"0123456789\"}"),
+        ] {
+            let read = |largest| {
+                let reader = Box::new(io::Cursor::new(text.as_bytes()));
+                let texts = Texts { reader, line: 1, column: 1, layout, begun: false, largest };
+                let path = PathBuf::from("a.jsonl");
+                let records: Records = match layout {
+                    Layout::Lines => Box::new(Lines { path, texts }),
+                    _ => Box::new(Values { path, texts, read: 0, ended: false }),
+                };
+                records.map(|record| record.map(drop)).collect::<Result<Vec<()>, DataError>>()
+            };
+            assert_eq!(read(19).unwrap().len(), 2, "{text}");
+            let error = read(12).unwrap_err().to_string();
+            assert!(error.contains("longer than 12 bytes"), "{error}");
         }
     }
 }
