@@ -120,6 +120,9 @@ fn nesting_in_the_source_is_refused() {
 fn escapes_that_would_be_read_otherwise_are_refused() {
     let text = error("a\n{{ '\\U0001F600' }}");
     assert!(text.contains("`\\\\U` is not supported (line 2"), "{text}");
+    // A backslash that is itself escaped begins no escape.
+    let text = error("{{ 'C:\\\\Users' }}{{ raise_exception('C:\\\\New') }}");
+    assert!(text.contains(r"C:\New"), "{text}");
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub(crate) fn unread(
             let reasoning = REASONING.contains(&name.as_str());
             // Templates are given a reasoning under the names that they know.
             let read = if reasoning {
-                REASONING.iter().any(|name| mentions(template, name))
+                REASONING.iter().any(|name| reads(template, name))
             } else {
                 mentions(template, name)
             };
@@ -55,12 +55,24 @@ fn not_written(message: usize, name: &str, value: &Value) -> DataError {
 
 /// Whether a word occurs in a text.
 fn mentions(text: &str, word: &str) -> bool {
-    let part = |c: char| c.is_alphanumeric() || c == '_';
-    text.match_indices(word).any(|(at, _)| {
-        let before = text[..at].chars().next_back();
-        let after = text[at + word.len()..].chars().next();
-        !before.is_some_and(part) && !after.is_some_and(part)
+    places(text, word).next().is_some()
+}
+
+/// Whether a template reads a field of this name: `message.name`, or its name in quotation marks.
+/// A variable of the same name, such as a switch for thinking, is no field.
+fn reads(template: &str, name: &str) -> bool {
+    places(template, name).any(|(before, after)| {
+        let attribute = before.trim_end().ends_with('.');
+        let quoted = ['\'', '"'].into_iter().any(|q| before.ends_with(q) && after.starts_with(q));
+        attribute || quoted
     })
+}
+
+/// The texts before and after each place of a word.
+fn places<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    let around = text.match_indices(word).map(|(at, word)| (&text[..at], &text[at + word.len()..]));
+    around.filter(move |(before, after)| !before.ends_with(part) && !after.starts_with(part))
 }
 
 #[cfg(test)]
@@ -72,5 +84,24 @@ mod tests {
         assert!(mentions("{% if message.thinking %}", "thinking"));
         assert!(!mentions("{% if enable_thinking %}", "thinking"));
         assert!(mentions("enable_thinking or m['thinking']", "thinking"));
+    }
+
+    #[test]
+    fn a_variable_is_no_field() {
+        for template in [
+            "{{ m.thinking }}",
+            "{{ m['thinking'] }}",
+            "{{ m.get(\"thinking\", '') }}",
+            "{% for name in ['reasoning', 'thinking'] %}{{ m[name] }}{% endfor %}",
+        ] {
+            assert!(reads(template, "thinking"), "{template}");
+        }
+        for template in [
+            "{# Granite #}{% if thinking %}Think.{% endif %}",
+            "{% if not thinking is defined %}{% set thinking = false %}{% endif %}",
+            "Put your thinking first. {{ m.thinking_budget }}",
+        ] {
+            assert!(!reads(template, "thinking"), "{template}");
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! A compiled chat template, and rendering.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -28,7 +30,7 @@ const FUNCTIONS: [&str; 8] =
 /// A compiled chat template with the tokenizer's special tokens.
 #[derive(Debug)]
 pub(crate) struct Template {
-    env: Environment<'static>,
+    env: Arc<Environment<'static>>,
     variables: Vec<(&'static str, Value)>,
     /// The names that it reads.
     names: BTreeSet<String>,
@@ -67,7 +69,7 @@ impl Template {
         });
         let (env, unset) = compiled.map_err(problem)?.map_err(fault)?;
         let mut this = Self {
-            env,
+            env: Arc::new(env),
             variables: special.variables().collect(),
             names: names_read(source),
             unset: unset.into_iter().collect(),
@@ -82,7 +84,8 @@ impl Template {
     /// Sets the time that `strftime_now` writes, in UTC.
     pub fn set_clock(&mut self, now: Timestamp) {
         let time = now.to_zoned_datetime(TimeZone::UTC).datetime();
-        self.env.add_function("strftime_now", move |format: &str| strftime(format, time));
+        let env = Arc::make_mut(&mut self.env);
+        env.add_function("strftime_now", move |format: &str| strftime(format, time));
     }
 
     /// Whether the template reads a variable, such as `tools`. One that does not ignores it.
@@ -123,9 +126,8 @@ impl Template {
             Value::from_pairs(self.variables.iter().cloned().chain(arguments).chain(given));
         let problem = |problem| DataError::Template { origin: self.origin.clone(), problem };
         let steps = limits::steps(messages.iter().chain([&tools]));
-        let mut env = self.env.clone();
-        env.set_fuel(Some(steps));
-        let render = move || env.get_template(NAME)?.render(context);
+        let env = Arc::clone(&self.env);
+        let render = move || with_steps(env, steps, |env| env.get_template(NAME)?.render(context));
         on_large_stack(render).map_err(problem)?.map_err(|e| {
             problem(match e.kind() {
                 ErrorKind::OutOfFuel => limits::out_of_steps(steps),
@@ -181,6 +183,31 @@ impl Template {
         });
         names
     }
+}
+
+/// An environment, and its copy whose number of steps is set for each rendering.
+type Copied = (Arc<Environment<'static>>, Environment<'static>);
+
+thread_local! {
+    /// The environment that this thread used last. A copy costs as much as a short rendering.
+    static LAST: RefCell<Option<Copied>> = const { RefCell::new(None) };
+}
+
+/// Runs work with an environment that has a number of steps.
+fn with_steps<T>(
+    env: Arc<Environment<'static>>,
+    steps: u64,
+    work: impl FnOnce(&Environment<'static>) -> T,
+) -> T {
+    let (env, mut copy) =
+        LAST.take().filter(|(from, _)| Arc::ptr_eq(from, &env)).unwrap_or_else(|| {
+            let copy = Environment::clone(&env);
+            (env, copy)
+        });
+    copy.set_fuel(Some(steps));
+    let result = work(&copy);
+    LAST.set(Some((env, copy)));
+    result
 }
 
 /// A message as the value that templates get. As in transformers, a message without a text has no

@@ -5,11 +5,11 @@ use minijinja::value::ValueKind;
 use minijinja::{AutoEscape, Environment, Error, Output, State, Value, escape_formatter};
 
 use super::arguments::wrong;
-use super::filters::{default, float, indent, int, printed, trim};
+use super::filters::{default, float, indent, int, join, trim};
 use super::json::to_json;
-use super::limits::pay_for_parts;
 use super::methods::call_method;
 use super::numbers::{as_float, float_text};
+use super::printed::{is_container, printed};
 
 /// Filters that Jinja2 does not have, or that do something else there.
 const NOT_IN_JINJA2: [&str; 7] = ["split", "lines", "bool", "chain", "zip", "attr", "pprint"];
@@ -42,6 +42,7 @@ pub(super) fn environment() -> Result<Environment<'static>, Error> {
     env.add_filter("float", float);
     env.add_filter("string", printed);
     env.add_filter("indent", indent);
+    env.add_filter("join", join);
     env.add_filter("trim", trim);
     env.add_filter("default", default);
     env.add_filter("d", default);
@@ -57,7 +58,9 @@ fn write_value(
     if let Some(number) = as_float(value) {
         return out.write_str(&float_text(number)).map_err(Error::from);
     }
-    pay_for_parts(state, value)?;
+    if is_container(value) {
+        return out.write_str(&printed(state, value)?).map_err(Error::from);
+    }
     escape_formatter(out, state, value)
 }
 

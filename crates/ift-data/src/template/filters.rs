@@ -4,18 +4,9 @@ use minijinja::value::{Rest, ValueOrKwargs};
 use minijinja::{Error, State, Value};
 
 use super::arguments::{arguments, integer, needed, wrong};
-use super::limits::pay_for_parts;
-use super::methods::{lines, strip};
-use super::numbers::{as_float, digits, float_of, float_text};
-
-/// A value as Python prints it.
-///
-/// # Errors
-/// When it is nested too deeply, or there are not enough steps left.
-pub(super) fn printed(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
-    pay_for_parts(state, value)?;
-    Ok(as_float(value).map_or_else(|| value.to_string(), float_text))
-}
+use super::methods::{join_texts, lines, strip};
+use super::numbers::{digits, float_of, float_text};
+use super::printed::printed;
 
 /// The filter `trim`.
 ///
@@ -112,4 +103,28 @@ pub(super) fn indent(state: &State<'_, '_>, args: Rest<ValueOrKwargs>) -> Result
         out.push_str(line);
     }
     Ok(Value::from(out))
+}
+
+/// The filter `join`.
+///
+/// # Errors
+/// When an argument is wrong.
+pub(super) fn join(state: &State<'_, '_>, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let [value, separator, attribute] =
+        arguments(&args.into_values(), ["value", "d", "attribute"])?;
+    let value = needed(value.as_ref(), "value")?;
+    let separator = separator.map(|value| printed(state, &value)).transpose()?.unwrap_or_default();
+    let mut texts = Vec::new();
+    for item in value.try_iter()?.checked() {
+        let mut item = item?;
+        if let Some(attribute) = attribute.as_ref().filter(|value| !value.is_none()) {
+            for part in printed(state, attribute)?.split('.') {
+                let key = part.parse::<u32>().map_or_else(|_| Value::from(part), Value::from);
+                item = item.get_item(&key)?;
+            }
+        }
+        state.consume_fuel(1)?;
+        texts.push(Value::from(printed(state, &item)?));
+    }
+    join_texts(state, &separator, &Value::from(texts))
 }

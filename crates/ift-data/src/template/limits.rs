@@ -5,7 +5,9 @@
 //! costs, the steps also bound the output and the memory. Values that are nested deeply need much
 //! stack, so templates are compiled and rendered on a thread with a large one.
 
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::cell::RefCell;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
@@ -64,7 +66,7 @@ pub(super) fn check_source(source: &str) -> Result<(), String> {
             ));
         }
         branches += usize::from(tokens.first() == Some(&Token::Name("elif")));
-        if let Some(escape) = ["\\U", "\\N{", "\\\n"].iter().find(|e| tag.inside.contains(**e)) {
+        if let Some(escape) = unsupported_escape(tag.inside) {
             return Err(format!(
                 "the escape `{}` is not supported (line {} of the template); write the character \
                  itself",
@@ -79,6 +81,21 @@ pub(super) fn check_source(source: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// The first escape that Jinja2 reads and the engine does not.
+fn unsupported_escape(text: &str) -> Option<&'static str> {
+    let mut rest = text;
+    while let Some((_, escape)) = rest.split_once('\\') {
+        match escape.chars().next() {
+            Some('U') => return Some("\\U"),
+            Some('N') if escape.starts_with("N{") => return Some("\\N{"),
+            Some('\n') => return Some("\\\n"),
+            Some(c) => rest = &escape[c.len_utf8()..],
+            None => break,
+        }
+    }
+    None
 }
 
 /// The steps that rendering these values may take.
@@ -144,27 +161,92 @@ pub(super) fn is_too_deep(depth: usize) -> bool {
     depth > DEEPEST
 }
 
-/// Runs work on a thread with a large stack. The time is only looked at for work whose steps the
-/// engine does not count: comparisons of values that hold one another many times.
+type Job = Box<dyn FnOnce() + Send>;
+
+thread_local! {
+    /// The thread with a large stack that works for this one. It ends when this one does.
+    static COMPANION: RefCell<Option<Sender<Job>>> = const { RefCell::new(None) };
+}
+
+/// Starts a thread with a large stack that does jobs, until nobody can send any more.
+fn companion() -> Result<Sender<Job>, String> {
+    let (sender, receiver) = mpsc::channel::<Job>();
+    thread::Builder::new()
+        .name("template".to_owned())
+        .stack_size(STACK)
+        .spawn(move || receiver.into_iter().for_each(|job| job()))
+        .map_err(|e| format!("no thread can be started for it: {e}"))?;
+    Ok(sender)
+}
+
+/// Runs work on a thread with a large stack, which is kept for the next work of this thread. The
+/// time is only looked at for work whose steps the engine does not count: comparisons of values
+/// that hold one another many times.
 ///
 /// # Errors
-/// When no thread can be started, the work fails, or it takes longer than the limit.
+/// When no thread can be started, the work panics, or it takes longer than the limit.
 pub(super) fn on_large_stack<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, String> {
+    within(LONGEST, work)
+}
+
+fn within<T: Send + 'static>(
+    longest: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
     let (sender, receiver) = mpsc::sync_channel(1);
-    thread::Builder::new()
-        .stack_size(STACK)
-        .spawn(move || {
-            // Nobody waits any longer if this fails.
-            let _ = sender.send(work());
-        })
-        .map_err(|e| format!("no thread can be started for it: {e}"))?;
-    receiver.recv_timeout(LONGEST).map_err(|e| match e {
+    let job = Box::new(move || {
+        // Nothing that the work shares is used again after a panic.
+        let result = panic::catch_unwind(AssertUnwindSafe(work));
+        // Nobody waits any longer if this fails.
+        let _ = sender.send(result);
+    });
+    let failed = || "the template engine failed".to_owned();
+    // Taken out, so that a thread that does not answer in time gets no further work.
+    let jobs = match COMPANION.take() {
+        Some(jobs) => jobs,
+        None => companion()?,
+    };
+    jobs.send(job).map_err(|_| failed())?;
+    let result = receiver.recv_timeout(longest).map_err(|e| match e {
         RecvTimeoutError::Timeout => format!(
             "limit: it works for more than {} seconds on one conversation; correct the template",
-            LONGEST.as_secs()
+            longest.as_secs()
         ),
-        RecvTimeoutError::Disconnected => "the template engine failed".to_owned(),
-    })
+        RecvTimeoutError::Disconnected => failed(),
+    })?;
+    COMPANION.set(Some(jobs));
+    result.map_err(|_| failed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_thread_is_kept_until_it_fails_to_answer() {
+        let id = || on_large_stack(|| thread::current().id());
+        let first = id();
+        assert_ne!(first, Ok(thread::current().id()));
+        assert_eq!(id(), first);
+        // A panic is an error, and the thread goes on.
+        let failed = on_large_stack(|| assert!(thread::panicking(), "a fault of the engine"));
+        assert_eq!(failed, Err("the template engine failed".to_owned()));
+        assert_eq!(id(), first);
+        // One that is late is given up.
+        let (release, wait) = mpsc::channel::<()>();
+        let late = within(Duration::ZERO, move || wait.recv().is_ok());
+        assert!(late.is_err_and(|e| e.starts_with("limit: ")));
+        assert_ne!(id(), first);
+        drop(release);
+    }
+
+    #[test]
+    fn threads_of_a_pool_may_all_wait() {
+        use rayon::prelude::*;
+        let sum: Result<Vec<usize>, _> =
+            (0..1000_usize).into_par_iter().map(|i| on_large_stack(move || i)).collect();
+        assert_eq!(sum, Ok((0..1000).collect()));
+    }
 }

@@ -92,7 +92,7 @@ fn string_method(
         }
         "join" => {
             let [items] = arguments(args, ["iterable"])?;
-            join(state, string, needed(items.as_ref(), "iterable")?)?
+            join_texts(state, string, needed(items.as_ref(), "iterable")?)?
         }
         "title" => {
             arguments(args, [])?;
@@ -331,7 +331,15 @@ fn has_affix(part: Option<&str>, affix: &Value, prefix: bool) -> Result<bool, Er
     Ok(any)
 }
 
-fn join(state: &State<'_, '_>, separator: &str, items: &Value) -> Result<Value, Error> {
+/// Strings with a separator between them.
+///
+/// # Errors
+/// When an item is no string, or there are not enough steps left.
+pub(super) fn join_texts(
+    state: &State<'_, '_>,
+    separator: &str,
+    items: &Value,
+) -> Result<Value, Error> {
     let mut joined = String::new();
     for (i, item) in items.try_iter()?.checked().enumerate() {
         let item = item?;

@@ -12,6 +12,7 @@
 //! | `methods` | methods of Python's strings, dictionaries and lists |
 //! | `arguments` | arguments of Python's functions |
 //! | `numbers` | numbers as Python reads and prints them |
+//! | `printed` | values as Python prints them |
 //! | `limits` | limits on what a template may cost |
 //! | `clock` | `strftime_now` |
 //! | `json` | `tojson`, as Python's `json.dumps` writes it |
@@ -27,6 +28,7 @@ mod json;
 mod limits;
 mod methods;
 mod numbers;
+mod printed;
 mod source;
 mod tags;
 
