@@ -54,19 +54,30 @@ pub(crate) fn caches() -> Vec<PathBuf> {
     folder("HF_HUB_CACHE").or_else(|| Some(home()?.join("hub"))).into_iter().collect()
 }
 
+/// Whether a text can be a revision: a branch or tag, perhaps with `/`, or a commit. It becomes a
+/// part of paths.
+fn is_revision(text: &str) -> bool {
+    let is_part = |part: &str| {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+        !part.is_empty() && !part.starts_with('.') && part.chars().all(allowed)
+    };
+    text.split('/').all(is_part)
+}
+
 /// Where the snapshot of a model would be in each cache, at a revision (a branch, a tag or a
-/// commit); nothing if the text is no name of a model.
+/// commit); nothing if a text is no name of a model or no revision.
 pub(crate) fn snapshots(caches: &[PathBuf], name: &str, revision: Option<&str>) -> Vec<PathBuf> {
-    if !is_name(name) {
+    let revision = revision.unwrap_or("main");
+    if !is_name(name) || !is_revision(revision) {
         return Vec::new();
     }
-    let revision = revision.unwrap_or("main");
     let of = |cache: &PathBuf| {
         let model = cache.join(format!("models--{}", name.replace('/', "--")));
         let commit = fs::read_to_string(model.join("refs").join(revision));
-        model.join("snapshots").join(commit.as_deref().unwrap_or(revision).trim())
+        let commit = commit.as_deref().map_or(revision, str::trim);
+        is_revision(commit).then(|| model.join("snapshots").join(commit))
     };
-    caches.iter().map(of).collect()
+    caches.iter().filter_map(of).collect()
 }
 
 #[cfg(test)]
@@ -97,6 +108,11 @@ mod tests {
         for revision in [None, Some("main"), Some("0123abc")] {
             assert_eq!(snapshots(&caches, &name, revision), std::slice::from_ref(&snapshot));
         }
+        for outside in ["../../x", "..", "a/../b", "/etc", ""] {
+            assert!(snapshots(&caches, &name, Some(outside)).is_empty(), "{outside}");
+        }
+        fs::write(model.join("refs/main"), "../../secret").unwrap();
+        assert!(snapshots(&caches, &name, None).is_empty());
         for no_name in ["/some/path", "../x", "a/b/c", "./m", ""] {
             assert!(snapshots(&caches, no_name, None).is_empty(), "{no_name}");
         }

@@ -71,7 +71,10 @@ impl<B: Backend> Model<B> {
         let mut model = Self::load_base(folder, backend, TrainedParts::Adapters(&placed))?;
         model.adapted = Some(Adapted::new(placed));
         match &adapter.path {
-            Some(path) => model.read_adapters(path)?,
+            Some(path) => {
+                model.read_adapters(path)?;
+                model.folders.insert(0, path.clone());
+            }
             None => model.init_adapters(seed)?,
         }
         model.adapters_changed()?;
@@ -136,6 +139,7 @@ impl<B: Backend> Model<B> {
             trainable,
             parameters,
             weights,
+            source: folder.to_owned(),
             folders,
             number,
             frequencies,

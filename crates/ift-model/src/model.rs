@@ -44,7 +44,10 @@ pub struct Model<B: Backend> {
     pub(crate) parameters: B::Parameters,
     /// Indexed like the map's parameters.
     pub(crate) weights: Vec<PlacedWeight<B>>,
-    /// The folder it was loaded from, and for an adapter folder its base folders.
+    /// The folder it was loaded from: with adapters, that of their base.
+    pub(crate) source: PathBuf,
+    /// Where the files that go with the weights are, the first first: the folder of adapters that
+    /// were read, [`Model::source`], and for an adapter folder its base folders.
     pub(crate) folders: Vec<PathBuf>,
     pub(crate) number: NumberType,
     /// Of each rotary embedding.

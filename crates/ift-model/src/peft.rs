@@ -283,11 +283,8 @@ fn base(fields: &Fields, folder: &Path) -> Result<PathBuf, ModelError> {
             fields.error(field, "is missing, expected the folder of the model it was trained on")
         );
     };
-    let mut candidates = vec![folder.join(name), PathBuf::from(name)];
-    candidates.dedup();
-    candidates.extend(hub::snapshots(&hub::caches(), name, fields.text("revision")?));
-    let is_model = |path: &&PathBuf| path.join("config.json").is_file() || is_adapter(path);
-    if let Some(base) = candidates.iter().find(is_model) {
+    let candidates = candidates(&hub::caches(), (name, fields.text("revision")?), folder);
+    if let Some(base) = candidates.iter().find(|path| is_model(path)) {
         return Ok(base.clone());
     }
     let looked: Vec<_> = candidates.iter().map(|path| format!("`{}`", path.display())).collect();
@@ -299,10 +296,40 @@ fn base(fields: &Fields, folder: &Path) -> Result<PathBuf, ModelError> {
     Err(fields.error(field, &reason))
 }
 
-/// `adapter_config.json` of an adapter on the model in `base`, an absolute path. A model of the Hub
-/// that lies in its cache is named as it is there, so that other machines find it.
-pub(crate) fn config(placed: &ResolvedAdapter, base: &Path) -> Value {
-    let (base, revision) = match HubModel::of_snapshot(base) {
+/// Where the base of the adapter in `folder` is looked for, in this order. Only a model of the Hub
+/// has a revision, so that one comes first where it is at hand.
+fn candidates(
+    caches: &[PathBuf],
+    (name, revision): (&str, Option<&str>),
+    folder: &Path,
+) -> Vec<PathBuf> {
+    let snapshots = hub::snapshots(caches, name, revision);
+    let mut candidates = vec![folder.join(name), PathBuf::from(name)];
+    candidates.dedup();
+    let at = if revision.is_some() { 0 } else { candidates.len() };
+    candidates.splice(at..at, snapshots);
+    candidates
+}
+
+fn is_model(folder: &Path) -> bool {
+    folder.join("config.json").is_file() || is_adapter(folder)
+}
+
+/// The model of the Hub in `base`, if its name and revision lead back to that folder: it may lie in
+/// another cache than the one that is searched.
+fn found_again(caches: &[PathBuf], base: &Path, folder: &Path) -> Option<HubModel> {
+    let model = HubModel::of_snapshot(base)?;
+    let name = (model.name.as_str(), Some(model.revision.as_str()));
+    let found = candidates(caches, name, folder).into_iter().find(|path| is_model(path))?;
+    let is_same = found.canonicalize().ok()? == base.canonicalize().ok()?;
+    is_same.then_some(model)
+}
+
+/// `adapter_config.json` in `folder`, of an adapter on the model in `base`, an absolute path. A
+/// model of the Hub that lies in this machine's cache is named as it is there, so that other
+/// machines find it.
+pub(crate) fn config(placed: &ResolvedAdapter, base: &Path, folder: &Path) -> Value {
+    let (base, revision) = match found_again(&hub::caches(), base, folder) {
         Some(HubModel { name, revision }) => (name, Some(revision)),
         None => (base.to_string_lossy().into_owned(), None),
     };
@@ -337,4 +364,38 @@ pub(crate) fn config(placed: &ResolvedAdapter, base: &Path) -> Value {
 /// The name of the configuration file.
 pub(crate) fn config_path(folder: &Path) -> PathBuf {
     folder.join(CONFIG)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// A snapshot in another cache than the one that is searched is named by its path, and a local
+    /// folder of the same name is not taken for it.
+    #[test]
+    fn a_hub_name_is_written_only_where_it_leads_back() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        let snapshot = path("here/models--org--name/snapshots/0abc");
+        let adapter = path("run/model");
+        for folder in [&snapshot, &adapter, &path("run/model/org/name"), &path("there")] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        for model in [&snapshot, &path("run/model/org/name")] {
+            fs::write(model.join("config.json"), "{}").unwrap();
+        }
+        let (here, there) = ([path("here")], [path("there")]);
+        let expected = HubModel { name: "org/name".to_owned(), revision: "0abc".to_owned() };
+        assert_eq!(found_again(&here, &snapshot, &adapter), Some(expected));
+        assert_eq!(found_again(&there, &snapshot, &adapter), None);
+        assert_eq!(found_again(&here, &path("run/model/org/name"), &adapter), None);
+        // With a revision, the model of the Hub comes before a local folder.
+        let first = |revision| {
+            let all = candidates(&here, ("org/name", revision), &adapter);
+            all.into_iter().find(|path| is_model(path)).unwrap()
+        };
+        assert_eq!(first(Some("0abc")), snapshot);
+        assert_eq!(first(None), adapter.join("org/name"));
+    }
 }

@@ -3,7 +3,7 @@
 use crate::folder::ADAPTER;
 use crate::merge::AdapterValues;
 use crate::parameter_map::{Parameter, Tensor};
-use crate::tensor_files::{PendingTensor, write_tensors};
+use crate::tensor_files::{PendingTensor, overflow, write_tensors};
 use crate::{Model, ModelError, peft};
 use ift_backend::{Backend, Element, NumberType};
 use serde_json::{Value, json};
@@ -12,6 +12,9 @@ use std::path::Path;
 
 /// Largest shard, in bytes: what the Python libraries write by default.
 const SHARD_BYTES: usize = 5_000_000_000;
+
+/// Elements, at most, that are read at a time to look at them.
+const PIECE: usize = 1 << 22;
 
 /// Files of a model folder that are copied to a saved model: those of the tokenizer and of
 /// generation, and the license.
@@ -59,13 +62,12 @@ impl<B: Backend> Model<B> {
         };
         let own = self.pending(self.map.base..self.map.parameters.len(), number);
         write_tensors(own, &folder.join(ADAPTER))?;
-        let base = self.folders.first().map(std::path::absolute).transpose();
-        let base = base.map_err(|source| ModelError::Io {
+        let base = std::path::absolute(&self.source).map_err(|source| ModelError::Io {
             action: "find",
-            path: self.folders[0].clone(),
+            path: self.source.clone(),
             source,
         })?;
-        let config = peft::config(&adapted.placed, &base.unwrap_or_default());
+        let config = peft::config(&adapted.placed, &base, folder);
         write_json(&peft::config_path(folder), &config)?;
         self.copy_files(folder)
     }
@@ -120,6 +122,20 @@ impl<B: Backend> Model<B> {
             AdapterValues { a, b, magnitude, rank, scale }.merge_into(layer.inputs, &mut values);
         }
         values
+    }
+
+    /// Whether `number` can hold every weight that is saved: none becomes infinite.
+    pub fn fits(&self, number: NumberType) -> bool {
+        let saved = match &self.adapted {
+            Some(_) => self.map.base..self.map.parameters.len(),
+            None => 0..self.map.base,
+        };
+        let mut pieces = saved.flat_map(|index| {
+            let len = self.map.parameters[index].len;
+            let piece = move |start| (index, start..len.min(start + PIECE));
+            (0..len).step_by(PIECE).map(piece)
+        });
+        pieces.all(|(index, part)| overflow(&self.read_parameter(index, part), number).is_none())
     }
 
     fn save_weights(

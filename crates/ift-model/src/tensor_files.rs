@@ -190,7 +190,7 @@ pub fn round_as_saved<E: Element>(values: &mut [E], number: NumberType) {
 }
 
 /// The first element that is a number, and infinite when it is written as another type.
-fn overflow<E: Element>(values: &[E], number: NumberType) -> Option<f64> {
+pub(crate) fn overflow<E: Element>(values: &[E], number: NumberType) -> Option<f64> {
     if number.size() >= E::NUMBER.size() {
         return None;
     }

@@ -1,12 +1,17 @@
 //! The rows of a run, and the tokenizer that made them.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use ift_data::{ChatTokenizer, Dataset, Sequence};
+use ift_model::ModelError;
 
 use crate::error::TrainError;
 use crate::pack::RowError;
 use crate::recipe::Recipe;
+
+/// Files that may hold a chat template.
+const TEMPLATES: [&str; 3] = ["chat_template.jinja", "chat_template.json", "tokenizer_config.json"];
 
 /// Training rows, and held-out ones where the recipe asks for them.
 #[derive(Debug)]
@@ -19,6 +24,41 @@ pub struct Data {
     pub held_out: Option<Dataset>,
 }
 
+/// The folder of the adapter that a run continues, if its tokenizer and chat template are those to
+/// go on with: it has both.
+pub(crate) fn continued_chat(recipe: &Recipe) -> Option<&Path> {
+    let folder = recipe.adapter.as_ref()?.path.as_deref()?;
+    let has_template = |name: &&str| {
+        let text = fs::read_to_string(folder.join(name)).unwrap_or_default();
+        if name.ends_with(".jinja") { !text.is_empty() } else { text.contains("\"chat_template\"") }
+    };
+    let is_whole = folder.join("tokenizer.json").is_file() && TEMPLATES.iter().any(has_template);
+    is_whole.then_some(folder)
+}
+
+/// A file that goes with the weights that a run begins with, `None` if there is none.
+///
+/// # Errors
+/// If an adapter folder's configuration cannot be read or its base is not found.
+pub(crate) fn find_file(recipe: &Recipe, name: &str) -> Result<Option<PathBuf>, ModelError> {
+    let own = continued_chat(recipe).map(|folder| folder.join(name));
+    match own.filter(|path| path.is_file()) {
+        Some(path) => Ok(Some(path)),
+        None => ift_model::find_file(&recipe.model.path, name),
+    }
+}
+
+/// The folder of a run's tokenizer.
+///
+/// # Errors
+/// As [`find_file`].
+pub(crate) fn tokenizer_folder(recipe: &Recipe) -> Result<PathBuf, ModelError> {
+    match continued_chat(recipe) {
+        Some(folder) => Ok(folder.to_owned()),
+        None => ift_model::tokenizer_folder(&recipe.model.path),
+    }
+}
+
 impl Data {
     /// Reads what a recipe's `[data]` table names, with the tokenizer of its model. `clock` is the
     /// time, in seconds since 1970, that a chat template with a date writes: a resumed run must
@@ -28,7 +68,7 @@ impl Data {
     /// If the tokenizer or a file cannot be read, or no row is left.
     pub fn load(recipe: &Recipe, clock: i64) -> Result<Self, TrainError> {
         let tokenizer = ChatTokenizer::from_folder(
-            &ift_model::tokenizer_folder(&recipe.model.path)?,
+            &tokenizer_folder(recipe)?,
             &recipe.data.template_settings(),
         )?
         .at_time(clock)?;

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::backend::arithmetic;
 use crate::change::{CONTENTS, Change};
-use crate::data::Data;
+use crate::data::{Data, tokenizer_folder};
 use crate::error::TrainError;
 use crate::hash;
 use crate::recipe::{Recipe, ReferenceStorage};
@@ -65,7 +65,7 @@ impl Identity {
             ("version".to_owned(), RESULTS.to_string()),
             ("instructions".to_owned(), arithmetic(recipe.train.precision).to_owned()),
             ("model".to_owned(), model(&recipe.model.path)?),
-            ("tokenizer".to_owned(), tokenizer(&recipe.model.path)?),
+            ("tokenizer".to_owned(), tokenizer(&tokenizer_folder(recipe)?)?),
             ("data".to_owned(), rows(&data.train)),
         ]);
         if let Some(template) = data.tokenizer.template_source() {
@@ -154,8 +154,7 @@ fn reference(recipe: &Recipe, policy: &str) -> Result<Option<String>, TrainError
 }
 
 /// The files that the tokenizer is read from. A chat template has a fingerprint of its own.
-fn tokenizer(model: &Path) -> Result<String, TrainError> {
-    let folder = ift_model::tokenizer_folder(model)?;
+fn tokenizer(folder: &Path) -> Result<String, TrainError> {
     let mut each = vec![hash::of_file(&folder.join("tokenizer.json"))?];
     for name in ["tokenizer_config.json", "special_tokens_map.json"] {
         let path = folder.join(name);

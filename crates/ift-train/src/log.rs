@@ -3,11 +3,16 @@
 
 use crate::error::TrainError;
 use crate::metrics::{
-    EvalMetrics, Metrics, MetricsFile, PreferenceMetrics, Rounding, Sample, StepMetrics,
+    EvalMetrics, Line, Metrics, MetricsFile, PreferenceMetrics, Rounding, Sample, StepMetrics,
     read_metrics,
 };
 use crate::output::RunFolder;
 use crate::tensorboard::EventFile;
+
+/// A number that a chart can show.
+fn finite(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
+}
 
 /// Both records, being written.
 pub(crate) struct Log {
@@ -36,12 +41,9 @@ impl Log {
         let metrics = match resumed_at {
             Some(step) if step > 0 => {
                 let file = MetricsFile::resume(&folder.metrics(), step, samples)?;
-                let lines = read_metrics(&folder.metrics())?;
-                let evaluated =
-                    lines.iter().any(|line| matches!(line, Metrics::Eval(e) if e.step == step));
-                let sampled =
-                    lines.iter().any(|line| matches!(line, Metrics::Sample(s) if s.step == step));
-                resumed = Some(Resumed { step, evaluated, sampled });
+                let lines: Vec<Line> = read_metrics(&folder.metrics())?;
+                let has = |kind| lines.iter().any(|line| line.step == step && line.kind == kind);
+                resumed = Some(Resumed { step, evaluated: has("eval"), sampled: has("sample") });
                 file
             }
             _ => MetricsFile::create(&folder.metrics())?,
@@ -104,7 +106,7 @@ impl Log {
         let compared = preference.iter().flat_map(PreferenceMetrics::scalars);
         let compared = compared.map(|(name, value)| (format!("{group}/{name}"), value));
         let known: Vec<(String, f64)> =
-            own.chain(compared).filter_map(|(tag, value)| Some((tag, value?))).collect();
+            own.chain(compared).filter_map(|(tag, value)| Some((tag, finite(value?)?))).collect();
         let known: Vec<(&str, f64)> =
             known.iter().map(|(tag, value)| (tag.as_str(), *value)).collect();
         self.events.scalars(step, &known)

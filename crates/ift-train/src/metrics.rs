@@ -5,7 +5,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::durable;
 use crate::error::TrainError;
@@ -25,6 +26,11 @@ pub enum Metrics {
     Rounding(Rounding),
 }
 
+/// A number, or not a number where a line has `null`: so JSON writes what is not finite.
+fn or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
 /// What an optimizer step did. Losses are means in the method's reduction, in nats.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepMetrics {
@@ -33,6 +39,7 @@ pub struct StepMetrics {
     /// Completed epochs after this step, with the fraction of the current one.
     pub epoch: f64,
     /// The method's loss.
+    #[serde(deserialize_with = "or_nan")]
     pub loss: f64,
     /// The plain loss of the first pass, on the data's own tokens (SFT's loss); only for methods
     /// of two passes.
@@ -61,6 +68,7 @@ pub struct StepMetrics {
     /// Learning rate.
     pub lr: f64,
     /// Global norm of the gradient, before clipping.
+    #[serde(deserialize_with = "or_nan")]
     pub grad_norm: f64,
     /// Rows.
     pub rows: u64,
@@ -71,6 +79,7 @@ pub struct StepMetrics {
     /// Wall-clock time of forward, backward and update.
     pub seconds: f64,
     /// `tokens / seconds`.
+    #[serde(deserialize_with = "or_nan")]
     pub tokens_per_second: f64,
     /// Most resident memory of the process so far, where the system tells.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,11 +143,15 @@ impl PreferenceMetrics {
 pub struct EvalMetrics {
     /// Steps done.
     pub step: u64,
-    /// The plain negative log-likelihood (SFT's loss) in the method's reduction, in nats.
+    /// The plain negative log-likelihood (SFT's loss) in the method's reduction, in nats. Not a
+    /// number, `null` in the file, where no held-out row has a chosen answer.
+    #[serde(deserialize_with = "or_nan")]
     pub loss: f64,
-    /// Mean negative log-likelihood of a target, in nats.
+    /// Mean negative log-likelihood of a target, in nats. Not a number as `loss`.
+    #[serde(deserialize_with = "or_nan")]
     pub nll_per_target: f64,
-    /// `exp(nll_per_target)`.
+    /// `exp(nll_per_target)`. Not a number as `loss`.
+    #[serde(deserialize_with = "or_nan")]
     pub perplexity: f64,
     /// The method's own loss; only for methods that compare answers. (The others above are of the
     /// chosen answers then.)
@@ -180,6 +193,7 @@ pub struct Rounding {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<f64>,
     /// Loss of the trained weights.
+    #[serde(deserialize_with = "or_nan")]
     pub in_memory: f64,
     /// Loss of the rounded weights; none if one of them does not fit into the type.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -192,6 +206,9 @@ pub struct Rounding {
     /// change; only where the losses cannot tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share_of_change: Option<f64>,
+    /// Why the weights were not compared, where they should have been.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
     /// The type that the model is saved in.
     pub saved_as: String,
 }
@@ -217,7 +234,10 @@ impl fmt::Display for Rounding {
                 write!(f, "loses {} of the change of the weights", percent(share))?;
             }
             (Some(share), None) => write!(f, "loses {} of the gain", percent(share))?,
-            (None, None) => write!(f, "cannot be compared with the gain, which is not known")?,
+            (None, None) => write!(f, "cannot be compared with what was learned")?,
+        }
+        if let Some(problem) = &self.problem {
+            write!(f, ", because {problem}")?;
         }
         write!(f, "; saved in {}", self.saved_as)
     }
@@ -225,22 +245,20 @@ impl fmt::Display for Rounding {
 
 /// Only the step of a line, and its kind.
 #[derive(Deserialize)]
-struct Line {
-    step: u64,
-    kind: String,
+pub(crate) struct Line {
+    pub step: u64,
+    pub kind: String,
 }
 
-/// The lines of a `metrics.jsonl`; none if it is not there.
-pub(crate) fn read_metrics(path: &Path) -> Result<Vec<Metrics>, TrainError> {
+/// The lines of a `metrics.jsonl`, as [`Metrics`] or as [`Line`]; none if it is not there. Lines
+/// that cannot be read as that are left out: a run does not fail because of its log.
+pub(crate) fn read_metrics<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, TrainError> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let text = fs::read_to_string(path).map_err(TrainError::io("read", path))?;
-    let line = |(i, line): (usize, &str)| {
-        serde_json::from_str(line)
-            .map_err(|e| TrainError::file(path, format!("line {}: {e}", i + 1)))
-    };
-    text.lines().enumerate().map(line).collect()
+    let text = fs::read(path).map_err(TrainError::io("read", path))?;
+    let lines = text.split(|&byte| byte == b'\n');
+    Ok(lines.filter_map(|line| serde_json::from_slice(line).ok()).collect())
 }
 
 /// `metrics.jsonl` of a run, being written.

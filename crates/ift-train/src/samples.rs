@@ -29,9 +29,8 @@ pub(crate) fn answer<B: Backend>(
     };
     let prompts =
         recipe.generate.prompts.iter().map(encode).collect::<Result<Vec<_>, DataError>>()?;
-    let folder = &recipe.model.path;
-    let stops =
-        if text { Stops::of_text(tokenizer, folder)? } else { Stops::of_chat(tokenizer, folder)? };
+    let stops = Stops::of_run(recipe)?;
+    let stops = if text { stops.and_text(tokenizer) } else { stops.and_chat(tokenizer)? };
     let settings = GenerationSettings {
         sampling: Sampling::GREEDY,
         max_tokens: recipe.generate.max_tokens,

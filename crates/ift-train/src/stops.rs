@@ -1,12 +1,15 @@
 //! Where an answer ends: at a token, or at a text that a tokenizer spells in several tokens.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ift_data::{ChatTokenizer, DataError};
+use ift_model::ModelError;
 use serde_json::Value;
 
+use crate::data::find_file;
 use crate::error::TrainError;
+use crate::recipe::Recipe;
 
 /// What ends an answer of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,11 +25,7 @@ impl Stops {
     /// # Errors
     /// If the turns of the template cannot be found, or the file cannot be read.
     pub fn of_chat(tokenizer: &ChatTokenizer, folder: &Path) -> Result<Self, TrainError> {
-        let mut this = Self::of_folder(folder)?;
-        let (ids, text) = end_of_turn(tokenizer)?;
-        extend(&mut this.ids, ids);
-        extend(&mut this.texts, text);
-        Ok(this)
+        Self::of_folder(folder)?.and_chat(tokenizer)
     }
 
     /// The end of a plain text: the tokenizer's end of sequence, and what the model folder's
@@ -35,16 +34,41 @@ impl Stops {
     /// # Errors
     /// If the file cannot be read.
     pub fn of_text(tokenizer: &ChatTokenizer, folder: &Path) -> Result<Self, TrainError> {
-        let mut this = Self::of_folder(folder)?;
-        extend(&mut this.ids, tokenizer.eos_id());
-        Ok(this)
+        Ok(Self::of_folder(folder)?.and_text(tokenizer))
     }
 
-    /// What a model folder says, or the base of an adapter folder: in `generation_config.json`, or
-    /// without that file in `config.json`.
+    /// What a model folder says, or the base of an adapter folder.
     pub(crate) fn of_folder(folder: &Path) -> Result<Self, TrainError> {
+        Self::of_files(|name| ift_model::find_file(folder, name))
+    }
+
+    /// What the files say that go with the weights that a run begins with.
+    pub(crate) fn of_run(recipe: &Recipe) -> Result<Self, TrainError> {
+        Self::of_files(|name| find_file(recipe, name))
+    }
+
+    /// These, and the ends of turns of the tokenizer's chat template.
+    pub(crate) fn and_chat(mut self, tokenizer: &ChatTokenizer) -> Result<Self, TrainError> {
+        let (ids, text) = end_of_turn(tokenizer)?;
+        extend(&mut self.ids, ids);
+        extend(&mut self.texts, text);
+        Ok(self)
+    }
+
+    /// These, and the tokenizer's end of sequence.
+    pub(crate) fn and_text(mut self, tokenizer: &ChatTokenizer) -> Self {
+        extend(&mut self.ids, tokenizer.eos_id());
+        self
+    }
+
+    /// What is said in `generation_config.json`, and of tokens, where that names none, in
+    /// `config.json`.
+    fn of_files(
+        find: impl Fn(&str) -> Result<Option<PathBuf>, ModelError>,
+    ) -> Result<Self, TrainError> {
+        let mut this = Self { ids: Vec::new(), texts: Vec::new() };
         for name in ["generation_config.json", "config.json"] {
-            let Some(path) = ift_model::find_file(folder, name)? else { continue };
+            let Some(path) = find(name)? else { continue };
             let text = fs::read_to_string(&path).map_err(TrainError::io("read", &path))?;
             let fields: Value = serde_json::from_str(&text)
                 .map_err(|e| TrainError::file(&path, format!("is not JSON: {e}")))?;
@@ -58,7 +82,6 @@ impl Stops {
                 let problem = format!("field `{field}`: holds {value}, expected {expected}");
                 TrainError::file(&path, problem)
             };
-            let mut this = Self { ids: Vec::new(), texts: Vec::new() };
             for value in list("eos_token_id") {
                 let found = id(&value).ok_or_else(|| wrong("eos_token_id", &value, "token ids"))?;
                 extend(&mut this.ids, [found]);
@@ -68,9 +91,11 @@ impl Stops {
                 let found = found.ok_or_else(|| wrong("stop_strings", &value, "texts"))?;
                 extend(&mut this.texts, [found.to_owned()]);
             }
-            return Ok(this);
+            if !this.ids.is_empty() {
+                break;
+            }
         }
-        Ok(Self { ids: Vec::new(), texts: Vec::new() })
+        Ok(this)
     }
 
     /// Tokens that end a text and are not part of it.

@@ -5,20 +5,11 @@
 mod tiny;
 
 use ift_data::{ChatTokenizer, TemplateSettings};
-use ift_train::{Observer, Recipe, Rounding, Start, Stops, TrainError};
+use ift_train::{Observer, Recipe, Stops};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
-use tiny::{Tiny, metrics, run, watch};
-
-const TWO_STEPS: &str = "train = { steps = 2, rows_per_step = 4, precision = 'f64' }\n\
-    optimizer = { name = 'rmsprop', lr = 1e-3 }\n\
-    schedule = { name = 'constant', warmup_steps = 0 }\n\
-    eval.before = true\n";
-
-fn json(path: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
-}
+use tiny::{TWO_STEPS, Tiny, Told, json, metrics, run, watch};
 
 fn write(path: &Path, value: &Value) {
     fs::write(path, value.to_string()).unwrap();
@@ -27,21 +18,6 @@ fn write(path: &Path, value: &Value) {
 fn with_template(mut recipe: Recipe, template: &str) -> Recipe {
     recipe.data.template = Some(template.to_owned());
     recipe
-}
-
-#[derive(Default)]
-struct Told {
-    notices: Vec<String>,
-    rounding: Option<Rounding>,
-}
-
-impl Observer for Told {
-    fn started(&mut self, start: &Start) {
-        self.notices.clone_from(&start.notices);
-    }
-    fn rounded(&mut self, rounding: &Rounding) {
-        self.rounding = Some(rounding.clone());
-    }
 }
 
 /// The template of the run takes the place of the base's, wherever readers look, and further
@@ -217,80 +193,85 @@ fn the_card_says_how_the_model_was_trained() {
     assert!(told.notices.iter().any(|notice| notice.contains("ift merge")));
 }
 
-/// With a tiny learning rate bf16 keeps nothing of what was learned: the measure says so, and the
-/// model is saved in f32. With a large one it stays in the type it was loaded from.
+/// Held-out rows without a desirable answer have no likelihood: `null` in the log, which neither
+/// checkpoints nor a resumed run stumble over.
 #[test]
-fn the_saved_type_follows_from_what_rounding_loses() {
+fn what_is_not_a_number_is_read_back() {
     let tiny = Tiny::new();
-    let lines = |lr: &str, number: &str| {
-        format!(
-            "method.name = 'sft'\n\
-             train = {{ steps = 2, rows_per_step = 4, precision = 'f64' }}\n\
-             optimizer = {{ name = 'rmsprop', lr = {lr} }}\n\
-             schedule = {{ name = 'constant', warmup_steps = 0 }}\n\
-             checkpoint.number = '{number}'\n"
-        )
-    };
-    for (name, lr, number, saved, loses) in [
-        ("small", "1e-6", "auto", "float32", true),
-        ("large", "1e-2", "auto", "bfloat16", false),
-        ("asked", "1e-6", "as_loaded", "bfloat16", true),
-    ] {
-        let recipe = tiny.recipe(name, &lines(lr, number));
-        let mut told = Told::default();
-        watch(&recipe, false, &mut told).unwrap();
-        let rounding = told.rounding.unwrap();
-        assert_eq!(rounding.share_of_loss.unwrap() > 0.5, loses, "{name}: {rounding}");
-        let model = recipe.output.dir.join("model");
-        assert_eq!(json(&model.join("config.json"))["torch_dtype"], saved, "{name}: {rounding}");
-        let last = metrics(&recipe.output.dir).pop().unwrap();
-        assert_eq!((&last["kind"], &last["number"]), (&json!("rounding"), &json!("bf16")));
-        // The saved folder measures what the run said.
-        let mut again = tiny.recipe(&format!("{name}-again"), &lines("0.0", "f32"));
-        again.model.path = model;
-        again.train.check_gradients = false;
-        run(&again, false).unwrap();
-        let found = metrics(&again.output.dir)[0]["loss"].as_f64().unwrap();
-        let said = if saved == "float32" { rounding.in_memory } else { rounding.as_saved.unwrap() };
-        // f64 weights are written as f32.
-        assert!((found / said - 1.0).abs() < 1e-6, "{name}: {found} {said}");
-    }
-    // Nothing to compare with: the weights decide.
-    let recipe = tiny.recipe("still", &lines("0.0", "auto"));
+    let row = |n: usize, label: bool| json!({"prompt": format!("is {n} odd?"), "completion": "yes", "label": label});
+    let rows: Vec<String> = (0..8).map(|n| format!("{}\n", row(n, n % 2 == 0))).collect();
+    fs::write(tiny.path("train.jsonl"), rows.concat()).unwrap();
+    fs::write(tiny.path("eval.jsonl"), format!("{}\n{}\n", row(9, false), row(8, false))).unwrap();
+    let lines = format!("method.name = 'kto'\ncheckpoint.every = 1\n{TWO_STEPS}");
+    let recipe = tiny.recipe("out", &lines);
     run(&recipe, false).unwrap();
-    let last = metrics(&recipe.output.dir).pop().unwrap();
-    assert_eq!((last.get("share_of_loss"), last.get("share_of_change")), (None, None));
+    let lines = metrics(&recipe.output.dir);
+    assert!(lines[0]["loss"].is_null() && lines[0]["method_loss"].is_number(), "{:?}", lines[0]);
+    let card = fs::read_to_string(recipe.output.dir.join("model/README.md")).unwrap();
+    assert!(card.contains("held-out loss of the method") && !card.contains("NaN"), "{card}");
+    // A line that another version wrote.
+    let path = recipe.output.dir.join("metrics.jsonl");
+    let text = fs::read_to_string(&path).unwrap() + "{\"kind\": \"other\", \"step\": 2}\n";
+    fs::write(&path, text).unwrap();
+    fs::remove_dir_all(recipe.output.dir.join("model")).unwrap();
+    run(&recipe, true).unwrap();
 }
 
-/// Without held-out rows some training rows are measured, before and after; a resumed run says the
-/// same.
+/// A file of the base that cannot be completed is found before the training.
 #[test]
-fn training_rows_are_measured_where_none_are_held_out() {
+fn files_of_the_base_are_checked_first() {
     let tiny = Tiny::new();
-    let recipe = |name: &str| {
-        let lines = format!("checkpoint.every = 1\n{TWO_STEPS}");
-        let mut recipe = tiny.recipe(name, &lines);
-        recipe.data.eval.clear();
-        recipe
-    };
-    run(&recipe("whole"), false).unwrap();
-    let whole = metrics(&tiny.path("whole"));
-    let last = whole.last().unwrap();
-    assert_eq!((&last["kind"], &last["rows"]), (&json!("rounding"), &json!("sampled training")));
-    assert!(last["before"].is_number() && last["share_of_loss"].is_number(), "{last}");
-    assert!(whole.iter().all(|line| line["kind"] != "eval"));
-
-    struct Dies;
-    impl Observer for Dies {
-        fn stepped(&mut self, step: &ift_train::StepMetrics, _: &ift_train::Progress) {
-            assert!(step.step < 2, "killed");
-        }
+    let recipe = tiny.recipe("out", TWO_STEPS);
+    for (name, text, expected) in [
+        ("generation_config.json", "{\"eos_token_id\": -1}", "`eos_token_id`: holds -1"),
+        ("generation_config.json", "{\"stop_strings\": [\"\"]}", "`stop_strings`"),
+        ("generation_config.json", "{\"top_p\": NaN}", "generation_config.json"),
+        ("chat_template.json", "[]", "chat_template.json"),
+    ] {
+        fs::write(tiny.path("m").join(name), text).unwrap();
+        let error = run(&recipe, false).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(!recipe.output.dir.join("metrics.jsonl").exists(), "{error}");
+        fs::remove_file(tiny.path("m").join(name)).unwrap();
     }
-    let cut = recipe("cut");
-    let killed = std::panic::AssertUnwindSafe(|| watch(&cut, false, &mut Dies));
-    assert!(std::panic::catch_unwind(killed).is_err());
-    run(&cut, true).unwrap();
-    assert_eq!(metrics(&tiny.path("cut")), whole);
+}
+
+/// Ends of turns that the base names in `config.json` only are written beside those of the
+/// template: that file is not read for them where there is a `generation_config.json`.
+#[test]
+fn ends_of_turns_in_config_json_are_not_lost() {
+    let tiny = Tiny::new();
+    let mut config = json(&tiny.path("m/config.json"));
+    config["eos_token_id"] = json!([3, 257]);
+    write(&tiny.path("m/config.json"), &config);
+    write(&tiny.path("m/generation_config.json"), &json!({"temperature": 0.7}));
+    let recipe = tiny.recipe("out", TWO_STEPS);
+    run(&recipe, false).unwrap();
+    let generation = json(&recipe.output.dir.join("model/generation_config.json"));
+    assert_eq!(generation, json!({"temperature": 0.7, "eos_token_id": [3, 257]}));
+}
+
+/// An adapter that was trained with a template goes on with it, on whatever base.
+#[test]
+fn a_continued_adapter_keeps_its_template() {
+    let tiny = Tiny::new();
+    let lines = format!("adapter.rank = 2\nmethod.name = 'sft'\n{TWO_STEPS}");
+    let first = with_template(tiny.recipe("first", &lines), "chatml");
+    run(&first, false).unwrap();
+    let adapter = first.output.dir.join("model");
+    let lines =
+        lines.replace("adapter.rank = 2", &format!("adapter.path = '{}'", adapter.display()));
+    let next = tiny.recipe("next", &lines);
+    let mut told = Told::default();
+    watch(&next, false, &mut told).unwrap();
+    assert!(told.notices.iter().any(|n| n.contains("own tokenizer")), "{:?}", told.notices);
+    let written = next.output.dir.join("model");
+    for name in ["chat_template.jinja", "generation_config.json"] {
+        let [then, now] = [&adapter, &written].map(|f| fs::read_to_string(f.join(name)).unwrap());
+        assert_eq!(then, now, "{name}");
+    }
+    let base = json(&written.join("adapter_config.json"))["base_model_name_or_path"].clone();
+    assert_eq!(base, json!(tiny.path("m")));
 }
 
 /// An error after the last step leaves its checkpoint, and resuming does what is missing, once.
@@ -324,25 +305,4 @@ fn the_last_step_is_saved_before_it_is_measured() {
         run(&cut, true).unwrap();
         assert_eq!(metrics(&cut.output.dir), whole, "{when}");
     }
-}
-
-/// A number that the saved type cannot hold is an error before anything is replaced, or with
-/// `auto` a reason for f32.
-#[test]
-fn a_weight_that_the_saved_type_cannot_hold_is_named() {
-    let tiny = Tiny::new();
-    let lines = "method.name = 'sft'\n\
-        train = { steps = 1, rows_per_step = 4, precision = 'f64' }\n\
-        optimizer = { name = 'sgd', lr = 1e9 }\n\
-        schedule = { name = 'constant', warmup_steps = 0 }\n\
-        eval.after = false\ncheckpoint = { every = 0, number = 'f16' }\n";
-    let recipe = tiny.recipe("out", lines);
-    let error = run(&recipe, false).unwrap_err();
-    assert!(matches!(error, TrainError::Model(_)), "{error}");
-    let message = error.to_string();
-    assert!(
-        message.contains("tensor `model.") && message.contains("type f16 is 6.5504e4"),
-        "{message}"
-    );
-    assert!(!recipe.output.dir.join("model").exists());
 }

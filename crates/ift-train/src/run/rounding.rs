@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ift_backend::{Backend, Element, NumberType};
+use ift_backend::{Backend, Element, HostTensor, NumberType};
 use ift_data::Row;
 use ift_methods::Method;
 use ift_model::{Model, TensorFiles, round_as_saved, weight_files};
@@ -24,6 +24,9 @@ const MOST_LOST: f64 = 0.05;
 
 /// Training rows, at most, that are measured where there are no held-out ones.
 const SAMPLE: usize = 64;
+
+/// Weights, at most, that are read at a time to compare them.
+const PIECE: usize = 1 << 22;
 
 /// What the loss is measured on: the held-out rows, or without them training rows at equal
 /// distances.
@@ -88,22 +91,30 @@ pub(super) fn measure<B: Backend>(
 ) -> Result<(NumberType, Rounding), TrainError> {
     let Losses { step, before, in_memory } = *losses;
     let round = |values: &mut [B::Element]| round_as_saved(values, number);
-    let fits = weights_fit(learner.model(), number);
+    let fits = learner.model().fits(number);
     let rounded = if fits {
         let evaluated = learner.while_rounded(round, |model| measured.measure(model, step))??;
         Some(Measured::<B>::loss(&evaluated))
     } else {
         None
     };
-    let gain = before.map(|before| before - in_memory).filter(|gain| *gain != 0.0);
-    let share_of_loss = gain.zip(rounded).map(|(gain, rounded)| (rounded - in_memory) / gain);
     // Products of this precision see rounded weights anyway, so the losses cannot tell.
     let is_blind = recipe.train.precision == Precision::Bf16;
-    let share_of_change = if fits && (share_of_loss.is_none() || is_blind) {
-        change_lost(learner.model(), &recipe.model.path, number)?
-    } else {
-        None
-    };
+    // A loss that did not fall is no gain, of which a share could be lost.
+    let gain = before.map(|before| before - in_memory);
+    let gain = gain.filter(|gain| *gain > 0.0 && gain.is_finite() && !is_blind);
+    let share_of_loss = gain.zip(rounded).map(|(gain, rounded)| (rounded - in_memory) / gain);
+    let (mut share_of_change, mut problem) = (None, None);
+    if fits && share_of_loss.is_none() {
+        // The weights are all in memory: what became of the files loses nothing.
+        match change_lost(learner.model(), &recipe.model.path, number) {
+            Ok(share) => share_of_change = share,
+            Err(error) => {
+                problem =
+                    Some(format!("the weights at the beginning cannot be read again ({error})"));
+            }
+        }
+    }
     let keeps = fits && share_of_change.or(share_of_loss).is_some_and(|lost| lost <= MOST_LOST);
     let saved_as = match recipe.checkpoint.number {
         SaveAs::Auto if !keeps => NumberType::F32,
@@ -118,23 +129,15 @@ pub(super) fn measure<B: Backend>(
         as_saved: rounded,
         share_of_loss,
         share_of_change,
+        problem,
         saved_as: number_name(saved_as).to_owned(),
     };
     Ok((saved_as, rounding))
 }
 
-/// Whether no weight becomes infinite when it is rounded.
-fn weights_fit<B: Backend>(model: &Model<B>, number: NumberType) -> bool {
-    model.trainable().tensors().iter().all(|tensor| {
-        let mut values = model.read(tensor.range.clone());
-        round_as_saved(&mut values, number);
-        values.iter().all(|value| value.to_f64().is_finite())
-    })
-}
-
 /// The share of the change of the weights that rounding takes back: `1 - ⟨r, d⟩/⟨d, d⟩`, with `d`
-/// the change and `r` the change of the rounded weights. `None` where the weights at the beginning
-/// are not in files (adapters, a merged base), or nothing changed.
+/// the change and `r` the change of the rounded weights; 0 where nothing changed. `None` where the
+/// weights at the beginning are not in files (adapters, a merged base).
 fn change_lost<B: Backend>(
     model: &Model<B>,
     start: &Path,
@@ -150,16 +153,21 @@ fn change_lost<B: Backend>(
     let (mut kept, mut all) = (0.0, 0.0);
     for tensor in model.trainable().tensors() {
         let old = tensors.read(&tensor.name, &tensor.shape, "the run")?;
-        let mut before = vec![B::Element::from_f64(0.0); old.len()];
-        old.convert_into(&mut before);
-        let exact = model.read(tensor.range.clone());
-        let mut rounded = exact.clone();
-        round_as_saved(&mut rounded, number);
-        for ((before, exact), rounded) in before.iter().zip(&exact).zip(&rounded) {
-            let change = exact.to_f64() - before.to_f64();
-            kept += change * (rounded.to_f64() - before.to_f64());
-            all += change * change;
+        let pieces = old.bytes.chunks(PIECE * old.number.size());
+        for (i, bytes) in pieces.enumerate() {
+            let old = HostTensor { number: old.number, bytes };
+            let mut before = vec![B::Element::from_f64(0.0); old.len()];
+            old.convert_into(&mut before);
+            let start = tensor.range.start + i * PIECE;
+            let exact = model.read(start..start + old.len());
+            let mut rounded = exact.clone();
+            round_as_saved(&mut rounded, number);
+            for ((before, exact), rounded) in before.iter().zip(&exact).zip(&rounded) {
+                let change = exact.to_f64() - before.to_f64();
+                kept += change * (rounded.to_f64() - before.to_f64());
+                all += change * change;
+            }
         }
     }
-    Ok((all > 0.0).then(|| 1.0 - kept / all))
+    Ok(Some(if all > 0.0 { 1.0 - kept / all } else { 0.0 }))
 }

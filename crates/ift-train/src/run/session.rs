@@ -13,7 +13,7 @@ use super::origin::Beginning;
 use super::rounding::{self, Losses, Measured};
 use crate::checkpoint::{Checkpoints, Snapshot, State};
 use crate::context::StepSettings;
-use crate::data::Data;
+use crate::data::{Data, continued_chat};
 use crate::error::TrainError;
 use crate::kept_reference::KeptReference;
 use crate::learner::Learner;
@@ -22,7 +22,7 @@ use crate::metrics::StepMetrics;
 use crate::observer::{Observer, Phase, Start};
 use crate::options::RunOptions;
 use crate::output::{RunFolder, RunRecord};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, SaveAs};
 use crate::rows::{DataRows, RowSource};
 use crate::saved::{CHAIN, Card, ChatFiles, Description, write_model};
 use crate::step::check_method;
@@ -87,6 +87,7 @@ impl<'a, B: Backend> Session<'a, B> {
             collective: &Solo,
         };
         let (threads, checkpoints) = (device.threads, folder.checkpoints());
+        let chat = ChatFiles::of(data, recipe)?;
         Ok(Self {
             recipe,
             threads,
@@ -98,7 +99,7 @@ impl<'a, B: Backend> Session<'a, B> {
             folder,
             checkpoints,
             beginning,
-            chat: ChatFiles::of(data)?,
+            chat,
             start_loss: None,
             final_loss: None,
         })
@@ -295,7 +296,7 @@ impl<'a, B: Backend> Session<'a, B> {
             identity: identity.clone(),
             accepted: accepted.clone(),
         };
-        let number = self.number();
+        let number = self.fitting_number();
         let snapshot = Snapshot {
             state: &state,
             learner: &self.learner,
@@ -353,10 +354,13 @@ impl<'a, B: Backend> Session<'a, B> {
             step,
             steps: self.steps(),
             number,
-            stops_at_text: self.chat.as_ref().is_some_and(|chat| chat.notice().is_some()),
+            stops_at_text: self.chat.as_ref().is_some_and(ChatFiles::stops_at_text),
         };
-        let (base, chat) = (&self.recipe.model.path, self.chat.as_ref());
-        Ok(Description { base, chat, card: card.text()? })
+        // The base may have been removed during the run.
+        let is_gone = !self.recipe.model.path.exists();
+        let newest = is_gone.then(|| self.checkpoints.newest().ok()?.0).flatten();
+        let files_from = newest.map(|checkpoint| checkpoint.path);
+        Ok(Description { chat: self.chat.as_ref(), card: card.text()?, files_from })
     }
 
     /// The type that weights are saved in. An adapter was not loaded from a file of any type; it is
@@ -367,6 +371,13 @@ impl<'a, B: Backend> Session<'a, B> {
         self.recipe.checkpoint.number.number(loaded)
     }
 
+    /// The same, unless a weight is too large for it and the recipe leaves the choice: then f32.
+    fn fitting_number(&self) -> NumberType {
+        let (number, asked) = (self.number(), self.recipe.checkpoint.number);
+        let wide = asked == SaveAs::Auto && rounding::narrow(number);
+        if wide && !self.learner.model().fits(number) { NumberType::F32 } else { number }
+    }
+
     fn report(&self, steps_done: u64) -> Start {
         let (model, rows) = (self.learner.model(), self.source.all());
         let mut notices = self.beginning.notices.clone();
@@ -375,6 +386,13 @@ impl<'a, B: Backend> Session<'a, B> {
             && ift_model::base_folder(&self.recipe.model.path).is_ok_and(|b| b.is_some())
         {
             notices.push(format!("the adapter's base is an adapter itself: {CHAIN}"));
+        }
+        if let Some(folder) = continued_chat(self.recipe) {
+            notices.push(format!(
+                "the adapter in `{}` is continued with its own tokenizer, chat template and ends \
+                 of turns, not those of `model.path`",
+                folder.display()
+            ));
         }
         notices.extend(doubts::of(self.recipe, rows.len(), self.source.steps()));
         let limit = model.config().max_positions;

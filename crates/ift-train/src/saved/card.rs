@@ -85,16 +85,17 @@ impl Card<'_> {
         ));
         text.push(format!("\n## Results\n\n{}", self.results()?));
         text.push(format!("\n## Use\n\n{}", usage(adapted, self.stops_at_text)));
-        if self.is_chained()? {
+        if self.is_chained() {
             text.push(format!("\nThe base is an adapter itself: {CHAIN}.\n"));
         }
         Ok(text.concat())
     }
 
     /// Whether the folder is an adapter on an adapter.
-    fn is_chained(&self) -> Result<bool, TrainError> {
-        let base = ift_model::base_folder(&self.recipe.model.path)?;
-        Ok(self.recipe.adapter.is_some() && base.is_some())
+    fn is_chained(&self) -> bool {
+        // A base that was removed during the run takes nothing but this remark away.
+        let base = ift_model::base_folder(&self.recipe.model.path);
+        self.recipe.adapter.is_some() && base.is_ok_and(|base| base.is_some())
     }
 
     /// A table of the data files.
@@ -139,7 +140,9 @@ impl Card<'_> {
             }
         }
         let mut add = |what: &str, step: u64, value: f64| {
-            text.push(format!("| {what} | {step} | {value:.4} |\n"));
+            if value.is_finite() {
+                text.push(format!("| {what} | {step} | {value:.4} |\n"));
+            }
         };
         let mut add_eval = |when: &str, eval: &EvalMetrics| {
             add(&format!("held-out loss {when}"), eval.step, eval.loss);

@@ -6,13 +6,21 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::json_text;
-use crate::data::Data;
+use crate::data::{self, Data};
 use crate::durable;
 use crate::error::TrainError;
+use crate::recipe::Recipe;
 use crate::stops::{Stops, end_of_turn};
 
 /// Formats of files that no template is applied to: plain text, tokens, and nothing read.
 const WITHOUT_TEMPLATE: [&str; 3] = ["text", "tokens", "-"];
+
+/// JSON files of a model folder that are completed, each with a field that is.
+const CHANGED: [(&str, &str); 3] = [
+    ("tokenizer_config.json", "chat_template"),
+    ("chat_template.json", "chat_template"),
+    ("generation_config.json", "eos_token_id"),
+];
 
 /// The template of a run, and the ends of its turns.
 #[derive(Clone, Debug)]
@@ -23,11 +31,16 @@ pub(crate) struct ChatFiles {
     end_text: Option<String>,
     bos: Option<u32>,
     pad: Option<u32>,
+    /// What ends a text of the model that the run began with.
+    base: Stops,
 }
 
 impl ChatFiles {
     /// Those of a run's data; `None` if no template was needed.
-    pub fn of(data: &Data) -> Result<Option<Self>, TrainError> {
+    ///
+    /// # Errors
+    /// If a file that [`ChatFiles::write`] completes cannot be read: before the training, not after it.
+    pub fn of(data: &Data, recipe: &Recipe) -> Result<Option<Self>, TrainError> {
         let tokenizer = &data.tokenizer;
         let Some(template) = tokenizer.template_source() else { return Ok(None) };
         let mut formats = data.train.report.files.iter().map(|file| file.format.as_str());
@@ -35,8 +48,19 @@ impl ChatFiles {
             return Ok(None);
         }
         let (ends, end_text) = end_of_turn(tokenizer)?;
-        let (bos, pad) = (tokenizer.bos_id(), tokenizer.pad_id());
-        Ok(Some(Self { template: template.to_owned(), ends, end_text, bos, pad }))
+        for (name, field) in CHANGED {
+            if let Some(path) = data::find_file(recipe, name)? {
+                json_text::field(&path, field)?;
+            }
+        }
+        Ok(Some(Self {
+            template: template.to_owned(),
+            ends,
+            end_text,
+            bos: tokenizer.bos_id(),
+            pad: tokenizer.pad_id(),
+            base: Stops::of_run(recipe)?,
+        }))
     }
 
     /// A warning for users whose programs stop at tokens only.
@@ -52,21 +76,25 @@ impl ChatFiles {
         ))
     }
 
-    /// Writes them into a folder that has copies of its base's files; `base` is the folder of the
-    /// model that the run began with.
-    pub fn write(&self, folder: &Path, base: &Path) -> Result<(), TrainError> {
+    /// Whether programs must look for the end of a turn in the text.
+    pub fn stops_at_text(&self) -> bool {
+        self.end_text.is_some() || !self.base.texts().is_empty()
+    }
+
+    /// Writes them into a folder that has copies of its base's files.
+    pub fn write(&self, folder: &Path) -> Result<(), TrainError> {
         let path = folder.join("chat_template.jinja");
         durable::write_file(&path, self.template.as_bytes())?;
         // Older readers look there.
-        for name in ["tokenizer_config.json", "chat_template.json"] {
+        for (name, field) in CHANGED.into_iter().filter(|(_, field)| *field == "chat_template") {
             let path = folder.join(name);
             if path.is_file()
-                && let Some(old) = json_text::field(&path, "chat_template")?
+                && let Some(old) = json_text::field(&path, field)?
             {
-                json_text::set(&path, "chat_template", &self.replaced(old))?;
+                json_text::set(&path, field, &self.replaced(old))?;
             }
         }
-        self.write_generation(&folder.join("generation_config.json"), base)
+        self.write_generation(&folder.join("generation_config.json"))
     }
 
     /// The field `chat_template` with this template as its default. There may be further ones.
@@ -91,8 +119,8 @@ impl ChatFiles {
     }
 
     /// Adds the ends of turns to those of the base, and keeps everything else.
-    fn write_generation(&self, path: &Path, base: &Path) -> Result<(), TrainError> {
-        let stops = Stops::of_folder(base)?;
+    fn write_generation(&self, path: &Path) -> Result<(), TrainError> {
+        let stops = &self.base;
         let mut ends = stops.ids().to_vec();
         ends.extend(self.ends.iter().filter(|end| !stops.ids().contains(end)));
         let own = self.end_text.iter().filter(|text| !stops.texts().contains(text));
@@ -104,7 +132,9 @@ impl ChatFiles {
             let fields = Value::Object(ids.collect::<Map<_, _>>());
             durable::write_file(path, format!("{fields:#}\n").as_bytes())?;
         }
-        if is_new || ends.len() > stops.ids().len() {
+        // The base may name them in `config.json` only, which is not read beside this file.
+        let unnamed = json_text::field(path, "eos_token_id")?.is_none_or(|value| value.is_null());
+        if unnamed || ends.len() > stops.ids().len() {
             let ends = if let [end] = ends[..] { json!(end) } else { json!(ends) };
             json_text::set(path, "eos_token_id", &ends)?;
         }

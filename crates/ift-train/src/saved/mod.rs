@@ -6,7 +6,8 @@ mod chat;
 mod front_matter;
 mod json_text;
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use ift_backend::{Backend, NumberType};
 use ift_model::Model;
@@ -19,12 +20,12 @@ pub(crate) use chat::ChatFiles;
 
 /// What a written folder says besides its weights.
 pub(crate) struct Description<'a> {
-    /// The folder of the model that the run began with.
-    pub base: &'a Path,
     /// `None` if no template was used.
     pub chat: Option<&'a ChatFiles>,
     /// The text of `README.md`.
     pub card: String,
+    /// A checkpoint of the run that has the base's files, where the base is gone.
+    pub files_from: Option<PathBuf>,
 }
 
 /// Writes a model, or of an adapted one its adapter, as what other programs read. `folder` is
@@ -38,13 +39,28 @@ pub(crate) fn write_model<B: Backend>(
     number: NumberType,
     description: &Description,
 ) -> Result<(), TrainError> {
+    if let Some(checkpoint) = &description.files_from {
+        copy_beside_weights(checkpoint, folder)?;
+    }
     if model.is_adapted() {
         model.save_adapter(folder, number)?;
     } else {
         model.save(folder, number)?;
     }
     if let Some(chat) = description.chat {
-        chat.write(folder, description.base)?;
+        chat.write(folder)?;
     }
     durable::write_file(&folder.join("README.md"), description.card.as_bytes())
+}
+
+/// Copies what goes with the weights of a written folder: tokenizer, template, licence.
+fn copy_beside_weights(from: &Path, to: &Path) -> Result<(), TrainError> {
+    const OWN: [&str; 4] = ["COMPLETE.json", "README.md", "config.json", "adapter_config.json"];
+    for path in durable::entries(from)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if path.is_file() && !name.contains(".safetensors") && !OWN.contains(&&*name) {
+            fs::copy(&path, to.join(&*name)).map_err(TrainError::io("copy", &path))?;
+        }
+    }
+    Ok(())
 }

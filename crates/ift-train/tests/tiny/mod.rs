@@ -3,12 +3,18 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use ift_backend::NumberType;
-use ift_train::{Observer, Outcome, Recipe, RunOptions, TrainError, train};
+use ift_train::{Observer, Outcome, Recipe, Rounding, RunOptions, Start, TrainError, train};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use tempfile::TempDir;
+
+/// Two steps in f64, with an evaluation before them.
+pub const TWO_STEPS: &str = "train = { steps = 2, rows_per_step = 4, precision = 'f64' }\n\
+    optimizer = { name = 'rmsprop', lr = 1e-3 }\n\
+    schedule = { name = 'constant', warmup_steps = 0 }\n\
+    eval.before = true\n";
 
 /// A folder with a model `m`, training rows `train.jsonl` and held-out rows `eval.jsonl`.
 pub struct Tiny {
@@ -95,6 +101,27 @@ pub fn watch(
 ) -> Result<Outcome, TrainError> {
     let options = RunOptions { resume, ..RunOptions::default() };
     train(recipe, &options, &AtomicBool::new(false), observer)
+}
+
+/// What a run tells.
+#[derive(Default)]
+pub struct Told {
+    pub notices: Vec<String>,
+    pub rounding: Option<Rounding>,
+}
+
+impl Observer for Told {
+    fn started(&mut self, start: &Start) {
+        self.notices.clone_from(&start.notices);
+    }
+    fn rounded(&mut self, rounding: &Rounding) {
+        self.rounding = Some(rounding.clone());
+    }
+}
+
+/// What a JSON file holds.
+pub fn json(path: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
 /// Writes a checkpoint's marker anew after one of its files was changed.

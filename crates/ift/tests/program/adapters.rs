@@ -62,6 +62,11 @@ fn quantised_bases_train_and_merge() {
             answer(&folder, &merged).trim_end(),
             sample.unwrap()["answer"].as_str().unwrap().trim_end()
         );
+        // Beside the weights are the adapter's files, not those of the base.
+        for name in ["chat_template.jinja", "generation_config.json"] {
+            let [own, new] = [&adapter, &merged].map(|folder| folder.to_owned() + "/" + name);
+            assert_eq!(folder.text(&own), folder.text(&new), "{name}");
+        }
     }
 }
 
