@@ -10,9 +10,6 @@ use crate::error::TrainError;
 use crate::pack::RowError;
 use crate::recipe::Recipe;
 
-/// Files that may hold a chat template.
-const TEMPLATES: [&str; 3] = ["chat_template.jinja", "chat_template.json", "tokenizer_config.json"];
-
 /// Training rows, and held-out ones where the recipe asks for them.
 #[derive(Debug)]
 pub struct Data {
@@ -28,12 +25,18 @@ pub struct Data {
 /// go on with: it has both.
 pub(crate) fn continued_chat(recipe: &Recipe) -> Option<&Path> {
     let folder = recipe.adapter.as_ref()?.path.as_deref()?;
-    let has_template = |name: &&str| {
-        let text = fs::read_to_string(folder.join(name)).unwrap_or_default();
-        if name.ends_with(".jinja") { !text.is_empty() } else { text.contains("\"chat_template\"") }
-    };
-    let is_whole = folder.join("tokenizer.json").is_file() && TEMPLATES.iter().any(has_template);
+    let is_whole = folder.join("tokenizer.json").is_file() && has_template(folder);
     is_whole.then_some(folder)
+}
+
+/// Whether a folder holds a chat template, in one of the files that may.
+pub(crate) fn has_template(folder: &Path) -> bool {
+    let is_in = |name: &str| {
+        let text = fs::read_to_string(folder.join(name)).unwrap_or_default();
+        text.contains("\"chat_template\"")
+    };
+    folder.join("chat_template.jinja").is_file()
+        || ["chat_template.json", "tokenizer_config.json"].into_iter().any(is_in)
 }
 
 /// A file that goes with the weights that a run begins with, `None` if there is none.
