@@ -145,7 +145,8 @@ impl FileReport {
             };
             write!(
                 f,
-                "\n`{path}`: the chat template left out text of {n} records, of messages of {}{such}",
+                "\n`{path}`: the chat template left out text of {n} records, of messages of \
+                 {}{such}",
                 quoted(&roles)
             )?;
         }

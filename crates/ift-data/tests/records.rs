@@ -150,11 +150,11 @@ fn an_answer_beside_the_messages() {
 
 #[test]
 fn a_pair_follows_its_whole_prompt() {
-    let side = |asked: &[&Value], answer: &str| {
-        let answer = message("assistant", answer);
-        json!([asked, &[&answer]].concat())
+    let pair = |prompt: &[&Value], asked: &[&Value]| {
+        let side = |answer: &str| json!([asked, &[&message("assistant", answer)]].concat());
+        let (better, worse) = (side("A"), side("B"));
+        json!({"prompt": prompt, "chosen": better, "rejected": worse})
     };
-    let pair = |prompt: &[&Value], asked: &[&Value]| json!({"prompt": prompt, "chosen": side(asked, "A"), "rejected": side(asked, "B")});
     let (system, user) = (&message("system", "S"), &message("user", "Q"));
     let told = "<system\nS|<user\nQ|";
     compares(&pair(&[system], &[user]), told);
@@ -310,7 +310,10 @@ fn dialogues_with_an_empty_answer_have_no_target() {
 #[test]
 fn messages_of_llama_factory() {
     let part = |kind: &str, text: &str| json!({"type": kind, "value": text});
-    let turn = |role: &str, weight: f64, parts: &[Value]| json!({"role": role, "content": parts, "loss_weight": weight});
+    let turn = |role: &str, weight: f64, parts: &[Value]| {
+        let weight = json!(weight);
+        json!({"role": role, "content": parts, "loss_weight": weight})
+    };
     let side = |answer: &str| {
         let user = turn("user", 0.0, &[part("text", "Q")]);
         json!([user, turn("assistant", 1.0, &[part("text", answer)])])

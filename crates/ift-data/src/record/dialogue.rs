@@ -6,8 +6,8 @@ const HUMAN: &str = "\n\nHuman:";
 const ASSISTANT: &str = "\n\nAssistant:";
 
 /// The turns of a dialogue that ends with the assistant's turn, which may be empty; or, if it is
-/// `open`, with the beginning of that turn. An empty answer has weight 0. White space around the turns is not a part of them.
-/// `None` for other text.
+/// `open`, with the beginning of that turn. An empty answer has weight 0. White space around the
+/// turns is not a part of them. `None` for other text.
 pub(super) fn turns(text: &str, open: bool) -> Option<Vec<Message>> {
     if !text.starts_with(HUMAN) {
         return None;
