@@ -24,24 +24,24 @@ impl HubModel {
         [absolute, real].into_iter().flatten().find_map(|path| Self::of_path(&path))
     }
 
+    /// Whether a text can be the name of a model on the Hub: `name` or `org/name`.
+    pub fn is_name(text: &str) -> bool {
+        let is_part = |part: &str| {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            !part.is_empty() && !part.starts_with('.') && part.chars().all(allowed)
+        };
+        text.split('/').count() <= 2 && text.split('/').all(is_part)
+    }
+
     fn of_path(path: &Path) -> Option<Self> {
         let text = |path: &Path| Some(path.file_name()?.to_str()?.to_owned());
         let snapshots = path.parent()?;
         let folder = text(snapshots.parent()?)?;
         let name = ["models--", "datasets--"].iter().find_map(|kind| folder.strip_prefix(kind))?;
         let name = name.replace("--", "/");
-        let found = text(snapshots)? == "snapshots" && is_name(&name);
+        let found = text(snapshots)? == "snapshots" && Self::is_name(&name);
         found.then_some(Self { name, revision: text(path)? })
     }
-}
-
-/// Whether a text can be the name of a model on the Hub: `name` or `org/name`.
-fn is_name(text: &str) -> bool {
-    let is_part = |part: &str| {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        !part.is_empty() && !part.starts_with('.') && part.chars().all(allowed)
-    };
-    text.split('/').count() <= 2 && text.split('/').all(is_part)
 }
 
 /// The folders that the Python libraries keep models in: `HF_HUB_CACHE`, else `hub` in `HF_HOME`,
@@ -68,7 +68,7 @@ fn is_revision(text: &str) -> bool {
 /// commit); nothing if a text is no name of a model or no revision.
 pub(crate) fn snapshots(caches: &[PathBuf], name: &str, revision: Option<&str>) -> Vec<PathBuf> {
     let revision = revision.unwrap_or("main");
-    if !is_name(name) || !is_revision(revision) {
+    if !HubModel::is_name(name) || !is_revision(revision) {
         return Vec::new();
     }
     let of = |cache: &PathBuf| {

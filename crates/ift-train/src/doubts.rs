@@ -29,11 +29,16 @@ pub(crate) fn of(recipe: &Recipe, rows: usize, steps: u64) -> Vec<String> {
     }
     if steps < FEW_STEPS {
         let per_step = recipe.train.rows_per_step;
-        doubts.push(format!(
-            "the run has only {steps} optimizer {}: {rows} rows with `train.rows_per_step` \
-             {per_step}; fewer rows in a step, or more epochs, give more steps",
-            if steps == 1 { "step" } else { "steps" }
-        ));
+        let why = if recipe.train.steps.is_some() {
+            "`train.steps` says so".to_owned()
+        } else {
+            format!(
+                "{rows} rows with `train.rows_per_step` {per_step}; fewer rows in a step, or more \
+                 epochs, give more steps"
+            )
+        };
+        let plural = if steps == 1 { "" } else { "s" };
+        doubts.push(format!("the run has only {steps} optimizer step{plural}: {why}"));
     }
     if recipe.optimizer.rounds_to().is_some() {
         doubts.push(
@@ -71,6 +76,7 @@ mod tests {
             ("schedule.warmup_ratio = 1.0", 100, "the warm-up takes 100 steps and the run has 100"),
             ("", 3, "only 3 optimizer steps: 60 rows with `train.rows_per_step` 512"),
             ("", 1, "only 1 optimizer step: "),
+            ("train.steps = 3", 3, "only 3 optimizer steps: `train.steps` says so"),
             ("optimizer.name = 'rmsprop_bf16'", 100, "small updates round away"),
         ] {
             let found = of_lines(lines, steps).join("; ");

@@ -134,9 +134,10 @@ impl Watch<'_> {
         self.tokens[text].push(token);
         let Some(longest) = self.stops.texts.iter().map(String::len).max() else { return false };
         // Every token but a part of a character adds a byte, so the end of the text is enough.
+        // Special tokens may be a part of what ends it.
         let tokens = &self.tokens[text];
         let end = &tokens[tokens.len().saturating_sub(longest + 8)..];
-        match self.tokenizer.decode(end, true) {
+        match self.tokenizer.decode(end, false) {
             Ok(end) => self.stops.cut(&end).len() < end.len(),
             Err(error) => {
                 self.failed.get_or_insert(error);
@@ -151,8 +152,9 @@ impl Watch<'_> {
     /// # Errors
     /// When the tokenizer fails.
     pub fn shown(&self, text: usize) -> Result<String, TrainError> {
-        let mut whole = self.tokenizer.decode(&self.tokens[text], true)?;
-        let complete = whole.trim_end_matches('\u{FFFD}').len();
+        let tokens = &self.tokens[text];
+        let whole = self.tokenizer.decode(tokens, false)?;
+        let complete = complete(&whole);
         let cut = self.stops.cut(&whole[..complete]).len();
         let begins = |&at: &usize| {
             whole.is_char_boundary(at)
@@ -160,8 +162,27 @@ impl Watch<'_> {
         };
         let longest = self.stops.texts.iter().map(String::len).max().unwrap_or(0);
         let held = (cut.saturating_sub(longest)..cut).find(begins).unwrap_or(cut);
-        whole.truncate(held);
-        Ok(whole)
+        Ok(self.visible(tokens, held)?)
+    }
+
+    /// The text without special tokens, up to a byte of the text with them.
+    fn visible(&self, tokens: &[u32], end: usize) -> Result<String, DataError> {
+        let with = |count: usize| self.tokenizer.decode(&tokens[..count], false);
+        // The fewest tokens that reach there.
+        let (mut low, mut high) = (0, tokens.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            if complete(&with(middle)?) >= end { high = middle } else { low = middle + 1 }
+        }
+        let mut text = self.tokenizer.decode(&tokens[..low], true)?;
+        // What the last one writes beyond it, unless it is special and writes nothing here.
+        let beyond = with(low)?.len().saturating_sub(end);
+        let before = self.tokenizer.decode(&tokens[..low.saturating_sub(1)], true)?;
+        let is_seen = text != before;
+        if is_seen {
+            text.truncate(text.floor_char_boundary(text.len().saturating_sub(beyond)));
+        }
+        Ok(text)
     }
 
     /// The texts, each without what ended it.
@@ -173,7 +194,8 @@ impl Watch<'_> {
             return Err(error.into());
         }
         let text = |tokens: &Vec<u32>| {
-            Ok(self.stops.cut(&self.tokenizer.decode(tokens, true)?).to_owned())
+            let end = self.stops.cut(&self.tokenizer.decode(tokens, false)?).len();
+            Ok(self.visible(tokens, end)?)
         };
         self.tokens.iter().map(text).collect()
     }
@@ -188,6 +210,11 @@ pub(crate) fn end_of_turn(
     }
     let text = tokenizer.end_of_turn_text()?.map(str::to_owned);
     Ok((tokenizer.eos_id().into_iter().collect(), text))
+}
+
+/// Bytes of a text up to a character that is not complete.
+fn complete(text: &str) -> usize {
+    text.trim_end_matches('\u{FFFD}').len()
 }
 
 fn extend<T: PartialEq>(list: &mut Vec<T>, more: impl IntoIterator<Item = T>) {

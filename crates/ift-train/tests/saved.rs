@@ -4,8 +4,9 @@
 
 mod tiny;
 
+use ift_backend::NumberType;
 use ift_data::{ChatTokenizer, TemplateSettings};
-use ift_train::{Observer, Recipe, Stops};
+use ift_train::{Observer, Recipe, Stops, merged_card};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -13,6 +14,19 @@ use tiny::{TWO_STEPS, Tiny, Told, json, metrics, run, watch};
 
 fn write(path: &Path, value: &Value) {
     fs::write(path, value.to_string()).unwrap();
+}
+
+/// Gives a special token the id of a byte that no text of the tests has.
+fn add_special(folder: &Path, text: &str) {
+    let path = folder.join("tokenizer.json");
+    let mut tokenizer = json(&path);
+    let special = json!({"id": 200, "content": text, "special": true, "single_word": false,
+        "lstrip": false, "rstrip": false, "normalized": false});
+    let vocabulary = tokenizer["model"]["vocab"].as_object_mut().unwrap();
+    vocabulary.retain(|_, id| *id != 200);
+    vocabulary.insert(text.to_owned(), json!(200));
+    tokenizer["added_tokens"].as_array_mut().unwrap().push(special);
+    write(&path, &tokenizer);
 }
 
 fn with_template(mut recipe: Recipe, template: &str) -> Recipe {
@@ -69,6 +83,8 @@ fn plain_text_leaves_the_base_s_files() {
     run(&recipe, false).unwrap();
     let folder = recipe.output.dir.join("model");
     assert!(!folder.join("chat_template.jinja").exists());
+    let card = fs::read_to_string(folder.join("README.md")).unwrap();
+    assert!(card.contains("--raw") && !card.contains("apply_chat_template"), "{card}");
     for name in ["generation_config.json", "tokenizer_config.json", "tokenizer.json"] {
         let [from, to] = [tiny.path("m"), folder.clone()].map(|f| fs::read(f.join(name)).unwrap());
         assert_eq!(from, to, "{name}");
@@ -96,14 +112,7 @@ fn every_end_of_a_turn_is_written() {
     assert!(card.contains("tokenizer=tokenizer"), "{card}");
 
     // Another end of turn than the end of sequence, as one token.
-    let mut tokenizer = json(&tiny.path("m/tokenizer.json"));
-    let end = json!({"id": 200, "content": "<|im_end|>", "special": true, "single_word": false,
-        "lstrip": false, "rstrip": false, "normalized": false});
-    let vocabulary = tokenizer["model"]["vocab"].as_object_mut().unwrap();
-    vocabulary.retain(|_, id| *id != 200);
-    vocabulary.insert("<|im_end|>".to_owned(), json!(200));
-    tokenizer["added_tokens"].as_array_mut().unwrap().push(end);
-    write(&tiny.path("m/tokenizer.json"), &tokenizer);
+    add_special(&tiny.path("m"), "<|im_end|>");
     write(&tiny.path("m/generation_config.json"), &json!({"eos_token_id": 3}));
     let recipe = with_template(tiny.recipe("one", TWO_STEPS), "chatml");
     let mut told = Told::default();
@@ -127,6 +136,26 @@ fn a_text_that_ends_a_turn_is_cut_off() {
     for (generated, expected) in
         [("yes \u{e9}<|im_end|>", "yes \u{e9}"), ("a <|im_ b ST STOP", "a <|im_ b ST ")]
     {
+        let mut watch = stops.watch(&tokenizer, 1);
+        let tokens = tokenizer.encode_plain(generated, false).unwrap();
+        for (i, token) in tokens.iter().enumerate() {
+            assert_eq!(watch.ends(0, *token), i + 1 == tokens.len(), "{generated} {i}");
+            let shown = watch.shown(0).unwrap();
+            assert!(expected.starts_with(&shown), "{generated}: {shown}");
+        }
+        assert_eq!(watch.finish().unwrap(), [expected]);
+    }
+    // Special tokens are a part of what ends a text, and of no text that is shown.
+    add_special(&folder, "<|im_end|>");
+    let texts = json!(["<|im_end|>", "[END]</s>", "STOP"]);
+    write(&folder.join("generation_config.json"), &json!({"stop_strings": texts}));
+    let tokenizer = ChatTokenizer::from_folder_plain(&folder).unwrap();
+    let stops = Stops::of_text(&tokenizer, &folder).unwrap();
+    for (generated, expected) in [
+        ("yes \u{e9}<|im_end|>", "yes \u{e9}"),
+        ("a [END] b [END]</s>", "a [END] b "),
+        ("<s>a<s>\u{e9} ST<s>STOP", "a\u{e9} ST"),
+    ] {
         let mut watch = stops.watch(&tokenizer, 1);
         let tokens = tokenizer.encode_plain(generated, false).unwrap();
         for (i, token) in tokens.iter().enumerate() {
@@ -259,6 +288,8 @@ fn a_continued_adapter_keeps_its_template() {
     let first = with_template(tiny.recipe("first", &lines), "chatml");
     run(&first, false).unwrap();
     let adapter = first.output.dir.join("model");
+    let card = merged_card(&adapter, &tiny.path("m"), NumberType::F32);
+    assert!(card.contains("tokenizer=tokenizer"), "{card}");
     let lines =
         lines.replace("adapter.rank = 2", &format!("adapter.path = '{}'", adapter.display()));
     let next = tiny.recipe("next", &lines);

@@ -13,7 +13,7 @@ use super::origin::Beginning;
 use super::rounding::{self, Losses, Measured};
 use crate::checkpoint::{Checkpoints, Snapshot, State};
 use crate::context::StepSettings;
-use crate::data::{Data, continued_chat};
+use crate::data::{Data, continued_chat, find_file};
 use crate::error::TrainError;
 use crate::kept_reference::KeptReference;
 use crate::learner::Learner;
@@ -24,8 +24,9 @@ use crate::options::RunOptions;
 use crate::output::{RunFolder, RunRecord};
 use crate::recipe::{Recipe, SaveAs};
 use crate::rows::{DataRows, RowSource};
-use crate::saved::{CHAIN, Card, ChatFiles, Description, write_model};
+use crate::saved::{CHAIN, Card, ChatFiles, Description, Usage, write_model};
 use crate::step::check_method;
+use crate::stops::Stops;
 use crate::{doubts, durable, estimate, samples};
 
 /// The backend of a run and its number of threads.
@@ -354,13 +355,35 @@ impl<'a, B: Backend> Session<'a, B> {
             step,
             steps: self.steps(),
             number,
-            stops_at_text: self.chat.as_ref().is_some_and(ChatFiles::stops_at_text),
+            rounds_frozen: self.rounds_frozen(number),
+            usage: self.usage(),
         };
         // The base may have been removed during the run.
         let is_gone = !self.recipe.model.path.exists();
         let newest = is_gone.then(|| self.checkpoints.newest().ok()?.0).flatten();
         let files_from = newest.map(|checkpoint| checkpoint.path);
         Ok(Description { chat: self.chat.as_ref(), card: card.text()?, files_from })
+    }
+
+    /// Whether saving as `number` rounds tensors that are not trained.
+    fn rounds_frozen(&self, number: NumberType) -> bool {
+        let model = self.learner.model();
+        let is_part = model.trainable().element_count() < model.element_count();
+        !model.is_adapted() && is_part && number.size() < model.number().size()
+    }
+
+    /// How a folder that is written is used.
+    fn usage(&self) -> Usage {
+        let recipe = self.recipe;
+        let of_base = || Stops::of_run(recipe).is_ok_and(|stops| !stops.texts().is_empty());
+        let config = || find_file(recipe, "generation_config.json");
+        Usage {
+            adapted: recipe.adapter.is_some(),
+            chat: self.chat.is_some(),
+            stops_at_text: self.chat.as_ref().map_or_else(of_base, ChatFiles::stops_at_text),
+            generation_config: self.chat.is_some() || config().is_ok_and(|file| file.is_some()),
+            bos: recipe.data.bos,
+        }
     }
 
     /// The type that weights are saved in. An adapter was not loaded from a file of any type; it is

@@ -1,18 +1,20 @@
 //! `README.md` of a written folder: a model card, with the header that the Hugging Face Hub reads.
 
-use std::fs;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use ift_backend::NumberType;
-use ift_data::FileReport;
+use ift_data::{Bos, FileReport};
 use ift_model::HubModel;
 use toml::{Table, Value};
 
-use super::front_matter::{FrontMatter, License, field, own_body};
-use crate::data::Data;
+use super::front_matter::{FrontMatter, License, field, own_body, read_card};
+use super::usage::Usage;
+use crate::data::{Data, has_template};
 use crate::error::TrainError;
 use crate::metrics::{EvalMetrics, Metrics, read_metrics};
 use crate::recipe::Recipe;
+use crate::stops::Stops;
 
 /// Tables of the recipe that say nothing of the model.
 const LEFT_OUT: [&str; 5] = ["model", "output", "generate", "eval", "stage"];
@@ -33,8 +35,9 @@ pub(crate) struct Card<'a> {
     pub steps: u64,
     /// The type of the saved weights.
     pub number: NumberType,
-    /// Whether programs must look for the end of a turn in the text.
-    pub stops_at_text: bool,
+    /// Whether tensors that were not trained are rounded too.
+    pub rounds_frozen: bool,
+    pub usage: Usage,
 }
 
 impl Card<'_> {
@@ -75,16 +78,17 @@ impl Card<'_> {
             text.push(format!(" The licence of the base is `{}`.", license.name()));
         }
         text.push(format!("\n\n## Data\n\n{}", self.files()));
+        let settings = toml::to_string(&settings).map_err(|e| TrainError::Syntax(e.to_string()))?;
+        let fence = fence(&settings);
         text.push(format!(
             "\n## Training\n\n{} steps of {}; weights saved as {}. Settings, with all defaults:\n\n\
-             ```toml\n{}```\n",
+             {fence}toml\n{settings}{fence}\n",
             self.step,
             self.steps,
             number_name(self.number),
-            toml::to_string(&settings).map_err(|e| TrainError::Syntax(e.to_string()))?
         ));
         text.push(format!("\n## Results\n\n{}", self.results()?));
-        text.push(format!("\n## Use\n\n{}", usage(adapted, self.stops_at_text)));
+        text.push(format!("\n## Use\n\n{}", self.usage.text()));
         if self.is_chained() {
             text.push(format!("\nThe base is an adapter itself: {CHAIN}.\n"));
         }
@@ -107,7 +111,7 @@ impl Card<'_> {
             for file in files {
                 text.push(format!(
                     "| {} | {} | {} | {} | {} | {} | {:.1} % | {used} |\n",
-                    display_name(&file.path),
+                    cell(&display_name(&file.path)),
                     file.format,
                     file.records,
                     file.rows,
@@ -166,6 +170,13 @@ impl Card<'_> {
         if let Some(rounding) = rounding {
             text.push(format!("\nRounding: {rounding}.\n"));
         }
+        if self.rounds_frozen {
+            text.push(format!(
+                "\nTensors that were not trained are rounded to {} too, which is not part of any \
+                 loss above.\n",
+                number_name(self.number)
+            ));
+        }
         Ok(text.concat())
     }
 }
@@ -190,8 +201,15 @@ pub fn merged_card(adapter: &Path, base: &Path, number: NumberType) -> String {
         env!("CARGO_PKG_VERSION"),
         number_name(number)
     ));
-    text.push(format!("\n## Use\n\n{}", usage(false, false)));
-    let card = fs::read_to_string(adapter.join("README.md")).unwrap_or_default();
+    let usage = Usage {
+        adapted: false,
+        chat: has_template(adapter) || has_template(base),
+        stops_at_text: Stops::of_folder(adapter).is_ok_and(|stops| !stops.texts().is_empty()),
+        generation_config: true,
+        bos: Bos::Auto,
+    };
+    text.push(format!("\n## Use\n\n{}", usage.text()));
+    let card = read_card(adapter);
     if let Some(body) = own_body(&card) {
         let body = body.split("\n## Use\n").next().unwrap_or(body);
         text.push(format!("\n## The adapter\n\n{}\n", body.trim().replace("\n#", "\n##")));
@@ -207,41 +225,6 @@ pub(crate) fn number_name(number: NumberType) -> &'static str {
         NumberType::Bf16 => "bf16",
         NumberType::F16 => "f16",
     }
-}
-
-/// How to load the folder.
-fn usage(adapted: bool, stops_at_text: bool) -> String {
-    let (class, library) = if adapted {
-        ("AutoPeftModelForCausalLM", "peft")
-    } else {
-        ("AutoModelForCausalLM", "transformers")
-    };
-    let stop = if stops_at_text { ", tokenizer=tokenizer" } else { "" };
-    let import = if adapted { "AutoTokenizer, GenerationConfig" } else { "AutoTokenizer" };
-    let config = if adapted {
-        "model.generation_config = GenerationConfig.from_pretrained(folder)\n"
-    } else {
-        ""
-    };
-    format!(
-        "```python\n\
-         from {library} import {class}\n\
-         from transformers import {import}\n\n\
-         folder = \"path/of/this/folder\"\n\
-         tokenizer = AutoTokenizer.from_pretrained(folder)\n\
-         model = {class}.from_pretrained(folder, dtype=\"auto\")\n\
-         {config}\
-         inputs = tokenizer.apply_chat_template(\n    \
-             [{{\"role\": \"user\", \"content\": \"Hello\"}}],\n    \
-             add_generation_prompt=True, return_dict=True, return_tensors=\"pt\",\n\
-         )\n\
-         output = model.generate(**inputs, max_new_tokens=128{stop})\n\
-         print(tokenizer.decode(output[0, inputs[\"input_ids\"].shape[1]:]))\n\
-         ```\n\n\
-         ```sh\n\
-         ift generate --model path/of/this/folder --prompt \"Hello\"\n\
-         ```\n"
-    )
 }
 
 /// The resolved recipe without tables that say nothing of the model, and with names in place of
@@ -298,7 +281,7 @@ fn display_name(path: &Path) -> String {
 
 /// The base that a model folder of this program names in its card.
 fn original(folder: &Path) -> Option<String> {
-    let card = fs::read_to_string(folder.join("README.md")).ok()?;
+    let card = read_card(folder);
     own_body(&card)?;
     field(&card, "base_model")
 }
@@ -309,15 +292,22 @@ fn license(folder: &Path) -> Option<License> {
     License::of(folder).or_else(|| License::of(&base?))
 }
 
-/// The data sets that were trained on: those that are folders, by their names.
+/// The data sets of the Hub that were trained on: those that lie in its cache. The name of another
+/// folder says nothing of where it is from.
 fn datasets(recipe: &Recipe) -> Vec<String> {
-    let is_name = |name: &String| {
-        let part = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-        !name.is_empty() && name.chars().all(part)
-    };
-    let folders = recipe.data.train.iter().filter(|source| source.path.is_dir());
-    let mut names: Vec<String> =
-        folders.map(|source| display_name(&source.path)).filter(is_name).collect();
-    names.dedup();
-    names
+    let of_hub = |path: &Path| path.ancestors().find_map(HubModel::of_snapshot);
+    let found = recipe.data.train.iter().filter_map(|source| of_hub(&source.path));
+    let names: BTreeSet<String> = found.map(|dataset| dataset.name).collect();
+    names.into_iter().collect()
+}
+
+/// A text as a cell of a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace(['\n', '\r'], " ")
+}
+
+/// A fence that the text does not have: longer than any run of backticks in it.
+fn fence(text: &str) -> String {
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    "`".repeat(3.max(longest + 1))
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use ift_model::HubModel;
 use serde_json::Value;
 
 /// The licence of a model, as the Hub names it.
@@ -16,7 +17,7 @@ impl License {
     /// That of a model folder: of the header of its `README.md`, or its licence text where that is
     /// a common one.
     pub fn of(folder: &Path) -> Option<Self> {
-        let readme = fs::read_to_string(folder.join("README.md")).unwrap_or_default();
+        let readme = read_card(folder);
         let fields: Vec<_> = ["license", "license_name", "license_link"]
             .into_iter()
             .filter_map(|name| Some((name, field(&readme, name)?)))
@@ -56,11 +57,12 @@ impl FrontMatter<'_> {
     /// The header with its fences. Texts are quoted, so that none is read as something else.
     pub fn text(&self) -> String {
         let quoted = |text: &str| Value::from(text).to_string();
-        let mut out = vec![
-            "---".to_owned(),
-            format!("base_model: {}", quoted(self.base)),
-            format!("base_model_relation: {}", self.relation),
-        ];
+        let mut out = vec!["---".to_owned()];
+        // The Hub refuses a card that names what cannot be a model of it.
+        if HubModel::is_name(self.base) {
+            out.push(format!("base_model: {}", quoted(self.base)));
+            out.push(format!("base_model_relation: {}", self.relation));
+        }
         let license = self.license.iter().flat_map(|license| &license.fields);
         out.extend(license.map(|(name, value)| format!("{name}: {}", quoted(value))));
         if !self.datasets.is_empty() {
@@ -75,12 +77,26 @@ impl FrontMatter<'_> {
     }
 }
 
+/// The card of a folder, with the line ends of Unix; empty if there is none.
+pub(super) fn read_card(folder: &Path) -> String {
+    let card = fs::read_to_string(folder.join("README.md")).unwrap_or_default();
+    card.replace("\r\n", "\n")
+}
+
 /// A field of the header of a card that is one text.
 pub(super) fn field(card: &str, name: &str) -> Option<String> {
     let (header, _) = split(card)?;
     let line = header.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?.trim();
-    let text = serde_json::from_str::<String>(line)
-        .unwrap_or_else(|_| line.trim_matches(['\'', '"']).to_owned());
+    // A quoted text, or a plain one; a comment may follow.
+    let plain = || match line.strip_prefix('\'') {
+        Some(quoted) => quoted.split('\'').next().unwrap_or_default(),
+        None => line.split(" #").next().unwrap_or_default().trim(),
+    };
+    let mut quoted = serde_json::Deserializer::from_str(line).into_iter::<String>();
+    let text = match quoted.next() {
+        Some(Ok(text)) => text,
+        _ => plain().to_owned(),
+    };
     Some(text).filter(|text| !text.is_empty())
 }
 
@@ -114,6 +130,9 @@ mod tests {
         let readme = "---\nlanguage:\n- en\nlicense: other\nlicense_name: 'gemma'\n---\n# M";
         let named = [("license", "other".to_owned()), ("license_name", "gemma".to_owned())];
         assert_eq!(of("README.md", readme), Some(named.to_vec()));
+        for line in ["license: mit # free", "license: \"mit\" # free", "license: 'mit'"] {
+            assert_eq!(of("README.md", &format!("---\r\n{line}\r\n---\r\n# M")), fields("mit"));
+        }
         assert_eq!(of("README.md", "# no header\nlicense: mit"), fields("apache-2.0"));
     }
 
@@ -132,6 +151,8 @@ mod tests {
         assert!(card.contains("\ndatasets:\n- \"a: b\"\n"), "{card}");
         assert_eq!(field(&card, "base_model").as_deref(), Some("org/Name"));
         assert_eq!(own_body(&card), Some("\n# Title\n"));
+        let local = FrontMatter { base: "my model", license: None, ..header };
+        assert!(!local.text().contains("base_model"), "{}", local.text());
         assert_eq!(own_body(&card.replace("- ift", "- other")), None);
     }
 }

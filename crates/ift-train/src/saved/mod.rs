@@ -5,6 +5,7 @@ mod card;
 mod chat;
 mod front_matter;
 mod json_text;
+mod usage;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use crate::error::TrainError;
 pub use card::merged_card;
 pub(crate) use card::{CHAIN, Card, number_name};
 pub(crate) use chat::ChatFiles;
+pub(crate) use usage::Usage;
 
 /// What a written folder says besides its weights.
 pub(crate) struct Description<'a> {

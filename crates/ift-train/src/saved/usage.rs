@@ -1,0 +1,112 @@
+//! How to load a written folder, for its card.
+
+use ift_data::Bos;
+
+/// What decides how a folder is used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usage {
+    /// Whether it holds an adapter.
+    pub adapted: bool,
+    /// Whether the model answers conversations; else it continues texts.
+    pub chat: bool,
+    /// Whether programs must look for the end of a text in the text.
+    pub stops_at_text: bool,
+    /// Whether the folder has a `generation_config.json`.
+    pub generation_config: bool,
+    /// What began the texts of the training.
+    pub bos: Bos,
+}
+
+impl Usage {
+    /// The section's text.
+    pub fn text(&self) -> String {
+        let (class, library) = if self.adapted {
+            ("AutoPeftModelForCausalLM", "peft")
+        } else {
+            ("AutoModelForCausalLM", "transformers")
+        };
+        // Without an adapter, the model's class reads it.
+        let (import, config) = if self.adapted && self.generation_config {
+            let config = "model.generation_config = GenerationConfig.from_pretrained(folder)\n";
+            ("AutoTokenizer, GenerationConfig", config)
+        } else {
+            ("AutoTokenizer", "")
+        };
+        let stop = if self.stops_at_text { ", tokenizer=tokenizer" } else { "" };
+        let without = match self.bos {
+            Bos::Never => ", add_special_tokens=False",
+            Bos::Auto | Bos::Always => "",
+        };
+        let (inputs, prompt) = if self.chat {
+            let inputs = "inputs = tokenizer.apply_chat_template(\n    \
+                 [{\"role\": \"user\", \"content\": \"Hello\"}],\n    \
+                 add_generation_prompt=True, return_dict=True, return_tensors=\"pt\",\n)\n";
+            (inputs.to_owned(), "--prompt \"Hello\"")
+        } else {
+            let call = "tokenizer(\"Once upon a time\", return_tensors=\"pt\"";
+            (format!("inputs = {call}{without})\n"), "--raw --prompt \"Once upon a time\"")
+        };
+        format!(
+            "```python\n\
+             from {library} import {class}\n\
+             from transformers import {import}\n\n\
+             folder = \"path/of/this/folder\"\n\
+             tokenizer = AutoTokenizer.from_pretrained(folder)\n\
+             model = {class}.from_pretrained(folder, dtype=\"auto\")\n\
+             {config}{inputs}\
+             output = model.generate(**inputs, max_new_tokens=128{stop})\n\
+             print(tokenizer.decode(output[0, inputs[\"input_ids\"].shape[1]:]))\n\
+             ```\n\n\
+             ```sh\n\
+             ift generate --model path/of/this/folder {prompt}\n\
+             ```\n{}",
+            self.beginning()
+        )
+    }
+
+    /// A template writes the beginning of a conversation; that of a text is nowhere in the folder.
+    fn beginning(&self) -> &'static str {
+        match self.bos {
+            _ if self.chat => "",
+            Bos::Auto => "",
+            Bos::Always => {
+                "\nThe texts of the training began with one BOS token (`data.bos = \"always\"`). \
+                 The tokenizer of this folder may not put it before a text: look at the first \
+                 token.\n"
+            }
+            Bos::Never => {
+                "\nThe texts of the training began without a BOS token (`data.bos = \"never\"`). \
+                 `ift generate --raw` writes one if the tokenizer does.\n"
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_folder_lacks_is_not_asked_for() {
+        let chat = Usage {
+            adapted: true,
+            chat: true,
+            stops_at_text: true,
+            generation_config: true,
+            bos: Bos::Always,
+        };
+        let text = chat.text();
+        for part in ["peft", "GenerationConfig.from", "apply_chat", "tokenizer=tokenizer)"] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        assert!(!text.contains("BOS"), "{text}");
+        let plain = Usage { chat: false, stops_at_text: false, generation_config: false, ..chat };
+        let text = plain.text();
+        for part in ["GenerationConfig", "apply_chat", "tokenizer=tokenizer"] {
+            assert!(!text.contains(part), "{part}\n{text}");
+        }
+        assert!(text.contains("--raw") && text.contains("one BOS token"), "{text}");
+        let text = Usage { bos: Bos::Never, ..plain }.text();
+        assert!(text.contains("add_special_tokens=False"), "{text}");
+    }
+}
