@@ -180,7 +180,8 @@ impl Watch<'_> {
         let before = self.tokenizer.decode(&tokens[..low.saturating_sub(1)], true)?;
         let is_seen = text != before;
         if is_seen {
-            text.truncate(text.floor_char_boundary(text.len().saturating_sub(beyond)));
+            let end = text.len().saturating_sub(beyond);
+            text.truncate((0..=end).rfind(|&at| text.is_char_boundary(at)).unwrap_or(0));
         }
         Ok(text)
     }

@@ -24,7 +24,7 @@ use crate::options::RunOptions;
 use crate::output::{RunFolder, RunRecord};
 use crate::recipe::{Recipe, SaveAs};
 use crate::rows::{DataRows, RowSource};
-use crate::saved::{CHAIN, Card, ChatFiles, Description, Usage, write_model};
+use crate::saved::{CHAIN, Card, ChatFiles, Description, Prompt, Usage, write_model};
 use crate::step::check_method;
 use crate::stops::Stops;
 use crate::{doubts, durable, estimate, samples};
@@ -379,10 +379,9 @@ impl<'a, B: Backend> Session<'a, B> {
         let config = || find_file(recipe, "generation_config.json");
         Usage {
             adapted: recipe.adapter.is_some(),
-            chat: self.chat.is_some(),
+            prompt: self.chat.as_ref().map_or(Prompt::Text(recipe.data.bos), |_| Prompt::Chat),
             stops_at_text: self.chat.as_ref().map_or_else(of_base, ChatFiles::stops_at_text),
             generation_config: self.chat.is_some() || config().is_ok_and(|file| file.is_some()),
-            bos: recipe.data.bos,
         }
     }
 

@@ -9,7 +9,7 @@ use ift_model::HubModel;
 use toml::{Table, Value};
 
 use super::front_matter::{FrontMatter, License, field, own_body, read_card};
-use super::usage::Usage;
+use super::usage::{Prompt, Usage};
 use crate::data::{Data, has_template};
 use crate::error::TrainError;
 use crate::metrics::{EvalMetrics, Metrics, read_metrics};
@@ -203,10 +203,13 @@ pub fn merged_card(adapter: &Path, base: &Path, number: NumberType) -> String {
     ));
     let usage = Usage {
         adapted: false,
-        chat: has_template(adapter) || has_template(base),
+        prompt: if has_template(adapter) || has_template(base) {
+            Prompt::Chat
+        } else {
+            Prompt::Text(Bos::Auto)
+        },
         stops_at_text: Stops::of_folder(adapter).is_ok_and(|stops| !stops.texts().is_empty()),
         generation_config: true,
-        bos: Bos::Auto,
     };
     text.push(format!("\n## Use\n\n{}", usage.text()));
     let card = read_card(adapter);

@@ -18,7 +18,7 @@ use crate::error::TrainError;
 pub use card::merged_card;
 pub(crate) use card::{CHAIN, Card, number_name};
 pub(crate) use chat::ChatFiles;
-pub(crate) use usage::Usage;
+pub(crate) use usage::{Prompt, Usage};
 
 /// What a written folder says besides its weights.
 pub(crate) struct Description<'a> {

@@ -2,24 +2,30 @@
 
 use ift_data::Bos;
 
+/// What a model is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Prompt {
+    /// A conversation.
+    Chat,
+    /// A text that it continues, and what began those of the training.
+    Text(Bos),
+}
+
 /// What decides how a folder is used.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usage {
     /// Whether it holds an adapter.
     pub adapted: bool,
-    /// Whether the model answers conversations; else it continues texts.
-    pub chat: bool,
+    pub prompt: Prompt,
     /// Whether programs must look for the end of a text in the text.
     pub stops_at_text: bool,
     /// Whether the folder has a `generation_config.json`.
     pub generation_config: bool,
-    /// What began the texts of the training.
-    pub bos: Bos,
 }
 
 impl Usage {
     /// The section's text.
-    pub fn text(&self) -> String {
+    pub fn text(self) -> String {
         let (class, library) = if self.adapted {
             ("AutoPeftModelForCausalLM", "peft")
         } else {
@@ -33,18 +39,15 @@ impl Usage {
             ("AutoTokenizer", "")
         };
         let stop = if self.stops_at_text { ", tokenizer=tokenizer" } else { "" };
-        let without = match self.bos {
-            Bos::Never => ", add_special_tokens=False",
-            Bos::Auto | Bos::Always => "",
-        };
-        let (inputs, prompt) = if self.chat {
+        let (inputs, prompt) = if let Prompt::Text(bos) = self.prompt {
+            let bos = if bos == Bos::Never { ", add_special_tokens=False" } else { "" };
+            let call = "tokenizer(\"Once upon a time\", return_tensors=\"pt\"";
+            (format!("inputs = {call}{bos})\n"), "--raw --prompt \"Once upon a time\"")
+        } else {
             let inputs = "inputs = tokenizer.apply_chat_template(\n    \
                  [{\"role\": \"user\", \"content\": \"Hello\"}],\n    \
                  add_generation_prompt=True, return_dict=True, return_tensors=\"pt\",\n)\n";
             (inputs.to_owned(), "--prompt \"Hello\"")
-        } else {
-            let call = "tokenizer(\"Once upon a time\", return_tensors=\"pt\"";
-            (format!("inputs = {call}{without})\n"), "--raw --prompt \"Once upon a time\"")
         };
         format!(
             "```python\n\
@@ -65,16 +68,15 @@ impl Usage {
     }
 
     /// A template writes the beginning of a conversation; that of a text is nowhere in the folder.
-    fn beginning(&self) -> &'static str {
-        match self.bos {
-            _ if self.chat => "",
-            Bos::Auto => "",
-            Bos::Always => {
+    fn beginning(self) -> &'static str {
+        match self.prompt {
+            Prompt::Chat | Prompt::Text(Bos::Auto) => "",
+            Prompt::Text(Bos::Always) => {
                 "\nThe texts of the training began with one BOS token (`data.bos = \"always\"`). \
                  The tokenizer of this folder may not put it before a text: look at the first \
                  token.\n"
             }
-            Bos::Never => {
+            Prompt::Text(Bos::Never) => {
                 "\nThe texts of the training began without a BOS token (`data.bos = \"never\"`). \
                  `ift generate --raw` writes one if the tokenizer does.\n"
             }
@@ -90,23 +92,23 @@ mod tests {
     fn what_a_folder_lacks_is_not_asked_for() {
         let chat = Usage {
             adapted: true,
-            chat: true,
+            prompt: Prompt::Chat,
             stops_at_text: true,
             generation_config: true,
-            bos: Bos::Always,
         };
         let text = chat.text();
         for part in ["peft", "GenerationConfig.from", "apply_chat", "tokenizer=tokenizer)"] {
             assert!(text.contains(part), "{part}\n{text}");
         }
         assert!(!text.contains("BOS"), "{text}");
-        let plain = Usage { chat: false, stops_at_text: false, generation_config: false, ..chat };
+        let prompt = Prompt::Text(Bos::Always);
+        let plain = Usage { prompt, stops_at_text: false, generation_config: false, ..chat };
         let text = plain.text();
         for part in ["GenerationConfig", "apply_chat", "tokenizer=tokenizer"] {
             assert!(!text.contains(part), "{part}\n{text}");
         }
         assert!(text.contains("--raw") && text.contains("one BOS token"), "{text}");
-        let text = Usage { bos: Bos::Never, ..plain }.text();
+        let text = Usage { prompt: Prompt::Text(Bos::Never), ..plain }.text();
         assert!(text.contains("add_special_tokens=False"), "{text}");
     }
 }
