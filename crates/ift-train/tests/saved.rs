@@ -227,7 +227,10 @@ fn the_card_says_how_the_model_was_trained() {
 #[test]
 fn what_is_not_a_number_is_read_back() {
     let tiny = Tiny::new();
-    let row = |n: usize, label: bool| json!({"prompt": format!("is {n} odd?"), "completion": "yes", "label": label});
+    let row = |n: usize, label: bool| {
+        let prompt = format!("is {n} odd?");
+        json!({"prompt": prompt, "completion": "yes", "label": label})
+    };
     let rows: Vec<String> = (0..8).map(|n| format!("{}\n", row(n, n % 2 == 0))).collect();
     fs::write(tiny.path("train.jsonl"), rows.concat()).unwrap();
     fs::write(tiny.path("eval.jsonl"), format!("{}\n{}\n", row(9, false), row(8, false))).unwrap();

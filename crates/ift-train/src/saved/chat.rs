@@ -39,7 +39,8 @@ impl ChatFiles {
     /// Those of a run's data; `None` if no template was needed.
     ///
     /// # Errors
-    /// If a file that [`ChatFiles::write`] completes cannot be read: before the training, not after it.
+    /// If a file that [`ChatFiles::write`] completes cannot be read: before the training, not
+    /// after it.
     pub fn of(data: &Data, recipe: &Recipe) -> Result<Option<Self>, TrainError> {
         let tokenizer = &data.tokenizer;
         let Some(template) = tokenizer.template_source() else { return Ok(None) };
