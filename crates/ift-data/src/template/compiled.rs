@@ -10,9 +10,9 @@ use minijinja::value::Serde;
 use minijinja::{Environment, Error, ErrorKind, Value};
 
 use super::clock::strftime;
-use super::environment::environment;
+use super::environment::{ITERATED, environment};
 use super::limits::{self, check_source, on_large_stack};
-use super::tags::{names_read, without_generation_tags};
+use super::tags::{names_read, with_filtered_loops, without_generation_tags};
 use crate::conversation::{Conversation, Message};
 use crate::error::DataError;
 use crate::special::{NAMED, SpecialTokens};
@@ -61,7 +61,8 @@ impl Template {
         check_source(source).map_err(problem)?;
         let mut env = environment().map_err(fault)?;
         // Jinja reads every kind of line end as one.
-        let text = without_generation_tags(source).replace("\r\n", "\n").replace('\r', "\n");
+        let text = with_filtered_loops(&without_generation_tags(source), ITERATED);
+        let text = text.replace("\r\n", "\n").replace('\r', "\n");
         let compiled = on_large_stack(move || {
             env.add_template_owned(NAME, text)?;
             let unset = env.get_template(NAME)?.undeclared_variables(false);

@@ -14,6 +14,9 @@ use super::printed::{is_container, printed};
 /// Filters that Jinja2 does not have, or that do something else there.
 const NOT_IN_JINJA2: [&str; 7] = ["split", "lines", "bool", "chain", "zip", "attr", "pprint"];
 
+/// The filter on what each loop goes through. Not for templates.
+pub(super) const ITERATED: &str = "_iterated";
+
 /// An environment without a template and without `strftime_now`.
 ///
 /// # Errors
@@ -38,6 +41,10 @@ pub(super) fn environment() -> Result<Environment<'static>, Error> {
     env.add_test("sequence", |value: &Value| is_iterable(value) && !is_generator(value));
     env.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
     env.add_filter("tojson", to_json);
+    // The engine takes none for an empty list.
+    env.add_filter(ITERATED, |value: Value| {
+        if value.is_none() { Err(wrong("`for`: found none, expected a list")) } else { Ok(value) }
+    });
     env.add_filter("int", int);
     env.add_filter("float", float);
     env.add_filter("string", printed);

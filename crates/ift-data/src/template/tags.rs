@@ -179,9 +179,60 @@ pub(super) fn without_generation_tags(source: &str) -> String {
     out
 }
 
+/// Applies a filter to what each `for` goes through, so that it can refuse values.
+pub(super) fn with_filtered_loops(source: &str, filter: &str) -> String {
+    let start_of = |part: &str| part.as_ptr() as usize - source.as_ptr() as usize;
+    let mut out = String::with_capacity(source.len());
+    let mut at = 0;
+    for tag in tags(source) {
+        let tokens = tag.tokens();
+        if tokens.first() != Some(&Token::Name("for")) {
+            continue;
+        }
+        let mut start = None;
+        let mut end = start_of(tag.body()) + tag.body().len();
+        let mut depth = 0_usize;
+        for token in tokens {
+            match token {
+                Token::Sign('(' | '[' | '{') => depth += 1,
+                Token::Sign(')' | ']' | '}') => depth = depth.saturating_sub(1),
+                Token::Name(name) if depth == 0 => match (name, start) {
+                    ("in", None) => start = Some(start_of(name) + name.len()),
+                    ("if" | "recursive", Some(_)) => {
+                        end = start_of(name);
+                        break;
+                    }
+                    _ => {}
+                },
+                _ => {}
+            }
+        }
+        let Some(start) = start else { continue };
+        out.push_str(&source[at..start]);
+        out.extend([" (", &source[start..end], ") | ", filter, " "]);
+        at = end;
+    }
+    out.push_str(&source[at..]);
+    out
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{names_read, without_generation_tags};
+    use super::{names_read, with_filtered_loops, without_generation_tags};
+
+    #[test]
+    fn what_a_loop_goes_through_is_filtered() {
+        for (source, expected) in [
+            ("{%- for a in b -%}", "{%- for a in ( b) | f  -%}"),
+            (
+                "a{% for (a, b) in c.d(x if y else z) if a in b recursive %}{{ for }}",
+                "a{% for (a, b) in ( c.d(x if y else z) ) | f if a in b recursive %}{{ for }}",
+            ),
+            ("{% for a %}{# {% for a in b %} #}", "{% for a %}{# {% for a in b %} #}"),
+        ] {
+            assert_eq!(with_filtered_loops(source, "f"), expected);
+        }
+    }
 
     #[test]
     fn the_names_that_a_template_reads_are_found() {
