@@ -34,7 +34,7 @@ fn an_adapter_is_trained_used_and_merged() {
     let merge = ["merge", "--adapter", "run/model", "--output", "merged"];
     assert_eq!(folder.ift(&merge).done(), "the merged model is in merged\n");
     assert_eq!(answer(&folder, "merged"), said);
-    assert_eq!(folder.names("merged"), folder.names("base"));
+    assert_eq!(folder.names("merged"), folder.names_of_written());
     assert!(folder.ift(&merge).refused(1).contains("exists already"));
     let said = folder.ift(&["merge", "--adapter", "base", "--output", "other"]).refused(1);
     assert!(said.contains("is not an adapter"), "{said}");

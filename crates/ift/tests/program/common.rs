@@ -123,6 +123,14 @@ impl Folder {
     }
 
     #[track_caller]
+    /// The files of a model folder that is written: those of the base, a template and a card.
+    pub fn names_of_written(&self) -> Vec<String> {
+        let mut names = self.names("base");
+        names.extend(["README.md", "chat_template.jinja"].map(str::to_owned));
+        names.sort();
+        names
+    }
+
     pub fn json(&self, name: &str) -> Value {
         serde_json::from_str(&self.text(name)).unwrap()
     }
