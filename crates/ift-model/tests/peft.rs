@@ -194,9 +194,10 @@ fn a_base_is_found_from_the_adapter_s_folder() {
     drop(root);
 }
 
-/// A base in the Hub's cache is written by its name, with the commit.
+/// A base in another cache of the Hub than the one that is searched is written by its path, so that
+/// it is found again.
 #[test]
-fn a_base_of_the_hub_is_named_as_there() {
+fn a_base_in_another_cache_is_found_again() {
     let (root, base, own) = folders(&settings());
     let snapshot = root.path().join("models--org--small/snapshots/0123abc");
     fs::create_dir_all(snapshot.parent().unwrap()).unwrap();
@@ -205,8 +206,9 @@ fn a_base_of_the_hub_is_named_as_there() {
     let config = read_config(&own);
     assert_eq!(
         (&config["base_model_name_or_path"], &config["revision"]),
-        (&json!("org/small"), &json!("0123abc"))
+        (&json!(snapshot), &Value::Null)
     );
+    assert_eq!(base_folder(&own).unwrap(), Some(snapshot));
 }
 
 /// PEFT writes whole names where it was told `all-linear`, and so may an adapter of some layers.
