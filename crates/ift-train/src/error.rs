@@ -117,6 +117,18 @@ pub enum TrainError {
         /// Who, as far as known.
         holder: String,
     },
+    /// The output folder contains what a run would overwrite, but was not written by one.
+    #[error(
+        "`{}` holds `{found}`, but no `recipe.toml` or `run.json` of a run, so `--overwrite` does \
+         not delete it; choose another `output.dir`, or move it away",
+        path.display()
+    )]
+    NotARun {
+        /// The output folder.
+        path: PathBuf,
+        /// What was found in it.
+        found: &'static str,
+    },
     /// The output folder contains an earlier run, which is to be neither resumed nor overwritten.
     #[error(
         "`{}` already holds a run (`{found}`); continue it with `--resume`, replace it with \

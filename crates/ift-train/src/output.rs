@@ -12,9 +12,10 @@ use crate::error::TrainError;
 use crate::identity::Identity;
 use crate::options::RunOptions;
 
-/// Files and folders that a run writes into its output folder.
+/// Files and folders that a run writes into its output folder. The last two show that the others
+/// are a run's; so they are removed last.
 const TRACES: [&str; 7] =
-    ["recipe.toml", "run.json", "metrics.jsonl", "tensorboard", "checkpoints", "model", "stages"];
+    ["metrics.jsonl", "tensorboard", "checkpoints", "model", "stages", "run.json", "recipe.toml"];
 
 /// `run.json`: what the results of a run depend on.
 #[derive(Debug, Serialize, Deserialize)]
@@ -62,21 +63,25 @@ impl RunFolder {
     /// was writing.
     ///
     /// # Errors
-    /// If another process uses it, or it contains a run that is to be neither resumed nor
-    /// overwritten.
+    /// If another process uses it, it contains a run that is to be neither resumed nor overwritten,
+    /// or what is to be overwritten is not a run.
     pub fn open(path: &Path, options: &RunOptions) -> Result<Self, TrainError> {
         fs::create_dir_all(path).map_err(TrainError::io("create", path))?;
         let lock = lock(path)?;
         let this = Self { path: path.to_owned(), _lock: lock };
         durable::remove_unfinished(path)?;
         durable::remove_unfinished(&path.join("checkpoints"))?;
-        if !options.resume
-            && !options.overwrite
-            && let Some(found) = TRACES.into_iter().find(|name| path.join(name).exists())
-        {
-            return Err(TrainError::OutputInUse { path: path.to_owned(), found });
+        let found = TRACES.into_iter().find(|name| path.join(name).exists());
+        let is_run = this.recipe().exists() || this.record().exists();
+        match found {
+            Some(found) if options.overwrite && !is_run => {
+                Err(TrainError::NotARun { path: path.to_owned(), found })
+            }
+            Some(found) if !options.overwrite && !options.resume => {
+                Err(TrainError::OutputInUse { path: path.to_owned(), found })
+            }
+            _ => Ok(this),
         }
-        Ok(this)
     }
 
     /// Removes what an earlier run left.
@@ -175,6 +180,10 @@ mod tests {
         assert!(message.contains("`metrics.jsonl`") && message.contains("--resume"), "{message}");
         drop(RunFolder::open(root.path(), &RESUME).unwrap());
         let overwrite = RunOptions { overwrite: true, ..RunOptions::default() };
+        // Nothing shows that the file is a run's.
+        let message = RunFolder::open(root.path(), &overwrite).err().unwrap().to_string();
+        assert!(message.contains("`metrics.jsonl`, but no `recipe.toml`"), "{message}");
+        fs::write(root.path().join("recipe.toml"), "").unwrap();
         let run = RunFolder::open(root.path(), &overwrite).unwrap();
         assert!(root.path().join("metrics.jsonl").exists());
         run.clear().unwrap();

@@ -2,11 +2,20 @@
 
 use std::process::ExitCode;
 
+use ift_data::DataError;
+use ift_train::TrainError;
+
 use crate::recipe_file::RecipeError;
 
 /// The exit code of an error: 2 if the recipe or its overrides are wrong, 1 otherwise.
 pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
-    let recipe = error.chain().any(<dyn std::error::Error>::is::<RecipeError>);
+    let recipe = error.chain().any(|cause| {
+        let data = match cause.downcast_ref() {
+            Some(TrainError::Data(error)) => Some(error),
+            _ => cause.downcast_ref(),
+        };
+        cause.is::<RecipeError>() || matches!(data, Some(DataError::Config { .. }))
+    });
     ExitCode::from(if recipe { 2 } else { 1 })
 }
 

@@ -59,6 +59,13 @@ pub(crate) fn run(arguments: &MergeArguments, output: Output) -> Result<()> {
         output.result(&json!({"model": to}).to_string())?;
     } else {
         output.result(&format!("the merged model is in {}", to.display()))?;
+        if arguments.number != Some(NumberArgument::F32) && number != NumberType::F32 {
+            output.note(
+                "its weights are rounded to the type of the base's: changes smaller than 1/256 of \
+                 a weight are lost (bf16), as a small learning rate makes them; `--number f32` \
+                 keeps them",
+            );
+        }
     }
     Ok(())
 }
