@@ -71,7 +71,7 @@ impl RunFolder {
         let this = Self { path: path.to_owned(), _lock: lock };
         durable::remove_unfinished(path)?;
         durable::remove_unfinished(&path.join("checkpoints"))?;
-        let found = TRACES.into_iter().find(|name| path.join(name).exists());
+        let found = TRACES.into_iter().rev().find(|name| path.join(name).exists());
         let is_run = this.recipe().exists() || this.record().exists();
         match found {
             Some(found) if options.overwrite && !is_run => {

@@ -88,7 +88,7 @@ fn wrong_usage_is_refused() {
         (&["--prompt", "a", "--temperature=-1"], 2, "at least 0"),
         (&["--prompt", "a", "--temperature", "nan"], 2, "at least 0"),
         (&[], 2, "--prompt"),
-        (&["--prompt", "a", "--template", "none"], 1, "`none` is neither a built-in template"),
+        (&["--prompt", "a", "--template", "none"], 2, "`none` is neither a built-in template"),
     ] {
         let said = folder.ift(&ask(more)).refused(code);
         assert!(said.contains(words), "{more:?}: {said}");
