@@ -16,8 +16,8 @@ const REASONING: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
 /// in their own way.
 ///
 /// # Errors
-/// When a message that is neither a system's nor an assistant's, or the call of a tool, is left out
-/// as a whole.
+/// When a message that is neither an assistant's nor the system's or developer's, or the call of a
+/// tool, is left out as a whole.
 pub(crate) fn left_out(
     conversation: &Conversation,
     text: &str,
@@ -34,7 +34,7 @@ pub(crate) fn left_out(
                 complete
             }
             // Templates may write it anywhere.
-            "system" => noted || text.contains(message.text().trim()),
+            "system" | "developer" => noted || text.contains(message.text().trim()),
             _ => {
                 search.finds(message.text()) || search.holds(message.text()) || {
                     check_turn(message, i, text)?;
@@ -102,8 +102,8 @@ fn form(text: &str, escaped: bool) -> String {
 fn check_turn(message: &Message, i: usize, text: &str) -> Result<(), DataError> {
     let content = message.text().trim();
     let words = content.split(|c: char| !c.is_alphanumeric());
-    let word = words.max_by_key(|word| word.len()).filter(|word| !word.is_empty());
-    if text.contains(word.unwrap_or(content)) {
+    // A text without words, such as white space of another kind, tells nothing.
+    if words.max_by_key(|word| word.len()).is_none_or(|word| text.contains(word)) {
         return Ok(());
     }
     let found = format!("a turn of `{}`, whose text the chat template leaves out", message.role);
@@ -155,11 +155,12 @@ mod tests {
     #[test]
     fn a_turn_that_vanishes_is_refused() {
         let none: [&str; 0] = [];
-        for role in ["user", "tool", "developer", "ai"] {
+        for role in ["user", "tool", "ai"] {
             let talk = |text: &str| [Message::new(role, text), Message::new("assistant", "Yo")];
             let error = left_out(&talk("Be brief.").to_vec().into(), "Yo").unwrap_err().to_string();
             assert!(error.contains("`messages[0]`") && error.contains(role), "{error}");
             assert_eq!(roles(&talk(" \n"), "Yo"), none);
+            assert_eq!(roles(&talk("\u{1c}\u{200b}"), "Yo"), [role]);
             assert_eq!(roles(&talk("Say \"hi\""), "\"Say \\\"hi\\\"\" Yo"), none);
             assert_eq!(roles(&talk("Be brief."), "BE brief Yo"), [role]);
         }

@@ -11,8 +11,7 @@ use crate::error::DataError;
 
 use super::values::{check_whole, decoded, kind, list};
 
-/// The tools of a record: a list, or the JSON text of one. An element may be JSON text too, and the
-/// function without the tool around it, as in the older `functions`.
+/// The tools of a record: a list, or the JSON text of one. An element may be JSON text too.
 pub(super) fn tools(value: Value, at: &str) -> Result<Vec<Value>, DataError> {
     if value.as_str().is_some_and(|text| text.trim().is_empty()) {
         return Ok(Vec::new());
@@ -22,18 +21,21 @@ pub(super) fn tools(value: Value, at: &str) -> Result<Vec<Value>, DataError> {
         let at = format!("{at}[{i}]");
         *tool = decoded(tool.take(), &at)?;
         check_whole(tool, &at)?;
-        let Value::Object(map) = tool else {
+        if !tool.is_object() {
             let expected = "the JSON schema of a function, an object";
             return Err(DataError::field(at, kind(tool), expected));
-        };
-        // A bare function is what `function` of a tool is.
-        let bare = map.contains_key("name") && !map.contains_key("function");
-        if bare && map.get("type").is_none_or(|kind| kind == "function") {
-            map.shift_remove("type");
-            *tool = json!({"type": "function", "function": tool.take()});
         }
     }
     Ok(tools)
+}
+
+/// The tools of the older form, `functions`: each is what `function` of a tool is.
+pub(super) fn functions(value: Value, at: &str) -> Result<Vec<Value>, DataError> {
+    let tool = |function: Value| match function.get("function") {
+        Some(_) => function,
+        None => json!({"type": "function", "function": function}),
+    };
+    Ok(tools(value, at)?.into_iter().map(tool).collect())
 }
 
 /// The calls of a message: a list, one call, or the JSON text of either.

@@ -37,7 +37,7 @@ impl Setting {
             None => Vec::new(),
         };
         if let Some(value) = fields.take("functions") {
-            let functions = calls::tools(value, "functions")?;
+            let functions = calls::functions(value, "functions")?;
             if !tools.is_empty() && !functions.is_empty() {
                 let found = "a list, next to `tools`";
                 return Err(DataError::field("functions", found, "one of the two"));
