@@ -4,11 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::conversation::{Conversation, Message};
+use crate::conversation::{Conversation, Message, REASONING};
 use crate::error::DataError;
-
-/// The fields in which records and templates keep the reasoning of an assistant.
-const REASONING: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
 
 /// The roles with messages of which the rendered text lacks a part; templates for models that
 /// reason leave out earlier reasoning. White space around each part does not count. The parts of an

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+pub(super) use crate::conversation::REASONING;
 use crate::error::DataError;
 
 use super::values::kind;
@@ -34,9 +35,6 @@ pub(super) const REJECTED: [&str; 2] = ["rejected", "rejected_messages"];
 /// Fields of a message that say whether, and with which weight, a turn is learned.
 pub(super) const WEIGHTS: [&str; 7] =
     ["weight", "loss_weight", "train", "training", "trainable", "train_on_turn", "loss"];
-
-/// Fields of a message with the text that a model thinks before it answers.
-pub(super) const REASONING: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
 
 /// Our names of fields, for `data.columns`.
 pub(crate) const FIELDS: [&str; 17] = [

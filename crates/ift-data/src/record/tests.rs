@@ -194,7 +194,8 @@ fn reasoning_roles_and_parts() {
     assert_eq!(conversation(&talk).messages.iter().map(|m| &m.role).collect::<Vec<_>>(), roles);
     let two = json!({"role": "assistant", "content": "A", "reasoning": "x", "thinking": "y"});
     let error = fault(&json!({"messages": [two]}), RowKind::Demonstration);
-    assert!(error.contains("`messages[0].thinking`") && error.contains("differs"), "{error}");
+    assert!(error.contains("`messages[0].reasoning`"), "{error}");
+    assert!(error.contains("differs from `thinking`"), "{error}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::clock::strftime;
 use super::environment::{ITERATED, environment};
 use super::limits::{self, check_source, on_large_stack};
 use super::tags::{names_read, with_filtered_loops, without_generation_tags};
-use crate::conversation::{Conversation, Message};
+use crate::conversation::{Conversation, Message, REASONING};
 use crate::error::DataError;
 use crate::special::{NAMED, SpecialTokens};
 
@@ -233,9 +233,6 @@ pub(crate) fn template_value(message: &Message) -> Value {
     }
     Value::from_pairs(fields)
 }
-
-/// The names of a message's reasoning, in the order in which they count.
-const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
 /// The message of an error, with the line of the template.
 fn explain(error: &Error) -> String {
