@@ -31,11 +31,13 @@ mod seed_setup;
 mod settings;
 mod softmax;
 mod solved_world;
+mod start;
 mod statistics;
 mod study;
 mod summary;
 mod training;
 mod trajectory;
+mod verdict;
 mod world;
 
 pub use action::Action;
@@ -52,14 +54,18 @@ pub use optimum::{
 pub use pictures::{Picture, pictures};
 pub use player::Player;
 pub use report::{
-    LearnerReport, PAPER_ORDER, PairedComparison, Panel, Portrait, Scene, StudyReport, Sweep,
+    LearnerReport, MapGroup, Origin, PairedComparison, Panel, Portrait, Scene, StudyReport, Sweep,
     WorldReport,
 };
-pub use settings::{InitialPolicy, RandomMap, StudySettings, SweepValues, TrajectorySource};
+pub use settings::{
+    BothSettings, DesignedMap, RandomMap, StudySettings, SweepValues, TrajectorySource,
+};
 pub use solved_world::{SolvedWorld, solved_worlds};
+pub use start::{InitialPolicy, Start};
 pub use statistics::Estimate;
 pub use study::Study;
 pub use summary::{Findings, RunRow};
 pub use training::TrainingSettings;
 pub use trajectory::{Suboptimal, Trajectory, Visit, draw_optimal, draw_suboptimal, rollout};
+pub use verdict::{Claim, Outcome, PAPER_METHODS, Relation, Verdict};
 pub use world::{Ice, Rewards, Transition, World, default_limit};

@@ -25,12 +25,27 @@ pub enum Measure {
     MseOn,
     /// The same over the other states.
     MseOff,
+    /// Mean squared error from the optimal matrix over all states, terminal ones included, where
+    /// the optimum gives every action probability 1/4.
+    MseTerminal,
+    /// Mean squared error from the optimal matrix in which only the first of equally good actions
+    /// has a probability.
+    MseFirst,
+    /// The same over all states, terminal ones included, where it is the first action.
+    MseFirstTerminal,
+    /// The smallest [`Measure::Mse`] at the points of the training curve after its first: the
+    /// checkpoint that is best by the measure itself, as the paper selects (appendix B.1).
+    MseBest,
     /// Mean squared error from the action probabilities of the fitted policy.
     Fitted,
     /// The same over the states of the optimal trajectory.
     FittedOn,
     /// The same over the other states.
     FittedOff,
+    /// [`Measure::Fitted`] over all states, terminal ones included.
+    FittedTerminal,
+    /// The smallest [`Measure::Fitted`] at the points of the training curve after its first.
+    FittedBest,
     /// `KL(optimum ‖ policy)`, mean over states, nats.
     Kl,
     /// The same over the states of the optimal trajectory.
@@ -47,6 +62,19 @@ pub enum Measure {
     Weights,
     /// Share of the states that training used as an input.
     Explored,
+    /// Overlap of the cells that training used as inputs with the cells that the policy itself
+    /// visited at the time: mean over the intervals between the points of the training curve.
+    /// Overlap is the sum over non-terminal states of the smaller of two shares: the share of the
+    /// inputs of the interval, and the share of the expected visits in an episode of the policy
+    /// at the start of the interval.
+    Aligned,
+    /// The same for the inputs of the whole training and the visits of the initial policy.
+    AlignedStart,
+    /// The same for the inputs of the whole training and the visits of the trained policy.
+    AlignedEnd,
+    /// Of the non-terminal states that training used as an input or that the trained policy visits
+    /// at least once in twenty episodes, the share of those that are both.
+    AlignedCells,
     /// 1 if training diverged, else 0. A policy that diverged is measured as it was before the
     /// step that diverged.
     Diverged,
@@ -54,13 +82,19 @@ pub enum Measure {
 
 impl Measure {
     /// All measures, in the order of every list of measures.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 25] = [
         Self::Mse,
         Self::MseOn,
         Self::MseOff,
+        Self::MseTerminal,
+        Self::MseFirst,
+        Self::MseFirstTerminal,
+        Self::MseBest,
         Self::Fitted,
         Self::FittedOn,
         Self::FittedOff,
+        Self::FittedTerminal,
+        Self::FittedBest,
         Self::Kl,
         Self::KlOn,
         Self::KlOff,
@@ -69,6 +103,10 @@ impl Measure {
         Self::GreedySuccess,
         Self::Weights,
         Self::Explored,
+        Self::Aligned,
+        Self::AlignedStart,
+        Self::AlignedEnd,
+        Self::AlignedCells,
         Self::Diverged,
     ];
 
@@ -78,9 +116,15 @@ impl Measure {
             Self::Mse => "mse",
             Self::MseOn => "mse_on",
             Self::MseOff => "mse_off",
+            Self::MseTerminal => "mse_terminal",
+            Self::MseFirst => "mse_first",
+            Self::MseFirstTerminal => "mse_first_terminal",
+            Self::MseBest => "mse_best",
             Self::Fitted => "fitted",
             Self::FittedOn => "fitted_on",
             Self::FittedOff => "fitted_off",
+            Self::FittedTerminal => "fitted_terminal",
+            Self::FittedBest => "fitted_best",
             Self::Kl => "kl",
             Self::KlOn => "kl_on",
             Self::KlOff => "kl_off",
@@ -89,6 +133,10 @@ impl Measure {
             Self::GreedySuccess => "greedy_success",
             Self::Weights => "weights",
             Self::Explored => "explored",
+            Self::Aligned => "aligned",
+            Self::AlignedStart => "aligned_start",
+            Self::AlignedEnd => "aligned_end",
+            Self::AlignedCells => "aligned_cells",
             Self::Diverged => "diverged",
         }
     }
@@ -125,9 +173,15 @@ impl Evaluator<'_> {
             mse,
             mse_on,
             mse_off,
+            f64::NAN,
+            f64::NAN,
+            f64::NAN,
+            f64::NAN,
             fitted,
             fitted_on,
             fitted_off,
+            f64::NAN,
+            f64::NAN,
             kl,
             kl_on,
             kl_off,
@@ -136,6 +190,10 @@ impl Evaluator<'_> {
             success_rate(self.world, &greedy(policy)),
             mean_squared_distance(network.parameters(), self.fitted.parameters()),
             self.share(explored),
+            f64::NAN,
+            f64::NAN,
+            f64::NAN,
+            f64::NAN,
             f64::from(u8::from(*diverged)),
         ]
     }

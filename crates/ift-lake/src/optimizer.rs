@@ -14,6 +14,8 @@ pub enum Rule {
     /// Adam (arXiv 1412.6980) with torch's defaults. A parameter changes by about the learning
     /// rate, however small its derivative is.
     Adam,
+    /// RMSprop with torch's defaults (decay 0.99, no momentum).
+    Rmsprop,
     /// Plain gradient descent. A parameter changes by the learning rate times its derivative.
     Sgd,
 }
@@ -91,7 +93,7 @@ impl NetworkOptimizer {
                     *derivative = 0.0;
                 }
             }
-            Rule::Sgd => {
+            Rule::Rmsprop | Rule::Sgd => {
                 for (parameter, derivative) in parameters.zip(derivatives) {
                     *parameter -= self.lr * *derivative;
                     *derivative = 0.0;

@@ -5,6 +5,7 @@ use crate::{
     learner::{LearnerSpec, SweptSetting, learners, sweeps},
     settings::StudySettings,
     solved_world::{SolvedWorld, solved_worlds},
+    trajectory::Suboptimal,
 };
 
 /// Points of a training curve after the first.
@@ -42,14 +43,18 @@ impl<'a> StudyPlan<'a> {
 
     /// Number of policies that are trained for all seeds together.
     pub(crate) fn policies(&self) -> u64 {
-        let kinds = self.settings.suboptimal.len();
-        let runs: usize = self
-            .learners
-            .iter()
-            .map(|learner| if learner.reads_suboptimal() { kinds } else { 1 })
-            .sum();
         let sweeps: usize = self.sweeps.iter().map(|sweep| sweep.values.len()).sum();
-        let per_seed = self.worlds.len() * self.settings.starts.len() * (runs + sweeps);
+        let of_start = |(_, kinds): (_, Vec<Suboptimal>)| {
+            let runs = self
+                .learners
+                .iter()
+                .map(|learner| if learner.reads_suboptimal() { kinds.len() } else { 1 });
+            runs.sum::<usize>() + sweeps
+        };
+        let of_world = |world: &SolvedWorld| {
+            world.starts(self.settings).into_iter().map(of_start).sum::<usize>()
+        };
+        let per_seed: usize = self.worlds.iter().map(of_world).sum();
         per_seed as u64 * self.settings.seeds
     }
 }

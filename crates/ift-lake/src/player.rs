@@ -50,8 +50,9 @@ impl Player {
             match learner {
                 None => setup.fitted_matrix,
                 Some(learner) => {
-                    let start = setup.start(settings.starts[0]);
-                    let trained = setup.train(learner.method.as_ref(), &start, 0, |_, _| {});
+                    let (start, kinds) = &solved.starts(settings)[0];
+                    let start = setup.start(*start);
+                    let trained = setup.train(learner.method.as_ref(), &start, kinds[0], |_, _| {});
                     trained.network.policy(solved.world.states())
                 }
             }

@@ -5,9 +5,10 @@ use serde::Serialize;
 use crate::{
     measure::Measure,
     optimum::StateActionMatrix,
-    settings::InitialPolicy,
+    start::Start,
     statistics::Estimate,
     trajectory::{Suboptimal, Trajectory},
+    verdict::{Claim, Verdict},
     world::Ice,
 };
 
@@ -20,6 +21,9 @@ pub struct StudyReport {
     pub curve_steps: Vec<u64>,
     /// One entry per map and kind of ice.
     pub worlds: Vec<WorldReport>,
+    /// Scenes over several maps: one entry for each group of two or more maps of the same origin
+    /// and ice, and each scene that all of its maps have.
+    pub groups: Vec<MapGroup>,
 }
 
 /// The results in one world.
@@ -31,6 +35,8 @@ pub struct WorldReport {
     pub map: Vec<String>,
     /// The ice.
     pub ice: Ice,
+    /// Where the map comes from.
+    pub origin: Origin,
     /// The optimal state-action matrix; equally good actions have the same probability.
     pub optimum: StateActionMatrix,
     /// Probability that the optimal policy reaches a goal within the limit of moves.
@@ -41,39 +47,64 @@ pub struct WorldReport {
     pub sweeps: Vec<Sweep>,
 }
 
+/// Where a map comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Gymnasium's, or a file.
+    Listed,
+    /// Drawn at random.
+    Random,
+    /// Designed around one pair of trajectories.
+    Designed,
+}
+
+/// A scene over all maps of the same origin and ice. The unit of its means and tests is the map:
+/// each map has one sample, its mean over the seeds.
+#[derive(Clone, Debug, Serialize)]
+pub struct MapGroup {
+    /// Origin, ice, initial policy and kind: `random-slippery-both-hole-own`.
+    pub name: String,
+    /// Where the maps come from.
+    pub origin: Origin,
+    /// The ice.
+    pub ice: Ice,
+    /// The policy that training starts from.
+    pub start: Start,
+    /// What methods on pairs reject.
+    pub suboptimal: Suboptimal,
+    /// Names of the worlds.
+    pub worlds: Vec<String>,
+    /// The learners with their means over the maps, without curves.
+    pub learners: Vec<LearnerReport>,
+    /// Every claim by every measure, with Holm's correction over all groups of the study.
+    pub verdicts: Vec<Verdict>,
+}
+
 /// All learners in one world, from one initial policy and with one kind of sub-optimal trajectory.
 #[derive(Clone, Debug, Serialize)]
 pub struct Scene {
     /// World, initial policy and kind; also the stem of file names: `4x4-slippery-random-hole`.
     pub name: String,
     /// The policy that training starts from.
-    pub start: InitialPolicy,
+    pub start: Start,
     /// The kind of the sub-optimal trajectory.
     pub suboptimal: Suboptimal,
     /// The learners: methods in the order of the settings, then PPO.
     pub learners: Vec<LearnerReport>,
     /// Every pair of learners, compared by [`Measure::Mse`].
     pub comparisons: Vec<PairedComparison>,
-    /// Share of the seeds in which the paper's four methods are in [`PAPER_ORDER`]; `None` if one
-    /// of them is not among the learners.
-    pub paper_order_share: Option<f64>,
+    /// Every claim by every measure that it can be read with; empty if one of the paper's four
+    /// methods is not among the learners.
+    pub verdicts: Vec<Verdict>,
     /// The policies of the first seed.
     pub portrait: Portrait,
 }
 
-/// The order that IFT's paper reports, from the closest to the optimum to the farthest.
-pub const PAPER_ORDER: [&str; 4] = ["dpo", "ift", "orpo", "sft"];
-
 impl Scene {
-    /// The paper's four methods in the order of their mean [`Measure::Mse`], closest first; `None`
-    /// if one of them is not among the learners.
-    pub fn paper_order(&self) -> Option<Vec<&'static str>> {
-        let mut found = PAPER_ORDER
-            .into_iter()
-            .map(|name| Some((self.learner(name)?.estimate(Measure::Mse).mean, name)))
-            .collect::<Option<Vec<_>>>()?;
-        found.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-        Some(found.into_iter().map(|(_, name)| name).collect())
+    /// The verdict on a claim by a measure.
+    pub fn verdict(&self, claim: Claim, measure: Measure) -> Option<&Verdict> {
+        self.verdicts.iter().find(|verdict| (verdict.claim, verdict.measure) == (claim, measure))
     }
 
     /// The learner with a label.
@@ -172,7 +203,7 @@ pub struct Sweep {
     /// World, initial policy and setting; also the stem of file names: `4x4-random-lambda`.
     pub name: String,
     /// The policy that training starts from.
-    pub start: InitialPolicy,
+    pub start: Start,
     /// Name of the setting: `lambda` or `gamma`.
     pub setting: &'static str,
     /// The values of the setting.

@@ -8,13 +8,13 @@ use crate::{
     optimum::StateActionMatrix,
     plan::StudyPlan,
     seed_setup::SeedSetup,
-    settings::InitialPolicy,
+    start::Start,
     trajectory::{Suboptimal, Trajectory},
 };
 
 /// The trained policy of one learner in one scene.
 pub(crate) struct RunResult {
-    pub(crate) start: InitialPolicy,
+    pub(crate) start: Start,
     /// The kind of the rejected trajectory, for learners that are given one.
     pub(crate) suboptimal: Option<Suboptimal>,
     /// Share of the actions of the rejected trajectory that are optimal in their state; `None`
@@ -39,8 +39,8 @@ pub(crate) struct SeedResult {
     pub(crate) world: usize,
     pub(crate) seed: u64,
     pub(crate) optimal: Trajectory,
-    /// In the order of [`crate::StudySettings::suboptimal`].
-    pub(crate) suboptimal: Vec<Trajectory>,
+    /// The sub-optimal trajectories by kind.
+    pub(crate) suboptimal: Vec<(Suboptimal, Trajectory)>,
     pub(crate) runs: Vec<RunResult>,
     /// By start, by entry of [`StudyPlan::sweeps`], by value.
     pub(crate) sweeps: Vec<Vec<Vec<SweepErrors>>>,
@@ -65,13 +65,13 @@ impl SeedResult {
         let setup = SeedSetup::new(settings, &plan.worlds[world], seed)?;
         let trainer = Trainer { plan, setup: &setup, evaluator: setup.evaluator(), index, done };
         let (mut runs, mut sweeps) = (Vec::new(), Vec::new());
-        for &start in &settings.starts {
+        for (start, kinds) in plan.worlds[world].starts(settings) {
             let network = setup.start(start);
             for (learner, spec) in plan.learners.iter().enumerate() {
-                let kinds = if spec.reads_suboptimal() { settings.suboptimal.len() } else { 1 };
-                runs.extend((0..kinds).map(|kind| {
+                let kinds = if spec.reads_suboptimal() { &kinds[..] } else { &kinds[..1] };
+                runs.extend(kinds.iter().map(|&kind| {
                     let (suboptimal, rejected_optimal) = if spec.reads_suboptimal() {
-                        (Some(settings.suboptimal[kind]), setup.optimal_share(kind))
+                        (Some(kind), setup.optimal_share(kind))
                     } else {
                         (None, None)
                     };
@@ -109,8 +109,8 @@ struct Trainer<'a, F> {
 type TrainedPolicy = (Measured, Vec<f64>, Option<(StateActionMatrix, Vec<bool>)>);
 
 impl<F: Fn()> Trainer<'_, F> {
-    /// Trains one learner from `start` with the sub-optimal trajectory number `kind`.
-    fn run(&self, learner: &LearnerSpec, start: &Network, kind: usize) -> TrainedPolicy {
+    /// Trains one learner from `start`; methods on pairs reject the trajectory of `kind`.
+    fn run(&self, learner: &LearnerSpec, start: &Network, kind: Suboptimal) -> TrainedPolicy {
         let steps = &self.plan.curve_steps;
         let mut curve = Vec::with_capacity(steps.len());
         let mut observe = |step: u64, network: &Network| {
@@ -130,7 +130,7 @@ impl<F: Fn()> Trainer<'_, F> {
     /// Trains IFT from `start` with every value of a sweep.
     fn sweep(&self, sweep: &SweptSetting, start: &Network) -> Vec<SweepErrors> {
         let errors = |method| {
-            let trained = self.setup.train(Some(method), start, 0, |_, _| {});
+            let trained = self.setup.train(Some(method), start, Suboptimal::Own, |_, _| {});
             (self.done)();
             self.evaluator.mse(&trained.network)
         };

@@ -13,8 +13,9 @@ use crate::{
     offline::{TrajectoryPair, train_offline},
     online::train_online,
     optimum::StateActionMatrix,
-    settings::{InitialPolicy, StudySettings, TrajectorySource},
+    settings::{StudySettings, TrajectorySource},
     solved_world::SolvedWorld,
+    start::Start,
     training::{Trained, TrainingRun},
     trajectory::{Suboptimal, Trajectory, draw_optimal, draw_suboptimal, rollout},
 };
@@ -30,8 +31,9 @@ pub(crate) struct SeedSetup<'a> {
     /// Action probabilities of `fitted`.
     pub(crate) fitted_matrix: StateActionMatrix,
     pub(crate) optimal: Trajectory,
-    /// In the order of [`StudySettings::suboptimal`].
-    pub(crate) suboptimal: Vec<Trajectory>,
+    /// The sub-optimal trajectories by kind. That of [`Suboptimal::Own`] is an episode of the
+    /// policy with random weights, which pictures show; training draws a new one at every step.
+    pub(crate) suboptimal: Vec<(Suboptimal, Trajectory)>,
 }
 
 impl<'a> SeedSetup<'a> {
@@ -57,14 +59,20 @@ impl<'a> SeedSetup<'a> {
             TrajectorySource::Drawn => seed,
             TrajectorySource::Fixed => settings.seed,
         };
-        let optimal = draw_optimal(world, optimum, &mut generator(source, stream::OPTIMAL))?;
-        let suboptimal = settings.suboptimal.iter().map(|&kind| {
+        let optimal = match &solved.pair {
+            Some(pair) => pair.optimal.clone(),
+            None => draw_optimal(world, optimum, &mut generator(source, stream::OPTIMAL))?,
+        };
+        let suboptimal = solved.kinds(settings).into_iter().map(|kind| {
             let generator = &mut generator(source, stream::SUBOPTIMAL + kind as u64);
-            match kind {
-                // Shown in pictures; training draws a new episode at every step.
-                Suboptimal::Own => Ok(rollout(world, &initial.policy(world.states()), generator)),
-                _ => draw_suboptimal(world, optimum, kind, settings.noise, &optimal, generator),
-            }
+            let trajectory = match (kind, &solved.pair) {
+                (Suboptimal::Own, _) => rollout(world, &initial.policy(world.states()), generator),
+                (_, Some(pair)) => pair.suboptimal.clone(),
+                (_, None) => {
+                    draw_suboptimal(world, optimum, kind, settings.noise, &optimal, generator)?
+                }
+            };
+            Ok((kind, trajectory))
         });
         let suboptimal = suboptimal.collect::<Result<_, _>>()?;
         let fitted = fit(world, &optimum.policy, &initial, training);
@@ -85,30 +93,37 @@ impl<'a> SeedSetup<'a> {
     }
 
     /// The policy that training starts from.
-    pub(crate) fn start(&self, start: InitialPolicy) -> Network {
+    pub(crate) fn start(&self, start: Start) -> Network {
         match start {
-            InitialPolicy::Random => self.initial.clone(),
-            InitialPolicy::Sft => {
+            Start::Random => self.initial.clone(),
+            Start::Sft => {
                 let sft = Method::Sft(Sft::default());
                 self.train_for(
                     self.settings.training.sft_steps,
                     Some(&sft),
                     &self.initial,
-                    0,
+                    Suboptimal::Own,
                     |_, _| {},
                 )
                 .network
             }
+            Start::Both(_) => todo!(),
         }
     }
 
-    /// Trains from `start` with a method, or with PPO if there is none, and with the sub-optimal
-    /// trajectory number `kind`. `observe` is called after every step, counted from 1.
+    /// The sub-optimal trajectory of a kind that the world has.
+    pub(crate) fn suboptimal(&self, kind: Suboptimal) -> &Trajectory {
+        let found = self.suboptimal.iter().find(|(other, _)| *other == kind);
+        found.map_or(&self.optimal, |(_, trajectory)| trajectory)
+    }
+
+    /// Trains from `start` with a method, or with PPO if there is none. Methods on pairs reject
+    /// the sub-optimal trajectory of `kind`. `observe` is called after every step, counted from 1.
     pub(crate) fn train(
         &self,
         method: Option<&Method>,
         start: &Network,
-        kind: usize,
+        kind: Suboptimal,
         observe: impl FnMut(u64, &Network),
     ) -> Trained {
         self.train_for(self.settings.training.steps, method, start, kind, observe)
@@ -119,7 +134,7 @@ impl<'a> SeedSetup<'a> {
         steps: u64,
         method: Option<&Method>,
         start: &Network,
-        kind: usize,
+        kind: Suboptimal,
         observe: impl FnMut(u64, &Network),
     ) -> Trained {
         let Self { settings, solved: SolvedWorld { world, .. }, .. } = *self;
@@ -129,19 +144,19 @@ impl<'a> SeedSetup<'a> {
             let discount = settings.discount;
             return train_online(world, &settings.ppo, discount, run, &mut generator, observe);
         };
-        let own = settings.suboptimal[kind] == Suboptimal::Own;
-        let suboptimal = &self.suboptimal[kind];
+        let own = kind == Suboptimal::Own;
+        let suboptimal = self.suboptimal(kind);
         let pair = TrajectoryPair { world, optimal: &self.optimal, suboptimal, own };
         train_offline(pair, method, run, self.seed, &mut generator, observe)
     }
 
-    /// Share of the actions of the sub-optimal trajectory number `kind` that are optimal in their
+    /// Share of the actions of the sub-optimal trajectory of `kind` that are optimal in their
     /// state; `None` if every step draws a new trajectory.
-    pub(crate) fn optimal_share(&self, kind: usize) -> Option<f64> {
-        if self.settings.suboptimal[kind] == Suboptimal::Own {
+    pub(crate) fn optimal_share(&self, kind: Suboptimal) -> Option<f64> {
+        if kind == Suboptimal::Own {
             return None;
         }
-        let visits = &self.suboptimal[kind].visits;
+        let visits = &self.suboptimal(kind).visits;
         let optimal = visits
             .iter()
             .filter(|visit| self.solved.optimum.policy[visit.state][visit.action.index()] > 0.0);

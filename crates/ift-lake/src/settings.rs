@@ -13,6 +13,7 @@ use crate::{
     action::Action,
     error::LakeError,
     online::PpoSettings,
+    start::InitialPolicy,
     training::TrainingSettings,
     trajectory::Suboptimal,
     world::{Ice, Rewards},
@@ -30,9 +31,15 @@ pub struct StudySettings {
     pub maps: Vec<String>,
     /// The ice: `solid`, `slippery`.
     pub ice: Vec<Ice>,
-    /// The policy that training starts from: `random` weights, or `sft`, the policy after SFT on
-    /// the optimal trajectory. It is also the reference of methods that have one.
+    /// Maps designed around one pair of trajectories, in addition to `maps`. They have solid ice.
+    pub designed: Vec<DesignedMap>,
+    /// The policy that training starts from: `random` weights; `sft`, the policy after SFT on the
+    /// optimal trajectory; or `both`, a policy that was fitted to both trajectories (see
+    /// `[both]`), once for each kind of sub-optimal trajectory but `own`. It is also the reference
+    /// of methods that have one.
     pub starts: Vec<InitialPolicy>,
+    /// How the initial policy `both` is made.
+    pub both: BothSettings,
     /// The kinds of sub-optimal trajectory that methods on pairs reject: `longer`, `hole`,
     /// `wandering`, or `own`, a new episode of the policy at every training step.
     pub suboptimal: Vec<Suboptimal>,
@@ -91,26 +98,40 @@ pub struct RandomMap {
     pub frozen: f64,
     /// Seed of the map.
     pub seed: u64,
+    /// Number of maps, with seeds from `seed` upwards.
+    #[schemars(range(min = 1, max = 1000))]
+    pub count: u64,
 }
 
-/// The policy that training starts from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum InitialPolicy {
-    /// A network with random weights.
-    Random,
-    /// The same network after SFT on the optimal trajectory.
-    Sft,
+/// A map that is designed around one optimal and one sub-optimal trajectory, the same for all
+/// seeds, on solid ice.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DesignedMap {
+    /// Name of the world in results.
+    pub name: String,
+    /// The map: its lines of `S`, `F`, `H` and `G`, or an entry as in `maps`, but not `random`.
+    pub map: String,
+    /// Moves of the optimal trajectory from the start, a string of `L`, `D`, `R` and `U`, such as
+    /// `DDRR`. It must take optimal actions only and end at a goal.
+    pub optimal: String,
+    /// Moves of the sub-optimal trajectory from the same start. Its kind is found out: `longer` if
+    /// it ends at a goal after more moves, `hole` if it ends in a hole, else `wandering`.
+    pub suboptimal: String,
 }
 
-impl InitialPolicy {
-    /// Name in recipes and result files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Random => "random",
-            Self::Sft => "sft",
-        }
-    }
+/// How the initial policy `both` is made: Adam with learning rate 0.01 fits the network with random
+/// weights to the actions of both trajectories.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BothSettings {
+    /// Steps of the fit.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub steps: u64,
+    /// Share of the optimal trajectory in the loss, 0 to 1. Each trajectory counts with the mean
+    /// over its moves.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub share: f64,
 }
 
 /// Which trajectories the seeds of a study are trained on.
@@ -139,7 +160,9 @@ impl Default for StudySettings {
             output: PathBuf::from("runs/lake"),
             maps: ["4x4", "8x8"].map(str::to_owned).to_vec(),
             ice: vec![Ice::Solid, Ice::Slippery],
+            designed: Vec::new(),
             starts: vec![InitialPolicy::Random, InitialPolicy::Sft],
+            both: BothSettings::default(),
             suboptimal: Suboptimal::ALL.to_vec(),
             noise: 0.5,
             trajectories: TrajectorySource::Drawn,
@@ -162,7 +185,13 @@ impl Default for StudySettings {
 
 impl Default for RandomMap {
     fn default() -> Self {
-        Self { size: 8, frozen: 0.8, seed: 0 }
+        Self { size: 8, frozen: 0.8, seed: 0, count: 1 }
+    }
+}
+
+impl Default for BothSettings {
+    fn default() -> Self {
+        Self { steps: 100, share: 0.5 }
     }
 }
 

@@ -6,12 +6,11 @@ use crate::{
     optimum::{StateActionMatrix, success_rate},
     plan::StudyPlan,
     report::{
-        LearnerReport, PAPER_ORDER, PairedComparison, Panel, Portrait, Scene, StudyReport, Sweep,
-        WorldReport,
+        LearnerReport, PairedComparison, Panel, Portrait, Scene, StudyReport, Sweep, WorldReport,
     },
     seed_result::{RunResult, SeedResult},
-    settings::InitialPolicy,
     solved_world::SolvedWorld,
+    start::Start,
     statistics::{Estimate, holm, paired_p},
     trajectory::Suboptimal,
 };
@@ -31,7 +30,7 @@ pub struct RunRow {
     /// The world, see [`WorldReport::name`].
     pub world: String,
     /// The policy that training started from.
-    pub start: InitialPolicy,
+    pub start: Start,
     /// The kind of the rejected trajectory, for learners that are given one.
     pub suboptimal: Option<Suboptimal>,
     /// Share of the actions of the rejected trajectory that are optimal in their state; `None`
@@ -71,6 +70,7 @@ impl Findings {
             seeds: plan.settings.seeds,
             curve_steps: plan.curve_steps.clone(),
             worlds,
+            groups: Vec::new(),
         };
         Self { report, runs }
     }
@@ -87,26 +87,30 @@ struct WorldResults<'a> {
 
 impl WorldResults<'_> {
     fn report(&self) -> WorldReport {
-        let SolvedWorld { name, world, optimum } = self.solved;
+        let SolvedWorld { name, world, optimum, .. } = self.solved;
         let settings = self.plan.settings;
-        let scenes = settings.starts.iter().flat_map(|&start| {
-            let kinds = settings.suboptimal.iter().enumerate();
-            kinds.map(move |(index, &kind)| self.scene(start, kind, index))
-        });
-        let starts = settings.starts.iter().enumerate();
+        let starts = self.solved.starts(settings);
+        let scenes = starts
+            .iter()
+            .flat_map(|(start, kinds)| kinds.iter().map(|&kind| self.scene(*start, kind)));
         WorldReport {
             name: name.clone(),
             map: world.map().to_string().lines().map(str::to_owned).collect(),
             ice: world.ice(),
+            origin: self.solved.origin,
             optimum: optimum.policy.clone(),
             optimum_success: success_rate(world, &optimum.policy),
             scenes: scenes.collect(),
-            sweeps: starts.flat_map(|(index, &start)| self.sweeps(start, index)).collect(),
+            sweeps: starts
+                .iter()
+                .enumerate()
+                .flat_map(|(index, (start, _))| self.sweeps(*start, index))
+                .collect(),
         }
     }
 
-    /// The scene of one start and the sub-optimal trajectory number `kind`.
-    fn scene(&self, start: InitialPolicy, suboptimal: Suboptimal, kind: usize) -> Scene {
+    /// The scene of one start and one kind of rejected trajectory.
+    fn scene(&self, start: Start, suboptimal: Suboptimal) -> Scene {
         let learners = &self.plan.learners;
         // By learner, by seed.
         let runs: Vec<Vec<&RunResult>> = (0..learners.len())
@@ -132,8 +136,8 @@ impl WorldResults<'_> {
             suboptimal,
             learners: reports.collect(),
             comparisons: self.comparisons(&runs),
-            paper_order_share: self.paper_order_share(&runs),
-            portrait: self.portrait(&runs, kind),
+            verdicts: Vec::new(),
+            portrait: self.portrait(&runs, start, suboptimal),
         }
     }
 
@@ -170,22 +174,10 @@ impl WorldResults<'_> {
         comparisons
     }
 
-    /// Share of the seeds in which the distances of the paper's four methods are in its order;
-    /// `None` if one of them is not a learner of the study.
-    fn paper_order_share(&self, runs: &[Vec<&RunResult>]) -> Option<f64> {
-        let of = |name| self.plan.learners.iter().position(|learner| learner.label == name);
-        let four =
-            PAPER_ORDER.into_iter().map(|name| runs.get(of(name)?)).collect::<Option<Vec<_>>>()?;
-        let mse =
-            |learner: &[&RunResult], seed: usize| learner[seed].measured[Measure::Mse as usize];
-        let ordered =
-            |seed: &usize| four.windows(2).all(|pair| mse(pair[0], *seed) < mse(pair[1], *seed));
-        let seeds = self.seeds.len();
-        Some((0..seeds).filter(ordered).count() as f64 / seeds as f64)
-    }
-
-    /// The policies of the first seed, with the sub-optimal trajectory number `kind`.
-    fn portrait(&self, runs: &[Vec<&RunResult>], kind: usize) -> Portrait {
+    /// The policies of the first seed. From [`Start::Both`] the sub-optimal trajectory is the one
+    /// that the initial policy knows.
+    fn portrait(&self, runs: &[Vec<&RunResult>], start: Start, kind: Suboptimal) -> Portrait {
+        let shown = if let Start::Both(known) = start { known } else { kind };
         let seed = self.first;
         let unexplored = vec![false; self.solved.world.states()];
         let panel = |title: &str, policy: &StateActionMatrix, explored: &[bool]| Panel {
@@ -204,13 +196,18 @@ impl WorldResults<'_> {
         }
         Portrait {
             optimal: seed.optimal.clone(),
-            suboptimal: seed.suboptimal[kind].clone(),
+            suboptimal: seed
+                .suboptimal
+                .iter()
+                .find(|(kind, _)| *kind == shown)
+                .map_or(&seed.optimal, |(_, trajectory)| trajectory)
+                .clone(),
             panels,
         }
     }
 
-    /// The sweeps that start from the policy number `index` of the settings.
-    fn sweeps(&self, start: InitialPolicy, index: usize) -> Vec<Sweep> {
+    /// The sweeps that start from the initial policy number `index` of the world.
+    fn sweeps(&self, start: Start, index: usize) -> Vec<Sweep> {
         let sweeps = self.plan.sweeps.iter().enumerate();
         let sweep = sweeps.map(|(number, swept)| {
             // By part of the states (all, on, off), by value: the mean over seeds.

@@ -1,5 +1,6 @@
 //! Settings and results of training that all learners share.
 
+use ift_methods::Curve;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +19,13 @@ pub struct TrainingSettings {
     /// Learning rate.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub lr: f64,
-    /// The optimizer: `adam` or `sgd`.
+    /// The optimizer: `adam`, `rmsprop` or `sgd`.
     pub optimizer: Rule,
+    /// The learning rate after the warm-up: `constant`, `linear` or `cosine`.
+    pub schedule: Curve,
+    /// Steps of the warm-up of the learning rate as a share of all steps, 0 to 1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub warmup_ratio: f64,
     /// Number of hidden units.
     #[schemars(range(min = 1, max = 4096))]
     pub hidden: usize,
@@ -46,6 +52,8 @@ impl Default for TrainingSettings {
             steps: 200,
             lr: 0.01,
             optimizer: Rule::Adam,
+            schedule: Curve::Constant,
+            warmup_ratio: 0.0,
             hidden: 32,
             activation: ActivationFunction::Relu,
             sft_steps: 100,

@@ -21,6 +21,7 @@
 //! policy, which no data set contains.
 
 mod checks;
+mod curve;
 mod error;
 mod ift;
 mod lambda;
@@ -34,6 +35,7 @@ mod row;
 mod siblings;
 mod stable;
 
+pub use curve::Curve;
 pub use error::MethodError;
 pub use ift::{Formula, Ift, LookAheadKind, Minimum, Norm, Side, Source};
 pub use lambda::LambdaSchedule;

@@ -77,6 +77,7 @@ pub use context::{StepContext, StepSettings};
 pub use data::Data;
 pub use durable::write_folder;
 pub use error::TrainError;
+pub use ift_methods::Curve;
 pub use learner::Learner;
 pub use metrics::{
     EvalMetrics, Metrics, PreferenceMetrics, Rounding, Sample, StepMetrics, page_faults,
@@ -93,7 +94,7 @@ pub use recipe::{
 };
 pub use reference::{KnownScores, ReferenceSource};
 pub use saved::merged_card;
-pub use schedule::{Curve, Schedule};
+pub use schedule::Schedule;
 pub use stages::train;
 pub use step::{accumulate, accumulate_with, examine};
 pub use step_error::StepError;

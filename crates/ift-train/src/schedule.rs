@@ -1,7 +1,6 @@
 //! The `[schedule]` table: the learning rate over the steps.
 
-use std::f64::consts::PI;
-
+use ift_methods::Curve;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -36,18 +35,6 @@ pub struct Schedule {
     pub final_ratio: f64,
 }
 
-/// The curve after the warm-up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Curve {
-    /// Constant.
-    Constant,
-    /// Linear decay.
-    Linear,
-    /// Cosine decay.
-    Cosine,
-}
-
 /// The paper's warm-up, as a share of all steps.
 const WARMUP_RATIO: f64 = 0.1;
 
@@ -68,17 +55,7 @@ impl Schedule {
 
     /// The factor of the learning rate at a step counted from 0.
     pub fn factor(&self, step: u64, steps: u64) -> f64 {
-        let warmup = self.warmup_steps(steps);
-        if step < warmup {
-            return step as f64 / warmup as f64;
-        }
-        let progress = (step - warmup) as f64 / steps.saturating_sub(warmup).max(1) as f64;
-        let curve = match self.name {
-            Curve::Constant => return 1.0,
-            Curve::Linear => (1.0 - progress).max(0.0),
-            Curve::Cosine => (0.5 * (1.0 + (PI * progress).cos())).max(0.0),
-        };
-        self.final_ratio + (1.0 - self.final_ratio) * curve
+        self.name.factor(step, steps, self.warmup_steps(steps), self.final_ratio)
     }
 
     /// Checks every setting.

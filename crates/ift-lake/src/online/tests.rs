@@ -15,6 +15,8 @@ const TRAINING: TrainingSettings = TrainingSettings {
     steps: 400,
     lr: 0.01,
     optimizer: Rule::Adam,
+    schedule: ift_methods::Curve::Constant,
+    warmup_ratio: 0.0,
     hidden: 32,
     activation: ActivationFunction::Relu,
     sft_steps: 1,

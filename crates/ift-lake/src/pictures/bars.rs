@@ -7,8 +7,9 @@ use super::{
 };
 use crate::{
     measure::Measure,
-    report::{LearnerReport, PAPER_ORDER, Scene, WorldReport},
+    report::{LearnerReport, Scene, WorldReport},
     statistics::Estimate,
+    verdict::PAPER_METHODS,
 };
 
 /// One bar in the group of each learner: measure, name in the legend, and share of white in its
@@ -57,7 +58,7 @@ pub(super) fn bars(world: &WorldReport, scene: &Scene) -> Sketch {
     let gutter = MARGIN + widest.min(LABEL) + 8.0;
     for (index, learner) in learners.iter().enumerate() {
         let middle = TOP + GROUP * (index as f64 + 0.5);
-        let names = names.bold(PAPER_ORDER.contains(&learner.label.as_str()));
+        let names = names.bold(PAPER_METHODS.contains(&learner.label.as_str()));
         sketch.text(
             (gutter - 8.0, middle),
             names.fit(&learner.label, LABEL),

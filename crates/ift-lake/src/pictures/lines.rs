@@ -8,8 +8,9 @@ use super::{
     sketch::{Align, Point, Sketch, TextFormat, WIDTH},
 };
 use crate::{
-    report::{PAPER_ORDER, Scene, Sweep, WorldReport},
+    report::{Scene, Sweep, WorldReport},
     statistics::Estimate,
+    verdict::PAPER_METHODS,
 };
 
 /// A line of a chart, with one point per value of `Chart::x`.
@@ -38,7 +39,7 @@ pub(super) fn curves(steps: &[u64], scene: &Scene) -> Sketch {
     let lines = scene.learners.iter().map(|learner| PlotLine {
         label: &learner.label,
         colour: of_learner(&learner.label),
-        emphasised: PAPER_ORDER.contains(&learner.label.as_str()),
+        emphasised: PAPER_METHODS.contains(&learner.label.as_str()),
         points: &learner.curve,
     });
     let chart = Chart {

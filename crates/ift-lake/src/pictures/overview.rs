@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{
     measure::Measure,
-    report::{PAPER_ORDER, Scene, StudyReport},
+    report::{Scene, StudyReport},
+    verdict::PAPER_METHODS,
 };
 
 const MARGIN: f64 = 12.0;
@@ -45,7 +46,7 @@ pub(super) fn overview(report: &StudyReport) -> Sketch {
 
     for (row, name) in rows.iter().enumerate() {
         let place = (left - 8.0, top + ROW * (row as f64 + 0.5));
-        let bold = PAPER_ORDER.contains(name);
+        let bold = PAPER_METHODS.contains(name);
         sketch.text(place, names.bold(bold).fit(name, LABEL), names.bold(bold).align(Align::End));
     }
     sketch.text((left - 8.0, bottom + ROW / 2.0 + 2.0), ORDER, names.align(Align::End));
@@ -63,15 +64,10 @@ pub(super) fn overview(report: &StudyReport) -> Sketch {
             }
         }
         let middle = at(index) + width / 2.0;
-        if let Some(order) = scene.paper_order() {
-            let holds = order == PAPER_ORDER;
-            let (mark, colour) = if holds { ("✓", INK) } else { ("–", GREY) };
-            let format = TextFormat::new(14.0, colour).bold(holds).align(Align::Middle);
-            sketch.text((middle, bottom + ROW / 2.0 + 2.0), mark, format);
-        }
+        _ = (middle, scene);
     }
     let order =
-        format!("✓: {}, from closest to farthest, as the paper reports", PAPER_ORDER.join(" < "));
+        format!("✓: {}, from closest to farthest, as the paper reports", PAPER_METHODS.join(" < "));
     sketch.text((MARGIN, bottom + ROW + 18.0), order, TextFormat::new(11.0, GREY));
     sketch
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use ift_lake::{
-    Action, Estimate, Ice, InitialPolicy, LearnerReport, Measure, Panel, Portrait, Scene,
+    Action, Estimate, Ice, LearnerReport, Measure, Panel, Portrait, Scene, Start,
     StateActionMatrix, StudyReport, Suboptimal, Sweep, Trajectory, Visit, WorldReport,
 };
 use rand::{Rng, RngExt};
@@ -13,7 +13,7 @@ pub struct InventedStudy<'a> {
     /// Names and rows of the maps.
     pub maps: &'a [(&'a str, &'a [&'a str])],
     pub learners: &'a [&'a str],
-    pub starts: &'a [InitialPolicy],
+    pub starts: &'a [Start],
     pub kinds: &'a [Suboptimal],
     /// Number of seeds; with a single one intervals have width 0.
     pub seeds: u64,
@@ -34,7 +34,12 @@ impl InventedStudy<'_> {
         let mut rng = ift_random::generator(7, 0);
         let worlds =
             self.maps.iter().map(|(name, rows)| self.world(name, rows, &mut rng)).collect();
-        StudyReport { seeds: self.seeds, curve_steps: (0..=STEPS).step_by(10).collect(), worlds }
+        StudyReport {
+            seeds: self.seeds,
+            curve_steps: (0..=STEPS).step_by(10).collect(),
+            worlds,
+            groups: Vec::new(),
+        }
     }
 
     fn world(&self, name: &str, rows: &[&str], rng: &mut impl Rng) -> WorldReport {
@@ -52,6 +57,7 @@ impl InventedStudy<'_> {
             name: name.to_owned(),
             map: rows.iter().map(|row| (*row).to_owned()).collect(),
             ice: Ice::Solid,
+            origin: ift_lake::Origin::Listed,
             optimum_success: 0.74,
             scenes: scenes
                 .map(|(start, kind)| self.scene(name, &lake, &optimum, start, kind, rng))
@@ -64,7 +70,7 @@ impl InventedStudy<'_> {
     fn sweep(
         &self,
         world: &str,
-        start: InitialPolicy,
+        start: Start,
         setting: &'static str,
         values: &[f64],
         rng: &mut impl Rng,
@@ -82,7 +88,7 @@ impl InventedStudy<'_> {
         world: &str,
         lake: &InventedLake,
         optimum: &StateActionMatrix,
-        start: InitialPolicy,
+        start: Start,
         kind: Suboptimal,
         rng: &mut impl Rng,
     ) -> Scene {
@@ -118,7 +124,7 @@ impl InventedStudy<'_> {
             suboptimal: kind,
             learners: self.learners.iter().map(|label| self.learner(label, rng)).collect(),
             comparisons: Vec::new(),
-            paper_order_share: None,
+            verdicts: Vec::new(),
             portrait: Portrait { optimal, suboptimal, panels },
         }
     }

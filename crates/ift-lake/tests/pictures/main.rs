@@ -4,7 +4,7 @@
 
 mod invented;
 
-use ift_lake::{InitialPolicy, Measure, Picture, StudyReport, Suboptimal, pictures};
+use ift_lake::{Measure, Picture, Start, StudyReport, Suboptimal, pictures};
 
 use invented::{EIGHT, FOUR, InventedStudy};
 
@@ -14,7 +14,7 @@ fn small() -> StudyReport {
     InventedStudy {
         maps: &[("4x4", FOUR), ("8x8", EIGHT)],
         learners: &["sft", "ift", "dpo", "orpo", "scheduled_sampling", "ift lambda=0.5"],
-        starts: &[InitialPolicy::Random, InitialPolicy::Sft],
+        starts: &[Start::Random, Start::Sft],
         kinds: &[Suboptimal::Hole, Suboptimal::Wandering],
         seeds: 100,
     }
@@ -27,7 +27,7 @@ fn one_scene<'a>(
     learners: &'a [&'a str],
     seeds: u64,
 ) -> StudyReport {
-    let (starts, kinds) = (&[InitialPolicy::Random], &[Suboptimal::Longer]);
+    let (starts, kinds) = (&[Start::Random], &[Suboptimal::Longer]);
     InventedStudy { maps: &[(name, map)], learners, starts, kinds, seeds }.report()
 }
 
@@ -245,7 +245,7 @@ fn reports_of_unusual_sizes_are_drawn() {
         ),
         one_scene("crowd", FOUR, &many, 5),
         one_scene("nobody", FOUR, &[], 5),
-        StudyReport { seeds: 1, curve_steps: Vec::new(), worlds: Vec::new() },
+        StudyReport { seeds: 1, curve_steps: Vec::new(), worlds: Vec::new(), groups: Vec::new() },
     ] {
         check_all(&report);
     }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use ift_lake::{Estimate, Ice, InitialPolicy, Measure, PAPER_ORDER, StudyReport, WorldReport};
+use ift_lake::{Ice, Measure, Start, StudyReport, WorldReport};
 
 /// All tables.
 pub(crate) fn tables(report: &StudyReport) -> String {
@@ -15,7 +15,7 @@ pub(crate) fn tables(report: &StudyReport) -> String {
         report.seeds
     );
     for world in &report.worlds {
-        let mut starts: Vec<InitialPolicy> = Vec::new();
+        let mut starts: Vec<Start> = Vec::new();
         for scene in &world.scenes {
             if !starts.contains(&scene.start) {
                 starts.push(scene.start);
@@ -26,8 +26,6 @@ pub(crate) fn tables(report: &StudyReport) -> String {
             distances(&mut text, world, start);
         }
     }
-    text.push('\n');
-    verdicts(&mut text, report);
     diverged(&mut text, report);
     text
 }
@@ -53,7 +51,7 @@ fn diverged(text: &mut String, report: &StudyReport) {
 }
 
 /// The table of one world and start: one row for each learner, one column for each kind.
-fn distances(text: &mut String, world: &WorldReport, start: InitialPolicy) {
+fn distances(text: &mut String, world: &WorldReport, start: Start) {
     let scenes: Vec<_> = world.scenes.iter().filter(|scene| scene.start == start).collect();
     let Some(first) = scenes.first() else { return };
     let width = first
@@ -92,54 +90,17 @@ fn distances(text: &mut String, world: &WorldReport, start: InitialPolicy) {
     _ = writeln!(text, "{:width$}{:>left$}  {:>9.3}", "optimum", "0", world.optimum_success);
 }
 
-fn title(world: &WorldReport, start: InitialPolicy) -> String {
+fn title(world: &WorldReport, start: Start) -> String {
     let ice = match world.ice {
         Ice::Solid => "solid ice",
         Ice::Slippery => "slippery ice",
     };
     let start = match start {
-        InitialPolicy::Random => "from random weights",
-        InitialPolicy::Sft => "after SFT",
+        Start::Random => "from random weights",
+        Start::Sft => "after SFT",
+        Start::Both(kind) => {
+            return format!("{}, {ice}, from both ways ({})", world.name, kind.name());
+        }
     };
     format!("{}, {ice}, {start}", world.name)
-}
-
-/// One line for each scene: the order of the paper's methods, and IFT compared with SFT.
-fn verdicts(text: &mut String, report: &StudyReport) {
-    let scenes: Vec<_> = report.worlds.iter().flat_map(|world| &world.scenes).collect();
-    if !scenes.iter().any(|scene| scene.paper_order().is_some()) {
-        return;
-    }
-    let width = scenes.iter().map(|scene| scene.name.chars().count()).max().unwrap_or(0);
-    _ = writeln!(
-        text,
-        "Does the paper's order hold ({})? And is IFT closer than SFT?\n{:width$}  {:5}  {:>8}  \
-         {:24}  {:>18}  {:>7}  {:>8}",
-        PAPER_ORDER.join(", "),
-        "",
-        "holds",
-        "in seeds",
-        "order found",
-        "IFT - SFT, × 1000",
-        "closer",
-        "p (Holm)"
-    );
-    for scene in scenes {
-        let Some(order) = scene.paper_order() else { continue };
-        let holds = if order == PAPER_ORDER { "yes" } else { "no" };
-        let share = 100.0 * scene.paper_order_share.unwrap_or(0.0);
-        let mut line =
-            format!("{:width$}  {holds:5}  {share:>6.0} %  {:24}", scene.name, order.join(", "));
-        if let Some(pair) = scene.comparison("ift", "sft") {
-            let Estimate { mean, half_width } = pair.difference;
-            let interval = format!("{:+.1} ± {:.1}", 1000.0 * mean, 1000.0 * half_width);
-            _ = write!(
-                line,
-                "  {interval:>18}  {:>5.0} %  {:>8.1e}",
-                100.0 * pair.closer,
-                pair.p_holm
-            );
-        }
-        _ = writeln!(text, "{line}");
-    }
 }
