@@ -7,7 +7,7 @@ use rand::Rng;
 use crate::{
     action::Action,
     error::LakeError,
-    fit::fit,
+    fit::{fit_both, fit_optimum},
     measure::Evaluator,
     network::Network,
     offline::{TrajectoryPair, train_offline},
@@ -75,7 +75,7 @@ impl<'a> SeedSetup<'a> {
             Ok((kind, trajectory))
         });
         let suboptimal = suboptimal.collect::<Result<_, _>>()?;
-        let fitted = fit(world, &optimum.policy, &initial, training);
+        let fitted = fit_optimum(world, &optimum.policy, &initial, training.fit_steps);
         let fitted_matrix = fitted.policy(world.states());
         Ok(Self { settings, solved, seed, initial, fitted, fitted_matrix, optimal, suboptimal })
     }
@@ -107,7 +107,10 @@ impl<'a> SeedSetup<'a> {
                 )
                 .network
             }
-            Start::Both(_) => todo!(),
+            Start::Both(kind) => {
+                let suboptimal = self.suboptimal(kind);
+                fit_both(&self.optimal, suboptimal, &self.initial, &self.settings.both)
+            }
         }
     }
 

@@ -121,7 +121,8 @@ pub struct DesignedMap {
 }
 
 /// How the initial policy `both` is made: Adam with learning rate 0.01 fits the network with random
-/// weights to the actions of both trajectories.
+/// weights to the actions of both trajectories. It stands for a given base model, so that it does
+/// not depend on the optimizer and the learning rate of `[training]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BothSettings {
