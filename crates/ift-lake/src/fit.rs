@@ -3,7 +3,7 @@
 
 use crate::{
     network::{Gradient, Input, Network},
-    optimizer::{NetworkOptimizer, Rule},
+    optimizer::{LearningRate, NetworkOptimizer, Rule},
     optimum::StateActionMatrix,
     settings::BothSettings,
     softmax::softmax,
@@ -59,7 +59,8 @@ pub(crate) fn fit_both(
 /// Fits a policy by Adam on the sum of the losses of all parts.
 fn fit(parts: &[Part], start: &Network, steps: u64) -> Network {
     let mut network = start.clone();
-    let mut optimizer = NetworkOptimizer::new(Rule::Adam, &network, FIT_LR);
+    let lr = LearningRate::constant(FIT_LR);
+    let mut optimizer = NetworkOptimizer::new(Rule::Adam, &network, lr);
     let mut gradient = Gradient::new(&network);
     let examples = || parts.iter().flat_map(|part| part.examples.iter().map(move |it| (part, it)));
     let inputs: Vec<_> = examples().map(|(_, &(state, _))| Input::at(state)).collect();

@@ -12,7 +12,6 @@ use rand::{Rng, RngExt};
 use crate::{
     action::Action,
     network::{ForwardPass, Gradient, Input, Network},
-    optimizer::NetworkOptimizer,
     softmax::{log_softmax, softmax},
     training::{Trained, TrainingRun},
     trajectory::{Trajectory, rollout},
@@ -42,10 +41,10 @@ pub(crate) fn train_offline(
     rng: &mut impl Rng,
     mut observe: impl FnMut(u64, &Network),
 ) -> Trained {
-    let TrainingRun { start, training, steps } = run;
+    let TrainingRun { start, steps, .. } = run;
     let mut network = start.clone();
     let mut reference = start.clone();
-    let mut optimizer = NetworkOptimizer::new(training.optimizer, &network, training.lr);
+    let mut optimizer = run.optimizer(&network);
     let mut gradient = Gradient::new(&network);
     let mut explored = vec![false; pair.world.states()];
     let mut before = start.clone();
@@ -61,7 +60,7 @@ pub(crate) fn train_offline(
             RowsWithInputs::new(TrajectoryPair { suboptimal: episode, ..pair }, method)
         });
         let RowsWithInputs { rows, plain } = drawn.as_ref().unwrap_or(&given);
-        let lambda = method.lambda_at(step, training.warm_up(), seed);
+        let lambda = method.lambda_at(step, run.lambda_warmup(), seed);
         let mixed = method.look_ahead().filter(|_| lambda > 0.0).map(|look_ahead| {
             let first =
                 FirstPass { look_ahead, lambda, replaces: method.replaces_tokens(), rows, plain };

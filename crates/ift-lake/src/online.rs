@@ -13,7 +13,7 @@ use crate::{
     optimizer::NetworkOptimizer,
     optimum::StateActionMatrix,
     softmax::log_softmax,
-    training::{Trained, TrainingRun, TrainingSettings},
+    training::{Trained, TrainingRun},
     trajectory::{Trajectory, rollout},
     world::World,
 };
@@ -96,8 +96,8 @@ pub(crate) fn train_online(
     // The critic starts at 0. With random initial values all advantages would be noise before the
     // first reward, and normalising would make that noise large enough to move the policy.
     let critic = Network::new(world.states(), training.hidden, 1, training.activation, rng);
-    let mut critic = NetworkTrainer::new(critic.silenced(), training);
-    let mut actor = NetworkTrainer::new(start.clone(), training);
+    let mut critic = NetworkTrainer::new(critic.silenced(), &run);
+    let mut actor = NetworkTrainer::new(start.clone(), &run);
     let mut explored = vec![false; world.states()];
     let mut before = start.clone();
     let mut step = 0;
@@ -134,8 +134,8 @@ struct NetworkTrainer {
 }
 
 impl NetworkTrainer {
-    fn new(network: Network, training: &TrainingSettings) -> Self {
-        let optimizer = NetworkOptimizer::new(training.optimizer, &network, training.lr);
+    fn new(network: Network, run: &TrainingRun) -> Self {
+        let optimizer = run.optimizer(&network);
         Self { optimizer, gradient: Gradient::new(&network), network }
     }
 

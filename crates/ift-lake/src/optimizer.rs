@@ -1,7 +1,8 @@
-//! Adam and plain gradient descent.
+//! Adam, RMSprop and plain gradient descent, and their learning rate over the steps.
 
 use std::{mem, ops::Range};
 
+use ift_methods::Curve;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +15,8 @@ pub enum Rule {
     /// Adam (arXiv 1412.6980) with torch's defaults. A parameter changes by about the learning
     /// rate, however small its derivative is.
     Adam,
-    /// RMSprop with torch's defaults (decay 0.99, no momentum).
+    /// RMSprop with torch's defaults: decay 0.99, no momentum, not centred. There is no bias
+    /// correction: in the first step a parameter changes by ten times the learning rate.
     Rmsprop,
     /// Plain gradient descent. A parameter changes by the learning rate times its derivative.
     Sgd,
@@ -24,8 +26,34 @@ pub enum Rule {
 const BETA1: f64 = 0.9;
 /// Decay of the moving average of the squared gradient (second moment).
 const BETA2: f64 = 0.999;
-/// Added to the square root of that mean.
+/// Decay of the moving average of the squared gradient in RMSprop.
+const ALPHA: f64 = 0.99;
+/// Added to the square root of that average.
 const EPSILON: f64 = 1e-8;
+
+/// The learning rate over the steps of a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LearningRate {
+    /// The learning rate after the warm-up.
+    pub(crate) peak: f64,
+    pub(crate) curve: Curve,
+    /// All steps of the run.
+    pub(crate) steps: u64,
+    /// Steps of the warm-up.
+    pub(crate) warmup: u64,
+}
+
+impl LearningRate {
+    /// The same at every step.
+    pub(crate) fn constant(peak: f64) -> Self {
+        Self { peak, curve: Curve::Constant, steps: 0, warmup: 0 }
+    }
+
+    /// The learning rate at a step, counted from 0.
+    pub(crate) fn at(self, step: u64) -> f64 {
+        self.peak * self.curve.factor(step, self.steps, self.warmup, 0.0)
+    }
+}
 
 /// An optimizer with its state.
 ///
@@ -34,7 +62,9 @@ const EPSILON: f64 = 1e-8;
 #[derive(Clone, Debug)]
 pub(crate) struct NetworkOptimizer {
     rule: Rule,
-    lr: f64,
+    lr: LearningRate,
+    /// Steps taken so far.
+    steps: u64,
     /// Moving average of the gradient, by parameter.
     means: Vec<f64>,
     /// Moving average of the squared gradient, by parameter.
@@ -47,11 +77,12 @@ pub(crate) struct NetworkOptimizer {
 
 impl NetworkOptimizer {
     /// An optimizer for a network, before the first step.
-    pub(crate) fn new(rule: Rule, network: &Network, lr: f64) -> Self {
+    pub(crate) fn new(rule: Rule, network: &Network, lr: LearningRate) -> Self {
         let shape = network.shape();
         Self {
             rule,
             lr,
+            steps: 0,
             means: vec![0.0; shape.parameters()],
             squares: vec![0.0; shape.parameters()],
             live: vec![false; shape.inputs],
@@ -62,26 +93,35 @@ impl NetworkOptimizer {
     /// Takes a step against the gradient and sets the gradient to 0.
     pub(crate) fn step(&mut self, network: &mut Network, gradient: &mut Gradient) {
         let shape = network.shape();
+        let lr = self.lr.at(self.steps);
+        self.steps += 1;
         let [mean_decay, square_decay] = &mut self.decays;
         *mean_decay *= BETA1;
         *square_decay *= BETA2;
         for state in 0..shape.inputs {
             self.live[state] |= mem::take(&mut gradient.touched[state]);
             if self.live[state] {
-                self.update(state * shape.hidden..(state + 1) * shape.hidden, network, gradient);
+                let row = state * shape.hidden..(state + 1) * shape.hidden;
+                self.update(row, lr, network, gradient);
             }
         }
-        self.update(shape.first()..shape.parameters(), network, gradient);
+        self.update(shape.first()..shape.parameters(), lr, network, gradient);
     }
 
-    /// Updates a range of parameters.
-    fn update(&mut self, range: Range<usize>, network: &mut Network, gradient: &mut Gradient) {
+    /// Updates a range of parameters with a learning rate.
+    fn update(
+        &mut self,
+        range: Range<usize>,
+        lr: f64,
+        network: &mut Network,
+        gradient: &mut Gradient,
+    ) {
         let parameters = network.parameters_mut()[range.clone()].iter_mut();
         let derivatives = gradient.values[range.clone()].iter_mut();
         match self.rule {
             Rule::Adam => {
                 let [mean_decay, square_decay] = self.decays;
-                let size = self.lr / (1.0 - mean_decay);
+                let size = lr / (1.0 - mean_decay);
                 let scale = 1.0 / (1.0 - square_decay).sqrt();
                 let moments = self.means[range.clone()].iter_mut().zip(&mut self.squares[range]);
                 for ((parameter, derivative), (mean, square)) in
@@ -93,9 +133,17 @@ impl NetworkOptimizer {
                     *derivative = 0.0;
                 }
             }
-            Rule::Rmsprop | Rule::Sgd => {
+            Rule::Rmsprop => {
+                let squares = self.squares[range].iter_mut();
+                for ((parameter, derivative), square) in parameters.zip(derivatives).zip(squares) {
+                    *square = ALPHA * *square + (1.0 - ALPHA) * *derivative * *derivative;
+                    *parameter -= lr * *derivative / (square.sqrt() + EPSILON);
+                    *derivative = 0.0;
+                }
+            }
+            Rule::Sgd => {
                 for (parameter, derivative) in parameters.zip(derivatives) {
-                    *parameter -= self.lr * *derivative;
+                    *parameter -= lr * *derivative;
                     *derivative = 0.0;
                 }
             }
@@ -104,130 +152,4 @@ impl NetworkOptimizer {
 }
 
 #[cfg(test)]
-mod tests {
-    use ift_compare::{Comparison, Tolerance};
-    use rand::RngExt;
-    use serde::Deserialize;
-
-    use super::*;
-    use crate::{
-        network::{ActivationFunction, Input},
-        softmax::log_softmax,
-    };
-
-    /// Twenty steps of `torch.optim.Adam` in float64 on the cross-entropy of some mixed inputs,
-    /// with parameters in the order of [`crate::network::NetworkShape`] and the losses before each
-    /// step.
-    #[derive(Deserialize)]
-    struct Torch {
-        shape: [usize; 3],
-        lr: f64,
-        inputs: Vec<(usize, usize, f64)>,
-        targets: Vec<usize>,
-        initial: Vec<f64>,
-        losses: Vec<f64>,
-        trained: Vec<f64>,
-    }
-
-    #[test]
-    fn twenty_steps_of_adam_equal_torch() {
-        let torch: Torch =
-            serde_json::from_str(include_str!("../tests/numbers/adam.json")).unwrap();
-        let [inputs, hidden, outputs] = torch.shape;
-        let mut network = Network::new(
-            inputs,
-            hidden,
-            outputs,
-            ActivationFunction::Relu,
-            &mut ift_random::generator(0, 0),
-        );
-        network.parameters_mut().copy_from_slice(&torch.initial);
-        let mut adam = NetworkOptimizer::new(Rule::Adam, &network, torch.lr);
-        let mut gradient = Gradient::new(&network);
-        let inputs: Vec<_> = torch
-            .inputs
-            .iter()
-            .map(|&(state, other, share)| Input { state, other, share })
-            .collect();
-        assert_eq!(torch.losses.len(), 20);
-        let mut losses = Vec::new();
-        for _ in &torch.losses {
-            let pass = network.forward(&inputs);
-            let (mut loss, mut derivatives) = (0.0, Vec::new());
-            for (index, &target) in torch.targets.iter().enumerate() {
-                let logs = log_softmax(pass.outputs(index));
-                loss -= logs[target] / inputs.len() as f64;
-                derivatives.extend((0..outputs).map(|output| {
-                    (logs[output].exp() - f64::from(u8::from(output == target)))
-                        / inputs.len() as f64
-                }));
-            }
-            losses.push(loss);
-            network.backward(&inputs, &pass, &derivatives, &mut gradient);
-            adam.step(&mut network, &mut gradient);
-        }
-        let mut comparison = Comparison::new("Adam", Tolerance::absolute(1e-12));
-        comparison.values("losses", &losses, &torch.losses);
-        comparison.values("parameters", network.parameters(), &torch.trained);
-        comparison.finish();
-    }
-
-    #[test]
-    fn skipping_rows_does_not_change_adam() {
-        let rng = &mut ift_random::generator(1, 0);
-        let mut network = Network::new(8, 5, 4, ActivationFunction::Relu, rng);
-        let mut adam = NetworkOptimizer::new(Rule::Adam, &network, 0.02);
-        let mut gradient = Gradient::new(&network);
-        let mut parameters = network.parameters().to_vec();
-        let (mut means, mut squares) = (vec![0.0; parameters.len()], vec![0.0; parameters.len()]);
-        let mut comparison = Comparison::new("Adam", Tolerance::absolute(1e-12));
-        for step in 1..=30 {
-            // States 6 and 7 are never an input. States 0 to 2 are none after step 10; their rows
-            // still change.
-            let states = if step <= 10 { 0..4 } else { 3..6 };
-            let inputs: Vec<_> = states.map(Input::at).collect();
-            let derivatives: Vec<_> =
-                (0..4 * inputs.len()).map(|_| rng.random::<f64>() - 0.5).collect();
-            let pass = network.forward(&inputs);
-            network.backward(&inputs, &pass, &derivatives, &mut gradient);
-            let before = parameters.clone();
-            let [mean_scale, square_scale] = [BETA1, BETA2].map(|beta| 1.0 - beta.powi(step));
-            for (at, derivative) in gradient.values.iter().enumerate() {
-                means[at] = BETA1 * means[at] + (1.0 - BETA1) * derivative;
-                squares[at] = BETA2 * squares[at] + (1.0 - BETA2) * derivative * derivative;
-                let (mean, square) = (means[at] / mean_scale, squares[at] / square_scale);
-                parameters[at] -= 0.02 * mean / (square.sqrt() + EPSILON);
-            }
-            adam.step(&mut network, &mut gradient);
-            comparison.values(&format!("step {step}"), network.parameters(), &parameters);
-            assert!(
-                gradient.values.iter().all(|&derivative| derivative == 0.0)
-                    && !gradient.touched.contains(&true)
-            );
-            let moved = |state: usize| parameters[state * 5..][..5] != before[state * 5..][..5];
-            let expected = [true, true, true, true, step > 10, step > 10, false, false];
-            assert_eq!(std::array::from_fn(moved), expected, "step {step}");
-        }
-        comparison.finish();
-    }
-
-    #[test]
-    fn plain_descent_subtracts_the_scaled_gradient() {
-        let mut network =
-            Network::new(3, 2, 4, ActivationFunction::Relu, &mut ift_random::generator(1, 0));
-        let before = network.parameters().to_vec();
-        let mut gradient = Gradient::new(&network);
-        let inputs = [Input::at(1)];
-        let pass = network.forward(&inputs);
-        network.backward(&inputs, &pass, &[0.5, -0.25, 0.0, 0.75], &mut gradient);
-        let derivatives = gradient.values.clone();
-        NetworkOptimizer::new(Rule::Sgd, &network, 0.1).step(&mut network, &mut gradient);
-        let expected: Vec<f64> = before
-            .iter()
-            .zip(&derivatives)
-            .map(|(before, derivative)| before - 0.1 * derivative)
-            .collect();
-        assert_eq!(network.parameters(), expected);
-        assert!(gradient.values.iter().all(|&derivative| derivative == 0.0));
-    }
-}
+mod tests;

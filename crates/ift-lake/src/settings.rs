@@ -272,22 +272,9 @@ impl StudySettings {
                 &format!("is {}, expected a number from 0 to 1", self.success_rate),
             );
         }
-        if !(self.training.lr > 0.0 && self.training.lr.is_finite()) {
-            return wrong(
-                "training.lr",
-                &format!("is {}, expected a finite number above 0", self.training.lr),
-            );
-        }
-        for (field, number) in [
-            ("seeds", self.seeds),
-            ("training.steps", self.training.steps),
-            ("training.hidden", self.training.hidden as u64),
-            ("training.sft_steps", self.training.sft_steps),
-            ("training.fit_steps", self.training.fit_steps),
-        ] {
-            if number == 0 {
-                return wrong(field, "is 0, expected 1 or more");
-            }
+        self.training.validate()?;
+        if self.seeds == 0 {
+            return wrong("seeds", "is 0, expected 1 or more");
         }
         for (field, number) in [
             ("rewards.goal", self.rewards.goal),

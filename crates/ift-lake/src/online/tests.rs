@@ -7,6 +7,7 @@ use crate::{
     network::ActivationFunction,
     optimizer::Rule,
     optimum::success_rate,
+    training::TrainingSettings,
     trajectory::Visit,
     world::{Ice, Rewards},
 };
@@ -193,7 +194,8 @@ fn the_critic_learns_mean_returns() {
     let batch = Moves::new(&[episode(4), episode(2)], &vec![[0.25; 4]; 16], &gae);
     let critic =
         Network::new(16, 32, 1, ActivationFunction::Relu, &mut ift_random::generator(1, 0));
-    let mut critic = NetworkTrainer::new(critic, &TRAINING);
+    let run = TrainingRun { start: &start(1), training: &TRAINING, steps: 1000 };
+    let mut critic = NetworkTrainer::new(critic, &run);
     for _ in 0..1000 {
         critic.step(&batch.inputs, |pass| batch.critic_gradient(pass));
     }
