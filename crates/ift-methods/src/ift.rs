@@ -12,6 +12,9 @@
 //!
 //! The gradient includes all three steps unless `detach_weights` is set. The cost is linear in the
 //! number of targets: the backward pass of a decayed sum is a decayed sum in the other direction.
+//!
+//! These are the weights of [`Formula::Code`]. Those of the other formulas depend only on positions,
+//! so they are constants in the gradient; see [`Formula`].
 
 mod norm;
 mod propagation;
@@ -26,7 +29,7 @@ use crate::{
     row::{Reduction, RowLoss, RowScores},
 };
 use norm::NormalizedWeights;
-use propagation::{decays, propagate, smallest_positive};
+use propagation::{decays, propagate, smallest_positive, sum_to_the_last};
 
 impl Objective for Ift {
     /// `sum = Σ v[t]·W[t]·l[t]` (over `n` under [`crate::Reduction::Sequence`]) of each row.
@@ -82,35 +85,30 @@ impl Ift {
         // The right side inverts the relations. The smallest is added to all of them to avoid a
         // division by zero.
         let floor = if self.inverts() { smallest_positive(&sums) } else { 0.0 };
-        let normalized: Vec<_> = losses
+        let weights: Vec<_> = losses
             .iter()
             .zip(&sums)
             .map(|(losses, sums)| {
-                self.normalize(losses, sums.iter().map(|sum| sum + floor).collect())
+                self.weights(losses, sums.iter().map(|sum| sum + floor).collect())
             })
             .collect();
 
         let mut results: Vec<_> = rows
             .iter()
-            .zip(&normalized)
-            .map(|(row, weights)| {
-                let weights = weights
-                    .as_ref()
-                    .map_or_else(|| vec![1.0; row.logps.len()], NormalizedWeights::weights);
-                RowLoss::weighted(row, weights, self.reduction)
-            })
+            .zip(&weights)
+            .map(|(row, weights)| RowLoss::weighted(row, weights.values(), self.reduction))
             .collect();
         if self.differentiates_weights() {
             let mut gradients: Vec<_> = losses
                 .iter()
                 .zip(rows)
-                .zip(normalized)
-                .map(|((losses, row), weights)| {
-                    let divisor = self.reduction.divisor(losses.len());
-                    weights.map_or_else(
-                        || vec![0.0; losses.len()],
-                        |weights| weights.gradient(&row.weigh(losses.clone()), divisor),
-                    )
+                .zip(weights)
+                .map(|((losses, row), weights)| match weights {
+                    Weights::Constant(_) => vec![0.0; losses.len()],
+                    Weights::Normalized(weights) => {
+                        let divisor = self.reduction.divisor(losses.len());
+                        weights.gradient(&row.weigh(losses.clone()), divisor)
+                    }
                 })
                 .collect();
             if self.inverts() {
@@ -129,10 +127,11 @@ impl Ift {
 
     /// The relations `C` of one row, before the smallest one is added. `[targets]`
     fn relations(&self, losses: &[f64], decays: &[f64]) -> Vec<f64> {
+        let ones = || vec![1.0; losses.len()];
         match (self.formula, self.source) {
-            // L = Σ_n Σ_{i≥n} γ^(i-n)·l[i] weighs l[i] by Σ_{n≤i} γ^(i-n).
-            (Formula::Paper, _) => propagate(&vec![1.0; losses.len()], decays, Side::Right),
-            (Formula::Code, Source::Mask) => propagate(&vec![1.0; losses.len()], decays, self.side),
+            (Formula::Paper | Formula::Equation, _) => propagate(&ones(), decays, Side::Right),
+            (Formula::Algorithm, _) => sum_to_the_last(decays),
+            (Formula::Code, Source::Mask) => propagate(&ones(), decays, self.side),
             (Formula::Code, Source::Loss | Source::Logps) => {
                 let scale = self.source.source_scale(losses.len());
                 let sources: Vec<_> = losses.iter().map(|loss| loss * scale).collect();
@@ -141,15 +140,22 @@ impl Ift {
         }
     }
 
-    /// The norm of the relations of one row; `None` if all weights are 1 for any relations.
-    fn normalize(&self, losses: &[f64], relations: Vec<f64>) -> Option<NormalizedWeights> {
-        if self.gamma == 0.0 || losses.iter().all(|&loss| loss == 0.0) {
-            return None;
+    /// The weights of one row, from its relations.
+    fn weights(&self, losses: &[f64], relations: Vec<f64>) -> Weights {
+        let ones = || Weights::Constant(vec![1.0; losses.len()]);
+        let normalize = |norm, side, relations| {
+            // The relations of a row without loss are 0 or tell nothing.
+            if losses.iter().all(|&loss| loss == 0.0) {
+                return ones();
+            }
+            Weights::Normalized(NormalizedWeights::new(norm, side, relations))
+        };
+        match self.formula {
+            _ if self.gamma == 0.0 => ones(),
+            Formula::Code => normalize(self.norm, self.side, relations),
+            Formula::Paper => normalize(Norm::L1, Side::Left, relations),
+            Formula::Equation | Formula::Algorithm => Weights::Constant(relations),
         }
-        Some(match self.formula {
-            Formula::Paper => NormalizedWeights::new(Norm::L1, Side::Left, relations),
-            Formula::Code => NormalizedWeights::new(self.norm, self.side, relations),
-        })
     }
 
     /// Whether the weights are computed from inverted relations.
@@ -163,6 +169,24 @@ impl Ift {
             && self.gamma != 0.0
             && self.formula == Formula::Code
             && self.source != Source::Mask
+    }
+}
+
+/// The weights `W` of a row.
+enum Weights {
+    /// Weights that do not depend on the losses. `[targets]`
+    Constant(Vec<f64>),
+    /// Relations scaled to sum to the number of targets.
+    Normalized(NormalizedWeights),
+}
+
+impl Weights {
+    /// The weight of each target. `[targets]`
+    fn values(&self) -> Vec<f64> {
+        match self {
+            Self::Constant(weights) => weights.clone(),
+            Self::Normalized(weights) => weights.weights(),
+        }
     }
 }
 

@@ -19,7 +19,9 @@ fn variants() -> Vec<Ift> {
     for reduction in [Reduction::Sequence, Reduction::Token] {
         for gamma in [0.0, 0.6, 0.95, 1.0] {
             let base = Ift { gamma, reduction, ..Ift::default() };
-            variants.push(Ift { formula: Formula::Paper, ..base.clone() });
+            for formula in [Formula::Paper, Formula::Equation, Formula::Algorithm] {
+                variants.push(Ift { formula, ..base.clone() });
+            }
             for source in [Source::Loss, Source::Logps, Source::Mask] {
                 for norm in [Norm::L1, Norm::L2, Norm::Softmax, Norm::Log] {
                     for (side, minimum) in [
@@ -66,12 +68,10 @@ fn losses(method: &Method, logps: &[Vec<f64>], weighted: bool) -> Vec<RowLoss> {
 fn central_differences_of_every_variant() {
     let logps: Vec<Vec<f64>> = ROWS.iter().map(|(logps, _)| logps.to_vec()).collect();
     let variants = variants();
-    assert_eq!(variants.len(), 2 * 4 * (1 + 3 * 4 * 3 * 2));
+    assert_eq!(variants.len(), 2 * 4 * (3 + 3 * 4 * 3 * 2));
     let mut comparison = Comparison::new("gradients", Tolerance::EXACT);
     let variants = variants.into_iter().flat_map(|ift| [(ift.clone(), false), (ift, true)]);
     for (ift, weighted) in variants {
-        let constant =
-            ift.detach_weights || ift.source == Source::Mask || ift.formula == Formula::Paper;
         let method = Method::Ift(ift.clone());
         let found = losses(&method, &logps, weighted);
         let scale = found.iter().flat_map(|row| &row.gradient).map(|slope| slope.abs());
@@ -83,7 +83,7 @@ fn central_differences_of_every_variant() {
                     derivative(|nudge| {
                         let mut logps = logps.clone();
                         logps[row][target] += nudge;
-                        if constant {
+                        if ift.detach_weights {
                             let divisor = match ift.reduction {
                                 Reduction::Sequence => logps[row].len(),
                                 Reduction::Token => 1,

@@ -106,7 +106,14 @@ fn fields_without_effect_are_named() {
     }
     let error = refused("name = 'ift'\nlambda_schedule = 'linear'\nlambda = 0.3");
     assert_eq!(error.field(), "lambda");
-    let error = refused("name = 'ift'\nformula = 'paper'\nnorm = 'L2'");
+    for formula in ["paper", "equation", "algorithm"] {
+        for setting in ["source = 'mask'", "side = 'right'", "norm = 'L2'", "detach_weights = true"]
+        {
+            let error = refused(&format!("name = 'ift'\nformula = '{formula}'\n{setting}"));
+            assert_eq!(Some(error.field()), setting.split(' ').next());
+        }
+    }
+    let error = refused("name = 'ift'\nformula = 'algorithm'\nnorm = 'L2'");
     assert_eq!(
         error.to_string(),
         "`norm` = L2 has no effect: it applies only with `formula = \"code\"`; remove it or set \

@@ -35,6 +35,21 @@ pub(super) fn propagate(sources: &[f64], decays: &[f64], side: Side) -> Vec<f64>
     sums
 }
 
+/// `Σ_{t≤i} γ^(N-t)` for each target `i`, with `N` the last target; distances in positions.
+/// `[targets]`
+pub(super) fn sum_to_the_last(decays: &[f64]) -> Vec<f64> {
+    let mut sums = vec![1.0; decays.len()];
+    for target in (1..sums.len()).rev() {
+        sums[target - 1] = decays[target] * sums[target];
+    }
+    let mut total = 0.0;
+    for sum in &mut sums {
+        total += *sum;
+        *sum = total;
+    }
+    sums
+}
+
 /// The smallest relation above 0; 0 if there is none.
 pub(super) fn smallest_positive(sums: &[Vec<f64>]) -> f64 {
     sums.iter().flatten().copied().filter(|&sum| sum > 0.0).reduce(f64::min).unwrap_or(0.0)
@@ -52,6 +67,7 @@ mod tests {
         assert_eq!(decays, [0.0, 0.5, 0.03125]);
         assert_eq!(propagate(&[1.0, 2.0, 32.0], &decays, Side::Left), [2.5, 3.0, 32.0]);
         assert_eq!(propagate(&[1.0, 2.0, 32.0], &decays, Side::Right), [1.0, 2.5, 32.078_125]);
+        assert_eq!(sum_to_the_last(&decays), [0.015_625, 0.046_875, 1.046_875]);
     }
 
     #[test]
@@ -69,6 +85,7 @@ mod tests {
     #[test]
     fn nothing_in_nothing_out() {
         assert!(decays(&[], 0.9).is_empty());
+        assert!(sum_to_the_last(&[]).is_empty());
         assert_eq!(smallest_positive(&[vec![], vec![0.0]]), 0.0);
     }
 }

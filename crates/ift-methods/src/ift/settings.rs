@@ -38,8 +38,11 @@ pub struct Ift {
     /// `sequence`: mean over rows of the mean over the targets of each row. `token`: mean over all
     /// targets of the step.
     pub reduction: Reduction,
-    /// `code`: as in the program of the authors. `paper`: eq. 21 as printed, with weights that
-    /// depend only on positions.
+    /// How targets are weighted: `code` as in the program of the authors; the others by positions
+    /// alone. `paper` is eq. 21 with weights scaled to sum to the number of targets, `equation`
+    /// eq. 21 as printed and `algorithm` Algorithm 1 as printed. The weights of the last two are
+    /// not scaled, so the size of the gradient, and with it the effective learning rate, depends
+    /// on the length of a row.
     pub formula: Formula,
     /// With `side = "right"`, the range of the smallest relation, which is added to all: `batch`
     /// as in the program of the authors, where the loss of a row depends on the other rows of
@@ -112,14 +115,33 @@ pub enum Norm {
     Log,
 }
 
-/// How eq. 21 is read.
+/// How the targets of a row are weighted: four readings of eq. 21 and Algorithm 1 of the paper.
+///
+/// With `l` the token losses of a row, `n` its number of targets and `N` the last of them. Distances
+/// are in positions, so masked positions between two targets count. With `gamma = 0` every formula
+/// has weights of 1. The sum of the weighted losses is divided as the `reduction` says.
+///
+/// The weights of `code` and `paper` sum to `n`. Those of `equation` and `algorithm` do not: they
+/// change the size of the gradient with the length of the row, and so the effective learning rate.
+/// Their sums below are for targets without gaps, `1/(1-γ)` being 20 with the published `γ`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Formula {
     /// As in the program of the authors: weights by `source`, `side` and `norm`.
     Code,
-    /// As printed, `Σ_n Σ_{i≥n} γ^(i-n)·l[i]`: the weight of target `i` is `Σ_{n≤i} γ^(i-n)`.
+    /// `Σ_t Σ_{i≥t} γ^(i-t)·l[i]` (eq. 21), scaled: the weight of target `i` is
+    /// `Σ_{t≤i} γ^(i-t)`, times a factor with which the weights sum to `n`.
     Paper,
+    /// The same as printed, without the factor. The first target has a weight of 1, later ones up
+    /// to `1/(1-γ)`. The weights sum to `Σ_{k=1..n} (1-γ^k)/(1-γ)`: a row of one target has the
+    /// gradient of SFT, a long row up to `1/(1-γ)` times its size.
+    Equation,
+    /// Algorithm 1 as printed, `Σ_t γ^(N-t)·Σ_{i≥t} l[i]`: the weight of target `i` is
+    /// `Σ_{t≤i} γ^(N-t)`, which is `γ^(N-i)` times that of `equation`. Only the end of a row has
+    /// weights that matter. They sum to `Σ_{k=1..n} k·γ^(k-1)`, at most `1/(1-γ)²` whatever `n`,
+    /// so the gradient of a long row is small. Small `γ` leave only the last target, `γ = 0` is
+    /// SFT like the others.
+    Algorithm,
 }
 
 /// The rows over which the smallest relation is taken.

@@ -14,6 +14,8 @@ pub fn every_method() -> Vec<Method> {
         Method::Ift(Ift::default()),
         Method::Ift(Ift { side: Side::Right, reduction: Reduction::Token, ..Ift::default() }),
         Method::Ift(Ift { formula: Formula::Paper, ..Ift::default() }),
+        Method::Ift(Ift { formula: Formula::Equation, ..Ift::default() }),
+        Method::Ift(Ift { formula: Formula::Algorithm, ..Ift::default() }),
         Method::Dpo(Dpo::default()),
         Method::Dpo(Dpo { label_smoothing: 0.1, ..Dpo::default() }),
         Method::Dpo(Dpo { beta: 0.7, reference_free: true, ..Dpo::default() }),
