@@ -59,7 +59,7 @@ pub(crate) fn sweeps(settings: &StudySettings) -> Vec<SweptSetting> {
 }
 
 /// The name of a method followed by those of its settings that are not the defaults, such as
-/// `ift lambda=0.3`.
+/// `ift lambda=0.3` or `ift gamma=0`.
 fn label(method: &Method, defaults: &[Method]) -> String {
     let fields = |method: &Method| match serde_json::to_value(method) {
         Ok(serde_json::Value::Object(fields)) => fields,
@@ -74,7 +74,9 @@ fn label(method: &Method, defaults: &[Method]) -> String {
         let default = defaults.as_ref().and_then(|defaults| defaults.get(key));
         if key != "name" && default != Some(value) {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            label.extend([" ", key.as_str(), "=", &text]);
+            // `0.0` as `0`.
+            let text = if value.is_f64() { text.trim_end_matches(".0") } else { &text };
+            label.extend([" ", key.as_str(), "=", text]);
         }
     }
     label

@@ -37,6 +37,7 @@ mod study;
 mod summary;
 mod training;
 mod trajectory;
+mod validation;
 mod verdict;
 mod world;
 

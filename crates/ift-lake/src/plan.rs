@@ -5,6 +5,7 @@ use crate::{
     learner::{LearnerSpec, SweptSetting, learners, sweeps},
     settings::StudySettings,
     solved_world::{SolvedWorld, solved_worlds},
+    start::Start,
     trajectory::Suboptimal,
 };
 
@@ -16,7 +17,7 @@ pub(crate) struct StudyPlan<'a> {
     pub(crate) settings: &'a StudySettings,
     pub(crate) worlds: Vec<SolvedWorld>,
     pub(crate) learners: Vec<LearnerSpec>,
-    pub(crate) sweeps: Vec<SweptSetting>,
+    sweeps: Vec<SweptSetting>,
     /// Training steps after which the curve of a learner has a point, ascending from 0.
     pub(crate) curve_steps: Vec<u64>,
 }
@@ -41,10 +42,16 @@ impl<'a> StudyPlan<'a> {
         })
     }
 
+    /// The sweeps from an initial policy; none if the settings do not list it for sweeps.
+    pub(crate) fn sweeps(&self, start: Start) -> &[SweptSetting] {
+        let listed = self.settings.sweep.starts.contains(&start.setting());
+        if listed { &self.sweeps } else { &[] }
+    }
+
     /// Number of policies that are trained for all seeds together.
     pub(crate) fn policies(&self) -> u64 {
-        let sweeps: usize = self.sweeps.iter().map(|sweep| sweep.values.len()).sum();
-        let of_start = |(_, kinds): (_, Vec<Suboptimal>)| {
+        let of_start = |(start, kinds): (Start, Vec<Suboptimal>)| {
+            let sweeps: usize = self.sweeps(start).iter().map(|sweep| sweep.values.len()).sum();
             let runs = self
                 .learners
                 .iter()

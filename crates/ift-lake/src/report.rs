@@ -43,7 +43,7 @@ pub struct WorldReport {
     pub optimum_success: f64,
     /// One entry per initial policy and kind of sub-optimal trajectory.
     pub scenes: Vec<Scene>,
-    /// One entry per initial policy and swept setting of IFT.
+    /// One entry per initial policy that is listed for sweeps and swept setting of IFT.
     pub sweeps: Vec<Sweep>,
 }
 

@@ -42,7 +42,7 @@ pub(crate) struct SeedResult {
     /// The sub-optimal trajectories by kind.
     pub(crate) suboptimal: Vec<(Suboptimal, Trajectory)>,
     pub(crate) runs: Vec<RunResult>,
-    /// By start, by entry of [`StudyPlan::sweeps`], by value.
+    /// By start, by entry of [`StudyPlan::sweeps`] from there, by value.
     pub(crate) sweeps: Vec<Vec<Vec<SweepErrors>>>,
     /// Action probabilities of the fitted policy.
     pub(crate) fitted: StateActionMatrix,
@@ -87,7 +87,9 @@ impl SeedResult {
                     }
                 }));
             }
-            sweeps.push(plan.sweeps.iter().map(|sweep| trainer.sweep(sweep, &network)).collect());
+            sweeps.push(
+                plan.sweeps(start).iter().map(|sweep| trainer.sweep(sweep, &network)).collect(),
+            );
         }
         drop(trainer);
         let SeedSetup { optimal, suboptimal, fitted_matrix: fitted, .. } = setup;

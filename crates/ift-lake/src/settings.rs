@@ -3,15 +3,13 @@
 use std::path::PathBuf;
 
 use ift_methods::{
-    Asft, Dft, Dpo, Eaft, Ift, Ipo, IwSft, Kto, LookAhead, Method, Orpo, Psft, ScheduledSampling,
-    Sft, Simpo, Tdpo1, Tdpo2,
+    Asft, Dft, Dpo, Eaft, Ift, Ipo, IwSft, Kto, Method, Orpo, Psft, ScheduledSampling, Sft, Simpo,
+    Tdpo1, Tdpo2,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    action::Action,
-    error::LakeError,
     online::PpoSettings,
     start::InitialPolicy,
     training::TrainingSettings,
@@ -153,6 +151,8 @@ pub struct SweepValues {
     pub lambda: Vec<f64>,
     /// Values of γ, the decay per move in relation propagation, 0 to 1.
     pub gamma: Vec<f64>,
+    /// The initial policies that sweeps start from, of those in `starts` of the study.
+    pub starts: Vec<InitialPolicy>,
 }
 
 impl Default for StudySettings {
@@ -162,7 +162,7 @@ impl Default for StudySettings {
             maps: ["4x4", "8x8"].map(str::to_owned).to_vec(),
             ice: vec![Ice::Solid, Ice::Slippery],
             designed: Vec::new(),
-            starts: vec![InitialPolicy::Random, InitialPolicy::Sft],
+            starts: vec![InitialPolicy::Random, InitialPolicy::Sft, InitialPolicy::Both],
             both: BothSettings::default(),
             suboptimal: Suboptimal::ALL.to_vec(),
             noise: 0.5,
@@ -201,16 +201,20 @@ impl Default for SweepValues {
         Self {
             lambda: vec![0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0],
             gamma: vec![0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 1.0],
+            starts: vec![InitialPolicy::Random, InitialPolicy::Sft],
         }
     }
 }
 
 /// All methods with their defaults, except `lm`, which equals `sft` here because every move is a
-/// target. The entropy of EAFT is over the four actions.
+/// target. The entropy of EAFT is over the four actions. After IFT follow its two components: with
+/// λ = 0 it has no look-ahead state in its inputs, with γ = 0 no relation propagation.
 pub(crate) fn every_method() -> Vec<Method> {
     vec![
         Method::Sft(Sft::default()),
         Method::Ift(Ift::default()),
+        Method::Ift(Ift { lambda: 0.0, ..Ift::default() }),
+        Method::Ift(Ift { gamma: 0.0, ..Ift::default() }),
         Method::Dpo(Dpo::default()),
         Method::Orpo(Orpo::default()),
         Method::Simpo(Simpo::default()),
@@ -225,100 +229,4 @@ pub(crate) fn every_method() -> Vec<Method> {
         Method::Psft(Psft::default()),
         Method::ScheduledSampling(ScheduledSampling::default()),
     ]
-}
-
-impl StudySettings {
-    /// Checks the ranges of all settings, including those of the methods.
-    ///
-    /// # Errors
-    /// Names the setting, what was found and what was expected.
-    pub fn validate(&self) -> Result<(), LakeError> {
-        let wrong = |field: &str, problem: &str| {
-            Err(LakeError::Setting { field: field.to_owned(), problem: problem.to_owned() })
-        };
-        for (field, empty, repeated) in [
-            ("maps", self.maps.is_empty(), repeats(&self.maps)),
-            ("ice", self.ice.is_empty(), repeats(&self.ice)),
-            ("starts", self.starts.is_empty(), repeats(&self.starts)),
-            ("suboptimal", self.suboptimal.is_empty(), repeats(&self.suboptimal)),
-            ("methods", self.methods.is_empty(), repeats(&self.methods)),
-            ("sweep.lambda", false, repeats(&self.sweep.lambda)),
-            ("sweep.gamma", false, repeats(&self.sweep.gamma)),
-        ] {
-            if empty {
-                return wrong(field, "is empty, expected at least one entry");
-            }
-            if repeated {
-                return wrong(field, "has the same entry twice");
-            }
-        }
-        // With a discount closer to 1, different actions would count as equally good (see
-        // [`crate::Optimum`]).
-        if !(self.discount > 0.0 && self.discount <= 0.9999) {
-            return wrong(
-                "discount",
-                &format!("is {}, expected a number above 0, up to 0.9999", self.discount),
-            );
-        }
-        if !(self.noise > 0.0 && self.noise <= 1.0) {
-            return wrong(
-                "noise",
-                &format!("is {}, expected a number above 0, up to 1", self.noise),
-            );
-        }
-        if !(0.0..=1.0).contains(&self.success_rate) {
-            return wrong(
-                "success_rate",
-                &format!("is {}, expected a number from 0 to 1", self.success_rate),
-            );
-        }
-        self.training.validate()?;
-        if self.seeds == 0 {
-            return wrong("seeds", "is 0, expected 1 or more");
-        }
-        for (field, number) in [
-            ("rewards.goal", self.rewards.goal),
-            ("rewards.hole", self.rewards.hole),
-            ("rewards.frozen", self.rewards.frozen),
-        ] {
-            if number.is_nan() || number.abs() > 1e6 {
-                return wrong(field, &format!("is {number}, expected a number from -1e6 to 1e6"));
-            }
-        }
-        for (field, values) in
-            [("sweep.lambda", &self.sweep.lambda), ("sweep.gamma", &self.sweep.gamma)]
-        {
-            if let Some(value) = values.iter().find(|value| !(0.0..=1.0).contains(*value)) {
-                return wrong(field, &format!("has {value}, expected numbers from 0 to 1"));
-            }
-        }
-        for (index, method) in self.methods.iter().enumerate() {
-            if let Err(error) = method.validate() {
-                return wrong(
-                    &format!("methods.{index}.{}", error.field()),
-                    &format!("is wrong: {error}"),
-                );
-            }
-            if let Some(LookAhead::TopK { k }) = method.look_ahead()
-                && k > Action::ALL.len()
-            {
-                return wrong(
-                    &format!("methods.{index}.k"),
-                    &format!("is {k}, but there are four actions"),
-                );
-            }
-            if matches!(method, Method::Sft(sft) if sft.freeze_input_embeddings) {
-                return wrong(
-                    &format!("methods.{index}.freeze_input_embeddings"),
-                    "is true, but the network of the study has no input embeddings; remove it",
-                );
-            }
-        }
-        self.ppo.validate()
-    }
-}
-
-/// Whether an entry is listed twice.
-fn repeats<T: PartialEq>(entries: &[T]) -> bool {
-    entries.iter().enumerate().any(|(index, entry)| entries[..index].contains(entry))
 }

@@ -30,6 +30,15 @@ pub enum Start {
 }
 
 impl Start {
+    /// The setting that gives this start.
+    pub(crate) fn setting(self) -> InitialPolicy {
+        match self {
+            Self::Random => InitialPolicy::Random,
+            Self::Sft => InitialPolicy::Sft,
+            Self::Both(_) => InitialPolicy::Both,
+        }
+    }
+
     /// Name in result files: `random`, `sft`, `both-hole`.
     pub fn name(self) -> &'static str {
         match self {

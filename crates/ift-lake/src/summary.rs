@@ -208,7 +208,7 @@ impl WorldResults<'_> {
 
     /// The sweeps that start from the initial policy number `index` of the world.
     fn sweeps(&self, start: Start, index: usize) -> Vec<Sweep> {
-        let sweeps = self.plan.sweeps.iter().enumerate();
+        let sweeps = self.plan.sweeps(start).iter().enumerate();
         let sweep = sweeps.map(|(number, swept)| {
             // By part of the states (all, on, off), by value: the mean over seeds.
             let part = |part: usize| {

@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ift_compare::{Comparison, Tolerance};
 use ift_lake::{
-    Estimate, Findings, Ice, Measure, PpoSettings, Start, Study, StudySettings, Suboptimal,
-    SweepValues, TrainingSettings, TrajectorySource, solved_worlds,
+    BothSettings, Estimate, Findings, Ice, InitialPolicy, Measure, PpoSettings, Rule, Start, Study,
+    StudySettings, Suboptimal, SweepValues, TrainingSettings, TrajectorySource, solved_worlds,
 };
+use ift_methods::{Ift, Method, Sft};
 
 fn settings() -> StudySettings {
     StudySettings {
@@ -26,7 +27,7 @@ fn settings() -> StudySettings {
             ..TrainingSettings::default()
         },
         ppo: PpoSettings { episodes: 4, ..PpoSettings::default() },
-        sweep: SweepValues { lambda: vec![0.0, 0.2], gamma: vec![0.95] },
+        sweep: SweepValues { lambda: vec![0.0, 0.2], gamma: vec![0.95], ..SweepValues::default() },
         ..StudySettings::default()
     }
 }
@@ -40,7 +41,8 @@ fn means_and_comparisons_follow_from_the_runs() {
     let findings = run(&settings());
     let mut comparison = Comparison::new("study", Tolerance::absolute(1e-12));
     for world in &findings.report.worlds {
-        assert_eq!(world.scenes.len(), 2 * 4);
+        // From `both` a kind is rejected, or the policy's own episodes.
+        assert_eq!(world.scenes.len(), 2 * 4 + 3 * 2);
         for scene in &world.scenes {
             let of = |learner: &str, measure: Measure| -> Vec<f64> {
                 let belongs = |run: &&ift_lake::RunRow| {
@@ -126,7 +128,9 @@ fn all_curves_start_at_the_initial_policy_and_the_fitted_policy_is_near_the_opti
 fn sweeps_agree_with_the_method_at_its_defaults() {
     let report = run(&settings()).report;
     for world in &report.worlds {
-        for scene in &world.scenes {
+        // By default there are no sweeps from `both`.
+        assert_eq!(world.sweeps.len(), 2 * 2);
+        for scene in world.scenes.iter().filter(|scene| !matches!(scene.start, Start::Both(_))) {
             let ift = scene.learner("ift").unwrap();
             let of = |setting| {
                 let sweep = world
@@ -152,8 +156,8 @@ fn results_depend_on_seeds_and_not_on_threads() {
         suboptimal: vec![Suboptimal::Hole],
         ..settings()
     };
-    let measures = |settings: &StudySettings| -> Vec<Vec<f64>> {
-        run(settings).runs.into_iter().map(|run| run.measures).collect()
+    let measures = |settings: &StudySettings| -> Vec<Vec<u64>> {
+        keys(settings).into_iter().map(|(.., measures)| measures).collect()
     };
     let first = measures(&StudySettings { threads: 1, ..base.clone() });
     assert_eq!(first, measures(&StudySettings { threads: 3, ..base.clone() }));
@@ -193,8 +197,98 @@ fn done_is_called_for_every_policy() {
     let calls = AtomicU64::new(0);
     let done = || _ = calls.fetch_add(1, Ordering::Relaxed);
     study.run(done).unwrap();
-    // Two worlds, two initial policies and six seeds: eight methods on one trajectory, seven on two
-    // (of four kinds), PPO, and three values of sweeps.
     assert_eq!(calls.into_inner(), study.policies());
-    assert_eq!(study.policies(), 2 * 2 * 6 * (8 + 7 * 4 + 1 + 3));
+    // From `random` and `sft`: ten methods on one trajectory, seven on two (of four kinds), PPO,
+    // and three values of sweeps. From each of three `both`: two kinds and no sweeps.
+    let per_seed = 2 * (10 + 7 * 4 + 1 + 3) + 3 * (10 + 7 * 2 + 1);
+    assert_eq!(study.policies(), 2 * 6 * per_seed);
+}
+
+/// World, start, kind, learner, seed, and the bits of the measures of a run.
+type Key = (String, Start, Option<Suboptimal>, String, u64, Vec<u64>);
+
+fn keys(settings: &StudySettings) -> Vec<Key> {
+    let key = |run: ift_lake::RunRow| {
+        let measures = run.measures.into_iter().map(f64::to_bits).collect();
+        (run.world, run.start, run.suboptimal, run.learner, run.seed, measures)
+    };
+    run(settings).runs.into_iter().map(key).collect()
+}
+
+#[test]
+fn more_starts_learners_and_sweeps_leave_the_other_runs_as_they_are() {
+    let mut few = settings();
+    few.starts.retain(|&start| start != InitialPolicy::Both);
+    let components = |method: &Method| matches!(method, Method::Ift(ift) if *ift != Ift::default());
+    few.methods.retain(|method| !components(method));
+    few.sweep.starts.clear();
+    let mut many = keys(&settings());
+    let extra = |key: &Key| {
+        matches!(key.1, Start::Both(_)) || ["ift lambda=0", "ift gamma=0"].contains(&&*key.3)
+    };
+    assert_eq!(many.iter().filter(|key| extra(key)).count(), 2 * 6 * (2 * 2 + 3 * 25));
+    many.retain(|key| !extra(key));
+    assert_eq!(many, keys(&few));
+}
+
+#[test]
+fn the_components_of_ift_have_short_labels_and_results_of_their_own() {
+    let report = run(&settings()).report;
+    for scene in report.worlds.iter().flat_map(|world| &world.scenes) {
+        let labels: Vec<_> = scene.learners.iter().map(|learner| &*learner.label).collect();
+        assert_eq!(labels[..4], ["sft", "ift", "ift lambda=0", "ift gamma=0"]);
+        // Elsewhere the greedy policy may be the expert's, so that λ has no effect.
+        if scene.start != Start::Random {
+            continue;
+        }
+        let mut means: Vec<_> =
+            scene.learners[..4].iter().map(|it| it.estimate(Measure::Mse).mean).collect();
+        means.dedup();
+        assert_eq!(means.len(), 4, "{}", scene.name);
+    }
+    // Other settings of IFT have labels as before.
+    let ift = |lambda, gamma| Method::Ift(Ift { lambda, gamma, ..Ift::default() });
+    let methods = vec![ift(0.3, Ift::default().gamma), ift(1.0, Ift::default().gamma)];
+    let study = StudySettings { methods, seeds: 1, ..settings() };
+    let report = run(&study).report;
+    let learners = &report.worlds[0].scenes[0].learners;
+    let labels: Vec<_> = learners.iter().map(|learner| &*learner.label).collect();
+    assert_eq!(labels, ["ift lambda=0.3", "ift lambda=1", "ppo"]);
+}
+
+#[test]
+fn sweeps_run_from_the_listed_starts() {
+    let mut study = StudySettings { ice: vec![Ice::Solid], seeds: 1, ..settings() };
+    study.suboptimal = vec![Suboptimal::Hole, Suboptimal::Own];
+    study.sweep.starts = vec![InitialPolicy::Both];
+    let report = run(&study).report;
+    let names: Vec<_> = report.worlds[0].sweeps.iter().map(|sweep| &*sweep.name).collect();
+    assert_eq!(names, ["4x4-both-hole-lambda", "4x4-both-hole-gamma"]);
+    let scene = report.worlds[0].scenes.iter().find(|it| it.name == "4x4-both-hole-own").unwrap();
+    let ift = scene.learner("ift").unwrap();
+    assert_eq!(report.worlds[0].sweeps[0].all[1], ift.estimate(Measure::Mse));
+}
+
+#[test]
+fn training_from_both_starts_at_a_policy_that_was_fitted_to_two_ways() {
+    let base = StudySettings {
+        ice: vec![Ice::Solid],
+        starts: vec![InitialPolicy::Both],
+        suboptimal: vec![Suboptimal::Hole],
+        methods: vec![Method::Sft(Sft::default())],
+        ..settings()
+    };
+    let begin = |settings: &StudySettings| {
+        let report = run(settings).report;
+        let scene = &report.worlds[0].scenes[0];
+        assert_eq!(scene.name, "4x4-both-hole-hole");
+        scene.learners[0].curve[0].mean
+    };
+    let first = begin(&base);
+    let mut other = base.clone();
+    other.training = TrainingSettings { optimizer: Rule::Sgd, lr: 0.5, ..other.training };
+    assert_eq!(begin(&other), first, "it stands for a given base model");
+    for both in [BothSettings { steps: 50, share: 0.5 }, BothSettings { steps: 100, share: 0.9 }] {
+        assert_ne!(begin(&StudySettings { both, ..base.clone() }), first);
+    }
 }

@@ -1,0 +1,169 @@
+//! The ranges of the settings of a study.
+
+use ift_methods::{LookAhead, Method};
+
+use crate::{
+    action::Action,
+    error::LakeError,
+    settings::{DesignedMap, StudySettings},
+    start::InitialPolicy,
+    trajectory::Suboptimal,
+};
+
+/// Largest number of random maps of a study.
+const MOST_MAPS: u64 = 1000;
+
+impl StudySettings {
+    /// Checks the ranges of all settings, including those of the methods.
+    ///
+    /// # Errors
+    /// Names the setting, what was found and what was expected.
+    pub fn validate(&self) -> Result<(), LakeError> {
+        self.validate_lists()?;
+        self.validate_numbers()?;
+        self.validate_starts()?;
+        self.validate_names()?;
+        self.validate_methods()?;
+        self.training.validate()?;
+        self.ppo.validate()
+    }
+
+    /// Checks that lists have entries, each of them once.
+    fn validate_lists(&self) -> Result<(), LakeError> {
+        for (field, empty, repeated) in [
+            ("maps", self.maps.is_empty() && self.designed.is_empty(), repeats(&self.maps)),
+            ("ice", self.ice.is_empty(), repeats(&self.ice)),
+            ("starts", self.starts.is_empty(), repeats(&self.starts)),
+            ("suboptimal", self.suboptimal.is_empty(), repeats(&self.suboptimal)),
+            ("methods", self.methods.is_empty(), repeats(&self.methods)),
+            ("sweep.lambda", false, repeats(&self.sweep.lambda)),
+            ("sweep.gamma", false, repeats(&self.sweep.gamma)),
+            ("sweep.starts", false, repeats(&self.sweep.starts)),
+        ] {
+            if empty {
+                return wrong(field, "is empty, expected at least one entry");
+            }
+            if repeated {
+                return wrong(field, "has the same entry twice");
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the ranges of numbers.
+    fn validate_numbers(&self) -> Result<(), LakeError> {
+        // With a discount closer to 1, different actions would count as equally good (see
+        // [`crate::Optimum`]).
+        if !(self.discount > 0.0 && self.discount <= 0.9999) {
+            return wrong(
+                "discount",
+                &format!("is {}, expected a number above 0, up to 0.9999", self.discount),
+            );
+        }
+        if !(self.noise > 0.0 && self.noise <= 1.0) {
+            return wrong(
+                "noise",
+                &format!("is {}, expected a number above 0, up to 1", self.noise),
+            );
+        }
+        for (field, share) in [("success_rate", self.success_rate), ("both.share", self.both.share)]
+        {
+            if !(0.0..=1.0).contains(&share) {
+                return wrong(field, &format!("is {share}, expected a number from 0 to 1"));
+            }
+        }
+        for (field, number) in [("seeds", self.seeds), ("both.steps", self.both.steps)] {
+            if number == 0 {
+                return wrong(field, "is 0, expected 1 or more");
+            }
+        }
+        if !(1..=MOST_MAPS).contains(&self.random.count) {
+            let problem = format!("is {}, expected 1 to {MOST_MAPS} maps", self.random.count);
+            return wrong("random.count", &problem);
+        }
+        for (field, number) in [
+            ("rewards.goal", self.rewards.goal),
+            ("rewards.hole", self.rewards.hole),
+            ("rewards.frozen", self.rewards.frozen),
+        ] {
+            if number.is_nan() || number.abs() > 1e6 {
+                return wrong(field, &format!("is {number}, expected a number from -1e6 to 1e6"));
+            }
+        }
+        for (field, values) in
+            [("sweep.lambda", &self.sweep.lambda), ("sweep.gamma", &self.sweep.gamma)]
+        {
+            if let Some(value) = values.iter().find(|value| !(0.0..=1.0).contains(*value)) {
+                return wrong(field, &format!("has {value}, expected numbers from 0 to 1"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that every initial policy can be made in every world.
+    fn validate_starts(&self) -> Result<(), LakeError> {
+        let given = self.suboptimal.iter().any(|&kind| kind != Suboptimal::Own);
+        if self.starts.contains(&InitialPolicy::Both) && !given && !self.maps.is_empty() {
+            return wrong(
+                "starts",
+                "has `both`, which is fitted to a given sub-optimal trajectory, but `suboptimal` \
+                 has only `own`; add `longer`, `hole` or `wandering` there, or remove `both`",
+            );
+        }
+        Ok(())
+    }
+
+    /// Checks the names of designed maps, which are names of worlds and parts of file names.
+    fn validate_names(&self) -> Result<(), LakeError> {
+        for (index, DesignedMap { name, .. }) in self.designed.iter().enumerate() {
+            let field = format!("designed.{index}.name");
+            let allowed = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+            if name.is_empty() || !name.chars().all(allowed) {
+                let problem = format!("is `{name}`, expected letters, digits, `-` and `_`");
+                return wrong(&field, &problem);
+            }
+            if let Some(first) = self.designed[..index].iter().position(|map| map.name == *name) {
+                let problem = format!("is `{name}`, as `designed.{first}.name` is; rename one");
+                return wrong(&field, &problem);
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the settings of the methods.
+    fn validate_methods(&self) -> Result<(), LakeError> {
+        for (index, method) in self.methods.iter().enumerate() {
+            if let Err(error) = method.validate() {
+                return wrong(
+                    &format!("methods.{index}.{}", error.field()),
+                    &format!("is wrong: {error}"),
+                );
+            }
+            if let Some(LookAhead::TopK { k }) = method.look_ahead()
+                && k > Action::ALL.len()
+            {
+                return wrong(
+                    &format!("methods.{index}.k"),
+                    &format!("is {k}, but there are four actions"),
+                );
+            }
+            if matches!(method, Method::Sft(sft) if sft.freeze_input_embeddings) {
+                return wrong(
+                    &format!("methods.{index}.freeze_input_embeddings"),
+                    "is true, but the network of the study has no input embeddings; remove it",
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The error that a setting is wrong.
+fn wrong(field: &str, problem: &str) -> Result<(), LakeError> {
+    Err(LakeError::Setting { field: field.to_owned(), problem: problem.to_owned() })
+}
+
+/// Whether an entry is listed twice.
+fn repeats<T: PartialEq>(entries: &[T]) -> bool {
+    entries.iter().enumerate().any(|(index, entry)| entries[..index].contains(entry))
+}
