@@ -11,6 +11,8 @@
 //! to a folder, with [`pictures()`]. A [`Player`] plays episodes with one policy.
 
 mod action;
+mod alignment;
+mod episode;
 mod error;
 mod files;
 mod fit;
@@ -36,12 +38,14 @@ mod statistics;
 mod study;
 mod summary;
 mod training;
+mod training_curve;
 mod trajectory;
 mod validation;
 mod verdict;
 mod world;
 
 pub use action::Action;
+pub use episode::success_rate;
 pub use error::LakeError;
 pub use files::write;
 pub use map::{Cell, LakeMap};
@@ -49,9 +53,7 @@ pub use measure::Measure;
 pub use network::ActivationFunction;
 pub use online::PpoSettings;
 pub use optimizer::Rule;
-pub use optimum::{
-    Optimum, StateActionMatrix, greedy, policy_iteration, success_rate, value_iteration,
-};
+pub use optimum::{Optimum, StateActionMatrix, greedy, policy_iteration, value_iteration};
 pub use pictures::{Picture, pictures};
 pub use player::Player;
 pub use report::{

@@ -4,8 +4,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
+    alignment::Alignment,
+    episode::{expected_visits, success_rate},
     network::Network,
-    optimum::{StateActionMatrix, greedy, success_rate},
+    optimum::{StateActionMatrix, greedy},
     training::Trained,
     world::World,
 };
@@ -25,16 +27,18 @@ pub enum Measure {
     MseOn,
     /// The same over the other states.
     MseOff,
-    /// Mean squared error from the optimal matrix over all states, terminal ones included, where
-    /// the optimum gives every action probability 1/4.
+    /// [`Measure::Mse`] with terminal states included, where the optimum gives every action the
+    /// probability 1/4.
     MseTerminal,
-    /// Mean squared error from the optimal matrix in which only the first of equally good actions
-    /// has a probability.
+    /// Mean squared error from the optimal matrix with probability 1 for the first of the equally
+    /// good actions of a state, in the order of their numbers, and 0 for the others.
     MseFirst,
-    /// The same over all states, terminal ones included, where it is the first action.
+    /// [`Measure::MseFirst`] with terminal states included, where all actions are equally good, so
+    /// that action 0 has the probability 1.
     MseFirstTerminal,
-    /// The smallest [`Measure::Mse`] at the points of the training curve after its first: the
-    /// checkpoint that is best by the measure itself, as the paper selects (appendix B.1).
+    /// The smallest [`Measure::Mse`] at the points of the training curve after its first, the last
+    /// of which is the end of training: the checkpoint that is best by the measure itself, as the
+    /// paper selects (appendix B.1).
     MseBest,
     /// Mean squared error from the action probabilities of the fitted policy.
     Fitted,
@@ -42,7 +46,8 @@ pub enum Measure {
     FittedOn,
     /// The same over the other states.
     FittedOff,
-    /// [`Measure::Fitted`] over all states, terminal ones included.
+    /// [`Measure::Fitted`] with terminal states included. They were no inputs when the policy was
+    /// fitted.
     FittedTerminal,
     /// The smallest [`Measure::Fitted`] at the points of the training curve after its first.
     FittedBest,
@@ -62,18 +67,24 @@ pub enum Measure {
     Weights,
     /// Share of the states that training used as an input.
     Explored,
-    /// Overlap of the cells that training used as inputs with the cells that the policy itself
-    /// visited at the time: mean over the intervals between the points of the training curve.
-    /// Overlap is the sum over non-terminal states of the smaller of two shares: the share of the
-    /// inputs of the interval, and the share of the expected visits in an episode of the policy
-    /// at the start of the interval.
+    /// How far the cells that training used as inputs agree with those that the policy itself
+    /// visited at the time: mean of the overlaps of all intervals between the points of the
+    /// training curve.
+    ///
+    /// The overlap of an interval is the sum over non-terminal states of the smaller of two shares,
+    /// 0 to 1: the share of the state in the inputs of the interval, and its share in the expected
+    /// visits in an episode of the policy at the start of the interval. A visit is a move from the
+    /// state. Every input of every row and step counts 1; a mixed input counts for both states, each
+    /// with its share. Intervals without inputs, after a step that diverged, are left out; without
+    /// any inputs the measure is 0.
     Aligned,
-    /// The same for the inputs of the whole training and the visits of the initial policy.
+    /// The overlap of the inputs of the whole training with the visits of the initial policy.
     AlignedStart,
-    /// The same for the inputs of the whole training and the visits of the trained policy.
+    /// The overlap of the inputs of the whole training with the visits of the trained policy.
     AlignedEnd,
-    /// Of the non-terminal states that training used as an input or that the trained policy visits
-    /// at least once in twenty episodes, the share of those that are both.
+    /// Of the non-terminal states that training used as an input or that the trained policy visits,
+    /// the share of those that are both. Here a policy visits a state if the expected number of
+    /// moves from it is at least 0.05 per episode: once in twenty episodes.
     AlignedCells,
     /// 1 if training diverged, else 0. A policy that diverged is measured as it was before the
     /// step that diverged.
@@ -145,6 +156,16 @@ impl Measure {
 /// The measures of one policy, in the order of [`Measure::ALL`].
 pub(crate) type Measured = [f64; Measure::ALL.len()];
 
+/// The measures of a policy at a point of its training curve.
+pub(crate) struct CurvePoint {
+    /// [`Measure::Mse`].
+    pub(crate) mse: f64,
+    /// [`Measure::Fitted`].
+    pub(crate) fitted: f64,
+    /// Expected number of moves from each state in an episode. `[states]`
+    pub(crate) visits: Vec<f64>,
+}
+
 /// Measures the policies of one seed in one world.
 pub(crate) struct Evaluator<'a> {
     pub(crate) world: &'a World,
@@ -161,27 +182,35 @@ pub(crate) struct Evaluator<'a> {
 }
 
 impl Evaluator<'_> {
-    /// All measures of a policy.
-    pub(crate) fn measure(&self, Trained { network, explored, diverged }: &Trained) -> Measured {
+    /// All measures of a policy, given the points of its training curve, the last of which is the
+    /// policy itself.
+    pub(crate) fn measure(&self, trained: &Trained, curve: &[CurvePoint]) -> Measured {
+        let Trained { network, inputs, diverged } = trained;
         let policy = &network.policy(self.world.states());
         let mse = |target| self.parts(target, policy, squared_error);
         let kl = |target| self.parts(target, policy, kl_divergence);
         let ([mse, mse_on, mse_off], [fitted, fitted_on, fitted_off]) =
             (mse(self.optimum), mse(self.fitted_matrix));
         let ([kl, kl_on, kl_off], [kl_fitted, ..]) = (kl(self.optimum), kl(self.fitted_matrix));
+        let first = &greedy(self.optimum);
+        let [mse_first, ..] = self.parts(first, policy, squared_error);
+        let best =
+            |end: f64, of: fn(&CurvePoint) -> f64| curve.iter().skip(1).map(of).fold(end, f64::min);
+        let visits: Vec<_> = curve.iter().map(|point| point.visits.as_slice()).collect();
+        let alignment = Alignment::new(self.world, inputs, &visits);
         [
             mse,
             mse_on,
             mse_off,
-            f64::NAN,
-            f64::NAN,
-            f64::NAN,
-            f64::NAN,
+            with_terminal(self.optimum, policy),
+            mse_first,
+            with_terminal(first, policy),
+            best(mse, |point| point.mse),
             fitted,
             fitted_on,
             fitted_off,
-            f64::NAN,
-            f64::NAN,
+            with_terminal(self.fitted_matrix, policy),
+            best(fitted, |point| point.fitted),
             kl,
             kl_on,
             kl_off,
@@ -189,13 +218,21 @@ impl Evaluator<'_> {
             success_rate(self.world, policy),
             success_rate(self.world, &greedy(policy)),
             mean_squared_distance(network.parameters(), self.fitted.parameters()),
-            self.share(explored),
-            f64::NAN,
-            f64::NAN,
-            f64::NAN,
-            f64::NAN,
+            self.share(&inputs.explored()),
+            alignment.mean,
+            alignment.start,
+            alignment.end,
+            alignment.cells,
             f64::from(u8::from(*diverged)),
         ]
+    }
+
+    /// The measures of a point of a training curve.
+    pub(crate) fn point(&self, network: &Network) -> CurvePoint {
+        let policy = &network.policy(self.world.states());
+        let [mse, ..] = self.parts(self.optimum, policy, squared_error);
+        let [fitted, ..] = self.parts(self.fitted_matrix, policy, squared_error);
+        CurvePoint { mse, fitted, visits: expected_visits(self.world, policy) }
     }
 
     /// [`Measure::Mse`], [`Measure::MseOn`] and [`Measure::MseOff`] alone.
@@ -227,6 +264,11 @@ impl Evaluator<'_> {
     }
 }
 
+/// Mean squared error over all states, terminal ones included.
+fn with_terminal(target: &StateActionMatrix, policy: &StateActionMatrix) -> f64 {
+    mean_squared_distance(target.as_flattened(), policy.as_flattened())
+}
+
 /// Mean squared error over the actions.
 fn squared_error(target: &[f64; 4], policy: &[f64; 4]) -> f64 {
     mean_squared_distance(target, policy)
@@ -246,83 +288,4 @@ fn mean_squared_distance(a: &[f64], b: &[f64]) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-
-    use ift_compare::{Comparison, Tolerance};
-
-    use super::*;
-    use crate::{
-        map::LakeMap,
-        network::ActivationFunction,
-        optimum::value_iteration,
-        world::{Ice, Rewards},
-    };
-
-    /// A network with the same logits in every state.
-    fn biased(logits: [f64; 4], states: usize) -> Network {
-        let mut network =
-            Network::new(states, 3, 4, ActivationFunction::Relu, &mut ift_random::generator(0, 0))
-                .silenced();
-        let biases = network.parameters().len() - 4;
-        network.parameters_mut()[biases..].copy_from_slice(&logits);
-        network
-    }
-
-    #[test]
-    fn measures_of_a_corridor_equal_those_by_hand() {
-        // S F G: right is optimal in both states.
-        let map = LakeMap::parse("corridor", "SFG").unwrap();
-        let world = World::new(map, Ice::Solid, 1.0, Rewards::default(), 3);
-        let optimum = value_iteration(&world, 0.9).policy;
-        let fitted = biased([0.0, 0.0, 2.0_f64.ln(), 0.0], 3);
-        let fitted_matrix = fitted.policy(3);
-        let evaluator = Evaluator {
-            world: &world,
-            optimum: &optimum,
-            fitted: &fitted,
-            fitted_matrix: &fitted_matrix,
-            on: vec![0],
-            off: vec![1],
-        };
-        let network = biased([0.0; 4], 3);
-        let measured = evaluator.measure(&Trained {
-            network,
-            explored: vec![true, false, true],
-            diverged: true,
-        });
-        let of = |measure: Measure| measured[measure as usize];
-        let mut comparison = Comparison::new("measures", Tolerance::absolute(1e-12));
-        let mut near = |measure: Measure, expected: f64| {
-            comparison.value(measure.name(), of(measure), expected);
-        };
-        // Three of four actions are off by 1/4, one by 3/4.
-        for measure in [Measure::Mse, Measure::MseOn, Measure::MseOff] {
-            near(measure, (3.0 / 16.0 + 9.0 / 16.0) / 4.0);
-        }
-        // The fitted policy goes right with probability 2/5, in each other direction with 1/5.
-        for measure in [Measure::Fitted, Measure::FittedOn, Measure::FittedOff] {
-            near(measure, (3.0 * 0.05_f64.powi(2) + 0.15_f64.powi(2)) / 4.0);
-        }
-        for measure in [Measure::Kl, Measure::KlOn, Measure::KlOff] {
-            near(measure, 4.0_f64.ln());
-        }
-        near(Measure::KlFitted, 0.4 * 1.6_f64.ln() + 0.6 * 0.8_f64.ln());
-        // Success within three moves: right twice; before that one of the three moves that stay in
-        // the first cell, or between the two one of the two moves that stay in the second.
-        near(Measure::Success, (1.0 + 3.0 / 4.0 + 2.0 / 4.0) / 16.0);
-        near(Measure::GreedySuccess, 0.0);
-        near(Measure::Weights, 2.0_f64.ln().powi(2) / fitted.parameters().len() as f64);
-        near(Measure::Explored, 0.5);
-        near(Measure::Diverged, 1.0);
-        comparison.finish();
-    }
-
-    #[test]
-    fn the_optimum_is_at_no_distance_from_itself() {
-        assert_eq!(kl_divergence(&[0.0, 0.5, 0.5, 0.0], &[0.0, 0.5, 0.5, 0.0]), 0.0);
-        assert_eq!(squared_error(&[0.0, 0.5, 0.5, 0.0], &[0.0, 0.5, 0.5, 0.0]), 0.0);
-        // Where the policy has probability 0 and the target 1, the divergence is large but finite.
-        let far = kl_divergence(&[1.0, 0.0, 0.0, 0.0], &[0.0, 1.0, 0.0, 0.0]);
-        assert!(far > 700.0 && far.is_finite());
-    }
-}
+mod tests;

@@ -56,7 +56,7 @@ impl Input {
     }
 
     /// The states with a share other than 0, and their shares.
-    fn parts(self) -> impl Iterator<Item = (usize, f64)> {
+    pub(crate) fn parts(self) -> impl Iterator<Item = (usize, f64)> {
         [(self.state, 1.0 - self.share), (self.other, self.share)]
             .into_iter()
             .filter(|&(_, share)| share != 0.0)

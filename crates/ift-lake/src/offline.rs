@@ -14,6 +14,7 @@ use crate::{
     network::{ForwardPass, Gradient, Input, Network},
     softmax::{log_softmax, softmax},
     training::{Trained, TrainingRun},
+    training_curve::InputCounts,
     trajectory::{Trajectory, rollout},
     world::World,
 };
@@ -46,7 +47,7 @@ pub(crate) fn train_offline(
     let mut reference = start.clone();
     let mut optimizer = run.optimizer(&network);
     let mut gradient = Gradient::new(&network);
-    let mut explored = vec![false; pair.world.states()];
+    let mut counts = InputCounts::new(pair.world.states(), steps);
     let mut before = start.clone();
     let given = RowsWithInputs::new(pair, method);
     let needs = method.needs();
@@ -67,18 +68,18 @@ pub(crate) fn train_offline(
             first.mixed(pair.world, &network, rng)
         });
         let inputs = mixed.as_ref().unwrap_or(plain);
-        inputs.mark(&mut explored);
+        inputs.count(step, &mut counts);
         let reference = needs.reference.then(|| reference.forward(&inputs.distinct));
         accumulate(method, rows, inputs, &network, reference.as_ref(), &mut gradient);
         before.clone_from(&network);
         optimizer.step(&mut network, &mut gradient);
         if network.diverged() {
             (step..steps).for_each(|step| observe(step + 1, &before));
-            return Trained { network: before, explored, diverged: true };
+            return Trained { network: before, inputs: counts, diverged: true };
         }
         observe(step + 1, &network);
     }
-    Trained { network, explored, diverged: false }
+    Trained { network, inputs: counts, diverged: false }
 }
 
 /// Adds the gradient of the mean loss of a step to `gradient` and returns the loss.
@@ -242,15 +243,10 @@ impl Inputs {
         )
     }
 
-    /// Marks the states that have a share in an input.
-    fn mark(&self, explored: &mut [bool]) {
-        for input in &self.distinct {
-            if input.share < 1.0 {
-                explored[input.state] = true;
-            }
-            if input.share > 0.0 {
-                explored[input.other] = true;
-            }
+    /// Counts the inputs of all targets of a step.
+    fn count(&self, step: u64, counts: &mut InputCounts) {
+        for &slot in self.slots.iter().flatten() {
+            counts.add(step, self.distinct[slot], 1.0);
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     optimum::StateActionMatrix,
     softmax::log_softmax,
     training::{Trained, TrainingRun},
+    training_curve::InputCounts,
     trajectory::{Trajectory, rollout},
     world::World,
 };
@@ -98,7 +99,7 @@ pub(crate) fn train_online(
     let critic = Network::new(world.states(), training.hidden, 1, training.activation, rng);
     let mut critic = NetworkTrainer::new(critic.silenced(), &run);
     let mut actor = NetworkTrainer::new(start.clone(), &run);
-    let mut explored = vec![false; world.states()];
+    let mut counts = InputCounts::new(world.states(), steps);
     let mut before = start.clone();
     let mut step = 0;
     while step < steps {
@@ -108,22 +109,20 @@ pub(crate) fn train_online(
         let values = values(world, &critic.network);
         let gae = Gae { world, values, discount, lambda: settings.gae_lambda };
         let batch = Moves::new(&episodes, &policy, &gae);
-        for input in &batch.inputs {
-            explored[input.state] = true;
-        }
         for _ in 0..settings.epochs.min(steps - step) {
+            batch.count(step, &mut counts);
             before.clone_from(&actor.network);
             actor.step(&batch.inputs, |pass| batch.actor_gradient(pass, &objective));
             critic.step(&batch.inputs, |pass| batch.critic_gradient(pass));
             if actor.network.diverged() || critic.network.diverged() {
                 (step..steps).for_each(|step| observe(step + 1, &before));
-                return Trained { network: before, explored, diverged: true };
+                return Trained { network: before, inputs: counts, diverged: true };
             }
             step += 1;
             observe(step, &actor.network);
         }
     }
-    Trained { network: actor.network, explored, diverged: false }
+    Trained { network: actor.network, inputs: counts, diverged: false }
 }
 
 /// A network with its optimizer.
@@ -196,6 +195,8 @@ impl Gae<'_> {
 struct Moves {
     /// The states of the moves, each once.
     inputs: Vec<Input>,
+    /// Number of moves from each of these states.
+    times: Vec<f64>,
     /// By move: index of its state in `inputs`.
     slots: Vec<usize>,
     /// By move: number of its action.
@@ -218,6 +219,11 @@ impl Moves {
         for (slot, &state) in states.iter().enumerate() {
             slot_of[state] = slot;
         }
+        let slots: Vec<_> = visits().map(|visit| slot_of[visit.state]).collect();
+        let mut times = vec![0.0; states.len()];
+        for &slot in &slots {
+            times[slot] += 1.0;
+        }
         let mut advantages: Vec<_> =
             episodes.iter().flat_map(|episode| gae.advantages(episode)).collect();
         let returns =
@@ -226,11 +232,19 @@ impl Moves {
         normalise(&mut advantages);
         Self {
             inputs: states.into_iter().map(Input::at).collect(),
-            slots: visits().map(|visit| slot_of[visit.state]).collect(),
+            times,
+            slots,
             actions: visits().map(|visit| visit.action.index()).collect(),
             logps: visits().map(|visit| policy[visit.state][visit.action.index()].ln()).collect(),
             advantages,
             returns,
+        }
+    }
+
+    /// Counts the states of all moves as the inputs of a step.
+    fn count(&self, step: u64, counts: &mut InputCounts) {
+        for (&input, &times) in self.inputs.iter().zip(&self.times) {
+            counts.add(step, input, times);
         }
     }
 

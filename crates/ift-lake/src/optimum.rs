@@ -1,8 +1,6 @@
-//! The optimum of a world by dynamic programming, and the success rate of a policy.
+//! The optimum of a world by dynamic programming.
 
-use std::mem;
-
-use crate::{action::Action, map::Cell, world::World};
+use crate::{action::Action, world::World};
 
 /// One value per state and action, mostly a probability. In terminal states every action has
 /// probability 1/4. `[states, 4]`
@@ -87,52 +85,6 @@ pub fn policy_iteration(world: &World, discount: f64) -> Optimum {
         values = evaluate(world, discount, &policy);
     }
     Optimum::of(world, discount, values)
-}
-
-/// The exact probability that `policy` reaches a goal within the limit of moves of the world,
-/// computed by propagating the distribution over states. Rows of terminal states are ignored.
-pub fn success_rate(world: &World, policy: &StateActionMatrix) -> f64 {
-    let edges: Vec<_> =
-        world.non_terminal().flat_map(|state| edges_from(world, policy, state)).collect();
-    let mut here = vec![0.0; world.states()];
-    for &start in world.starts() {
-        here[start] = 1.0 / world.starts().len() as f64;
-    }
-    let mut next = here.clone();
-    let goals: Vec<_> =
-        (0..world.states()).filter(|&state| world.map().cell(state) == Cell::Goal).collect();
-    let mut arrived = 0.0;
-    for _ in 0..world.limit() {
-        next.fill(0.0);
-        for edge in &edges {
-            next[edge.to] += here[edge.from] * edge.probability;
-        }
-        mem::swap(&mut here, &mut next);
-        arrived += goals.iter().map(|&goal| here[goal]).sum::<f64>();
-    }
-    arrived
-}
-
-/// A cell that a policy can reach from another one in one move.
-struct Edge {
-    from: usize,
-    to: usize,
-    probability: f64,
-}
-
-/// The cells that `policy` can reach from a state in one move, each once.
-fn edges_from(world: &World, policy: &StateActionMatrix, from: usize) -> Vec<Edge> {
-    let mut edges: Vec<Edge> = Vec::new();
-    for action in Action::ALL {
-        for outcome in world.transitions(from, action) {
-            let probability = policy[from][action.index()] * outcome.probability;
-            match edges.iter_mut().find(|edge| edge.to == outcome.state) {
-                Some(edge) => edge.probability += probability,
-                None => edges.push(Edge { from, to: outcome.state, probability }),
-            }
-        }
-    }
-    edges
 }
 
 /// The greedy policy: probability 1 for the most probable action of each state, the first one if

@@ -6,11 +6,9 @@ use crate::{
     settings::StudySettings,
     solved_world::{SolvedWorld, solved_worlds},
     start::Start,
+    training_curve::curve_steps,
     trajectory::Suboptimal,
 };
-
-/// Points of a training curve after the first.
-const CURVE_POINTS: u64 = 24;
 
 /// What all seeds of a study share.
 pub(crate) struct StudyPlan<'a> {
@@ -29,16 +27,12 @@ impl<'a> StudyPlan<'a> {
     /// If a setting is out of range or a map cannot be read or drawn.
     pub(crate) fn new(settings: &'a StudySettings) -> Result<Self, LakeError> {
         settings.validate()?;
-        let steps = settings.training.steps;
-        let mut curve_steps: Vec<_> =
-            (0..=CURVE_POINTS).map(|point| steps * point / CURVE_POINTS).collect();
-        curve_steps.dedup();
         Ok(Self {
             settings,
             worlds: solved_worlds(settings)?,
             learners: learners(settings),
             sweeps: sweeps(settings),
-            curve_steps,
+            curve_steps: curve_steps(settings.training.steps),
         })
     }
 

@@ -114,17 +114,19 @@ impl<F: Fn()> Trainer<'_, F> {
     /// Trains one learner from `start`; methods on pairs reject the trajectory of `kind`.
     fn run(&self, learner: &LearnerSpec, start: &Network, kind: Suboptimal) -> TrainedPolicy {
         let steps = &self.plan.curve_steps;
-        let mut curve = Vec::with_capacity(steps.len());
+        let mut points = Vec::with_capacity(steps.len());
         let mut observe = |step: u64, network: &Network| {
             if steps.binary_search(&step).is_ok() {
-                curve.push(self.evaluator.mse(network)[0]);
+                points.push(self.evaluator.point(network));
             }
         };
         observe(0, start);
         let trained = self.setup.train(learner.method.as_ref(), start, kind, observe);
-        let measured = self.evaluator.measure(&trained);
-        let states = trained.explored.len();
-        let policy = (self.index == 0).then(|| (trained.network.policy(states), trained.explored));
+        let measured = self.evaluator.measure(&trained, &points);
+        let curve = points.iter().map(|point| point.mse).collect();
+        let states = self.evaluator.world.states();
+        let policy =
+            (self.index == 0).then(|| (trained.network.policy(states), trained.inputs.explored()));
         (self.done)();
         (measured, curve, policy)
     }

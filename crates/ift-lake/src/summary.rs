@@ -2,8 +2,9 @@
 //! the first seed.
 
 use crate::{
+    episode::success_rate,
     measure::Measure,
-    optimum::{StateActionMatrix, success_rate},
+    optimum::StateActionMatrix,
     plan::StudyPlan,
     report::{
         LearnerReport, PairedComparison, Panel, Portrait, Scene, StudyReport, Sweep, WorldReport,

@@ -8,6 +8,7 @@ use crate::{
     error::LakeError,
     network::{ActivationFunction, Network},
     optimizer::{LearningRate, NetworkOptimizer, Rule},
+    training_curve::InputCounts,
 };
 
 /// How policies are trained: full-batch steps on a network with two fully connected layers.
@@ -134,8 +135,8 @@ impl TrainingRun<'_> {
 /// The result of a training run.
 pub(crate) struct Trained {
     pub(crate) network: Network,
-    /// For each state, whether training ever used it as an input. `[states]`
-    pub(crate) explored: Vec<bool>,
+    /// How often training used each state as an input.
+    pub(crate) inputs: InputCounts,
     /// Whether training diverged. If so, `network` is the policy before the step that diverged.
     pub(crate) diverged: bool,
 }

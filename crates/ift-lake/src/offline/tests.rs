@@ -234,21 +234,52 @@ fn every_method_learns_the_optimal_trajectory() {
                 assert!(margin(&trained.network) > margin(&start) + 0.5, "{method:?}");
             }
         }
+        let explored = trained.inputs.explored();
         for visit in &optimal.visits {
-            assert!(trained.explored[visit.state] || method.replaces_tokens(), "{method:?}");
+            assert!(explored[visit.state] || method.replaces_tokens(), "{method:?}");
         }
-        let reads_suboptimal = trained.explored[2];
+        let reads_suboptimal = explored[2];
         assert!(reads_suboptimal || !method.needs().rows.compares(), "{method:?}");
     }
 }
 
 #[test]
 fn look_ahead_states_count_as_explored() {
-    let sft = trained(&Method::Sft(Sft::default()), 20, 0).explored;
-    let ift = trained(&Method::Ift(Ift::default()), 20, 0).explored;
+    let sft = trained(&Method::Sft(Sft::default()), 20, 0).inputs.explored();
+    let ift = trained(&Method::Ift(Ift::default()), 20, 0).inputs.explored();
     let count = |explored: &[bool]| explored.iter().filter(|&&explored| explored).count();
     assert_eq!(count(&sft), 6);
     assert!(count(&ift) > 6 && sft.iter().zip(&ift).all(|(sft, ift)| ift >= sft), "{ift:?}");
+}
+
+#[test]
+fn every_input_of_every_row_and_step_counts_by_its_shares() {
+    let [optimal, suboptimal] = paths(&world(Ice::Solid));
+    let visits = |paths: &[&Trajectory]| {
+        let mut visits = [0.0; 16];
+        for visit in paths.iter().flat_map(|path| &path.visits) {
+            visits[visit.state] += 1.0;
+        }
+        visits
+    };
+    let total = |method: Method| trained(&method, 20, 0).inputs.total();
+    let times_20 = |visits: [f64; 16]| visits.map(|visits| 20.0 * visits);
+    assert_eq!(total(Method::Sft(Sft::default())), times_20(visits(&[&optimal])));
+    // Methods on pairs count both trajectories, which have the first state in common.
+    let both = times_20(visits(&[&optimal, &suboptimal]));
+    assert_eq!(both[0], 40.0);
+    assert_eq!(total(Method::Dpo(Dpo::default())), both);
+    assert_eq!(total(Method::Kto(Kto::default())), both);
+    // Six inputs per step, of which the first has no look-ahead state.
+    let ift = total(Method::Ift(Ift { lambda: 0.25, ..Ift::default() }));
+    let sampling =
+        total(Method::ScheduledSampling(ScheduledSampling { lambda: 0.5, ..Default::default() }));
+    let mut comparison = Comparison::new("inputs", Tolerance::absolute(1e-9));
+    comparison.value("IFT", ift.iter().sum::<f64>(), 120.0);
+    comparison.value("scheduled sampling", sampling.iter().sum::<f64>(), 120.0);
+    comparison.finish();
+    assert!(ift[0] >= 20.0 && ift[13] >= 15.0, "{ift:?}");
+    assert!(sampling.iter().all(|count| count.fract() == 0.0), "{sampling:?}");
 }
 
 #[test]
@@ -321,7 +352,8 @@ fn rejecting_own_episodes_leads_to_the_optimal_trajectory() {
     };
     assert!(likelihood(&network(1)) < 0.01 && likelihood(&trained.network) > 0.9);
     // Training used the own episodes, which visit many cells, not the given trajectory.
-    assert!(trained.explored[4] && trained.explored.iter().filter(|&&seen| seen).count() > 9);
+    let explored = trained.inputs.explored();
+    assert!(explored[4] && explored.iter().filter(|&&seen| seen).count() > 9);
     // If both trajectories are the same, the gradient is 0.
     let same = TrajectoryPair { suboptimal: &optimal, own: false, ..pair };
     assert_eq!(train(same, &network(1), 5).network, network(1));

@@ -3,10 +3,10 @@ use ift_compare::{Comparison, Tolerance};
 use super::*;
 use crate::{
     action::Action,
+    episode::success_rate,
     map::LakeMap,
     network::ActivationFunction,
     optimizer::Rule,
-    optimum::success_rate,
     training::TrainingSettings,
     trajectory::Visit,
     world::{Ice, Rewards},
@@ -40,7 +40,7 @@ fn train(world: &World, settings: &PpoSettings, steps: u64, seed: u64) -> (Netwo
     let rng = &mut ift_random::generator(seed, 0);
     let run = TrainingRun { start: &start(seed), training: &TRAINING, steps };
     let trained = train_online(world, settings, 0.99, run, rng, |_, _| {});
-    (trained.network, trained.explored)
+    (trained.network, trained.inputs.explored())
 }
 
 #[test]
@@ -229,4 +229,25 @@ fn errors_name_the_setting_that_is_out_of_range() {
     ] {
         assert_eq!(settings.validate().unwrap_err().to_string(), expected);
     }
+}
+
+#[test]
+fn every_step_counts_the_moves_of_its_batch() {
+    let world = world(Ice::Solid, DENSE);
+    let batch = Moves::new(&[episode(4), episode(2)], &start(3).policy(16), &gae(&world, 0.5));
+    let mut counts = InputCounts::new(16, 1);
+    batch.count(0, &mut counts);
+    let mut expected = [0.0; 16];
+    for (state, moves) in [(0, 2.0), (4, 2.0), (8, 1.0), (9, 1.0)] {
+        expected[state] = moves;
+    }
+    assert_eq!(counts.total(), expected);
+    // Two batches of four steps each; every step is an interval of the curve.
+    let rng = &mut ift_random::generator(5, 0);
+    let run = TrainingRun { start: &start(5), training: &TRAINING, steps: 8 };
+    let trained = train_online(&world, &PpoSettings::default(), 0.99, run, rng, |_, _| {});
+    let by_step = trained.inputs.by_interval();
+    assert!(by_step[0] == by_step[3] && by_step[4] == by_step[7] && by_step[3] != by_step[4]);
+    // Each of sixteen episodes makes its first move from the start.
+    assert!(by_step.iter().all(|counts| counts[0] >= 16.0));
 }
