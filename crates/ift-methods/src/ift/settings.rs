@@ -132,15 +132,15 @@ pub enum Formula {
     /// `Σ_t Σ_{i≥t} γ^(i-t)·l[i]` (eq. 21), scaled: the weight of target `i` is
     /// `Σ_{t≤i} γ^(i-t)`, times a factor with which the weights sum to `n`.
     Paper,
-    /// The same as printed, without the factor. The first target has a weight of 1, later ones up
-    /// to `1/(1-γ)`. The weights sum to `Σ_{k=1..n} (1-γ^k)/(1-γ)`: a row of one target has the
-    /// gradient of SFT, a long row up to `1/(1-γ)` times its size.
+    /// Eq. 21 as printed: the weight of target `i` is `Σ_{t≤i} γ^(i-t)`, 1 for the first target and
+    /// up to `1/(1-γ)` for later ones. The weights sum to `Σ_{k=1..n} (1-γ^k)/(1-γ)`: the gradient
+    /// of a row of one target is SFT's, that of a long row up to `1/(1-γ)` times as large.
     Equation,
     /// Algorithm 1 as printed, `Σ_t γ^(N-t)·Σ_{i≥t} l[i]`: the weight of target `i` is
     /// `Σ_{t≤i} γ^(N-t)`, which is `γ^(N-i)` times that of `equation`. Only the end of a row has
     /// weights that matter. They sum to `Σ_{k=1..n} k·γ^(k-1)`, at most `1/(1-γ)²` whatever `n`,
-    /// so the gradient of a long row is small. Small `γ` leave only the last target, `γ = 0` is
-    /// SFT like the others.
+    /// so the gradient of a long row is small. A small `γ` leaves only the last target, while
+    /// `γ = 0` has weights of 1 as under every formula.
     Algorithm,
 }
 
