@@ -32,6 +32,21 @@ impl Action {
         Self::ALL[(self as i8 + turn.rem_euclid(4)).rem_euclid(4) as usize]
     }
 
+    /// The move of a letter: `L`, `D`, `R` or `U`.
+    pub(crate) fn from_letter(letter: char) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.letter() == letter)
+    }
+
+    /// The first letter of its name.
+    pub(crate) fn letter(self) -> char {
+        match self {
+            Self::Left => 'L',
+            Self::Down => 'D',
+            Self::Right => 'R',
+            Self::Up => 'U',
+        }
+    }
+
     /// An arrow in the direction of the move.
     pub fn arrow(self) -> char {
         match self {

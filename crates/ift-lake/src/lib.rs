@@ -12,6 +12,7 @@
 
 mod action;
 mod alignment;
+mod designed;
 mod episode;
 mod error;
 mod files;
@@ -35,6 +36,7 @@ mod softmax;
 mod solved_world;
 mod start;
 mod statistics;
+mod streams;
 mod study;
 mod summary;
 mod training;
@@ -45,6 +47,7 @@ mod verdict;
 mod world;
 
 pub use action::Action;
+pub use designed::DesignedPair;
 pub use episode::success_rate;
 pub use error::LakeError;
 pub use files::write;

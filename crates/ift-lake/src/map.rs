@@ -29,7 +29,7 @@ pub enum Cell {
 
 impl Cell {
     /// The cell of a letter. Only capitals are valid, as in Gymnasium.
-    fn from_letter(letter: char) -> Option<Self> {
+    pub(crate) fn from_letter(letter: char) -> Option<Self> {
         Some(match letter {
             'S' => Self::Start,
             'F' => Self::Frozen,
@@ -156,9 +156,15 @@ impl LakeMap {
             .map_err(|source| LakeError::Read { path: path.to_owned(), source })?;
         let map = Self::parse(&path.display().to_string(), &text)?;
         Ok(match path.file_stem() {
-            Some(stem) => Self { name: stem.to_string_lossy().into_owned(), ..map },
+            Some(stem) => map.named(&stem.to_string_lossy()),
             None => map,
         })
+    }
+
+    /// The same map with another name.
+    #[must_use]
+    pub(crate) fn named(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
     }
 
     /// Draws a square map with `size` rows, the start at the top left and the goal at the bottom
@@ -194,8 +200,8 @@ impl LakeMap {
         )))
     }
 
-    /// The name of the map: that of a standard map, the stem of its file, or `random-` with size
-    /// and seed.
+    /// The name of the map: that of a standard map, the stem of its file, `random-` with size and
+    /// seed, or the name of a designed map.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -16,8 +16,9 @@ use crate::{
     settings::{StudySettings, TrajectorySource},
     solved_world::SolvedWorld,
     start::Start,
+    streams,
     training::{Trained, TrainingRun},
-    trajectory::{Suboptimal, Trajectory, draw_optimal, draw_suboptimal, rollout},
+    trajectory::{Suboptimal, Trajectory, rollout},
 };
 
 /// What all learners of one world and one seed share.
@@ -53,24 +54,19 @@ impl<'a> SeedSetup<'a> {
             training.hidden,
             Action::ALL.len(),
             training.activation,
-            &mut generator(seed, stream::WEIGHTS),
+            &mut generator(seed, streams::WEIGHTS),
         );
         let source = match settings.trajectories {
             TrajectorySource::Drawn => seed,
             TrajectorySource::Fixed => settings.seed,
         };
-        let optimal = match &solved.pair {
-            Some(pair) => pair.optimal.clone(),
-            None => draw_optimal(world, optimum, &mut generator(source, stream::OPTIMAL))?,
-        };
+        let optimal = solved.optimal(source)?;
         let suboptimal = solved.kinds(settings).into_iter().map(|kind| {
-            let generator = &mut generator(source, stream::SUBOPTIMAL + kind as u64);
-            let trajectory = match (kind, &solved.pair) {
-                (Suboptimal::Own, _) => rollout(world, &initial.policy(world.states()), generator),
-                (_, Some(pair)) => pair.suboptimal.clone(),
-                (_, None) => {
-                    draw_suboptimal(world, optimum, kind, settings.noise, &optimal, generator)?
-                }
+            let trajectory = if kind == Suboptimal::Own {
+                let generator = &mut generator(source, streams::SUBOPTIMAL + kind as u64);
+                rollout(world, &initial.policy(world.states()), generator)
+            } else {
+                solved.suboptimal(kind, settings.noise, &optimal, source)?
             };
             Ok((kind, trajectory))
         });
@@ -142,7 +138,7 @@ impl<'a> SeedSetup<'a> {
     ) -> Trained {
         let Self { settings, solved: SolvedWorld { world, .. }, .. } = *self;
         let run = TrainingRun { start, training: &settings.training, steps };
-        let mut generator = generator(self.seed, stream::TRAINING);
+        let mut generator = generator(self.seed, streams::TRAINING);
         let Some(method) = method else {
             let discount = settings.discount;
             return train_online(world, &settings.ppo, discount, run, &mut generator, observe);
@@ -169,14 +165,5 @@ impl<'a> SeedSetup<'a> {
 
 /// The random draws of an episode that is shown in the terminal.
 pub(crate) fn episode_generator(seed: u64, episode: u64) -> impl Rng {
-    generator(seed, stream::EPISODES.wrapping_add(episode))
-}
-
-/// Numbers of the random streams of a seed.
-mod stream {
-    pub(super) const WEIGHTS: u64 = 0;
-    pub(super) const OPTIMAL: u64 = 1;
-    pub(super) const SUBOPTIMAL: u64 = 2;
-    pub(super) const TRAINING: u64 = 16;
-    pub(super) const EPISODES: u64 = 1 << 32;
+    generator(seed, streams::EPISODES.wrapping_add(episode))
 }

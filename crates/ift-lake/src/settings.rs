@@ -25,11 +25,12 @@ pub struct StudySettings {
     /// The folder for results and pictures.
     pub output: PathBuf,
     /// The maps: `4x4` and `8x8` (Gymnasium's), `random` (see `[random]`), or a file with lines of
-    /// `S`, `F`, `H` and `G`.
+    /// `S`, `F`, `H` and `G`. The list may be empty if there are designed maps.
     pub maps: Vec<String>,
     /// The ice: `solid`, `slippery`.
     pub ice: Vec<Ice>,
-    /// Maps designed around one pair of trajectories, in addition to `maps`. They have solid ice.
+    /// Maps designed around one pair of trajectories, in addition to `maps`. They have solid ice,
+    /// whatever `ice` says.
     pub designed: Vec<DesignedMap>,
     /// The policy that training starts from: `random` weights; `sft`, the policy after SFT on the
     /// optimal trajectory; or `both`, a policy that was fitted to both trajectories (see
@@ -46,7 +47,7 @@ pub struct StudySettings {
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
     pub noise: f64,
     /// The trajectories of the seeds: `drawn` for each seed, or `fixed`, those of the first seed
-    /// for all.
+    /// for all. Those of a designed map are always the same.
     pub trajectories: TrajectorySource,
     /// Number of seeds. Each seed draws initial weights and, unless trajectories are `fixed`, an
     /// optimal trajectory and a sub-optimal one of each kind.
@@ -67,7 +68,7 @@ pub struct StudySettings {
     pub discount: f64,
     /// Rewards by the cell that a move reaches.
     pub rewards: Rewards,
-    /// How the map `random` is drawn.
+    /// How the maps `random` are drawn.
     pub random: RandomMap,
     /// How policies are trained.
     pub training: TrainingSettings,
@@ -83,7 +84,7 @@ pub struct StudySettings {
     pub threads: usize,
 }
 
-/// A random map, drawn as Gymnasium draws one. The maps differ from Gymnasium's for the same seed,
+/// Random maps, drawn as Gymnasium draws them. They differ from Gymnasium's for the same seed,
 /// because the random generators differ.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -94,9 +95,12 @@ pub struct RandomMap {
     /// Probability that a cell is frozen and not a hole.
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
     pub frozen: f64,
-    /// Seed of the map.
+    /// Seed of the first map.
     pub seed: u64,
-    /// Number of maps, with seeds from `seed` upwards.
+    /// Number of maps, with seeds from `seed` upwards. A map is left out, and one with a higher
+    /// seed takes its place, if the first seed of the study cannot draw a trajectory of every kind
+    /// in `suboptimal` on it, with every kind of ice. The names of the worlds show the seeds. After
+    /// 1000 maps that were left out, the study fails.
     #[schemars(range(min = 1, max = 1000))]
     pub count: u64,
 }
@@ -114,7 +118,8 @@ pub struct DesignedMap {
     /// `DDRR`. It must take optimal actions only and end at a goal.
     pub optimal: String,
     /// Moves of the sub-optimal trajectory from the same start. Its kind is found out: `longer` if
-    /// it ends at a goal after more moves, `hole` if it ends in a hole, else `wandering`.
+    /// it ends at a goal, which must be after more moves, `hole` if it ends in a hole, else
+    /// `wandering`. Methods on pairs reject it, and `own` if `suboptimal` lists it.
     pub suboptimal: String,
 }
 

@@ -1,0 +1,339 @@
+//! The worlds of a study: designed maps, random maps, and messages about wrong settings.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+
+use std::fs;
+
+use ift_lake::{
+    BothSettings, Cell, DesignedMap, Ice, InitialPolicy, LakeError, LakeMap, Origin, Player,
+    PpoSettings, RandomMap, SolvedWorld, Start, Study, StudySettings, Suboptimal, SweepValues,
+    TrainingSettings, TrajectorySource, solved_worlds,
+};
+use ift_methods::{Dpo, Method, Sft};
+
+/// A change that makes settings wrong, the setting that is at fault, a part of the message.
+type Case<T> = (fn(&mut T), &'static str, &'static str);
+
+const POND: &str = "SFF\nFFF\nFHG\n";
+
+/// A designed map whose sub-optimal trajectory is `moves`.
+fn pond(name: &str, moves: &str) -> DesignedMap {
+    DesignedMap {
+        name: name.to_owned(),
+        map: POND.to_owned(),
+        optimal: "RRDD".to_owned(),
+        suboptimal: moves.to_owned(),
+    }
+}
+
+fn settings() -> StudySettings {
+    StudySettings { maps: Vec::new(), seeds: 2, ..StudySettings::default() }
+}
+
+fn designed(maps: Vec<DesignedMap>) -> StudySettings {
+    StudySettings { designed: maps, ..settings() }
+}
+
+/// A small study: SFT and DPO, few steps, no sweeps, no PPO.
+fn small(settings: StudySettings) -> StudySettings {
+    StudySettings {
+        methods: vec![Method::Sft(Sft::default()), Method::Dpo(Dpo::default())],
+        training: TrainingSettings {
+            steps: 10,
+            sft_steps: 5,
+            fit_steps: 20,
+            hidden: 8,
+            ..TrainingSettings::default()
+        },
+        ppo: PpoSettings { episodes: 0, ..PpoSettings::default() },
+        sweep: SweepValues { starts: Vec::new(), ..SweepValues::default() },
+        ..settings
+    }
+}
+
+/// Field and message of the error that the settings give.
+fn refused(settings: &StudySettings) -> (String, String) {
+    match solved_worlds(settings).map(|_| ()).and(settings.validate()) {
+        Err(LakeError::Setting { field, problem }) => (field, problem),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_designed_map_has_solid_ice_its_pair_and_a_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lake.txt");
+    fs::write(&path, POND).unwrap();
+    for (moves, kind) in [
+        ("DRRRD", Suboptimal::Longer),
+        ("DRD", Suboptimal::Hole),
+        ("DDUD", Suboptimal::Wandering),
+        ("D", Suboptimal::Wandering),
+    ] {
+        for map in [POND.to_owned(), path.display().to_string()] {
+            let entry = DesignedMap { map, ..pond("own_1", moves) };
+            let solved = solved_worlds(&designed(vec![entry])).unwrap().remove(0);
+            assert_eq!((solved.name.as_str(), solved.world.map().name()), ("own_1", "own_1"));
+            assert_eq!((solved.origin, solved.world.ice()), (Origin::Designed, Ice::Solid));
+            let pair = solved.pair.unwrap();
+            assert_eq!((pair.kind, pair.suboptimal.visits.len()), (kind, moves.len()), "{moves}");
+            assert_eq!(pair.optimal.visits.len(), 4);
+            assert_eq!(solved.world.map().cell(pair.optimal.end), Cell::Goal);
+            let states = [0, 1, 2, 5];
+            assert!(pair.optimal.visits.iter().map(|visit| visit.state).eq(states));
+        }
+    }
+    // Gymnasium's map, and a map of one line.
+    let standard = DesignedMap {
+        name: "gym".to_owned(),
+        map: "4x4".to_owned(),
+        optimal: "DDRDRR".to_owned(),
+        suboptimal: "DDRU".to_owned(),
+    };
+    let line = DesignedMap {
+        name: "line".to_owned(),
+        map: "SFFG".to_owned(),
+        optimal: "RRR".to_owned(),
+        suboptimal: "RLRRR".to_owned(),
+    };
+    let worlds = solved_worlds(&designed(vec![standard, line])).unwrap();
+    assert_eq!(worlds[0].world.map().to_string(), LakeMap::standard("4x4").unwrap().to_string());
+    let kinds: Vec<_> = worlds.iter().map(|world| world.pair.as_ref().unwrap().kind).collect();
+    assert_eq!(kinds, [Suboptimal::Hole, Suboptimal::Longer]);
+}
+
+#[test]
+fn mistakes_in_designed_maps_are_named() {
+    let with = |change: fn(&mut DesignedMap)| {
+        let mut map = pond("pond", "DRD");
+        change(&mut map);
+        designed(vec![pond("first", "DRD"), map])
+    };
+    let cases: [Case<DesignedMap>; 21] = [
+        (|it| it.name = String::new(), "name", "is ``, expected letters, digits, `-` and `_`"),
+        (|it| it.name = "a/b".to_owned(), "name", "is `a/b`, expected letters"),
+        (|it| it.name = "first".to_owned(), "name", "is `first`, as `designed.0.name` is"),
+        (|it| it.map = String::new(), "map", "is empty"),
+        (|it| it.map = "random".to_owned(), "map", "is `random`"),
+        (|it| it.map = "none.txt".to_owned(), "map", "is `none.txt`, which cannot be read"),
+        (|it| it.map = "SFF\nFXG".to_owned(), "map", "is wrong in line 2: found `X` in column 2"),
+        (|it| it.map = "FFG\n".to_owned(), "map", "has no `S`"),
+        (|it| it.map = "SFS\nFFG\n".to_owned(), "map", "has 2 cells `S`, expected one"),
+        (|it| it.optimal = String::new(), "optimal", "is empty, expected moves such as `DDRR`"),
+        (|it| it.optimal = "RRXD".to_owned(), "optimal", "has `X` as move 3, expected `L`, `D`"),
+        (|it| it.optimal = "RRDd".to_owned(), "optimal", "`d` as move 4, expected the capital `D`"),
+        (|it| it.optimal = "RRDDL".to_owned(), "optimal", "has `L` as move 5, but move 4 ended"),
+        (
+            |it| it.optimal = "RRRDD".to_owned(),
+            "optimal",
+            "has `R` as move 3, which is not optimal",
+        ),
+        (|it| it.optimal = "RRRDD".to_owned(), "optimal", "not optimal there; expected `D`"),
+        (|it| it.optimal = "RLRRDD".to_owned(), "optimal", "expected `D` or `R`"),
+        (|it| it.optimal = "RR".to_owned(), "optimal", "ends on the ice (row 1, column 3)"),
+        (|it| it.suboptimal = String::new(), "suboptimal", "is empty"),
+        (
+            |it| it.suboptimal = "DRDR".to_owned(),
+            "suboptimal",
+            "ended the episode in a hole (row 3",
+        ),
+        (|it| it.suboptimal = "RRDD".to_owned(), "suboptimal", "is the optimal trajectory"),
+        (|it| it.suboptimal = "DRRD".to_owned(), "suboptimal", "in 4 moves and the optimal"),
+    ];
+    for (change, field, message) in cases {
+        let settings = with(change);
+        let error = Study::new(&settings).map(|_| ()).unwrap_err();
+        match error {
+            LakeError::Setting { field: found, problem } => {
+                assert_eq!(found, format!("designed.1.{field}"), "{problem}");
+                assert!(problem.contains(message), "`{problem}`, expected `{message}`");
+            }
+            other => panic!("{message}: {other:?}"),
+        }
+    }
+    let limited = StudySettings { limit: 4, ..designed(vec![pond("pond", "DRRRD")]) };
+    let (field, problem) = refused(&limited);
+    assert_eq!(field, "designed.0.suboptimal");
+    assert!(problem.contains("has 5 moves, but the limit is 4"), "{problem}");
+    let clash = StudySettings {
+        maps: vec!["4x4".to_owned()],
+        ..designed(vec![pond("4x4-slippery", "DRD")])
+    };
+    let (field, problem) = refused(&clash);
+    assert_eq!(field, "designed");
+    assert!(problem.contains("two worlds called `4x4-slippery`"), "{problem}");
+}
+
+#[test]
+fn a_study_of_designed_maps_uses_their_pair_for_every_seed() {
+    let mut study = small(designed(vec![pond("way", "DRRRD"), pond("fall", "DRD")]));
+    study.suboptimal = vec![Suboptimal::Own, Suboptimal::Wandering];
+    let findings = Study::new(&study).unwrap().run(|| ()).unwrap();
+    let names = |world: usize| -> Vec<_> {
+        findings.report.worlds[world].scenes.iter().map(|scene| scene.name.clone()).collect()
+    };
+    let expected = ["random-hole", "random-own", "sft-hole", "sft-own"]
+        .into_iter()
+        .chain(["both-hole-hole", "both-hole-own"]);
+    assert!(names(1).into_iter().eq(expected.map(|name| format!("fall-{name}"))));
+    assert_eq!(names(0)[4], "way-both-longer-longer");
+    for run in &findings.runs {
+        // `R` and `D` are optimal in the first two cells of `DRD`, its last move is not.
+        let share = match (run.world.as_str(), run.suboptimal) {
+            ("fall", Some(Suboptimal::Hole)) => Some(2.0 / 3.0),
+            // Of `DRRRD` the second `R` in the last column is not.
+            ("way", Some(Suboptimal::Longer)) => Some(4.0 / 5.0),
+            _ => None,
+        };
+        assert_eq!(run.rejected_optimal, share, "{run:?}");
+    }
+    let again = |study: &StudySettings| -> Vec<Vec<u64>> {
+        let runs = Study::new(study).unwrap().run(|| ()).unwrap().runs.into_iter();
+        runs.map(|run| run.measures.into_iter().map(f64::to_bits).collect()).collect()
+    };
+    // Their trajectories are not drawn, nor is their ice; `own` is not in these settings.
+    study.suboptimal = vec![Suboptimal::Longer];
+    let drawn = again(&study);
+    study.trajectories = TrajectorySource::Fixed;
+    study.ice = vec![Ice::Slippery];
+    assert_eq!(again(&study), drawn);
+}
+
+#[test]
+fn designed_maps_and_listed_maps_are_in_one_study() {
+    let study = small(StudySettings {
+        maps: vec!["4x4".to_owned()],
+        suboptimal: vec![Suboptimal::Hole],
+        seeds: 1,
+        ..designed(vec![pond("pond", "DRD")])
+    });
+    let report = Study::new(&study).unwrap().run(|| ()).unwrap().report;
+    let worlds: Vec<_> = report.worlds.iter().map(|it| (&*it.name, it.origin)).collect();
+    let expected =
+        [("4x4", Origin::Listed), ("4x4-slippery", Origin::Listed), ("pond", Origin::Designed)];
+    assert_eq!(worlds, expected);
+}
+
+#[test]
+fn a_designed_map_is_watched_from_the_first_start() {
+    let base = StudySettings {
+        starts: vec![InitialPolicy::Both],
+        both: BothSettings { steps: 300, share: 1.0 },
+        suboptimal: vec![Suboptimal::Own],
+        ..small(designed(vec![pond("pond", "DRD")]))
+    };
+    // Ten steps from a policy that follows the optimal trajectory leave it there.
+    let player = Player::new(&base, "sft").unwrap();
+    assert_eq!(player.solved.name, "pond");
+    let arrived = |player: &Player| {
+        let map = player.solved.world.map();
+        (0..50).filter(|&episode| map.cell(player.play(episode).end) == Cell::Goal).count()
+    };
+    assert!(arrived(&player) > 40);
+    let random = StudySettings { starts: vec![InitialPolicy::Random], ..base };
+    assert!(arrived(&Player::new(&random, "sft").unwrap()) < 40);
+}
+
+fn random(count: u64, suboptimal: &[Suboptimal], ice: &[Ice]) -> StudySettings {
+    StudySettings {
+        maps: vec!["random".to_owned()],
+        random: RandomMap { size: 4, frozen: 0.7, seed: 10, count },
+        suboptimal: suboptimal.to_vec(),
+        ice: ice.to_vec(),
+        ..settings()
+    }
+}
+
+/// The seeds of random maps by the names of their worlds.
+fn seeds(worlds: &[SolvedWorld]) -> Vec<u64> {
+    let seed = |world: &SolvedWorld| {
+        let name = world.name.trim_end_matches("-slippery");
+        name.strip_prefix("random-4x4-").unwrap().parse().unwrap()
+    };
+    worlds.iter().map(seed).collect()
+}
+
+#[test]
+fn random_maps_have_consecutive_seeds_if_all_are_usable() {
+    let own = [Suboptimal::Own];
+    let mut settings = random(3, &own, &[Ice::Solid, Ice::Slippery]);
+    settings.starts = vec![InitialPolicy::Random];
+    let worlds = solved_worlds(&settings).unwrap();
+    assert_eq!(seeds(&worlds), [10, 10, 11, 11, 12, 12]);
+    assert!(worlds.iter().all(|world| world.origin == Origin::Random));
+    for world in &worlds {
+        let seed = seeds(std::slice::from_ref(world))[0];
+        assert_eq!(*world.world.map(), LakeMap::random(4, 0.7, seed).unwrap());
+    }
+}
+
+#[test]
+fn random_maps_that_lack_a_trajectory_are_left_out() {
+    let kinds = [Suboptimal::Longer, Suboptimal::Hole];
+    let settings = random(5, &kinds, &[Ice::Solid]);
+    let worlds = solved_worlds(&settings).unwrap();
+    let used = seeds(&worlds);
+    assert_eq!(used.len(), 5);
+    assert!(used.is_sorted() && used[0] >= 10 && used[4] > 14, "{used:?}");
+    assert_eq!(seeds(&solved_worlds(&settings).unwrap()), used);
+    // Exactly the maps that are left out make a study fail that asks for them alone.
+    for seed in 10..=used[4] {
+        let map = LakeMap::random(4, 0.7, seed).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("map.txt");
+        fs::write(&path, map.to_string()).unwrap();
+        let alone = small(StudySettings {
+            maps: vec![path.display().to_string()],
+            seeds: 1,
+            starts: vec![InitialPolicy::Random],
+            ..settings.clone()
+        });
+        let study = Study::new(&alone).unwrap();
+        match study.run(|| ()) {
+            Ok(_) => assert!(used.contains(&seed), "{seed}"),
+            Err(LakeError::Impossible(reason)) => {
+                assert!(!used.contains(&seed), "{seed}: {reason}");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    // More maps begin with the same ones.
+    let more = seeds(&solved_worlds(&random(6, &kinds, &[Ice::Solid])).unwrap());
+    assert_eq!(more[..5], used);
+}
+
+#[test]
+fn settings_out_of_range_are_named() {
+    let base = StudySettings { maps: vec!["4x4".to_owned()], ..settings() };
+    let cases: [Case<StudySettings>; 10] = [
+        (|it| it.maps.clear(), "maps", "is empty"),
+        (|it| it.both.steps = 0, "both.steps", "is 0, expected 1 or more"),
+        (|it| it.both.share = -0.1, "both.share", "is -0.1, expected a number from 0 to 1"),
+        (|it| it.both.share = f64::NAN, "both.share", "is NaN, expected a number from 0 to 1"),
+        (|it| it.random.count = 0, "random.count", "is 0, expected 1 to 1000 maps"),
+        (|it| it.random.count = 1001, "random.count", "is 1001, expected 1 to 1000 maps"),
+        (|it| it.suboptimal = vec![Suboptimal::Own], "starts", "add `longer`, `hole` or"),
+        (|it| it.starts.clear(), "starts", "is empty"),
+        (|it| it.starts = vec![InitialPolicy::Sft; 2], "starts", "has the same entry twice"),
+        (|it| it.sweep.starts = vec![InitialPolicy::Sft; 2], "sweep.starts", "same entry twice"),
+    ];
+    for (change, expected, message) in cases {
+        let mut settings = base.clone();
+        change(&mut settings);
+        match settings.validate() {
+            Err(LakeError::Setting { field, problem }) => {
+                assert_eq!(field, expected, "{problem}");
+                assert!(problem.contains(message), "`{problem}`, expected `{message}`");
+            }
+            other => panic!("{expected}: {other:?}"),
+        }
+    }
+    base.validate().unwrap();
+    // Without listed maps, `both` needs no kinds in the settings; nor do other starts.
+    let own = vec![Suboptimal::Own];
+    let alone = StudySettings { suboptimal: own.clone(), ..designed(vec![pond("pond", "DRD")]) };
+    alone.validate().unwrap();
+    let starts = vec![InitialPolicy::Random, InitialPolicy::Sft];
+    StudySettings { suboptimal: own, starts, ..base }.validate().unwrap();
+    assert_eq!(Start::Both(Suboptimal::Hole).name(), "both-hole");
+}
