@@ -13,8 +13,8 @@
 //! The gradient includes all three steps unless `detach_weights` is set. The cost is linear in the
 //! number of targets: the backward pass of a decayed sum is a decayed sum in the other direction.
 //!
-//! These are the weights of [`Formula::Code`]. Those of the other formulas depend only on positions,
-//! so they are constants in the gradient; see [`Formula`].
+//! These are the weights of [`Formula::Code`]. Those of the other formulas depend on positions
+//! alone, so they are constants in the gradient; see [`Formula`].
 
 mod norm;
 mod propagation;

@@ -117,9 +117,10 @@ pub enum Norm {
 
 /// How the targets of a row are weighted: four readings of eq. 21 and Algorithm 1 of the paper.
 ///
-/// With `l` the token losses of a row, `n` its number of targets and `N` the last of them. Distances
-/// are in positions, so masked positions between two targets count. With `gamma = 0` every formula
-/// has weights of 1. The sum of the weighted losses is divided as the `reduction` says.
+/// `l` are the token losses of a row, `n` is its number of targets and `N` the last of them.
+/// Distances are in positions, so masked positions between two targets count. With `gamma = 0`
+/// every formula has weights of 1. The sum of the weighted losses is divided as the `reduction`
+/// says.
 ///
 /// The weights of `code` and `paper` sum to `n`. Those of `equation` and `algorithm` do not: they
 /// change the size of the gradient with the length of the row, and so the effective learning rate.
