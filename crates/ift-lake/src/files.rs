@@ -8,8 +8,10 @@ use crate::{
     error::LakeError,
     measure::Measure,
     pictures::pictures,
+    report::StudyReport,
     statistics::Estimate,
     summary::{Findings, RunRow},
+    verdict::{Relation, Verdict},
 };
 
 /// Writes the results into an existing folder.
@@ -18,6 +20,11 @@ use crate::{
 /// * `runs.csv`: one line per policy;
 /// * `summary.csv`: one line per scene and learner, with means and half widths of 95 % intervals;
 /// * `comparisons.csv`: one line per scene and pair of learners;
+/// * `groups.csv`: the same as `summary.csv` for scenes over several maps, whose unit is the map;
+/// * `verdicts.csv`: one line per scene or group, claim, measure and relation of the claim: the
+///   advantage of the first method with its interval and p-values. `unit` says what the `samples`
+///   are: seeds of a scene or maps of a group. Columns that begin with `claim_` are about the whole
+///   claim and repeat for its relations (see [`crate::Verdict`]);
 /// * `pictures/`, if `with_pictures` is set: every picture as SVG and as PNG.
 ///
 /// # Errors
@@ -28,6 +35,8 @@ pub fn write(findings: &Findings, folder: &Path, with_pictures: bool) -> Result<
     runs(&findings.runs, &folder.join("runs.csv"))?;
     summary(findings, &folder.join("summary.csv"))?;
     comparisons(findings, &folder.join("comparisons.csv"))?;
+    groups(&findings.report, &folder.join("groups.csv"))?;
+    verdicts(&findings.report, &folder.join("verdicts.csv"))?;
     if !with_pictures {
         return Ok(());
     }
@@ -55,23 +64,97 @@ fn runs(runs: &[RunRow], path: &Path) -> Result<(), LakeError> {
 }
 
 fn summary(findings: &Findings, path: &Path) -> Result<(), LakeError> {
-    let mut header = ["world", "start", "suboptimal", "learner"].map(str::to_owned).to_vec();
-    for measure in Measure::ALL {
-        header.extend([measure.name().to_owned(), format!("{}_half_width", measure.name())]);
-    }
+    let header = ["world", "start", "suboptimal", "learner"].map(str::to_owned);
+    let header = header.into_iter().chain(columns_of_measures()).collect();
     let scenes =
         findings.report.worlds.iter().flat_map(|w| w.scenes.iter().map(move |scene| (w, scene)));
     let rows = scenes.flat_map(|(world, scene)| {
         scene.learners.iter().map(move |learner| {
             let names = [&world.name, scene.start.name(), scene.suboptimal.name(), &learner.label];
-            let mut row = names.map(str::to_owned).to_vec();
-            for estimate in &learner.estimates {
-                row.extend([estimate.mean, estimate.half_width].map(|number| number.to_string()));
-            }
-            row
+            names.map(str::to_owned).into_iter().chain(columns_of(&learner.estimates)).collect()
         })
     });
     table(path, header, rows)
+}
+
+fn groups(report: &StudyReport, path: &Path) -> Result<(), LakeError> {
+    let header = ["maps", "start", "suboptimal", "samples", "learner"].map(str::to_owned);
+    let header = header.into_iter().chain(columns_of_measures()).collect();
+    let rows = report.groups.iter().flat_map(|group| {
+        group.learners.iter().map(move |learner| {
+            let samples = group.worlds.len().to_string();
+            let (start, kind) = (group.start.name(), group.suboptimal.name());
+            let names = [&group.maps, start, kind, &samples, &learner.label];
+            names.map(str::to_owned).into_iter().chain(columns_of(&learner.estimates)).collect()
+        })
+    });
+    table(path, header, rows)
+}
+
+/// Two columns for each measure: the mean, and half the width of its interval.
+fn columns_of_measures() -> impl Iterator<Item = String> {
+    let columns =
+        |measure: Measure| [measure.name().to_owned(), format!("{}_half_width", measure.name())];
+    Measure::ALL.into_iter().flat_map(columns)
+}
+
+fn columns_of(estimates: &[Estimate]) -> impl Iterator<Item = String> {
+    let columns = |estimate: &Estimate| [estimate.mean, estimate.half_width];
+    estimates.iter().flat_map(columns).map(|number| number.to_string())
+}
+
+fn verdicts(report: &StudyReport, path: &Path) -> Result<(), LakeError> {
+    let header = [
+        "unit",
+        "samples",
+        "world",
+        "start",
+        "suboptimal",
+        "claim",
+        "measure",
+        "better",
+        "worse",
+        "advantage",
+        "half_width",
+        "p",
+        "p_opposite",
+        "claim_holds",
+        "claim_share",
+        "claim_p",
+        "claim_p_holm",
+        "claim_p_against",
+        "claim_p_against_holm",
+        "claim_outcome",
+    ];
+    let mut rows = Vec::new();
+    let seeds = report.seeds.to_string();
+    for (world, scene) in report.worlds.iter().flat_map(|w| w.scenes.iter().map(move |s| (w, s))) {
+        let names = ["seed", &seeds, &world.name, scene.start.name(), scene.suboptimal.name()];
+        rows.extend(scene.verdicts.iter().flat_map(|verdict| rows_of(names, verdict)));
+    }
+    for group in &report.groups {
+        let maps = group.worlds.len().to_string();
+        let names = ["map", &maps, &group.maps, group.start.name(), group.suboptimal.name()];
+        rows.extend(group.verdicts.iter().flat_map(|verdict| rows_of(names, verdict)));
+    }
+    table(path, header.map(str::to_owned).to_vec(), rows.into_iter())
+}
+
+/// One row for each relation of a verdict, all of which begin with `names`.
+fn rows_of(names: [&str; 5], verdict: &Verdict) -> impl Iterator<Item = Vec<String>> {
+    verdict.relations.iter().map(move |relation| {
+        let Relation { better, worse, advantage, p, p_opposite } = relation;
+        let names = names.iter().copied();
+        let names = names.chain([verdict.claim.name(), verdict.measure.name(), *better, *worse]);
+        let mut row: Vec<String> = names.map(str::to_owned).collect();
+        let Estimate { mean, half_width } = advantage;
+        row.extend([mean, half_width, p, p_opposite].map(f64::to_string));
+        row.push(verdict.holds.to_string());
+        let Verdict { share, p, p_holm, p_against, p_against_holm, .. } = verdict;
+        row.extend([share, p, p_holm, p_against, p_against_holm].map(f64::to_string));
+        row.push(verdict.outcome.name().to_owned());
+        row
+    })
 }
 
 fn comparisons(findings: &Findings, path: &Path) -> Result<(), LakeError> {

@@ -17,6 +17,7 @@ mod episode;
 mod error;
 mod files;
 mod fit;
+mod groups;
 mod learner;
 mod map;
 mod measure;

@@ -21,8 +21,8 @@ pub struct StudyReport {
     pub curve_steps: Vec<u64>,
     /// One entry per map and kind of ice.
     pub worlds: Vec<WorldReport>,
-    /// Scenes over several maps: one entry for each group of two or more maps of the same origin
-    /// and ice, and each scene that all of its maps have.
+    /// Scenes over several maps: one entry for each scene that two or more maps of the same origin
+    /// and ice have.
     pub groups: Vec<MapGroup>,
 }
 
@@ -59,12 +59,26 @@ pub enum Origin {
     Designed,
 }
 
-/// A scene over all maps of the same origin and ice. The unit of its means and tests is the map:
+impl Origin {
+    /// Name in result files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Listed => "listed",
+            Self::Random => "random",
+            Self::Designed => "designed",
+        }
+    }
+}
+
+/// A scene over all maps of the same origin and ice that have it: designed maps differ in the kind
+/// of their sub-optimal trajectory. The unit of its means and tests is the map:
 /// each map has one sample, its mean over the seeds.
 #[derive(Clone, Debug, Serialize)]
 pub struct MapGroup {
-    /// Origin, ice, initial policy and kind: `random-slippery-both-hole-own`.
+    /// Maps, initial policy and kind: `random-slippery-both-hole-own`.
     pub name: String,
+    /// Origin of the maps, with `-slippery` on slippery ice.
+    pub maps: String,
     /// Where the maps come from.
     pub origin: Origin,
     /// The ice.
@@ -77,7 +91,8 @@ pub struct MapGroup {
     pub worlds: Vec<String>,
     /// The learners with their means over the maps, without curves.
     pub learners: Vec<LearnerReport>,
-    /// Every claim by every measure, with Holm's correction over all groups of the study.
+    /// Every claim by every measure, with Holm's correction over all groups of the study; empty if
+    /// one of the paper's four methods is not among the learners.
     pub verdicts: Vec<Verdict>,
 }
 

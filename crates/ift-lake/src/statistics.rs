@@ -34,6 +34,17 @@ pub(crate) fn paired_p(differences: &[f64]) -> f64 {
     }
 }
 
+/// One-sided p-value of Student's paired t-test: small if the mean of `differences` is above 0. It
+/// is 1 if all differences are 0, if there is only one, or if one is not finite; if all are equal,
+/// it is 0 above 0 and 1 below.
+pub(crate) fn paired_p_above(differences: &[f64]) -> f64 {
+    let (mean, error) = mean_and_error(differences);
+    match student(differences) {
+        Some(distribution) if !(mean / error).is_nan() => distribution.cdf(-(mean / error)),
+        _ => 1.0,
+    }
+}
+
 /// The p-values after Holm's correction for multiple tests, in the order given.
 pub(crate) fn holm(p_values: &[f64]) -> Vec<f64> {
     let mut order: Vec<_> = (0..p_values.len()).collect();
@@ -77,6 +88,43 @@ mod tests {
         comparison.value("half width", estimate.half_width, 0.189_674_181_957_571);
         comparison.value("p", paired_p(&samples), 0.055_523_981_201_079);
         comparison.finish();
+    }
+
+    #[test]
+    fn one_sided_p_values_equal_scipy() {
+        // scipy.stats.ttest_1samp(samples, 0.0, alternative="greater") and "less".
+        let mut comparison = Comparison::new("scipy", Tolerance::absolute(1e-9));
+        for (name, samples, above, below) in [
+            (
+                "first",
+                [0.3, -0.1, 0.25, 0.4, 0.05, 0.2],
+                0.027_761_990_600_540,
+                0.972_238_009_399_460,
+            ),
+            (
+                "second",
+                [-1.0, 0.5, -0.25, 0.125, 0.0, -2.0],
+                0.853_021_067_774_559,
+                0.146_978_932_225_441,
+            ),
+            ("no mean", [-1.0, 1.0, -2.0, 2.0, 0.0, 0.0], 0.5, 0.5),
+        ] {
+            comparison.value(name, paired_p_above(&samples), above);
+            comparison.value(name, paired_p_above(&samples.map(|sample| -sample)), below);
+        }
+        comparison.finish();
+    }
+
+    #[test]
+    fn single_equal_and_non_finite_samples_have_a_one_sided_p_value() {
+        assert_eq!(paired_p_above(&[]), 1.0);
+        assert_eq!(paired_p_above(&[0.5]), 1.0);
+        assert_eq!(paired_p_above(&[0.0, 0.0, 0.0]), 1.0);
+        assert_eq!(paired_p_above(&[0.5, 0.5, 0.5]), 0.0);
+        assert_eq!(paired_p_above(&[-0.5, -0.5, -0.5]), 1.0);
+        assert_eq!(paired_p_above(&[0.5, f64::NAN]), 1.0);
+        assert_eq!(paired_p_above(&[0.5, f64::INFINITY]), 1.0);
+        assert_eq!(paired_p_above(&[0.5, f64::NEG_INFINITY]), 1.0);
     }
 
     #[test]

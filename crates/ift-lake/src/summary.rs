@@ -3,6 +3,7 @@
 
 use crate::{
     episode::success_rate,
+    groups::groups,
     measure::Measure,
     optimum::StateActionMatrix,
     plan::StudyPlan,
@@ -14,6 +15,7 @@ use crate::{
     start::Start,
     statistics::{Estimate, holm, paired_p},
     trajectory::Suboptimal,
+    verdict::{correct, verdicts},
 };
 
 /// All results of a study.
@@ -67,11 +69,13 @@ impl Findings {
                 worlds.push(WorldResults { plan, solved, first, seeds }.report());
             }
         }
+        let scenes = worlds.iter_mut().flat_map(|world| &mut world.scenes);
+        correct(scenes.map(|scene| &mut scene.verdicts));
         let report = StudyReport {
             seeds: plan.settings.seeds,
             curve_steps: plan.curve_steps.clone(),
+            groups: groups(&worlds),
             worlds,
-            groups: Vec::new(),
         };
         Self { report, runs }
     }
@@ -131,13 +135,17 @@ impl WorldResults<'_> {
             ),
             curve: estimates(&runs.iter().map(|run| run.curve.as_slice()).collect::<Vec<_>>()),
         });
+        let samples = |label: &str, measure: Measure| -> Option<Vec<f64>> {
+            let learner = learners.iter().position(|learner| learner.label == label)?;
+            Some(runs[learner].iter().map(|run| run.measured[measure as usize]).collect())
+        };
         Scene {
             name: format!("{}-{}-{}", self.solved.name, start.name(), suboptimal.name()),
             start,
             suboptimal,
             learners: reports.collect(),
             comparisons: self.comparisons(&runs),
-            verdicts: Vec::new(),
+            verdicts: verdicts(samples),
             portrait: self.portrait(&runs, start, suboptimal),
         }
     }

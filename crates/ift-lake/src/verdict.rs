@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use crate::{measure::Measure, statistics::Estimate};
+use crate::{
+    measure::Measure,
+    statistics::{Estimate, holm, paired_p_above},
+};
 
 /// The four methods that the paper compares on Frozen Lake.
 pub const PAPER_METHODS: [&str; 4] = ["dpo", "ift", "orpo", "sft"];
@@ -79,12 +82,13 @@ pub struct Verdict {
     /// p-value of the test of the claim: the largest of those of its relations (an
     /// intersection-union test).
     pub p: f64,
-    /// `p` after Holm's correction over all scenes of the study, by claim and measure.
+    /// `p` after Holm's correction over all scenes, or all groups, of the study, by claim and
+    /// measure.
     pub p_holm: f64,
     /// p-value of the test against the claim: three times the smallest p-value of the opposite of a
     /// relation, at most 1.
     pub p_against: f64,
-    /// `p_against` after Holm's correction over all scenes of the study, by claim and measure.
+    /// `p_against` after Holm's correction over the same tests as `p_holm`.
     pub p_against_holm: f64,
     /// What the corrected p-values say.
     pub outcome: Outcome,
@@ -127,3 +131,114 @@ impl Outcome {
         }
     }
 }
+
+/// Level of significance after Holm's correction.
+const LEVEL: f64 = 0.05;
+/// Differences up to this size are 0: equal sums can differ by rounding.
+const ROUNDING: f64 = 1e-12;
+
+/// Every claim by every measure, not yet corrected by [`correct`]. `samples` returns the values of
+/// a measure for one of the paper's methods, in the same order for all methods. The result is empty
+/// if it has none for one of the methods.
+pub(crate) fn verdicts(samples: impl Fn(&str, Measure) -> Option<Vec<f64>>) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    for claim in Claim::ALL {
+        for &measure in claim.measures() {
+            let Some(verdict) = Verdict::new(claim, measure, &samples) else { return Vec::new() };
+            verdicts.push(verdict);
+        }
+    }
+    verdicts
+}
+
+/// Corrects the p-values of each claim and measure over all scenes, and sets the outcomes. Each item
+/// is what [`verdicts`] returned for one scene.
+pub(crate) fn correct<'a>(scenes: impl Iterator<Item = &'a mut Vec<Verdict>>) {
+    let mut scenes: Vec<_> = scenes.filter(|verdicts| !verdicts.is_empty()).collect();
+    let readings = scenes.iter().map(|verdicts| verdicts.len()).min().unwrap_or(0);
+    for reading in 0..readings {
+        let corrected = |p: fn(&Verdict) -> f64| {
+            holm(&scenes.iter().map(|verdicts| p(&verdicts[reading])).collect::<Vec<_>>())
+        };
+        let (claimed, against) = (corrected(|v| v.p), corrected(|v| v.p_against));
+        for ((verdicts, claimed), against) in scenes.iter_mut().zip(claimed).zip(against) {
+            verdicts[reading].conclude(claimed, against);
+        }
+    }
+}
+
+impl Verdict {
+    /// The verdict without correction; `None` without samples of a method.
+    fn new(
+        claim: Claim,
+        measure: Measure,
+        samples: &impl Fn(&str, Measure) -> Option<Vec<f64>>,
+    ) -> Option<Self> {
+        // By relation, by sample.
+        let mut advantages: Vec<Vec<f64>> = Vec::new();
+        for [better, worse] in claim.relations() {
+            let (better, worse) = (samples(better, measure)?, samples(worse, measure)?);
+            advantages
+                .push(better.iter().zip(&worse).map(|(b, w)| claim.advantage(*b, *w)).collect());
+        }
+        let relations = claim.relations().into_iter().zip(&advantages);
+        let relations: Vec<_> =
+            relations.map(|(methods, advantages)| Relation::new(methods, advantages)).collect();
+        let count = advantages.iter().map(Vec::len).min().unwrap_or(0);
+        let holding = (0..count).filter(|&sample| advantages.iter().all(|all| all[sample] > 0.0));
+        let p = relations.iter().map(|relation| relation.p).fold(0.0, f64::max);
+        let reversed = relations.iter().map(|relation| relation.p_opposite).fold(1.0, f64::min);
+        let p_against = (reversed * relations.len() as f64).min(1.0);
+        Some(Self {
+            claim,
+            measure,
+            holds: relations.iter().all(|relation| relation.advantage.mean > 0.0),
+            share: holding.count() as f64 / count.max(1) as f64,
+            p,
+            p_holm: p,
+            p_against,
+            p_against_holm: p_against,
+            outcome: Outcome::Undecided,
+            relations,
+        })
+    }
+
+    /// Sets the corrected p-values and the outcome.
+    fn conclude(&mut self, p_holm: f64, p_against_holm: f64) {
+        (self.p_holm, self.p_against_holm) = (p_holm, p_against_holm);
+        self.outcome = if p_holm < LEVEL {
+            Outcome::Confirmed
+        } else if p_against_holm < LEVEL {
+            Outcome::Refuted
+        } else {
+            Outcome::Undecided
+        };
+    }
+}
+
+impl Claim {
+    /// By how much the first value is better than the second.
+    fn advantage(self, first: f64, second: f64) -> f64 {
+        let advantage = match self {
+            Self::Distance => second - first,
+            Self::Alignment => first - second,
+        };
+        if advantage.abs() <= ROUNDING { 0.0 } else { advantage }
+    }
+}
+
+impl Relation {
+    fn new([better, worse]: [&'static str; 2], advantages: &[f64]) -> Self {
+        let opposite: Vec<_> = advantages.iter().map(|advantage| -advantage).collect();
+        Self {
+            better,
+            worse,
+            advantage: Estimate::of(advantages),
+            p: paired_p_above(advantages),
+            p_opposite: paired_p_above(&opposite),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ mod bench;
 mod generate;
 mod gradients;
 mod lake;
+mod lake_claims;
 mod lake_table;
 mod lake_watch;
 mod merge;

@@ -1,9 +1,11 @@
 //! The tables that `ift lake` prints: distances by learner and kind of sub-optimal trajectory, and
-//! whether the paper's order holds.
+//! the paper's claims.
 
 use std::fmt::Write;
 
 use ift_lake::{Ice, Measure, Start, StudyReport, WorldReport};
+
+use super::lake_claims;
 
 /// All tables.
 pub(crate) fn tables(report: &StudyReport) -> String {
@@ -27,6 +29,8 @@ pub(crate) fn tables(report: &StudyReport) -> String {
         }
     }
     diverged(&mut text, report);
+    text.push('\n');
+    text.push_str(&lake_claims::tables(report));
     text
 }
 
@@ -65,10 +69,10 @@ fn distances(text: &mut String, world: &WorldReport, start: Start) {
         let names = scenes.iter().map(|scene| format!("  {:>wide$}", scene.suboptimal.name()));
         names.collect::<Vec<_>>().concat()
     };
-    let (left, right) = (16 * scenes.len(), 11 * scenes.len());
+    let (left, right) = (14 * scenes.len(), 11 * scenes.len());
     _ = writeln!(text, "{}", title(world, start));
     _ = writeln!(text, "{:width$}{:>left$}{:>right$}", "", "distance, rejected:", "reaches goal:");
-    _ = writeln!(text, "{:width$}{}{}", "", kinds(14), kinds(9));
+    _ = writeln!(text, "{:width$}{}{}", "", kinds(12), kinds(9));
     let mut order: Vec<_> = (0..first.learners.len()).collect();
     let mean = |learner: usize| -> f64 {
         scenes.iter().map(|scene| scene.learners[learner].estimate(Measure::Mse).mean).sum()
@@ -80,7 +84,7 @@ fn distances(text: &mut String, world: &WorldReport, start: Start) {
             let estimate = scene.learners[learner].estimate(Measure::Mse);
             let interval =
                 format!("{:.1} ± {:.1}", 1000.0 * estimate.mean, 1000.0 * estimate.half_width);
-            _ = write!(line, "  {interval:>14}");
+            _ = write!(line, "  {interval:>12}");
         }
         for scene in &scenes {
             _ = write!(line, "  {:>9.3}", scene.learners[learner].estimate(Measure::Success).mean);

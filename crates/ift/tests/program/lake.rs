@@ -43,8 +43,16 @@ fn a_study_leaves_numbers_tables_and_pictures() {
     {
         assert!(said.contains(line), "{line}: {said}");
     }
-    let files =
-        ["comparisons.csv", "pictures", "report.json", "runs.csv", "study.toml", "summary.csv"];
+    let files = [
+        "comparisons.csv",
+        "groups.csv",
+        "pictures",
+        "report.json",
+        "runs.csv",
+        "study.toml",
+        "summary.csv",
+        "verdicts.csv",
+    ];
     assert_eq!(folder.names("study"), files);
     let pictures = [
         "bars-4x4-random-hole",
@@ -60,8 +68,14 @@ fn a_study_leaves_numbers_tables_and_pictures() {
     assert_eq!(folder.text("study/runs.csv").lines().count(), 1 + 6 * 3);
     assert_eq!(folder.text("study/summary.csv").lines().count(), 1 + 6);
     assert_eq!(folder.text("study/comparisons.csv").lines().count(), 1 + 15);
+    // Eight measures of the first claim and four of the second, with three relations each.
+    let verdicts = folder.text("study/verdicts.csv");
+    assert_eq!(verdicts.lines().count(), 1 + (8 + 4) * 3);
+    assert!(verdicts.contains("\nseed,3,4x4,random,hole,distance,fitted,dpo,ift,"), "{verdicts}");
+    assert_eq!(folder.text("study/groups.csv").lines().count(), 1, "one map is no group");
     let report = folder.json("study/report.json");
     assert_eq!(report["seeds"], 3);
+    assert_eq!(report["worlds"][0]["scenes"][0]["verdicts"].as_array().unwrap().len(), 12);
     let learners = report["worlds"][0]["scenes"][0]["learners"].as_array().unwrap();
     let labels: Vec<_> =
         learners.iter().map(|learner| learner["label"].as_str().unwrap()).collect();
@@ -91,6 +105,50 @@ fn a_study_leaves_numbers_tables_and_pictures() {
     let other = folder.ift(&other).json();
     assert_ne!(other["worlds"][0]["scenes"], report["worlds"][0]["scenes"]);
     assert!(folder.exists("other/runs.csv") && !folder.exists("other/pictures"));
+}
+
+#[test]
+fn claims_are_counted_over_scenes_and_over_maps() {
+    let folder = folder();
+    let sets = [
+        "maps=['4x4', '8x8']",
+        "ice=['solid', 'slippery']",
+        "suboptimal=['hole', 'own']",
+        "sweep={ lambda = [], gamma = [] }",
+        "seeds=2",
+        "pictures=false",
+    ];
+    let sets: Vec<_> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let said = folder.ift(&[&["lake", "study.toml"], &sets[..]].concat()).done();
+    for line in [
+        "Claim: distance, in each scene, over 2 seeds; mean squared error × 1000",
+        "Claim: alignment, over maps, each with its mean over the seeds; overlap in percent",
+        "8x8-slippery",
+        "listed-slippery, 2 maps",
+        "Claim distance, scenes: ",
+        "Claim alignment, groups of maps: ",
+    ] {
+        assert!(said.lines().any(|found| found.starts_with(line)), "{line}: {said}");
+    }
+    // Two claims, with a line for each of eight scenes and of four groups.
+    assert_eq!(said.lines().filter(|line| line.starts_with("  random, ")).count(), 2 * (8 + 4));
+    let claims = said.split_once("\nThe paper").unwrap().1;
+    assert!(claims.lines().all(|line| line.chars().count() <= 120), "{claims}");
+    assert_eq!(folder.text("study/groups.csv").lines().count(), 1 + 4 * 6);
+    let verdicts = folder.text("study/verdicts.csv");
+    assert_eq!(verdicts.lines().count(), 1 + (8 + 4) * (8 + 4) * 3);
+    assert!(
+        verdicts.contains("\nmap,2,listed-slippery,random,own,alignment,aligned_cells,orpo,sft,"),
+        "{verdicts}"
+    );
+    let groups = &folder.json("study/report.json")["groups"];
+    assert_eq!(groups[0]["name"], "listed-random-hole");
+    assert_eq!(groups[3]["worlds"], serde_json::json!(["4x4-slippery", "8x8-slippery"]));
+    // Without one of the methods there is nothing to test.
+    let methods = ["--set", "methods=[{ name = 'ift' }, { name = 'sft' }]", "--overwrite"];
+    let said = folder.ift(&[&["lake", "study.toml"], &sets[..], &methods].concat()).done();
+    assert!(said.contains("claims are not tested: they need the methods dpo, ift,"), "{said}");
+    assert_eq!(folder.text("study/verdicts.csv").lines().count(), 1);
 }
 
 #[test]

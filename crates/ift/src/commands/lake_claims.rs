@@ -1,0 +1,186 @@
+//! The tables that `ift lake` prints about the two claims of the paper.
+
+use std::fmt::Write;
+
+use ift_lake::{
+    Claim, LearnerReport, MapGroup, Outcome, PAPER_METHODS, Relation, Start, StudyReport,
+    Suboptimal, Verdict,
+};
+
+const LEGEND: &str = "\
+The paper (section 5.3) makes two claims about the methods dpo, ift, orpo and sft:
+  distance:  the policy of dpo is closer to the best possible one than that of ift, and that of
+             ift is closer than those of orpo and sft;
+  alignment: the cells that training uses are those that the agent itself visits, most with dpo,
+             then ift, then orpo, then sft.
+Columns: the initial policy and what methods on pairs reject; the four methods in the order
+found, best first; how much better the first of two methods is than the second (negative: it is
+worse), ± half a 95 % interval; whether the claim holds; its p-value, corrected for the number
+of rows; and of all ways to measure the claim, how many confirm, refute and do not decide it.
+A claim is confirmed if all its comparisons hold, and refuted if one holds the other way round,
+with a corrected p-value below 0.05.
+";
+
+/// All tables about the claims.
+pub(super) fn tables(report: &StudyReport) -> String {
+    let scenes: Vec<Row> = report
+        .worlds
+        .iter()
+        .flat_map(|world| {
+            world.scenes.iter().map(|scene| Row {
+                heading: &world.name,
+                start: scene.start,
+                suboptimal: scene.suboptimal,
+                learners: &scene.learners,
+                verdicts: &scene.verdicts,
+            })
+        })
+        .collect();
+    if scenes.iter().all(|scene| scene.verdicts.is_empty()) {
+        return format!(
+            "The paper's claims are not tested: they need the methods {}, each with its defaults.\n",
+            PAPER_METHODS.join(", ")
+        );
+    }
+    let headings: Vec<_> = report.groups.iter().map(heading).collect();
+    let groups: Vec<Row> = report
+        .groups
+        .iter()
+        .zip(&headings)
+        .map(|(group, heading)| Row {
+            heading,
+            start: group.start,
+            suboptimal: group.suboptimal,
+            learners: &group.learners,
+            verdicts: &group.verdicts,
+        })
+        .collect();
+    let mut text = LEGEND.to_owned();
+    for claim in Claim::ALL {
+        let seeds = format!("in each scene, over {} seeds", report.seeds);
+        table(&mut text, claim, &seeds, &scenes);
+        if !groups.is_empty() {
+            table(&mut text, claim, "over maps, each with its mean over the seeds", &groups);
+        }
+    }
+    text.push('\n');
+    for claim in Claim::ALL {
+        count(&mut text, claim, "scenes", &scenes);
+        if !groups.is_empty() {
+            count(&mut text, claim, "groups of maps", &groups);
+        }
+    }
+    text
+}
+
+/// A scene or a group of maps.
+struct Row<'a> {
+    /// The world, or the maps.
+    heading: &'a str,
+    start: Start,
+    suboptimal: Suboptimal,
+    learners: &'a [LearnerReport],
+    verdicts: &'a [Verdict],
+}
+
+fn heading(group: &MapGroup) -> String {
+    format!("{}, {} maps", group.maps, group.worlds.len())
+}
+
+impl Row<'_> {
+    /// The verdicts on a claim; the first is by the measure that the paper names.
+    fn readings(&self, claim: Claim) -> Vec<&Verdict> {
+        self.verdicts.iter().filter(|verdict| verdict.claim == claim).collect()
+    }
+
+    /// The paper's methods from best to worst: `dpo < ift < sft < orpo`.
+    fn order(&self, verdict: &Verdict) -> String {
+        let mut found: Vec<_> = self
+            .learners
+            .iter()
+            .filter(|learner| PAPER_METHODS.contains(&learner.label.as_str()))
+            .map(|learner| (learner.label.as_str(), learner.estimate(verdict.measure).mean))
+            .collect();
+        found.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let sign = match verdict.claim {
+            Claim::Distance => " < ",
+            Claim::Alignment => {
+                found.reverse();
+                " > "
+            }
+        };
+        found.iter().map(|method| method.0).collect::<Vec<_>>().join(sign)
+    }
+}
+
+/// The table of one claim: one line for each row with verdicts.
+fn table(text: &mut String, claim: Claim, samples: &str, rows: &[Row]) {
+    let (unit, factor) = match claim {
+        Claim::Distance => ("mean squared error × 1000", 1000.0),
+        Claim::Alignment => ("overlap in percent", 100.0),
+    };
+    _ = writeln!(text, "\nClaim: {}, {samples}; {unit}", claim.name());
+    let pairs = claim.relations().map(|[better, worse]| format!("{better} vs {worse}"));
+    let [first, second, third] = &pairs;
+    _ = writeln!(
+        text,
+        "  {:25} {:22}{first:>14}{second:>14}{third:>14}  {:9} {:>6}  readings",
+        "start, rejected", "found", "claim", "p"
+    );
+    let mut above = "";
+    for row in rows {
+        let readings = row.readings(claim);
+        let Some(verdict) = readings.first() else { continue };
+        if row.heading != above {
+            _ = writeln!(text, "{}", row.heading);
+            above = row.heading;
+        }
+        let scene = format!("{}, {}", row.start.name(), row.suboptimal.name());
+        let mut line = format!("  {scene:25} {:22}", row.order(verdict));
+        for relation in &verdict.relations {
+            _ = write!(line, "{:>14}", advantage(relation, factor));
+        }
+        let p = match verdict.outcome {
+            Outcome::Refuted => verdict.p_against_holm,
+            Outcome::Confirmed | Outcome::Undecided => verdict.p_holm,
+        };
+        let [yes, no, open] = counts(readings.iter().copied());
+        let (outcome, p) = (verdict.outcome.name(), p_value(p));
+        _ = writeln!(text, "{line}  {outcome:9} {p:>6}  {yes}/{no}/{open}");
+    }
+}
+
+fn advantage(relation: &Relation, factor: f64) -> String {
+    let (mean, half) = (relation.advantage.mean, relation.advantage.half_width);
+    format!("{:.1} ± {:.1}", factor * mean, factor * half)
+}
+
+fn p_value(p: f64) -> String {
+    if p < 0.001 { format!("{p:.0e}") } else { format!("{p:.3}") }
+}
+
+/// How many verdicts are confirmed, refuted and undecided.
+fn counts<'a>(verdicts: impl Iterator<Item = &'a Verdict>) -> [usize; 3] {
+    let mut counts = [0; 3];
+    for verdict in verdicts {
+        counts[match verdict.outcome {
+            Outcome::Confirmed => 0,
+            Outcome::Refuted => 1,
+            Outcome::Undecided => 2,
+        }] += 1;
+    }
+    counts
+}
+
+/// One line with the number of rows that confirm, refute and do not decide a claim.
+fn count(text: &mut String, claim: Claim, what: &str, rows: &[Row]) {
+    let verdicts: Vec<_> =
+        rows.iter().filter_map(|row| row.readings(claim).first().copied()).collect();
+    let [yes, no, open] = counts(verdicts.iter().copied());
+    _ = writeln!(
+        text,
+        "Claim {}, {what}: {yes} of {} confirm it, {no} refute it, {open} do not decide it.",
+        claim.name(),
+        verdicts.len()
+    );
+}
