@@ -1,83 +1,101 @@
-//! The overview of a study: a table of distances by learner and scene.
+//! The overview of a study: tables of distances by learner and scene, and the paper's claims.
 
 use super::{
-    colours::{BLUE, GREY, INK, RULE, WHITE, blend},
+    colours::{BLUE, GREEN, GREY, INK, RULE, VERMILLION, WHITE, blend},
     sketch::{Align, Point, Sketch, TextFormat, WIDTH},
 };
 use crate::{
     measure::Measure,
-    report::{Scene, StudyReport},
-    verdict::PAPER_METHODS,
+    report::{LearnerReport, StudyReport},
+    start::Start,
+    trajectory::Suboptimal,
+    verdict::{Claim, Outcome, PAPER_METHODS, Verdict},
 };
 
 const MARGIN: f64 = 12.0;
-/// Top of the line with the names of the worlds.
+/// Top of the first table.
 const TOP: f64 = 74.0;
 /// Height of the line of worlds, and of the line of starts.
 const HEADER: f64 = 20.0;
 /// Height of the row of a learner.
 const ROW: f64 = 24.0;
+/// Height of the row of a claim.
+const CLAIM: f64 = 20.0;
+/// Gap between tables.
+const GAP: f64 = 34.0;
+/// Height of a line of the legend.
+const LINE: f64 = 18.0;
 /// Largest width of the name of a learner.
 const LABEL: f64 = 150.0;
 /// Largest width of a column.
 const COLUMN: f64 = 76.0;
-
-/// Draws the table. Rows are learners, columns are scenes; a cell shows the distance from the
-/// optimum, darker where it is smaller.
-pub(super) fn overview(report: &StudyReport) -> Sketch {
-    let scenes: Vec<&Scene> = report.worlds.iter().flat_map(|world| &world.scenes).collect();
-    let columns: Vec<Column> = scenes.iter().map(|scene| Column::of(scene)).collect();
-    let rows = rows(&columns);
-
-    let names = TextFormat::new(12.0, INK);
-    let widest =
-        rows.iter().copied().chain([ORDER]).map(|name| names.width(name)).fold(0.0, f64::max);
-    let left = MARGIN + widest.min(LABEL) + 10.0;
-    let width = COLUMN.min((WIDTH - MARGIN - left) / columns.len().max(1) as f64);
-    let kinds = scenes.iter().map(|scene| names.width(scene.suboptimal.name())).fold(0.0, f64::max);
-    let top = TOP + 2.0 * HEADER + kinds + 12.0;
-    let bottom = top + ROW * rows.len() as f64;
-    let mut sketch = Sketch::new(bottom + ROW + 34.0);
-
-    let title = TextFormat::new(16.0, INK).bold(true);
-    sketch.text((MARGIN, 24.0), "Distance from the optimum in every scene", title);
-    let note = "Mean squared error of the policy. Dark: closest of the column; white: farthest.";
-    sketch.text((MARGIN, 48.0), note, TextFormat::new(12.0, GREY));
-
-    for (row, name) in rows.iter().enumerate() {
-        let place = (left - 8.0, top + ROW * (row as f64 + 0.5));
-        let bold = PAPER_METHODS.contains(name);
-        sketch.text(place, names.bold(bold).fit(name, LABEL), names.bold(bold).align(Align::End));
-    }
-    sketch.text((left - 8.0, bottom + ROW / 2.0 + 2.0), ORDER, names.align(Align::End));
-
-    let format = TextFormat::new(12.0, GREY).align(Align::End);
-    sketch.text((left - 8.0, TOP), "map", format);
-    sketch.text((left - 8.0, TOP + HEADER), "start", format);
-    sketch.text((left - 8.0, top - 14.0), "sub-optimal", format);
-    let at = |column: usize| left + width * column as f64;
-    headers(&mut sketch, report, at, top - 8.0);
-    for (index, (column, scene)) in columns.iter().zip(&scenes).enumerate() {
-        for (row, name) in rows.iter().enumerate() {
-            if let Some(value) = column.value(name) {
-                column.cell(&mut sketch, (at(index), top + ROW * row as f64), width, value);
-            }
-        }
-        let middle = at(index) + width / 2.0;
-        _ = (middle, scene);
-    }
-    let order =
-        format!("✓: {}, from closest to farthest, as the paper reports", PAPER_METHODS.join(" < "));
-    sketch.text((MARGIN, bottom + ROW + 18.0), order, TextFormat::new(11.0, GREY));
-    sketch
-}
-
+/// Number of columns above which a world gets a table of its own.
+const WIDE: usize = 16;
+/// The same in studies with more than four times as many columns.
+const WIDEST: usize = 32;
+/// Largest number of tables of worlds.
+const TABLES: usize = 12;
 /// Largest size of the values in cells.
 const LARGEST_NUMBER: f64 = 10.0;
 /// Smallest size of the values in cells; narrower cells have none.
 const SMALLEST_NUMBER: f64 = 5.0;
 
-const ORDER: &str = "the paper's order";
+/// Draws the tables. Rows are learners, columns are scenes; a cell shows the distance from the
+/// optimum, darker where it is smaller. Groups of maps follow the worlds.
+pub(super) fn overview(report: &StudyReport) -> Sketch {
+    let worlds = report.worlds.iter().flat_map(|world| {
+        let column = |s| Column::of(world.name.clone(), s);
+        world.scenes.iter().map(|s| (s.start, s.suboptimal, &*s.learners, &*s.verdicts)).map(column)
+    });
+    let groups = report.groups.iter().map(|group| {
+        let heading = format!("{}, {} maps", group.maps, group.worlds.len());
+        Column::of(heading, (group.start, group.suboptimal, &group.learners, &group.verdicts))
+    });
+    let (worlds, groups): (Vec<Column>, Vec<Column>) = (worlds.collect(), groups.collect());
+    let mut tables = split(&worlds);
+    let left_out = tables.len().saturating_sub(TABLES);
+    tables.truncate(TABLES);
+    tables.extend(split(&groups));
+    if tables.is_empty() {
+        tables.push(&[]);
+    }
+    let layout = Layout::new(rows(&worlds), &tables);
+
+    let legend = layout.legend(left_out);
+    let below = TOP + (layout.height() + GAP) * tables.len() as f64 - GAP + 16.0;
+    let mut sketch = Sketch::new(below + LINE * legend.len() as f64 + 8.0);
+    let title = TextFormat::new(16.0, INK).bold(true);
+    sketch.text((MARGIN, 24.0), "Distance from the optimum in every scene", title);
+    let note = "Mean squared error of the policy. Dark: closest of the column; white: farthest.";
+    sketch.text((MARGIN, 48.0), note, TextFormat::new(12.0, GREY));
+    for (index, columns) in tables.iter().enumerate() {
+        layout.table(&mut sketch, columns, TOP + (layout.height() + GAP) * index as f64);
+    }
+    for (index, line) in legend.into_iter().enumerate() {
+        let y = below + LINE * (index as f64 + 0.5);
+        sketch.text((MARGIN, y), line, TextFormat::new(11.0, GREY));
+    }
+    sketch
+}
+
+/// The columns of each table: those of one world or group, or of several that fit beside each
+/// other.
+fn split<'a, 'b>(columns: &'b [Column<'a>]) -> Vec<&'b [Column<'a>]> {
+    let limit = if columns.len() > 4 * WIDE { WIDEST } else { WIDE };
+    let mut tables = Vec::new();
+    let (mut start, mut end) = (0, 0);
+    for section in columns.chunk_by(|a, b| a.heading == b.heading) {
+        if end > start && end + section.len() - start > limit {
+            tables.push(&columns[start..end]);
+            start = end;
+        }
+        end += section.len();
+    }
+    if end > start {
+        tables.push(&columns[start..end]);
+    }
+    tables
+}
 
 /// Names of the learners, the closest to the optimum over all scenes first.
 fn rows<'a>(columns: &[Column<'a>]) -> Vec<&'a str> {
@@ -95,35 +113,146 @@ fn rows<'a>(columns: &[Column<'a>]) -> Vec<&'a str> {
     rows.into_iter().map(|(name, ..)| name).collect()
 }
 
-/// Draws the names of worlds and initial policies over their columns, and the kinds of sub-optimal
-/// trajectory over each column. The kinds end at `bottom`.
-fn headers(sketch: &mut Sketch, report: &StudyReport, at: impl Fn(usize) -> f64, bottom: f64) {
-    let mut column = 0;
-    for world in &report.worlds {
-        let count = world.scenes.len();
-        let (from, to) = (at(column), at(column + count));
-        heading(sketch, &world.name, (from, to), TOP, true);
-        for starts in world.scenes.chunk_by(|a, b| a.start == b.start) {
-            let (from, to) = (at(column), at(column + starts.len()));
-            let start = starts.first().map_or("", |scene| scene.start.name());
-            heading(sketch, start, (from, to), TOP + HEADER, false);
-            for scene in starts {
-                let middle = f64::midpoint(at(column), at(column + 1));
-                sketch.text(
-                    (middle, bottom),
-                    scene.suboptimal.name(),
-                    TextFormat::new(12.0, INK).upwards(),
-                );
-                column += 1;
+/// What all tables share.
+struct Layout<'a> {
+    /// Names of the learners.
+    rows: Vec<&'a str>,
+    /// The claims that have a row: both or none.
+    claims: &'static [Claim],
+    /// Left end of the columns.
+    left: f64,
+    /// Width of a column.
+    width: f64,
+    /// Height of the names above the columns.
+    head: f64,
+}
+
+impl<'a> Layout<'a> {
+    fn new(rows: Vec<&'a str>, tables: &[&[Column]]) -> Self {
+        let columns = || tables.iter().copied().flatten();
+        let tested = columns().any(|column| !column.verdicts.is_empty());
+        let claims: &[Claim] = if tested { &Claim::ALL } else { &[] };
+        let names = TextFormat::new(12.0, INK);
+        let labels = claims.iter().map(|claim| label(*claim));
+        let labels = rows.iter().map(|name| (*name).to_owned()).chain(labels);
+        let widest = labels.map(|name| names.bold(true).width(&name)).fold(0.0, f64::max);
+        let left = MARGIN + widest.min(LABEL) + 10.0;
+        let most = tables.iter().map(|columns| columns.len()).max().unwrap_or(1).max(1);
+        let width = COLUMN.min((WIDTH - MARGIN - left) / most as f64);
+        let kinds = columns().map(|column| names.width(column.suboptimal.name()));
+        let head = 2.0 * HEADER + kinds.fold(0.0, f64::max) + 12.0;
+        Self { rows, claims, left, width, head }
+    }
+
+    /// Height of a table.
+    fn height(&self) -> f64 {
+        let claims = if self.claims.is_empty() { 0.0 } else { 4.0 };
+        let claims = claims + CLAIM * self.claims.len() as f64;
+        self.head + ROW * self.rows.len() as f64 + claims
+    }
+
+    /// Draws a table.
+    fn table(&self, sketch: &mut Sketch, columns: &[Column], top: f64) {
+        let names = TextFormat::new(12.0, INK);
+        let side = self.left - 8.0;
+        let cells = top + self.head;
+        let claims = cells + ROW * self.rows.len() as f64 + 4.0;
+        for (row, name) in self.rows.iter().enumerate() {
+            let format = names.bold(PAPER_METHODS.contains(name));
+            let place = (side, cells + ROW * (row as f64 + 0.5));
+            sketch.text(place, format.fit(name, LABEL), format.align(Align::End));
+        }
+        for (row, claim) in self.claims.iter().enumerate() {
+            let place = (side, claims + CLAIM * (row as f64 + 0.5));
+            sketch.text(place, label(*claim), names.align(Align::End));
+        }
+        let format = TextFormat::new(12.0, GREY).align(Align::End);
+        sketch.text((side, top), "map", format);
+        sketch.text((side, top + HEADER), "start", format);
+        sketch.text((side, cells - 14.0), "sub-optimal", format);
+        self.headers(sketch, columns, top);
+        for (index, column) in columns.iter().enumerate() {
+            let x = self.at(index);
+            for (row, name) in self.rows.iter().enumerate() {
+                if let Some(value) = column.value(name) {
+                    column.cell(sketch, (x, cells + ROW * row as f64), self.width, value);
+                }
+            }
+            for (row, claim) in self.claims.iter().enumerate() {
+                if let Some(outcome) = column.outcome(*claim) {
+                    let (sign, colour) = sign(outcome);
+                    let format = TextFormat::new(13.0, colour).bold(true).align(Align::Middle);
+                    let y = claims + CLAIM * (row as f64 + 0.5);
+                    sketch.text((x + self.width / 2.0, y), sign, format);
+                }
             }
         }
     }
+
+    /// Left end of a column.
+    fn at(&self, column: usize) -> f64 {
+        self.left + self.width * column as f64
+    }
+
+    /// Draws the names of worlds and initial policies over their columns, and the kinds of
+    /// sub-optimal trajectory over each column.
+    fn headers(&self, sketch: &mut Sketch, columns: &[Column], top: f64) {
+        let mut from = 0;
+        for section in columns.chunk_by(|a, b| a.heading == b.heading) {
+            let ends = (self.at(from), self.at(from + section.len()));
+            heading(sketch, &section[0].heading, ends, top, true);
+            for starts in section.chunk_by(|a, b| a.start == b.start) {
+                let ends = (self.at(from), self.at(from + starts.len()));
+                heading(sketch, starts[0].start.name(), ends, top + HEADER, false);
+                for column in starts {
+                    let place = (self.at(from) + self.width / 2.0, top + self.head - 8.0);
+                    let format = TextFormat::new(12.0, INK).upwards();
+                    sketch.text(place, column.suboptimal.name(), format);
+                    from += 1;
+                }
+            }
+        }
+    }
+
+    /// The lines of the legend.
+    fn legend(&self, left_out: usize) -> Vec<String> {
+        let mut lines = Vec::new();
+        if left_out > 0 {
+            lines.push("Other worlds are not shown; all are in summary.csv.".to_owned());
+        }
+        if !self.claims.is_empty() {
+            let signs = [Outcome::Confirmed, Outcome::Refuted, Outcome::Undecided];
+            let [yes, no, open] = signs.map(|outcome| sign(outcome).0);
+            lines.push(format!(
+                "The paper's claims: {yes} the claim holds; {no} a part of it is reversed; {open} \
+                 neither is significant (Holm's correction)."
+            ));
+        }
+        lines.extend(self.claims.iter().map(|claim| match claim {
+            Claim::Distance => {
+                "Distance: dpo < ift < orpo, sft, in mean squared error from the fitted policy. \
+                 (Nothing is claimed about orpo and sft.)"
+            }
+            Claim::Alignment => {
+                "Alignment: dpo > ift > orpo > sft, in the overlap of the cells that training used \
+                 with those that the agent itself visits."
+            }
+        }).map(str::to_owned));
+        lines
+    }
+}
+
+fn label(claim: Claim) -> String {
+    format!("claim: {}", claim.name())
 }
 
 /// Draws a name over some columns, with a line below.
 fn heading(sketch: &mut Sketch, name: &str, (from, to): (f64, f64), y: f64, bold: bool) {
     let format = TextFormat::new(12.0, INK).bold(bold).align(Align::Middle);
-    sketch.text((f64::midpoint(from, to), y), format.fit(name, to - from - 6.0), format);
+    // Names of starts are long, and columns can be narrow.
+    let size = 12.0 * ((to - from - 6.0) / format.width(name)).clamp(0.75, 1.0);
+    let format = TextFormat { em: size, ..format };
+    sketch.text((f64::midpoint(from, to), y), format.fit(name, to - from - 4.0), format);
     sketch.line(
         vec![(from + 3.0, y + 10.0), (to - 3.0, y + 10.0)],
         0.5,
@@ -131,27 +260,52 @@ fn heading(sketch: &mut Sketch, name: &str, (from, to): (f64, f64), y: f64, bold
     );
 }
 
-/// The learners of a scene with their distances from the optimum.
+fn sign(outcome: Outcome) -> (&'static str, plotters::style::RGBAColor) {
+    match outcome {
+        Outcome::Confirmed => ("✓", GREEN),
+        Outcome::Refuted => ("✗", VERMILLION),
+        Outcome::Undecided => ("–", GREY),
+    }
+}
+
+/// The learners of a scene, or of a group of maps, with their distances from the optimum.
 struct Column<'a> {
+    /// Name of the world or of the maps.
+    heading: String,
+    start: Start,
+    suboptimal: Suboptimal,
+    verdicts: &'a [Verdict],
     values: Vec<(&'a str, f64)>,
     low: f64,
     high: f64,
 }
 
 impl<'a> Column<'a> {
-    fn of(scene: &'a Scene) -> Self {
-        let values: Vec<_> = scene
-            .learners
+    fn of(
+        heading: String,
+        (start, suboptimal, learners, verdicts): (
+            Start,
+            Suboptimal,
+            &'a [LearnerReport],
+            &'a [Verdict],
+        ),
+    ) -> Self {
+        let values: Vec<_> = learners
             .iter()
             .map(|learner| (learner.label.as_str(), learner.estimate(Measure::Mse).mean))
             .collect();
         let low = values.iter().map(|value| value.1).fold(f64::INFINITY, f64::min);
         let high = values.iter().map(|value| value.1).fold(f64::NEG_INFINITY, f64::max);
-        Self { values, low, high }
+        Self { heading, start, suboptimal, verdicts, values, low, high }
     }
 
     fn value(&self, name: &str) -> Option<f64> {
         self.values.iter().find(|value| value.0 == name).map(|value| value.1)
+    }
+
+    /// What the study says about a claim by the measure that the paper names.
+    fn outcome(&self, claim: Claim) -> Option<Outcome> {
+        self.verdicts.iter().find(|verdict| verdict.claim == claim).map(|verdict| verdict.outcome)
     }
 
     /// 0 for the smallest distance of the column, 1 for the largest.

@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn the_font_has_the_letters_that_pictures_use() {
         let missing = drawn("\u{F8FE}");
-        for letter in ["a", "λ", "γ", "✓", "–", "…", "←", "<"] {
+        for letter in ["a", "λ", "γ", "✓", "✗", "–", "…", "←", "<"] {
             assert!(drawn(letter) != missing && drawn(letter) != drawn(" "), "{letter}");
         }
     }

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use ift_lake::{
-    Action, Estimate, Ice, LearnerReport, Measure, Panel, Portrait, Scene, Start,
-    StateActionMatrix, StudyReport, Suboptimal, Sweep, Trajectory, Visit, WorldReport,
+    Action, Claim, Estimate, Ice, LearnerReport, MapGroup, Measure, Origin, Outcome, Panel,
+    Portrait, Scene, Start, StateActionMatrix, StudyReport, Suboptimal, Sweep, Trajectory, Verdict,
+    Visit, WorldReport,
 };
 use rand::{Rng, RngExt};
 
@@ -32,13 +33,13 @@ const GAMMAS: [f64; 7] = [0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 1.0];
 impl InventedStudy<'_> {
     pub fn report(&self) -> StudyReport {
         let mut rng = ift_random::generator(7, 0);
-        let worlds =
+        let worlds: Vec<_> =
             self.maps.iter().map(|(name, rows)| self.world(name, rows, &mut rng)).collect();
         StudyReport {
             seeds: self.seeds,
             curve_steps: (0..=STEPS).step_by(10).collect(),
+            groups: groups(&worlds),
             worlds,
-            groups: Vec::new(),
         }
     }
 
@@ -57,7 +58,7 @@ impl InventedStudy<'_> {
             name: name.to_owned(),
             map: rows.iter().map(|row| (*row).to_owned()).collect(),
             ice: Ice::Solid,
-            origin: ift_lake::Origin::Listed,
+            origin: Origin::Listed,
             optimum_success: 0.74,
             scenes: scenes
                 .map(|(start, kind)| self.scene(name, &lake, &optimum, start, kind, rng))
@@ -124,7 +125,7 @@ impl InventedStudy<'_> {
             suboptimal: kind,
             learners: self.learners.iter().map(|label| self.learner(label, rng)).collect(),
             comparisons: Vec::new(),
-            verdicts: Vec::new(),
+            verdicts: verdicts([Outcome::Confirmed, Outcome::Undecided]),
             portrait: Portrait { optimal, suboptimal, panels },
         }
     }
@@ -152,6 +153,40 @@ impl InventedStudy<'_> {
         let mean = mean * rng.random_range(0.98..1.02);
         Estimate { mean, half_width: if self.seeds > 1 { 0.05 * mean } else { 0.0 } }
     }
+}
+
+/// Verdicts on both claims by the measures that the paper names.
+pub fn verdicts(outcomes: [Outcome; 2]) -> Vec<Verdict> {
+    let verdict = |(claim, outcome): (Claim, Outcome)| Verdict {
+        claim,
+        measure: claim.measures()[0],
+        relations: Vec::new(),
+        holds: outcome == Outcome::Confirmed,
+        share: 0.5,
+        p: 0.01,
+        p_holm: 0.02,
+        p_against: 0.5,
+        p_against_holm: 1.0,
+        outcome,
+    };
+    Claim::ALL.into_iter().zip(outcomes).map(verdict).collect()
+}
+
+/// Groups of all worlds, if there are several, with the learners of the first.
+fn groups(worlds: &[WorldReport]) -> Vec<MapGroup> {
+    let [first, _, ..] = worlds else { return Vec::new() };
+    let group = |scene: &Scene| MapGroup {
+        name: format!("listed-{}-{}", scene.start.name(), scene.suboptimal.name()),
+        maps: "listed".to_owned(),
+        origin: Origin::Listed,
+        ice: Ice::Solid,
+        start: scene.start,
+        suboptimal: scene.suboptimal,
+        worlds: worlds.iter().map(|world| world.name.clone()).collect(),
+        learners: scene.learners.clone(),
+        verdicts: verdicts([Outcome::Refuted, Outcome::Undecided]),
+    };
+    first.scenes.iter().map(group).collect()
 }
 
 /// A mixture of a policy and random noise. `sureness` is the share of the policy in each state.

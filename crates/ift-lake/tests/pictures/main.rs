@@ -4,9 +4,9 @@
 
 mod invented;
 
-use ift_lake::{Measure, Picture, Start, StudyReport, Suboptimal, pictures};
+use ift_lake::{Measure, Outcome, Picture, Start, StudyReport, Suboptimal, pictures};
 
-use invented::{EIGHT, FOUR, InventedStudy};
+use invented::{EIGHT, FOUR, InventedStudy, verdicts};
 
 const PAPER: &[&str] = &["sft", "ift", "dpo", "orpo"];
 
@@ -174,23 +174,45 @@ fn labels_of_curves_descend_by_last_value() {
 }
 
 #[test]
-fn the_overview_marks_scenes_in_the_order_of_the_paper() {
+fn the_overview_shows_whether_each_claim_holds() {
+    use Outcome::{Confirmed, Refuted, Undecided};
     let mut report = one_scene("4x4", FOUR, PAPER, 10);
-    let mark = |report: &StudyReport| {
-        let texts = texts(&named(&pictures(report), "overview").svg());
-        (texts.contains(&"✓".to_owned()), texts.contains(&"–".to_owned()))
+    let mut shown = |outcomes: Option<[Outcome; 2]>| {
+        report.worlds[0].scenes[0].verdicts = outcomes.map_or_else(Vec::new, verdicts);
+        let texts = texts(&named(&pictures(&report), "overview").svg());
+        // Signs stand after the labels of both rows; the legend has them in sentences.
+        let signs = texts.iter().filter(|text| ["✓", "✗", "–"].contains(&text.as_str())).cloned();
+        let legend = texts.iter().any(|text| text.contains("dpo < ift < orpo, sft"));
+        assert_eq!(texts.contains(&"claim: alignment".to_owned()), legend);
+        (signs.collect::<String>(), legend)
     };
-    // Distances of SFT, IFT, DPO and ORPO.
-    for (distances, holds) in
-        [([0.4, 0.2, 0.1, 0.3], true), ([0.4, 0.1, 0.2, 0.3], false), ([0.3, 0.2, 0.1, 0.4], false)]
-    {
-        for (learner, distance) in report.worlds[0].scenes[0].learners.iter_mut().zip(distances) {
-            learner.estimates[Measure::Mse as usize].mean = distance;
-        }
-        assert_eq!(mark(&report), (holds, !holds), "{distances:?}");
-    }
-    report.worlds[0].scenes[0].learners.pop();
-    assert_eq!(mark(&report), (false, false), "without ORPO there is no order");
+    assert_eq!(shown(Some([Confirmed, Refuted])), ("✓✗".to_owned(), true));
+    assert_eq!(shown(Some([Undecided, Undecided])), ("––".to_owned(), true));
+    assert_eq!(shown(None), (String::new(), false), "without one of the methods");
+}
+
+#[test]
+fn the_overview_has_a_table_for_each_world_if_they_are_wide() {
+    use Suboptimal::{Hole, Longer, Own, Wandering};
+    let starts =
+        [Start::Random, Start::Sft, Start::Both(Longer), Start::Both(Hole), Start::Both(Wandering)];
+    let maps: Vec<(String, &[&str])> = (0..20).map(|map| (format!("map{map}"), FOUR)).collect();
+    let maps: Vec<(&str, &[&str])> = maps.iter().map(|(name, rows)| (&**name, *rows)).collect();
+    let of = |maps: &[(&str, &[&str])], kinds: &[Suboptimal]| {
+        let report =
+            InventedStudy { maps, learners: PAPER, starts: &starts, kinds, seeds: 10 }.report();
+        let picture = pictures(&report).swap_remove(0);
+        let tables = texts(&picture.svg()).iter().filter(|text| *text == "map").count();
+        let (_, height, _) = decoded(&picture.png().unwrap());
+        (tables, height)
+    };
+    // Columns by world, then those of the group of all maps, in another table.
+    assert_eq!(of(&maps[..1], &[Longer, Hole, Wandering, Own]).0, 1);
+    assert_eq!(of(&maps[..3], &[Longer, Hole, Wandering, Own]).0, 3 + 1);
+    assert_eq!(of(&maps[..3], &[Hole]).0, 1 + 1);
+    let (tables, height) = of(&maps, &[Longer, Hole, Wandering, Own]);
+    assert_eq!(tables, 12 + 1, "other worlds are left out");
+    assert!(height < 10_000, "{height}");
 }
 
 #[test]
