@@ -106,7 +106,7 @@ fn holms_correction_is_over_scenes_and_keeps_their_order() {
         of(&drawn(CLAIMED.map(|mean| mean * 0.05 * step as f64), 0.5, 10, rng))
     };
     let scenes: Vec<_> = (0..12).map(|step| scene(step, &mut rng)).collect();
-    let alone: Vec<_> = scenes.iter().map(|scene| scene.clone()).collect();
+    let alone = scenes.clone();
     let together = corrected(scenes);
     let number = together.len() as f64;
     for reading in 0..together[0].len() {

@@ -69,10 +69,12 @@ fn distances(text: &mut String, world: &WorldReport, start: Start) {
         let names = scenes.iter().map(|scene| format!("  {:>wide$}", scene.suboptimal.name()));
         names.collect::<Vec<_>>().concat()
     };
-    let (left, right) = (14 * scenes.len(), 11 * scenes.len());
+    // Widths of the columns; the headings above need more than a single column does.
+    let (wide, narrow) = if scenes.len() == 1 { (19, 13) } else { (12, 9) };
+    let (left, right) = ((wide + 2) * scenes.len(), (narrow + 2) * scenes.len());
     _ = writeln!(text, "{}", title(world, start));
     _ = writeln!(text, "{:width$}{:>left$}{:>right$}", "", "distance, rejected:", "reaches goal:");
-    _ = writeln!(text, "{:width$}{}{}", "", kinds(12), kinds(9));
+    _ = writeln!(text, "{:width$}{}{}", "", kinds(wide), kinds(narrow));
     let mut order: Vec<_> = (0..first.learners.len()).collect();
     let mean = |learner: usize| -> f64 {
         scenes.iter().map(|scene| scene.learners[learner].estimate(Measure::Mse).mean).sum()
@@ -84,14 +86,18 @@ fn distances(text: &mut String, world: &WorldReport, start: Start) {
             let estimate = scene.learners[learner].estimate(Measure::Mse);
             let interval =
                 format!("{:.1} ± {:.1}", 1000.0 * estimate.mean, 1000.0 * estimate.half_width);
-            _ = write!(line, "  {interval:>12}");
+            _ = write!(line, "  {interval:>wide$}");
         }
         for scene in &scenes {
-            _ = write!(line, "  {:>9.3}", scene.learners[learner].estimate(Measure::Success).mean);
+            _ = write!(
+                line,
+                "  {:>narrow$.3}",
+                scene.learners[learner].estimate(Measure::Success).mean
+            );
         }
         _ = writeln!(text, "{line}");
     }
-    _ = writeln!(text, "{:width$}{:>left$}  {:>9.3}", "optimum", "0", world.optimum_success);
+    _ = writeln!(text, "{:width$}{:>left$}  {:>narrow$.3}", "optimum", "0", world.optimum_success);
 }
 
 fn title(world: &WorldReport, start: Start) -> String {

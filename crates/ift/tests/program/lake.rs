@@ -39,7 +39,7 @@ fn a_study_leaves_numbers_tables_and_pictures() {
     let folder = folder();
     let said = folder.ift(&["lake", "study.toml"]).done();
     for line in
-        ["4x4, solid ice, from random weights", "dpo beta=0.3", "ppo", "optimum", "4x4-random-hole"]
+        ["4x4, solid ice, from random weights", "dpo beta=0.3", "ppo", "optimum", "random, hole"]
     {
         assert!(said.contains(line), "{line}: {said}");
     }
