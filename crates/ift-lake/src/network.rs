@@ -9,7 +9,10 @@ use rand::{Rng, RngExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{optimum::StateActionMatrix, softmax::softmax};
+use crate::{
+    optimum::StateActionMatrix,
+    softmax::{log_softmax, softmax},
+};
 
 /// Activation function of the hidden units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -125,6 +128,11 @@ impl ForwardPass {
     /// The outputs for the input number `index` of the batch.
     pub(crate) fn outputs(&self, index: usize) -> &[f64] {
         &self.outputs[index * self.width..][..self.width]
+    }
+
+    /// Log-probabilities of the actions for each input, nats, of a network with four outputs.
+    pub(crate) fn log_probabilities(&self) -> Vec<[f64; 4]> {
+        self.outputs.chunks_exact(4).map(log_softmax).collect()
     }
 }
 

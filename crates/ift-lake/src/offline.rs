@@ -11,8 +11,8 @@ use rand::{Rng, RngExt};
 
 use crate::{
     action::Action,
-    network::{ForwardPass, Gradient, Input, Network},
-    softmax::{log_softmax, softmax},
+    network::{Gradient, Input, Network},
+    softmax::softmax,
     training::{Trained, TrainingRun},
     training_curve::InputCounts,
     trajectory::{Trajectory, rollout},
@@ -50,10 +50,13 @@ pub(crate) fn train_offline(
     let mut counts = InputCounts::new(pair.world.states(), steps);
     let mut before = start.clone();
     let given = RowsWithInputs::new(pair, method);
+    // Log-probabilities of the reference for the inputs of `given`, once they are known.
+    let mut given_reference = None;
     let needs = method.needs();
     for step in 0..steps {
         if needs.old_policy.is_some_and(|window| step % window == 0) {
             reference.clone_from(&network);
+            given_reference = None;
         }
         let episode = (pair.own && needs.rows.compares())
             .then(|| rollout(pair.world, &network.policy(pair.world.states()), rng));
@@ -69,8 +72,17 @@ pub(crate) fn train_offline(
         });
         let inputs = mixed.as_ref().unwrap_or(plain);
         inputs.count(step, &mut counts);
-        let reference = needs.reference.then(|| reference.forward(&inputs.distinct));
-        accumulate(method, rows, inputs, &network, reference.as_ref(), &mut gradient);
+        let score = || reference.forward(&inputs.distinct).log_probabilities();
+        let scored;
+        let reference: &[_] = if !needs.reference {
+            &[]
+        } else if drawn.is_none() && mixed.is_none() {
+            given_reference.get_or_insert_with(score)
+        } else {
+            scored = score();
+            &scored
+        };
+        accumulate(method, rows, inputs, &network, reference, &mut gradient);
         before.clone_from(&network);
         optimizer.step(&mut network, &mut gradient);
         if network.diverged() {
@@ -82,22 +94,25 @@ pub(crate) fn train_offline(
     Trained { network, inputs: counts, diverged: false }
 }
 
-/// Adds the gradient of the mean loss of a step to `gradient` and returns the loss.
+/// Adds the gradient of the mean loss of a step to `gradient` and returns the loss. `reference` has
+/// the log-probabilities of the reference by distinct input; it is empty if the method needs none.
 fn accumulate(
     method: &Method,
     rows: &[TrajectoryRow],
     inputs: &Inputs,
     network: &Network,
-    reference: Option<&ForwardPass>,
+    reference: &[[f64; 4]],
     gradient: &mut Gradient,
 ) -> f64 {
     let needs = method.needs();
     let pass = network.forward(&inputs.distinct);
-    let logs: Vec<_> =
-        (0..inputs.distinct.len()).map(|slot| log_softmax(pass.outputs(slot))).collect();
-    let reference: Vec<_> = reference
-        .map(|pass| {
-            (0..inputs.distinct.len()).map(|slot| log_softmax(pass.outputs(slot))).collect()
+    let logs = pass.log_probabilities();
+    let probabilities: Vec<_> = logs.iter().map(|logs| logs.map(f64::exp)).collect();
+    let divergences: Vec<_> = needs
+        .divergence
+        .map(|kind| {
+            let pairs = reference.iter().zip(&logs);
+            pairs.map(|(reference, logs)| divergence(kind, reference, logs)).collect()
         })
         .unwrap_or_default();
     let scored: Vec<_> = rows
@@ -110,11 +125,10 @@ fn accumulate(
                 }
                 slots.iter().zip(&row.actions).map(|(&slot, &action)| logs[slot][action]).collect()
             };
-            let divergence =
-                |kind| slots.iter().map(|&s| divergence(kind, &reference[s], &logs[s]).0).collect();
+            let divergence = |_| slots.iter().map(|&slot| divergences[slot].0).collect();
             TargetScores {
                 logps: of_target(&logs),
-                reference: of_target(&reference),
+                reference: of_target(reference),
                 divergence: needs.divergence.map(divergence).unwrap_or_default(),
                 entropy: needs
                     .entropy
@@ -134,14 +148,14 @@ fn accumulate(
         for (target, &slot) in slots.iter().enumerate() {
             let derivatives = &mut derivatives[4 * slot..4 * slot + 4];
             let derivative = loss.gradient[target] / count;
-            for (action, (total, log)) in derivatives.iter_mut().zip(&logs[slot]).enumerate() {
+            let chances = derivatives.iter_mut().zip(&probabilities[slot]);
+            for (action, (total, chance)) in chances.enumerate() {
                 *total +=
-                    derivative * (f64::from(u8::from(action == row.actions[target])) - log.exp());
+                    derivative * (f64::from(u8::from(action == row.actions[target])) - chance);
             }
-            if let (Some(kind), Some(derivative)) =
-                (needs.divergence, loss.divergence_gradient.get(target))
+            if let (Some((_, by_logit)), Some(derivative)) =
+                (divergences.get(slot), loss.divergence_gradient.get(target))
             {
-                let (_, by_logit) = divergence(kind, &reference[slot], &logs[slot]);
                 for (total, part) in derivatives.iter_mut().zip(by_logit) {
                     *total += derivative / count * part;
                 }

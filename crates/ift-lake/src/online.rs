@@ -12,7 +12,6 @@ use crate::{
     network::{ForwardPass, Gradient, Input, Network},
     optimizer::NetworkOptimizer,
     optimum::StateActionMatrix,
-    softmax::log_softmax,
     training::{Trained, TrainingRun},
     training_curve::InputCounts,
     trajectory::{Trajectory, rollout},
@@ -250,8 +249,7 @@ impl Moves {
 
     /// Gradient of PPO's loss, the mean over moves, at the logits of the states.
     fn actor_gradient(&self, pass: &ForwardPass, objective: &Ppo) -> Vec<f64> {
-        let logs: Vec<_> =
-            (0..self.inputs.len()).map(|slot| log_softmax(pass.outputs(slot))).collect();
+        let logs = pass.log_probabilities();
         let moves = || self.slots.iter().zip(&self.actions);
         let logps: Vec<_> = moves().map(|(&slot, &action)| logs[slot][action]).collect();
         let row = RowScores { logps: &logps, reference: &self.logps, ..RowScores::default() };

@@ -7,6 +7,7 @@ use crate::{
     network::ActivationFunction,
     optimizer::Rule,
     settings::StudySettings,
+    softmax::log_softmax,
     training::TrainingSettings,
     trajectory::Visit,
     world::{Ice, Rewards},
@@ -76,19 +77,16 @@ fn gradients_are_central_differences_of_the_loss() {
             first.mixed(&world, &policy, rng)
         });
         let inputs = mixed.as_ref().unwrap_or(&plain);
-        let reference = method.needs().reference.then(|| other.forward(&inputs.distinct));
+        let reference = if method.needs().reference {
+            other.forward(&inputs.distinct).log_probabilities()
+        } else {
+            Vec::new()
+        };
         let loss = |network: &Network| {
-            accumulate(
-                method,
-                &rows,
-                inputs,
-                network,
-                reference.as_ref(),
-                &mut Gradient::new(network),
-            )
+            accumulate(method, &rows, inputs, network, &reference, &mut Gradient::new(network))
         };
         let mut gradient = Gradient::new(&policy);
-        accumulate(method, &rows, inputs, &policy, reference.as_ref(), &mut gradient);
+        accumulate(method, &rows, inputs, &policy, &reference, &mut gradient);
         let expected: Vec<f64> = (0..policy.parameters().len())
             .map(|index| {
                 let changed = |by: f64| {
@@ -303,9 +301,8 @@ fn the_first_loss_of_kto_is_one_half() {
     let rows = TrajectoryRow::of(pair, &kto);
     let inputs = Inputs::plain(&rows);
     let policy = network(1);
-    let reference = policy.forward(&inputs.distinct);
-    let loss =
-        accumulate(&kto, &rows, &inputs, &policy, Some(&reference), &mut Gradient::new(&policy));
+    let reference = policy.forward(&inputs.distinct).log_probabilities();
+    let loss = accumulate(&kto, &rows, &inputs, &policy, &reference, &mut Gradient::new(&policy));
     let mut comparison = Comparison::new("KTO", Tolerance::absolute(1e-12));
     comparison.value("loss", loss, 0.5);
     comparison.finish();
