@@ -45,6 +45,7 @@ fn every_formula_learns_the_optimal_trajectory() {
         assert_eq!(runs.len(), 2 * 2 * 4);
         for (run, label) in runs.iter().zip(LABELS.iter().cycle()) {
             assert_eq!(run.learner, *label);
+            assert!(run.measures.iter().all(|measure| measure.is_finite()), "{run:?}");
             assert_eq!(measure(run, Measure::Diverged), 0.0, "{run:?}");
             assert!(measure(run, Measure::Mse) < 0.25, "{run:?}");
             assert!(measure(run, Measure::Success) > 0.9, "{run:?}");
