@@ -96,11 +96,11 @@ mod tests {
         // Three steps, each an interval of its own. The goal does not count, and the second
         // interval has no other inputs.
         let mut inputs = InputCounts::new(3, 3);
-        inputs.add(0, Input::at(0), 3.0);
-        inputs.add(0, Input::at(1), 1.0);
-        inputs.add(0, Input::at(2), 5.0);
-        inputs.add(1, Input::at(2), 1.0);
-        inputs.add(2, Input::at(1), 2.0);
+        inputs.add(0, [(Input::at(0), 3.0)]);
+        inputs.add(0, [(Input::at(1), 1.0)]);
+        inputs.add(0, [(Input::at(2), 5.0)]);
+        inputs.add(1, [(Input::at(2), 1.0)]);
+        inputs.add(2, [(Input::at(1), 2.0)]);
         let visits: [&[f64]; 4] =
             [&[2.0, 2.0, 0.0], &[1.0, 9.0, 0.0], &[0.3, 0.1, 0.0], &[0.99, 0.01, 0.0]];
         // Overlaps of the first and the third interval: 1/2 + 1/4 and 0 + 1/4. All inputs: half
@@ -115,7 +115,7 @@ mod tests {
         let mut inputs = InputCounts::new(3, 1);
         let visits: [&[f64]; 2] = [&[1.0, 1.0, 0.0]; 2];
         assert_alignment(Alignment::new(&corridor(), &inputs, &visits), 0.0, 0.0, 0.0, 0.0);
-        inputs.add(0, Input::at(0), 1.0);
+        inputs.add(0, [(Input::at(0), 1.0)]);
         let none: [&[f64]; 2] = [&[0.0; 3]; 2];
         assert_alignment(Alignment::new(&corridor(), &inputs, &none), 0.0, 0.0, 0.0, 0.0);
     }

@@ -4,11 +4,8 @@ use std::mem;
 
 use crate::{action::Action, map::Cell, optimum::StateActionMatrix, world::World};
 
-/// The visits of a policy are no longer followed when the probability that an episode still goes
-/// on is at most this.
-const NEGLIGIBLE: f64 = 1e-12;
-/// Number of moves between two looks at that probability.
-const MOVES_BETWEEN_LOOKS: usize = 8;
+/// The visits of a policy are no longer followed when no state has a probability above this.
+const NEGLIGIBLE: f64 = 1e-9;
 
 /// The exact probability that `policy` reaches a goal within the limit of moves of the world,
 /// computed by propagating the distribution over states. Rows of terminal states are ignored.
@@ -19,8 +16,8 @@ pub fn success_rate(world: &World, policy: &StateActionMatrix) -> f64 {
 /// How often `policy` is expected to make a move from each state in an episode, from the start to
 /// the limit of moves of the world; 0 for terminal states. `[states]`
 ///
-/// An episode is no longer followed when the probability that it still goes on is at most 1e-12, so
-/// the sum over states is too small by at most 1e-12 per move of the limit.
+/// An episode is no longer followed when no state has a probability above 1e-9, so the sum over
+/// states is too small by at most 1e-9 per state and move of the limit.
 pub(crate) fn expected_visits(world: &World, policy: &StateActionMatrix) -> Vec<f64> {
     propagate(world, policy, NEGLIGIBLE).visits
 }
@@ -33,8 +30,8 @@ struct Course {
     arrivals: f64,
 }
 
-/// Propagates the distribution over states from the start to the limit of moves, or until an
-/// episode still goes on with a probability of at most `negligible`.
+/// Propagates the distribution over states from the start to the limit of moves, or until no state
+/// has a probability above `negligible`.
 fn propagate(world: &World, policy: &StateActionMatrix, negligible: f64) -> Course {
     let (states, columns) = (world.states(), world.map().columns());
     let arrivals = Arrivals::new(world, policy);
@@ -47,14 +44,11 @@ fn propagate(world: &World, policy: &StateActionMatrix, negligible: f64) -> Cour
     }
     let mut next = here.clone();
     let mut course = Course { visits: vec![0.0; states], arrivals: 0.0 };
-    for moves in 0..world.limit() {
-        if moves % MOVES_BETWEEN_LOOKS == 0 && here.iter().sum::<f64>() <= negligible {
+    for _ in 0..world.limit() {
+        if here.iter().all(|&probability| probability <= negligible) {
             break;
         }
-        for (visits, probability) in course.visits.iter_mut().zip(&here[columns..]) {
-            *visits += probability;
-        }
-        arrivals.step(columns, &here, &mut next[columns..]);
+        arrivals.step(columns, &here, &mut next[columns..], &mut course.visits);
         mem::swap(&mut here, &mut next);
         course.arrivals += goals.iter().map(|&goal| here[columns + goal]).sum::<f64>();
     }
@@ -107,16 +101,19 @@ impl Arrivals {
         Self(arrivals)
     }
 
-    /// The distribution after a move. `here: [states + 2·columns]`, `next: [at least states]`
-    fn step(&self, columns: usize, here: &[f64], next: &mut [f64]) {
+    /// The distribution after a move; adds the one before it to `visits`. `here: [states +
+    /// 2·columns]`, `next: [at least states]`, `visits: [states]`
+    fn step(&self, columns: usize, here: &[f64], next: &mut [f64], visits: &mut [f64]) {
         let states = self.0[0].len();
         let [above, left, same, right, below] = self.0.each_ref().map(|list| &list[..states]);
         let at = |offset: usize| &here[offset..][..states];
         let (from_above, from_left, from_same) = (at(0), at(columns - 1), at(columns));
         let (from_right, from_below) = (at(columns + 1), at(2 * columns));
-        // The order of the sum is that of the numbers of the states.
-        for (state, next) in next[..states].iter_mut().enumerate() {
-            *next = above[state] * from_above[state]
+        let (next, visits) = (&mut next[..states], &mut visits[..states]);
+        for state in 0..states {
+            visits[state] += from_same[state];
+            // The order of the sum is that of the numbers of the states.
+            next[state] = above[state] * from_above[state]
                 + left[state] * from_left[state]
                 + same[state] * from_same[state]
                 + right[state] * from_right[state]
@@ -210,7 +207,7 @@ mod tests {
                         }
                     }
                 }
-                assert_close(&expected_visits(&world, &policy), &visits, 200.0 * NEGLIGIBLE);
+                assert_close(&expected_visits(&world, &policy), &visits, 1e-6);
                 assert_close(&[success_rate(&world, &policy)], &[arrivals], 1e-13);
             }
         }

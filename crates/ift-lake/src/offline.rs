@@ -259,9 +259,8 @@ impl Inputs {
 
     /// Counts the inputs of all targets of a step.
     fn count(&self, step: u64, counts: &mut InputCounts) {
-        for &slot in self.slots.iter().flatten() {
-            counts.add(step, self.distinct[slot], 1.0);
-        }
+        let slots = self.slots.iter().flatten();
+        counts.add(step, slots.map(|&slot| (self.distinct[slot], 1.0)));
     }
 }
 

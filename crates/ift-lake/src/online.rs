@@ -242,9 +242,7 @@ impl Moves {
 
     /// Counts the states of all moves as the inputs of a step.
     fn count(&self, step: u64, counts: &mut InputCounts) {
-        for (&input, &times) in self.inputs.iter().zip(&self.times) {
-            counts.add(step, input, times);
-        }
+        counts.add(step, self.inputs.iter().copied().zip(self.times.iter().copied()));
     }
 
     /// Gradient of PPO's loss, the mean over moves, at the logits of the states.

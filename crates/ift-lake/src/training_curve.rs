@@ -36,13 +36,15 @@ impl InputCounts {
         Self { states, by_interval: vec![vec![0.0; states]; points.len() - 1], points }
     }
 
-    /// Counts an input that occurs `times` times in the step number `step`, counted from 0. Steps
-    /// from the end of the run on are not counted.
-    pub(crate) fn add(&mut self, step: u64, input: Input, times: f64) {
+    /// Counts inputs of the step number `step`, counted from 0, each with the number of times that
+    /// it occurs. Steps from the end of the run on are not counted.
+    pub(crate) fn add(&mut self, step: u64, inputs: impl IntoIterator<Item = (Input, f64)>) {
         let interval = self.points.partition_point(|&point| point <= step) - 1;
         if let Some(counts) = self.by_interval.get_mut(interval) {
-            for (state, share) in input.parts() {
-                counts[state] += times * share;
+            for (input, times) in inputs {
+                for (state, share) in input.parts() {
+                    counts[state] += times * share;
+                }
             }
         }
     }
@@ -85,10 +87,11 @@ mod tests {
         // 72 steps: intervals of three steps.
         let mut counts = InputCounts::new(3, 72);
         assert_eq!(counts.explored(), [false; 3]);
-        counts.add(2, Input::at(0), 1.0);
-        counts.add(3, Input { state: 0, other: 1, share: 0.25 }, 2.0);
-        counts.add(3, Input::at(1), 1.0);
-        counts.add(71, Input { state: 0, other: 1, share: 0.0 }, 1.0);
+        counts.add(2, [(Input::at(0), 1.0)]);
+        let mixed = Input { state: 0, other: 1, share: 0.25 };
+        counts.add(3, [(mixed, 2.0), (Input::at(1), 1.0)]);
+        counts.add(71, [(Input { share: 0.0, ..mixed }, 1.0)]);
+        counts.add(72, [(mixed, 1.0)]);
         assert_eq!(counts.by_interval().len(), 24);
         assert_eq!(counts.by_interval()[0], [1.0, 0.0, 0.0]);
         assert_eq!(counts.by_interval()[1], [1.5, 1.5, 0.0]);

@@ -42,8 +42,8 @@ fn measures_of_a_corridor_equal_those_by_hand() {
     };
     let network = biased([0.0; 4], 3);
     let mut inputs = InputCounts::new(3, 1);
-    inputs.add(0, Input::at(0), 1.0);
-    inputs.add(0, Input::at(2), 1.0);
+    inputs.add(0, [(Input::at(0), 1.0)]);
+    inputs.add(0, [(Input::at(2), 1.0)]);
     let curve = [0, 1].map(|_| evaluator.point(&network));
     let measured = evaluator.measure(&Trained { network, inputs, diverged: true }, &curve);
     let of = |measure: Measure| measured[measure as usize];
