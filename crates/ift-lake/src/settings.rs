@@ -98,9 +98,9 @@ pub struct RandomMap {
     /// Seed of the first map.
     pub seed: u64,
     /// Number of maps, with seeds from `seed` upwards. A map is left out, and one with a higher
-    /// seed takes its place, if the first seed of the study cannot draw a trajectory of every kind
-    /// in `suboptimal` on it, with every kind of ice. The names of the worlds show the seeds. After
-    /// 1000 maps that were left out, the study fails.
+    /// seed takes its place, if a seed of the study cannot draw a trajectory of every kind in
+    /// `suboptimal` on it, with every kind of ice. So the maps depend on these settings too. The
+    /// names of the worlds show the seeds. After 1000 maps that were left out, the study fails.
     #[schemars(range(min = 1, max = 1000))]
     pub count: u64,
 }

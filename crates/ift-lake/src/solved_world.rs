@@ -10,7 +10,7 @@ use crate::{
     map::LakeMap,
     optimum::{Optimum, value_iteration},
     report::Origin,
-    settings::{RandomMap, StudySettings},
+    settings::{RandomMap, StudySettings, TrajectorySource},
     start::{InitialPolicy, Start},
     streams,
     trajectory::{Suboptimal, Trajectory, draw_optimal, draw_suboptimal},
@@ -78,13 +78,19 @@ impl SolvedWorld {
         draw_suboptimal(&self.world, &self.optimum, kind, noise, optimal, generator)
     }
 
-    /// Checks that the first seed of a study can draw a trajectory of every kind of the settings.
+    /// Checks that every seed of a study can draw a trajectory of every kind of the settings.
     fn check_trajectories(&self, settings: &StudySettings) -> Result<(), LakeError> {
-        let optimal = self.optimal(settings.seed)?;
-        let mut given = settings.suboptimal.iter().filter(|&&kind| kind != Suboptimal::Own);
-        given.try_for_each(|&kind| {
-            self.suboptimal(kind, settings.noise, &optimal, settings.seed).map(|_| ())
-        })
+        let seeds = match settings.trajectories {
+            TrajectorySource::Drawn => settings.seeds,
+            TrajectorySource::Fixed => 1,
+        };
+        for seed in (0..seeds).map(|index| settings.seed.wrapping_add(index)) {
+            let optimal = self.optimal(seed)?;
+            for &kind in settings.suboptimal.iter().filter(|&&kind| kind != Suboptimal::Own) {
+                self.suboptimal(kind, settings.noise, &optimal, seed)?;
+            }
+        }
+        Ok(())
     }
 
     /// The kinds of sub-optimal trajectory in this world: those of the settings, or the kind of the
@@ -171,8 +177,9 @@ fn on_every_ice(settings: &StudySettings, map: &LakeMap, origin: Origin) -> Vec<
     settings.ice.iter().map(|&ice| SolvedWorld::new(settings, map, ice, origin)).collect()
 }
 
-/// The random maps of the settings, each with each kind of ice. Maps on which the first seed cannot
-/// draw a trajectory of every kind are left out, and maps with higher seeds take their place.
+/// The random maps of the settings, each with each kind of ice. Maps on which a seed of the study
+/// cannot draw a trajectory of every kind are left out, and maps with higher seeds take their
+/// place.
 fn random_worlds(settings: &StudySettings) -> Result<Vec<SolvedWorld>, LakeError> {
     let RandomMap { size, frozen, seed, count } = settings.random;
     let (mut worlds, mut used, mut next) = (Vec::new(), 0, seed);

@@ -284,7 +284,6 @@ fn random_maps_that_lack_a_trajectory_are_left_out() {
         fs::write(&path, map.to_string()).unwrap();
         let alone = small(StudySettings {
             maps: vec![path.display().to_string()],
-            seeds: 1,
             starts: vec![InitialPolicy::Random],
             ..settings.clone()
         });
