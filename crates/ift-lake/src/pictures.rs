@@ -44,8 +44,8 @@ impl Picture {
     }
 }
 
-/// All pictures of a study: `overview`, for each scene `grids-`, `bars-` and `curves-` with
-/// the name of the scene, and for each sweep `sweep-` with its name.
+/// All pictures of a study: `overview`, for each scene `grids-`, `bars-`, `alignment-` and
+/// `curves-` with the name of the scene, and for each sweep `sweep-` with its name.
 ///
 /// Maps with more than 32 rows or columns have no grids, because arrows would be too small to see.
 pub fn pictures(report: &StudyReport) -> Vec<Picture> {
@@ -62,6 +62,7 @@ pub fn pictures(report: &StudyReport) -> Vec<Picture> {
                 pictures.push(picture("grids", &scene.name, grids::grids(world, scene)));
             }
             pictures.push(picture("bars", &scene.name, bars::bars(world, scene)));
+            pictures.push(picture("alignment", &scene.name, bars::alignment(scene)));
             pictures.push(picture(
                 "curves",
                 &scene.name,

@@ -1,4 +1,5 @@
-//! Bar charts of a scene: distance from the optimum and success rate of each learner.
+//! Bar charts of a scene: distance from the optimum and success rate of each learner, and alignment
+//! of the cells that training used with those that the agent visits.
 
 use super::{
     axis::Axis,
@@ -25,6 +26,12 @@ const SUCCESSES: [Series; 2] = [
     (Measure::Success, "actions drawn", 0.0),
     (Measure::GreedySuccess, "most probable action", 0.6),
 ];
+const ALIGNMENTS: [Series; 4] = [
+    (Measure::Aligned, "visits at the time", 0.0),
+    (Measure::AlignedStart, "visits of the initial policy", 0.35),
+    (Measure::AlignedEnd, "visits of the trained policy", 0.6),
+    (Measure::AlignedCells, "cells in common", 0.8),
+];
 
 const MARGIN: f64 = 12.0;
 /// Top of the first group.
@@ -48,23 +55,8 @@ pub(super) fn bars(world: &WorldReport, scene: &Scene) -> Sketch {
     learners
         .sort_by(|a, b| a.estimate(Measure::Mse).mean.total_cmp(&b.estimate(Measure::Mse).mean));
     let bottom = TOP + GROUP * learners.len() as f64;
-    let mut sketch = Sketch::new(bottom + 40.0);
     let title = format!("{}: distance from the optimum, and success", scene.name);
-    sketch.text((MARGIN, 24.0), title, TextFormat::new(16.0, INK).bold(true));
-
-    let names = TextFormat::new(12.0, INK);
-    let widest =
-        learners.iter().map(|learner| names.bold(true).width(&learner.label)).fold(0.0, f64::max);
-    let gutter = MARGIN + widest.min(LABEL) + 8.0;
-    for (index, learner) in learners.iter().enumerate() {
-        let middle = TOP + GROUP * (index as f64 + 0.5);
-        let names = names.bold(PAPER_METHODS.contains(&learner.label.as_str()));
-        sketch.text(
-            (gutter - 8.0, middle),
-            names.fit(&learner.label, LABEL),
-            names.align(Align::End),
-        );
-    }
+    let (mut sketch, gutter) = titled(title, &learners, bottom);
     let distances = BarChart {
         title: "mean squared error, with 95 % interval",
         series: &DISTANCES,
@@ -80,6 +72,44 @@ pub(super) fn bars(world: &WorldReport, scene: &Scene) -> Sketch {
     let note = format!("line: the optimum, {:.3}", world.optimum_success);
     sketch.text((SUCCESS.1, bottom + 30.0), note, TextFormat::new(11.0, GREY).align(Align::End));
     sketch
+}
+
+/// The alignment of the learners of a scene, the most aligned first.
+pub(super) fn alignment(scene: &Scene) -> Sketch {
+    let mut learners: Vec<&LearnerReport> = scene.learners.iter().collect();
+    let aligned = |learner: &LearnerReport| learner.estimate(Measure::Aligned).mean;
+    learners.sort_by(|a, b| aligned(b).total_cmp(&aligned(a)));
+    let bottom = TOP + GROUP * learners.len() as f64;
+    let title = format!("{}: do the cells of training agree with the agent's?", scene.name);
+    let (mut sketch, gutter) = titled(title, &learners, bottom);
+    let chart = BarChart {
+        title: "overlap of the cells that training used with those that the policy visits",
+        series: &ALIGNMENTS,
+        high: Some(1.0),
+        sides: (gutter, SUCCESS.1),
+    };
+    chart.draw(&mut sketch, &learners, bottom);
+    sketch
+}
+
+/// A sketch with a title and the names of the learners, and the x at which their bars begin.
+fn titled(title: String, learners: &[&LearnerReport], bottom: f64) -> (Sketch, f64) {
+    let mut sketch = Sketch::new(bottom + 40.0);
+    sketch.text((MARGIN, 24.0), title, TextFormat::new(16.0, INK).bold(true));
+    let names = TextFormat::new(12.0, INK);
+    let widest =
+        learners.iter().map(|learner| names.bold(true).width(&learner.label)).fold(0.0, f64::max);
+    let gutter = MARGIN + widest.min(LABEL) + 8.0;
+    for (index, learner) in learners.iter().enumerate() {
+        let middle = TOP + GROUP * (index as f64 + 0.5);
+        let names = names.bold(PAPER_METHODS.contains(&learner.label.as_str()));
+        sketch.text(
+            (gutter - 8.0, middle),
+            names.fit(&learner.label, LABEL),
+            names.align(Align::End),
+        );
+    }
+    (sketch, gutter)
 }
 
 /// Bars with a common axis.

@@ -110,8 +110,10 @@ fn every_scene_and_sweep_has_its_pictures() {
     let mut expected = vec!["overview".to_owned()];
     for map in ["4x4", "8x8"] {
         for scene in ["random-hole", "random-wandering", "sft-hole", "sft-wandering"] {
-            expected
-                .extend(["grids", "bars", "curves"].map(|kind| format!("{kind}-{map}-{scene}")));
+            expected.extend(
+                ["grids", "bars", "alignment", "curves"]
+                    .map(|kind| format!("{kind}-{map}-{scene}")),
+            );
         }
         for sweep in ["random-lambda", "random-gamma", "sft-lambda", "sft-gamma"] {
             expected.push(format!("sweep-{map}-{sweep}"));
@@ -157,6 +159,18 @@ fn bars_are_sorted_by_the_distance_from_the_optimum() {
     let found: Vec<&str> =
         texts.iter().map(String::as_str).filter(|text| expected.contains(text)).collect();
     assert_eq!(found, expected);
+}
+
+#[test]
+fn alignments_are_sorted_by_the_measure_that_the_paper_names() {
+    let mut report = one_scene("4x4", FOUR, PAPER, 10);
+    // Of SFT, IFT, DPO and ORPO.
+    for (learner, aligned) in report.worlds[0].scenes[0].learners.iter_mut().zip([1, 3, 4, 2]) {
+        learner.estimates[Measure::Aligned as usize].mean = 0.2 * f64::from(aligned);
+    }
+    let texts = texts(&named(&pictures(&report), "alignment-4x4-random-longer").svg());
+    let found: Vec<_> = texts.iter().filter(|text| PAPER.contains(&text.as_str())).collect();
+    assert_eq!(found, ["dpo", "ift", "orpo", "sft"]);
 }
 
 #[test]

@@ -55,6 +55,7 @@ fn a_study_leaves_numbers_tables_and_pictures() {
     ];
     assert_eq!(folder.names("study"), files);
     let pictures = [
+        "alignment-4x4-random-hole",
         "bars-4x4-random-hole",
         "curves-4x4-random-hole",
         "grids-4x4-random-hole",
