@@ -151,8 +151,8 @@ pub(crate) fn verdicts(samples: impl Fn(&str, Measure) -> Option<Vec<f64>>) -> V
     verdicts
 }
 
-/// Corrects the p-values of each claim and measure over all scenes, and sets the outcomes. Each item
-/// is what [`verdicts`] returned for one scene.
+/// Corrects the p-values of each claim and measure over all scenes, and sets the outcomes. Each
+/// item is what [`verdicts`] returned for one scene.
 pub(crate) fn correct<'a>(scenes: impl Iterator<Item = &'a mut Vec<Verdict>>) {
     let mut scenes: Vec<_> = scenes.filter(|verdicts| !verdicts.is_empty()).collect();
     let readings = scenes.iter().map(|verdicts| verdicts.len()).min().unwrap_or(0);

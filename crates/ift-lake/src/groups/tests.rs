@@ -69,7 +69,7 @@ fn a_group_has_the_maps_of_one_origin_and_ice_that_have_the_scene() {
         ("designed-random-own", "d e"),
     ];
     assert_eq!(found, expected.map(|(name, worlds)| (name, worlds.to_owned())));
-    // Means of the maps are the samples: 3 · 1 + 0, 3 · 1.1 + 5 and 3 · 0.9 + 2 for the last method.
+    // Means of the maps are the samples: for the last method 3 · 1, 3 · 1.1 + 5 and 3 · 0.9 + 2.
     let estimate = groups[0].learners[3].estimate(Measure::Fitted);
     assert_eq!(groups[0].learners[3].label, "sft");
     let expected = Estimate::of(&[3.0, 8.3, 4.7]);

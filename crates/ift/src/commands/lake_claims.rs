@@ -38,7 +38,7 @@ pub(super) fn tables(report: &StudyReport) -> String {
         .collect();
     if scenes.iter().all(|scene| scene.verdicts.is_empty()) {
         return format!(
-            "The paper's claims are not tested: they need the methods {}, each with its defaults.\n",
+            "The paper's claims are not tested: they need the methods {}, with their defaults.\n",
             PAPER_METHODS.join(", ")
         );
     }
