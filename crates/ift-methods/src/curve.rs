@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// With `k` the step counted from 0, `n` all steps and `w` those of a linear warm-up, the learning
 /// rate is multiplied by `k/w` for `k < w`: the very first step of a warm-up has a learning rate of
-/// 0. Afterwards the factor is a function of `x = (k-w)/(n-w)` and of `f`, the share that it ends at.
+/// 0. Afterwards the factor is a function of `x = (k-w)/(n-w)` and of `f`, the share at its end.
 ///
 /// With `f = 0` these are `get_{constant,linear,cosine}_schedule_with_warmup` of transformers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
