@@ -75,8 +75,8 @@ pub enum Measure {
     /// 0 to 1: the share of the state in the inputs of the interval, and its share in the expected
     /// visits in an episode of the policy at the start of the interval. A visit is a move from the
     /// state. Every input of every row and step counts 1; a mixed input counts for both states,
-    /// each with its share. Intervals without inputs, after a step that diverged, are left out; without
-    /// any inputs the measure is 0.
+    /// each with its share. Intervals without inputs, after a step that diverged, are left out;
+    /// without any inputs the measure is 0.
     Aligned,
     /// The overlap of the inputs of the whole training with the visits of the initial policy.
     AlignedStart,
