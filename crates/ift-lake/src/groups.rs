@@ -13,7 +13,10 @@ use crate::{
 /// What the scenes of a group share.
 type Key = (Origin, Ice, Start, Suboptimal);
 
-/// One group for each scene that two or more maps of the same origin and ice have.
+/// Smallest number of maps of a group: with two, a test over maps could decide nothing.
+const FEWEST_MAPS: usize = 3;
+
+/// One group for each scene that three or more maps of the same origin and ice have.
 pub(crate) fn groups(worlds: &[WorldReport]) -> Vec<MapGroup> {
     let mut found: Vec<(Key, Vec<(&WorldReport, &Scene)>)> = Vec::new();
     for world in worlds {
@@ -25,7 +28,7 @@ pub(crate) fn groups(worlds: &[WorldReport]) -> Vec<MapGroup> {
             }
         }
     }
-    let several = found.into_iter().filter(|(_, scenes)| scenes.len() > 1);
+    let several = found.into_iter().filter(|(_, scenes)| scenes.len() >= FEWEST_MAPS);
     let mut groups: Vec<_> = several.map(|(key, scenes)| group(key, &scenes)).collect();
     // Groups of the same maps stand together.
     groups.sort_by_key(|group| (group.origin as usize, group.ice as usize));

@@ -21,8 +21,8 @@ pub struct StudyReport {
     pub curve_steps: Vec<u64>,
     /// One entry per map and kind of ice.
     pub worlds: Vec<WorldReport>,
-    /// Scenes over several maps: one entry for each scene that two or more maps of the same origin
-    /// and ice have.
+    /// Scenes over several maps: one entry for each scene that three or more maps of the same
+    /// origin and ice have.
     pub groups: Vec<MapGroup>,
 }
 

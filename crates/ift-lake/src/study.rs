@@ -26,7 +26,7 @@ use crate::{
 ///         ..TrainingSettings::default()
 ///     },
 ///     ppo: PpoSettings { episodes: 0, ..PpoSettings::default() },
-///     sweep: SweepValues { lambda: Vec::new(), gamma: Vec::new() },
+///     sweep: SweepValues { lambda: Vec::new(), gamma: Vec::new(), ..SweepValues::default() },
 ///     ..StudySettings::default()
 /// };
 /// let study = Study::new(&settings)?;

@@ -55,8 +55,11 @@ fn a_group_has_the_maps_of_one_origin_and_ice_that_have_the_scene() {
         world("b", solid, &both, (1.1, 5.0)),
         world("b-slippery", (Origin::Random, Ice::Slippery), &both, (1.0, 0.0)),
         world("c", solid, &both, (0.9, 2.0)),
+        world("c-slippery", (Origin::Random, Ice::Slippery), &both, (1.0, 0.0)),
+        world("8x8", (Origin::Listed, Ice::Solid), &both, (1.0, 0.0)),
         world("d", designed, &[(Start::Random, Hole), (Start::Random, Own)], (1.0, 0.0)),
         world("e", designed, &[(Start::Random, Longer), (Start::Random, Own)], (1.0, 0.0)),
+        world("f", designed, &[(Start::Random, Longer), (Start::Random, Own)], (1.0, 0.0)),
     ];
     let groups = groups(&worlds);
     let found: Vec<_> =
@@ -64,9 +67,9 @@ fn a_group_has_the_maps_of_one_origin_and_ice_that_have_the_scene() {
     let expected = [
         ("random-random-hole", "a b c"),
         ("random-both-hole-own", "a b c"),
-        ("random-slippery-random-hole", "a-slippery b-slippery"),
-        ("random-slippery-both-hole-own", "a-slippery b-slippery"),
-        ("designed-random-own", "d e"),
+        ("random-slippery-random-hole", "a-slippery b-slippery c-slippery"),
+        ("random-slippery-both-hole-own", "a-slippery b-slippery c-slippery"),
+        ("designed-random-own", "d e f"),
     ];
     assert_eq!(found, expected.map(|(name, worlds)| (name, worlds.to_owned())));
     // Means of the maps are the samples: for the last method 3 · 1, 3 · 1.1 + 5 and 3 · 0.9 + 2.
@@ -103,7 +106,9 @@ fn maps_are_paired_and_corrected_over_groups() {
 }
 
 #[test]
-fn a_single_map_is_no_group() {
+fn two_maps_are_no_group() {
     let scenes = [(Start::Random, Suboptimal::Hole)];
-    assert!(groups(&[world("a", (Origin::Random, Ice::Solid), &scenes, (1.0, 0.0))]).is_empty());
+    let map = |name: &str| world(name, (Origin::Random, Ice::Solid), &scenes, (1.0, 0.0));
+    assert!(groups(&[map("a"), map("b")]).is_empty());
+    assert_eq!(groups(&[map("a"), map("b"), map("c")]).len(), 1);
 }

@@ -124,7 +124,7 @@ fn table(text: &mut String, claim: Claim, samples: &str, rows: &[Row]) {
     let [first, second, third] = &pairs;
     _ = writeln!(
         text,
-        "  {:25} {:22}{first:>14}{second:>14}{third:>14}  {:9} {:>6}  readings",
+        "  {:25} {:22}{first:>15}{second:>15}{third:>15}  {:9} {:>6}  readings",
         "start, rejected", "found", "claim", "p"
     );
     let mut above = "";
@@ -138,7 +138,7 @@ fn table(text: &mut String, claim: Claim, samples: &str, rows: &[Row]) {
         let scene = format!("{}, {}", row.start.name(), row.suboptimal.name());
         let mut line = format!("  {scene:25} {:22}", row.order(verdict));
         for relation in &verdict.relations {
-            _ = write!(line, "{:>14}", advantage(relation, factor));
+            _ = write!(line, "  {:>13}", advantage(relation, factor));
         }
         let p = match verdict.outcome {
             Outcome::Refuted => verdict.p_against_holm,
