@@ -145,7 +145,7 @@ fn rows_of(names: [&str; 5], verdict: &Verdict) -> impl Iterator<Item = Vec<Stri
     verdict.relations.iter().map(move |relation| {
         let Relation { better, worse, advantage, p, p_opposite } = relation;
         let names = names.iter().copied();
-        let names = names.chain([verdict.claim.name(), verdict.measure.name(), *better, *worse]);
+        let names = names.chain([verdict.claim.name(), verdict.measure.name(), better, worse]);
         let mut row: Vec<String> = names.map(str::to_owned).collect();
         let Estimate { mean, half_width } = advantage;
         row.extend([mean, half_width, p, p_opposite].map(f64::to_string));

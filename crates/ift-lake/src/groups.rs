@@ -63,7 +63,7 @@ fn group((origin, ice, start, suboptimal): Key, scenes: &[(&WorldReport, &Scene)
         suboptimal,
         worlds: scenes.iter().map(|(world, _)| world.name.clone()).collect(),
         learners: labels.iter().filter_map(|report| learner(&report.label)).collect(),
-        verdicts: verdicts(means),
+        verdicts: verdicts(labels.iter().map(|report| report.label.as_str()), means),
     }
 }
 

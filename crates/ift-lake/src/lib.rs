@@ -74,5 +74,5 @@ pub use study::Study;
 pub use summary::{Findings, RunRow};
 pub use training::TrainingSettings;
 pub use trajectory::{Suboptimal, Trajectory, Visit, draw_optimal, draw_suboptimal, rollout};
-pub use verdict::{Claim, Outcome, PAPER_METHODS, Relation, Verdict};
+pub use verdict::{Claim, Outcome, PAPER_METHODS, Relation, Verdict, tested_as};
 pub use world::{Ice, Rewards, Transition, World, default_limit};

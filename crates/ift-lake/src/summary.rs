@@ -145,7 +145,7 @@ impl WorldResults<'_> {
             suboptimal,
             learners: reports.collect(),
             comparisons: self.comparisons(&runs),
-            verdicts: verdicts(samples),
+            verdicts: verdicts(learners.iter().map(|learner| learner.label.as_str()), samples),
             portrait: self.portrait(&runs, start, suboptimal),
         }
     }

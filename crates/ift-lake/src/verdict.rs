@@ -10,6 +10,17 @@ use crate::{
 /// The four methods that the paper compares on Frozen Lake.
 pub const PAPER_METHODS: [&str; 4] = ["dpo", "ift", "orpo", "sft"];
 
+/// The learner by which a claim is tested for one of the [`PAPER_METHODS`], of the learners with
+/// these labels: the method with its defaults, or else the first with other settings.
+pub fn tested_as<'a>(
+    labels: impl Iterator<Item = &'a str> + Clone,
+    method: &str,
+) -> Option<&'a str> {
+    let has_settings =
+        |label: &&str| label.strip_prefix(method).is_some_and(|rest| rest.starts_with(' '));
+    labels.clone().find(|label| *label == method).or_else(|| labels.clone().find(has_settings))
+}
+
 /// A claim of section 5.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -97,10 +108,10 @@ pub struct Verdict {
 /// One relation of a claim, tested sample by sample.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Relation {
-    /// The method that is claimed to be better.
-    pub better: &'static str,
-    /// The method that is claimed to be worse.
-    pub worse: &'static str,
+    /// Label of the learner that is claimed to be better.
+    pub better: String,
+    /// Label of the learner that is claimed to be worse.
+    pub worse: String,
     /// Mean advantage of the first over the second: positive if the relation holds.
     pub advantage: Estimate,
     /// One-sided p-value of Student's paired t-test: small if the relation holds.
@@ -138,13 +149,21 @@ const LEVEL: f64 = 0.05;
 const ROUNDING: f64 = 1e-12;
 
 /// Every claim by every measure, not yet corrected by [`correct`]. `samples` returns the values of
-/// a measure for one of the paper's methods, in the same order for all methods. The result is empty
-/// if it has none for one of the methods.
-pub(crate) fn verdicts(samples: impl Fn(&str, Measure) -> Option<Vec<f64>>) -> Vec<Verdict> {
+/// a measure for one of the learners with these labels, in the same order for all learners. The
+/// result is empty if the learners lack one of the [`PAPER_METHODS`].
+pub(crate) fn verdicts<'a>(
+    labels: impl Iterator<Item = &'a str> + Clone,
+    samples: impl Fn(&str, Measure) -> Option<Vec<f64>>,
+) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for claim in Claim::ALL {
+        let tested = claim.relations().into_iter().map(|[better, worse]| {
+            Some([tested_as(labels.clone(), better)?, tested_as(labels.clone(), worse)?])
+        });
+        let Some(relations) = tested.collect::<Option<Vec<_>>>() else { return Vec::new() };
         for &measure in claim.measures() {
-            let Some(verdict) = Verdict::new(claim, measure, &samples) else { return Vec::new() };
+            let verdict = Verdict::new(claim, &relations, measure, &samples);
+            let Some(verdict) = verdict else { return Vec::new() };
             verdicts.push(verdict);
         }
     }
@@ -168,22 +187,24 @@ pub(crate) fn correct<'a>(scenes: impl Iterator<Item = &'a mut Vec<Verdict>>) {
 }
 
 impl Verdict {
-    /// The verdict without correction; `None` without samples of a method.
+    /// The verdict without correction; `None` without samples of a learner. `relations` are those of
+    /// the claim, by the labels of learners.
     fn new(
         claim: Claim,
+        relations: &[[&str; 2]],
         measure: Measure,
         samples: &impl Fn(&str, Measure) -> Option<Vec<f64>>,
     ) -> Option<Self> {
         // By relation, by sample.
         let mut advantages: Vec<Vec<f64>> = Vec::new();
-        for [better, worse] in claim.relations() {
+        for [better, worse] in relations {
             let (better, worse) = (samples(better, measure)?, samples(worse, measure)?);
             advantages
                 .push(better.iter().zip(&worse).map(|(b, w)| claim.advantage(*b, *w)).collect());
         }
-        let relations = claim.relations().into_iter().zip(&advantages);
+        let relations = relations.iter().zip(&advantages);
         let relations: Vec<_> =
-            relations.map(|(methods, advantages)| Relation::new(methods, advantages)).collect();
+            relations.map(|(labels, advantages)| Relation::new(*labels, advantages)).collect();
         let count = advantages.iter().map(Vec::len).min().unwrap_or(0);
         let holding = (0..count).filter(|&sample| advantages.iter().all(|all| all[sample] > 0.0));
         let p = relations.iter().map(|relation| relation.p).fold(0.0, f64::max);
@@ -228,11 +249,11 @@ impl Claim {
 }
 
 impl Relation {
-    fn new([better, worse]: [&'static str; 2], advantages: &[f64]) -> Self {
+    fn new([better, worse]: [&str; 2], advantages: &[f64]) -> Self {
         let opposite: Vec<_> = advantages.iter().map(|advantage| -advantage).collect();
         Self {
-            better,
-            worse,
+            better: better.to_owned(),
+            worse: worse.to_owned(),
             advantage: Estimate::of(advantages),
             p: paired_p_above(advantages),
             p_opposite: paired_p_above(&opposite),

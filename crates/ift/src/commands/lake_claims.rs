@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use ift_lake::{
     Claim, LearnerReport, MapGroup, Outcome, PAPER_METHODS, Relation, Start, StudyReport,
-    Suboptimal, Verdict,
+    Suboptimal, Verdict, tested_as,
 };
 
 const LEGEND: &str = "\
@@ -38,7 +38,7 @@ pub(super) fn tables(report: &StudyReport) -> String {
         .collect();
     if scenes.iter().all(|scene| scene.verdicts.is_empty()) {
         return format!(
-            "The paper's claims are not tested: they need the methods {}, with their defaults.\n",
+            "The paper's claims are not tested: they need the methods {}.\n",
             PAPER_METHODS.join(", ")
         );
     }
@@ -56,6 +56,12 @@ pub(super) fn tables(report: &StudyReport) -> String {
         })
         .collect();
     let mut text = LEGEND.to_owned();
+    for method in PAPER_METHODS {
+        let label = scenes.first().and_then(|scene| scene.tested_as(method));
+        if let Some(label) = label.filter(|label| *label != method) {
+            _ = writeln!(text, "Here {method} is `{label}`.");
+        }
+    }
     for claim in Claim::ALL {
         let seeds = format!("in each scene, over {} seeds", report.seeds);
         table(&mut text, claim, &seeds, &scenes);
@@ -93,14 +99,19 @@ impl Row<'_> {
         self.verdicts.iter().filter(|verdict| verdict.claim == claim).collect()
     }
 
+    /// The label of the learner that stands for one of the paper's methods.
+    fn tested_as(&self, method: &str) -> Option<&str> {
+        tested_as(self.learners.iter().map(|learner| learner.label.as_str()), method)
+    }
+
     /// The paper's methods from best to worst: `dpo < ift < sft < orpo`.
     fn order(&self, verdict: &Verdict) -> String {
-        let mut found: Vec<_> = self
-            .learners
-            .iter()
-            .filter(|learner| PAPER_METHODS.contains(&learner.label.as_str()))
-            .map(|learner| (learner.label.as_str(), learner.estimate(verdict.measure).mean))
-            .collect();
+        let mean = |method| {
+            let label = self.tested_as(method)?;
+            let learner = self.learners.iter().find(|learner| learner.label == label)?;
+            Some((method, learner.estimate(verdict.measure).mean))
+        };
+        let mut found: Vec<(&str, f64)> = PAPER_METHODS.into_iter().filter_map(mean).collect();
         found.sort_by(|a, b| a.1.total_cmp(&b.1));
         let sign = match verdict.claim {
             Claim::Distance => " < ",
@@ -124,7 +135,7 @@ fn table(text: &mut String, claim: Claim, samples: &str, rows: &[Row]) {
     let [first, second, third] = &pairs;
     _ = writeln!(
         text,
-        "  {:25} {:22}{first:>15}{second:>15}{third:>15}  {:9} {:>6}  readings",
+        "  {:25} {:22}{first:>14}{second:>14}{third:>14}  {:9} {:>6}  readings",
         "start, rejected", "found", "claim", "p"
     );
     let mut above = "";
@@ -138,7 +149,7 @@ fn table(text: &mut String, claim: Claim, samples: &str, rows: &[Row]) {
         let scene = format!("{}, {}", row.start.name(), row.suboptimal.name());
         let mut line = format!("  {scene:25} {:22}", row.order(verdict));
         for relation in &verdict.relations {
-            _ = write!(line, "  {:>13}", advantage(relation, factor));
+            _ = write!(line, " {:>13}", advantage(relation, factor));
         }
         let p = match verdict.outcome {
             Outcome::Refuted => verdict.p_against_holm,

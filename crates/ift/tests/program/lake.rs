@@ -111,8 +111,9 @@ fn a_study_leaves_numbers_tables_and_pictures() {
 #[test]
 fn claims_are_counted_over_scenes_and_over_maps() {
     let folder = folder();
+    folder.write("pond.txt", "SFF\nFHF\nFFG\n");
     let sets = [
-        "maps=['4x4', '8x8']",
+        "maps=['4x4', '8x8', 'pond.txt']",
         "ice=['solid', 'slippery']",
         "suboptimal=['hole', 'own']",
         "sweep={ lambda = [], gamma = [] }",
@@ -125,26 +126,35 @@ fn claims_are_counted_over_scenes_and_over_maps() {
         "Claim: distance, in each scene, over 2 seeds; mean squared error × 1000",
         "Claim: alignment, over maps, each with its mean over the seeds; overlap in percent",
         "8x8-slippery",
-        "listed-slippery, 2 maps",
+        "listed-slippery, 3 maps",
         "Claim distance, scenes: ",
         "Claim alignment, groups of maps: ",
     ] {
         assert!(said.lines().any(|found| found.starts_with(line)), "{line}: {said}");
     }
-    // Two claims, with a line for each of eight scenes and of four groups.
-    assert_eq!(said.lines().filter(|line| line.starts_with("  random, ")).count(), 2 * (8 + 4));
+    // Two claims, with a line for each of twelve scenes and of four groups.
+    assert_eq!(said.lines().filter(|line| line.starts_with("  random, ")).count(), 2 * (12 + 4));
     let claims = said.split_once("\nThe paper").unwrap().1;
     assert!(claims.lines().all(|line| line.chars().count() <= 120), "{claims}");
     assert_eq!(folder.text("study/groups.csv").lines().count(), 1 + 4 * 6);
     let verdicts = folder.text("study/verdicts.csv");
-    assert_eq!(verdicts.lines().count(), 1 + (8 + 4) * (8 + 4) * 3);
+    assert_eq!(verdicts.lines().count(), 1 + (12 + 4) * (8 + 4) * 3);
     assert!(
-        verdicts.contains("\nmap,2,listed-slippery,random,own,alignment,aligned_cells,orpo,sft,"),
+        verdicts.contains("\nmap,3,listed-slippery,random,own,alignment,aligned_cells,orpo,sft,"),
         "{verdicts}"
     );
     let groups = &folder.json("study/report.json")["groups"];
     assert_eq!(groups[0]["name"], "listed-random-hole");
-    assert_eq!(groups[3]["worlds"], serde_json::json!(["4x4-slippery", "8x8-slippery"]));
+    assert_eq!(
+        groups[3]["worlds"],
+        serde_json::json!(["4x4-slippery", "8x8-slippery", "pond-slippery"])
+    );
+    // A method with other settings is tested if it is not there with its defaults.
+    let methods = "methods=[{name='ift', gamma=0.5}, {name='sft'}, {name='dpo'}, {name='orpo'}]";
+    let said = folder
+        .ift(&[&["lake", "study.toml"], &sets[..], &["--set", methods, "--overwrite"]].concat());
+    assert!(said.done().contains("\nHere ift is `ift gamma=0.5`.\n"));
+    assert!(folder.text("study/verdicts.csv").contains(",alignment,aligned,dpo,ift gamma=0.5,"));
     // Without one of the methods there is nothing to test.
     let methods = ["--set", "methods=[{ name = 'ift' }, { name = 'sft' }]", "--overwrite"];
     let said = folder.ift(&[&["lake", "study.toml"], &sets[..], &methods].concat()).done();
