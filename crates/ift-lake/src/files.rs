@@ -8,7 +8,7 @@ use crate::{
     error::LakeError,
     measure::Measure,
     pictures::pictures,
-    report::StudyReport,
+    report::{Scene, SceneResults, StudyReport},
     statistics::Estimate,
     summary::{Findings, RunRow},
     verdict::{Relation, Verdict},
@@ -21,6 +21,7 @@ use crate::{
 /// * `summary.csv`: one line per scene and learner, with means and half widths of 95 % intervals;
 /// * `comparisons.csv`: one line per scene and pair of learners;
 /// * `groups.csv`: the same as `summary.csv` for scenes over several maps, whose unit is the map;
+///   `world` is the origin and ice of the maps, and `samples` their number;
 /// * `verdicts.csv`: one line per scene or group, claim, measure and relation of the claim: the
 ///   advantage of the first method with its interval and p-values. `unit` says what the `samples`
 ///   are: seeds of a scene or maps of a group. Columns that begin with `claim_` are about the whole
@@ -66,29 +67,37 @@ fn runs(runs: &[RunRow], path: &Path) -> Result<(), LakeError> {
 fn summary(findings: &Findings, path: &Path) -> Result<(), LakeError> {
     let header = ["world", "start", "suboptimal", "learner"].map(str::to_owned);
     let header = header.into_iter().chain(columns_of_measures()).collect();
-    let scenes =
-        findings.report.worlds.iter().flat_map(|w| w.scenes.iter().map(move |scene| (w, scene)));
-    let rows = scenes.flat_map(|(world, scene)| {
-        scene.learners.iter().map(move |learner| {
-            let names = [&world.name, scene.start.name(), scene.suboptimal.name(), &learner.label];
-            names.map(str::to_owned).into_iter().chain(columns_of(&learner.estimates)).collect()
+    let rows = scenes(&findings.report).flat_map(|(world, scene)| {
+        scene.results.learners.iter().map(move |learner| {
+            let names = names(world, &scene.results).into_iter().chain([learner.label.as_str()]);
+            names.map(str::to_owned).chain(columns_of(&learner.estimates)).collect()
         })
     });
     table(path, header, rows)
 }
 
 fn groups(report: &StudyReport, path: &Path) -> Result<(), LakeError> {
-    let header = ["maps", "start", "suboptimal", "samples", "learner"].map(str::to_owned);
+    let header = ["world", "start", "suboptimal", "samples", "learner"].map(str::to_owned);
     let header = header.into_iter().chain(columns_of_measures()).collect();
     let rows = report.groups.iter().flat_map(|group| {
-        group.learners.iter().map(move |learner| {
-            let samples = group.worlds.len().to_string();
-            let (start, kind) = (group.start.name(), group.suboptimal.name());
-            let names = [&group.maps, start, kind, &samples, &learner.label];
-            names.map(str::to_owned).into_iter().chain(columns_of(&learner.estimates)).collect()
+        group.results.learners.iter().map(move |learner| {
+            let names = names(&group.maps, &group.results).map(str::to_owned).into_iter();
+            let names = names.chain([group.worlds.len().to_string(), learner.label.clone()]);
+            names.chain(columns_of(&learner.estimates)).collect()
         })
     });
     table(path, header, rows)
+}
+
+/// Every scene with the name of its world.
+fn scenes(report: &StudyReport) -> impl Iterator<Item = (&str, &Scene)> {
+    let worlds = report.worlds.iter();
+    worlds.flat_map(|world| world.scenes.iter().map(|scene| (world.name.as_str(), scene)))
+}
+
+/// The columns `world`, `start` and `suboptimal`. For a group, `world` is its maps.
+fn names<'a>(world: &'a str, results: &SceneResults) -> [&'a str; 3] {
+    [world, results.start.name(), results.suboptimal.name()]
 }
 
 /// Two columns for each measure: the mean, and half the width of its interval.
@@ -126,27 +135,28 @@ fn verdicts(report: &StudyReport, path: &Path) -> Result<(), LakeError> {
         "claim_p_against_holm",
         "claim_outcome",
     ];
-    let mut rows = Vec::new();
     let seeds = report.seeds.to_string();
-    for (world, scene) in report.worlds.iter().flat_map(|w| w.scenes.iter().map(move |s| (w, s))) {
-        let names = ["seed", &seeds, &world.name, scene.start.name(), scene.suboptimal.name()];
-        rows.extend(scene.verdicts.iter().flat_map(|verdict| rows_of(names, verdict)));
-    }
-    for group in &report.groups {
-        let maps = group.worlds.len().to_string();
-        let names = ["map", &maps, &group.maps, group.start.name(), group.suboptimal.name()];
-        rows.extend(group.verdicts.iter().flat_map(|verdict| rows_of(names, verdict)));
-    }
-    table(path, header.map(str::to_owned).to_vec(), rows.into_iter())
+    let of_scenes = scenes(report).map(|(world, scene)| {
+        (["seed".to_owned(), seeds.clone()], names(world, &scene.results), &scene.results)
+    });
+    let of_groups = report.groups.iter().map(|group| {
+        let unit = ["map".to_owned(), group.worlds.len().to_string()];
+        (unit, names(&group.maps, &group.results), &group.results)
+    });
+    let rows = of_scenes.chain(of_groups).flat_map(|(unit, names, results)| {
+        let begin: Vec<_> = unit.into_iter().chain(names.map(str::to_owned)).collect();
+        results.verdicts.iter().flat_map(move |verdict| rows_of(begin.clone(), verdict))
+    });
+    table(path, header.map(str::to_owned).to_vec(), rows)
 }
 
-/// One row for each relation of a verdict, all of which begin with `names`.
-fn rows_of(names: [&str; 5], verdict: &Verdict) -> impl Iterator<Item = Vec<String>> {
+/// One row for each relation of a verdict, all of which begin with the same columns.
+fn rows_of(begin: Vec<String>, verdict: &Verdict) -> impl Iterator<Item = Vec<String>> {
     verdict.relations.iter().map(move |relation| {
         let Relation { better, worse, advantage, p, p_opposite } = relation;
-        let names = names.iter().copied();
-        let names = names.chain([verdict.claim.name(), verdict.measure.name(), better, worse]);
-        let mut row: Vec<String> = names.map(str::to_owned).collect();
+        let mut row = begin.clone();
+        let names = [verdict.claim.name(), verdict.measure.name(), better, worse];
+        row.extend(names.map(str::to_owned));
         let Estimate { mean, half_width } = advantage;
         row.extend([mean, half_width, p, p_opposite].map(f64::to_string));
         row.push(verdict.holds.to_string());
@@ -171,24 +181,13 @@ fn comparisons(findings: &Findings, path: &Path) -> Result<(), LakeError> {
         "p",
         "p_holm",
     ];
-    let scenes =
-        findings.report.worlds.iter().flat_map(|w| w.scenes.iter().map(move |scene| (w, scene)));
-    let rows = scenes.flat_map(|(world, scene)| {
+    let rows = scenes(&findings.report).flat_map(|(world, scene)| {
         scene.comparisons.iter().map(move |pair| {
-            let names = [
-                &world.name,
-                scene.start.name(),
-                scene.suboptimal.name(),
-                &pair.first,
-                &pair.second,
-            ];
+            let learners = [pair.first.as_str(), &pair.second];
+            let names = names(world, &scene.results).into_iter().chain(learners);
             let Estimate { mean, half_width } = pair.difference;
             let numbers = [mean, half_width, pair.closer, pair.farther, pair.p, pair.p_holm];
-            names
-                .map(str::to_owned)
-                .into_iter()
-                .chain(numbers.map(|number| number.to_string()))
-                .collect()
+            names.map(str::to_owned).chain(numbers.map(|number| number.to_string())).collect()
         })
     });
     table(path, header.map(str::to_owned).to_vec(), rows)

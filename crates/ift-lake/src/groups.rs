@@ -1,8 +1,10 @@
 //! Scenes over several maps, whose unit is the map.
 
+use std::cmp::Reverse;
+
 use crate::{
     measure::Measure,
-    report::{LearnerReport, MapGroup, Origin, Scene, WorldReport},
+    report::{LearnerReport, MapGroup, Origin, Scene, SceneResults, WorldReport},
     start::Start,
     statistics::Estimate,
     trajectory::Suboptimal,
@@ -21,7 +23,7 @@ pub(crate) fn groups(worlds: &[WorldReport]) -> Vec<MapGroup> {
     let mut found: Vec<(Key, Vec<(&WorldReport, &Scene)>)> = Vec::new();
     for world in worlds {
         for scene in &world.scenes {
-            let key = (world.origin, world.ice, scene.start, scene.suboptimal);
+            let key = (world.origin, world.ice, scene.results.start, scene.results.suboptimal);
             match found.iter_mut().find(|group| group.0 == key) {
                 Some((_, scenes)) => scenes.push((world, scene)),
                 None => found.push((key, vec![(world, scene)])),
@@ -30,9 +32,11 @@ pub(crate) fn groups(worlds: &[WorldReport]) -> Vec<MapGroup> {
     }
     let several = found.into_iter().filter(|(_, scenes)| scenes.len() >= FEWEST_MAPS);
     let mut groups: Vec<_> = several.map(|(key, scenes)| group(key, &scenes)).collect();
-    // Groups of the same maps stand together.
-    groups.sort_by_key(|group| (group.origin as usize, group.ice as usize));
-    correct(groups.iter_mut().map(|group| &mut group.verdicts));
+    // Groups with the same heading stand together.
+    groups.sort_by_key(|group| {
+        (group.origin as usize, group.ice as usize, Reverse(group.worlds.len()))
+    });
+    correct(groups.iter_mut().map(|group| &mut group.results.verdicts));
     groups
 }
 
@@ -44,26 +48,30 @@ fn group((origin, ice, start, suboptimal): Key, scenes: &[(&WorldReport, &Scene)
     };
     // One mean per map.
     let means = |label: &str, measure: Measure| -> Option<Vec<f64>> {
-        let mean = |(_, scene): &(_, &Scene)| Some(scene.learner(label)?.estimate(measure).mean);
+        let mean =
+            |(_, scene): &(_, &Scene)| Some(scene.results.learner(label)?.estimate(measure).mean);
         scenes.iter().map(mean).collect()
     };
-    let learner = |label: &String| {
+    let learner = |label: &str| {
         let estimates =
             Measure::ALL.iter().map(|measure| Some(Estimate::of(&means(label, *measure)?)));
         let estimates = estimates.collect::<Option<_>>()?;
-        Some(LearnerReport { label: label.clone(), estimates, curve: Vec::new() })
+        Some(LearnerReport { label: label.to_owned(), estimates, curve: Vec::new() })
     };
-    let labels = scenes.first().map(|(_, scene)| &scene.learners[..]).unwrap_or_default();
+    let first = scenes.first().map(|(_, scene)| &scene.results.learners[..]).unwrap_or_default();
+    let labels: Vec<_> = first.iter().map(|learner| learner.label.as_str()).collect();
     MapGroup {
         name: format!("{maps}-{}-{}", start.name(), suboptimal.name()),
         maps,
         origin,
         ice,
-        start,
-        suboptimal,
         worlds: scenes.iter().map(|(world, _)| world.name.clone()).collect(),
-        learners: labels.iter().filter_map(|report| learner(&report.label)).collect(),
-        verdicts: verdicts(labels.iter().map(|report| report.label.as_str()), means),
+        results: SceneResults {
+            start,
+            suboptimal,
+            learners: labels.iter().filter_map(|label| learner(label)).collect(),
+            verdicts: verdicts(&labels, means),
+        },
     }
 }
 

@@ -61,8 +61,8 @@ pub use optimum::{Optimum, StateActionMatrix, greedy, policy_iteration, value_it
 pub use pictures::{Picture, pictures};
 pub use player::Player;
 pub use report::{
-    LearnerReport, MapGroup, Origin, PairedComparison, Panel, Portrait, Scene, StudyReport, Sweep,
-    WorldReport,
+    LearnerReport, MapGroup, Origin, PairedComparison, Panel, Portrait, Scene, SceneResults,
+    StudyReport, Sweep, WorldReport,
 };
 pub use settings::{
     BothSettings, DesignedMap, RandomMap, StudySettings, SweepValues, TrajectorySource,
@@ -74,5 +74,5 @@ pub use study::Study;
 pub use summary::{Findings, RunRow};
 pub use training::TrainingSettings;
 pub use trajectory::{Suboptimal, Trajectory, Visit, draw_optimal, draw_suboptimal, rollout};
-pub use verdict::{Claim, Outcome, PAPER_METHODS, Relation, Verdict, tested_as};
+pub use verdict::{Claim, Outcome, PAPER_METHODS, Relation, Verdict};
 pub use world::{Ice, Rewards, Transition, World, default_limit};

@@ -8,7 +8,7 @@ use crate::{
     start::Start,
     statistics::Estimate,
     trajectory::{Suboptimal, Trajectory},
-    verdict::{Claim, Verdict},
+    verdict::{Claim, Verdict, tested_as},
     world::Ice,
 };
 
@@ -83,17 +83,18 @@ pub struct MapGroup {
     pub origin: Origin,
     /// The ice.
     pub ice: Ice,
-    /// The policy that training starts from.
-    pub start: Start,
-    /// What methods on pairs reject.
-    pub suboptimal: Suboptimal,
     /// Names of the worlds.
     pub worlds: Vec<String>,
-    /// The learners with their means over the maps, without curves.
-    pub learners: Vec<LearnerReport>,
-    /// Every claim by every measure, with Holm's correction over all groups of the study; empty if
-    /// one of the paper's four methods is not among the learners.
-    pub verdicts: Vec<Verdict>,
+    /// Means over the maps, without curves.
+    #[serde(flatten)]
+    pub results: SceneResults,
+}
+
+impl MapGroup {
+    /// Heading in tables and pictures: `random-slippery, 24 maps`.
+    pub fn heading(&self) -> String {
+        format!("{}, {} maps", self.maps, self.worlds.len())
+    }
 }
 
 /// All learners in one world, from one initial policy and with one kind of sub-optimal trajectory.
@@ -101,32 +102,16 @@ pub struct MapGroup {
 pub struct Scene {
     /// World, initial policy and kind; also the stem of file names: `4x4-slippery-random-hole`.
     pub name: String,
-    /// The policy that training starts from.
-    pub start: Start,
-    /// The kind of the sub-optimal trajectory.
-    pub suboptimal: Suboptimal,
-    /// The learners: methods in the order of the settings, then PPO.
-    pub learners: Vec<LearnerReport>,
+    /// Means over the seeds.
+    #[serde(flatten)]
+    pub results: SceneResults,
     /// Every pair of learners, compared by [`Measure::Mse`].
     pub comparisons: Vec<PairedComparison>,
-    /// Every claim by every measure that it can be read with; empty if one of the paper's four
-    /// methods is not among the learners.
-    pub verdicts: Vec<Verdict>,
     /// The policies of the first seed.
     pub portrait: Portrait,
 }
 
 impl Scene {
-    /// The verdict on a claim by a measure.
-    pub fn verdict(&self, claim: Claim, measure: Measure) -> Option<&Verdict> {
-        self.verdicts.iter().find(|verdict| (verdict.claim, verdict.measure) == (claim, measure))
-    }
-
-    /// The learner with a label.
-    pub fn learner(&self, label: &str) -> Option<&LearnerReport> {
-        self.learners.iter().find(|learner| learner.label == label)
-    }
-
     /// The comparison of `first` with `second`.
     pub fn comparison(&self, first: &str, second: &str) -> Option<PairedComparison> {
         self.comparisons.iter().find_map(|pair| match (pair.first.as_str(), pair.second.as_str()) {
@@ -137,7 +122,41 @@ impl Scene {
     }
 }
 
-/// Means of one learner over all seeds.
+/// What a scene in one world and a scene over several maps have in common.
+#[derive(Clone, Debug, Serialize)]
+pub struct SceneResults {
+    /// The policy that training starts from.
+    pub start: Start,
+    /// The kind of the sub-optimal trajectory, which methods on pairs reject.
+    pub suboptimal: Suboptimal,
+    /// The learners: methods in the order of the settings, then PPO.
+    pub learners: Vec<LearnerReport>,
+    /// Every claim by every measure that it can be read with; empty if one of the paper's four
+    /// methods is not among the learners. Holm's correction is over all scenes of the study, or
+    /// over all groups.
+    pub verdicts: Vec<Verdict>,
+}
+
+impl SceneResults {
+    /// The learner with a label.
+    pub fn learner(&self, label: &str) -> Option<&LearnerReport> {
+        self.learners.iter().find(|learner| learner.label == label)
+    }
+
+    /// The learner by which the claims about one of [`crate::PAPER_METHODS`] are tested: the method
+    /// with its defaults, or else the first with other settings.
+    pub fn tested_as(&self, method: &str) -> Option<&LearnerReport> {
+        let labels: Vec<_> = self.learners.iter().map(|learner| learner.label.as_str()).collect();
+        self.learner(tested_as(&labels, method)?)
+    }
+
+    /// The verdicts on a claim; the first is by the measure that the paper names.
+    pub fn readings(&self, claim: Claim) -> impl Iterator<Item = &Verdict> {
+        self.verdicts.iter().filter(move |verdict| verdict.claim == claim)
+    }
+}
+
+/// Means of one learner over all samples: the seeds of a scene, or the maps of a group.
 #[derive(Clone, Debug, Serialize)]
 pub struct LearnerReport {
     /// Name of the method, followed by those of its settings that are not the defaults.

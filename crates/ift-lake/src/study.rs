@@ -34,7 +34,7 @@ use crate::{
 /// assert_eq!(findings.runs.len() as u64, study.policies());
 ///
 /// let scene = &findings.report.worlds[0].scenes[0];
-/// let sft = scene.learner("sft").map(|learner| learner.estimate(Measure::Mse));
+/// let sft = scene.results.learner("sft").map(|learner| learner.estimate(Measure::Mse));
 /// assert!(sft.is_some_and(|distance| distance.mean > 0.0));
 /// # Ok::<(), ift_lake::LakeError>(())
 /// ```

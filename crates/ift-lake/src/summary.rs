@@ -8,7 +8,8 @@ use crate::{
     optimum::StateActionMatrix,
     plan::StudyPlan,
     report::{
-        LearnerReport, PairedComparison, Panel, Portrait, Scene, StudyReport, Sweep, WorldReport,
+        LearnerReport, PairedComparison, Panel, Portrait, Scene, SceneResults, StudyReport, Sweep,
+        WorldReport,
     },
     seed_result::{RunResult, SeedResult},
     solved_world::SolvedWorld,
@@ -70,7 +71,7 @@ impl Findings {
             }
         }
         let scenes = worlds.iter_mut().flat_map(|world| &mut world.scenes);
-        correct(scenes.map(|scene| &mut scene.verdicts));
+        correct(scenes.map(|scene| &mut scene.results.verdicts));
         let report = StudyReport {
             seeds: plan.settings.seeds,
             curve_steps: plan.curve_steps.clone(),
@@ -139,13 +140,16 @@ impl WorldResults<'_> {
             let learner = learners.iter().position(|learner| learner.label == label)?;
             Some(runs[learner].iter().map(|run| run.measured[measure as usize]).collect())
         };
+        let labels: Vec<_> = learners.iter().map(|learner| learner.label.as_str()).collect();
         Scene {
             name: format!("{}-{}-{}", self.solved.name, start.name(), suboptimal.name()),
-            start,
-            suboptimal,
-            learners: reports.collect(),
+            results: SceneResults {
+                start,
+                suboptimal,
+                learners: reports.collect(),
+                verdicts: verdicts(&labels, samples),
+            },
             comparisons: self.comparisons(&runs),
-            verdicts: verdicts(learners.iter().map(|learner| learner.label.as_str()), samples),
             portrait: self.portrait(&runs, start, suboptimal),
         }
     }

@@ -12,13 +12,11 @@ pub const PAPER_METHODS: [&str; 4] = ["dpo", "ift", "orpo", "sft"];
 
 /// The learner by which a claim is tested for one of the [`PAPER_METHODS`], of the learners with
 /// these labels: the method with its defaults, or else the first with other settings.
-pub fn tested_as<'a>(
-    labels: impl Iterator<Item = &'a str> + Clone,
-    method: &str,
-) -> Option<&'a str> {
+pub(crate) fn tested_as<'a>(labels: &[&'a str], method: &str) -> Option<&'a str> {
     let has_settings =
         |label: &&str| label.strip_prefix(method).is_some_and(|rest| rest.starts_with(' '));
-    labels.clone().find(|label| *label == method).or_else(|| labels.clone().find(has_settings))
+    let labels = || labels.iter().copied();
+    labels().find(|label| *label == method).or_else(|| labels().find(has_settings))
 }
 
 /// A claim of section 5.3.
@@ -151,15 +149,16 @@ const ROUNDING: f64 = 1e-12;
 /// Every claim by every measure, not yet corrected by [`correct`]. `samples` returns the values of
 /// a measure for one of the learners with these labels, in the same order for all learners. The
 /// result is empty if the learners lack one of the [`PAPER_METHODS`].
-pub(crate) fn verdicts<'a>(
-    labels: impl Iterator<Item = &'a str> + Clone,
+pub(crate) fn verdicts(
+    labels: &[&str],
     samples: impl Fn(&str, Measure) -> Option<Vec<f64>>,
 ) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for claim in Claim::ALL {
-        let tested = claim.relations().into_iter().map(|[better, worse]| {
-            Some([tested_as(labels.clone(), better)?, tested_as(labels.clone(), worse)?])
-        });
+        let tested = claim
+            .relations()
+            .into_iter()
+            .map(|[better, worse]| Some([tested_as(labels, better)?, tested_as(labels, worse)?]));
         let Some(relations) = tested.collect::<Option<Vec<_>>>() else { return Vec::new() };
         for &measure in claim.measures() {
             let verdict = Verdict::new(claim, &relations, measure, &samples);
@@ -238,8 +237,9 @@ impl Verdict {
 }
 
 impl Claim {
-    /// By how much the first value is better than the second.
-    fn advantage(self, first: f64, second: f64) -> f64 {
+    /// By how much the first value of a measure is better than the second; 0 if they differ only by
+    /// rounding.
+    pub fn advantage(self, first: f64, second: f64) -> f64 {
         let advantage = match self {
             Self::Distance => second - first,
             Self::Alignment => first - second,

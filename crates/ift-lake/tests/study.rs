@@ -47,9 +47,9 @@ fn means_and_comparisons_follow_from_the_runs() {
             let of = |learner: &str, measure: Measure| -> Vec<f64> {
                 let belongs = |run: &&ift_lake::RunRow| {
                     run.world == world.name
-                        && run.start == scene.start
+                        && run.start == scene.results.start
                         && run.learner == learner
-                        && run.suboptimal.is_none_or(|kind| kind == scene.suboptimal)
+                        && run.suboptimal.is_none_or(|kind| kind == scene.results.suboptimal)
                 };
                 findings
                     .runs
@@ -59,7 +59,7 @@ fn means_and_comparisons_follow_from_the_runs() {
                     .collect()
             };
             let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-            for learner in &scene.learners {
+            for learner in &scene.results.learners {
                 for measure in Measure::ALL {
                     let values = of(&learner.label, measure);
                     let what = format!("{} {measure:?}", learner.label);
@@ -90,13 +90,13 @@ fn methods_without_a_rejected_trajectory_do_not_depend_on_its_kind() {
     let report = run(&settings()).report;
     for world in &report.worlds {
         let scenes: Vec<_> =
-            world.scenes.iter().filter(|scene| scene.start == Start::Random).collect();
+            world.scenes.iter().filter(|scene| scene.results.start == Start::Random).collect();
         for (label, same) in
             [("sft", true), ("ift", true), ("ppo", true), ("dpo", false), ("kto", false)]
         {
             let means: Vec<_> = scenes
                 .iter()
-                .map(|scene| scene.learner(label).unwrap().estimate(Measure::Mse).mean)
+                .map(|scene| scene.results.learner(label).unwrap().estimate(Measure::Mse).mean)
                 .collect();
             assert_eq!(means.windows(2).all(|pair| pair[0] == pair[1]), same, "{label} {means:?}");
         }
@@ -112,8 +112,8 @@ fn all_curves_start_at_the_initial_policy_and_the_fitted_policy_is_near_the_opti
     for (world, solved) in report.worlds.iter().zip(solved_worlds(&settings).unwrap()) {
         assert_eq!(world.optimum, solved.optimum.policy);
         for scene in &world.scenes {
-            let begin = scene.learners[0].curve[0];
-            assert!(scene.learners.iter().all(|learner| learner.curve[0] == begin));
+            let begin = scene.results.learners[0].curve[0];
+            assert!(scene.results.learners.iter().all(|learner| learner.curve[0] == begin));
             let fitted = &scene.portrait.panels[1];
             for state in solved.world.non_terminal() {
                 let what = format!("{}, state {state}", world.name);
@@ -130,13 +130,15 @@ fn sweeps_agree_with_the_method_at_its_defaults() {
     for world in &report.worlds {
         // By default there are no sweeps from `both`.
         assert_eq!(world.sweeps.len(), 2 * 2);
-        for scene in world.scenes.iter().filter(|scene| !matches!(scene.start, Start::Both(_))) {
-            let ift = scene.learner("ift").unwrap();
+        for scene in
+            world.scenes.iter().filter(|scene| !matches!(scene.results.start, Start::Both(_)))
+        {
+            let ift = scene.results.learner("ift").unwrap();
             let of = |setting| {
                 let sweep = world
                     .sweeps
                     .iter()
-                    .find(|sweep| sweep.start == scene.start && sweep.setting == setting);
+                    .find(|sweep| sweep.start == scene.results.start && sweep.setting == setting);
                 sweep.unwrap()
             };
             for (sweep, index) in [(of("lambda"), 1), (of("gamma"), 0)] {
@@ -235,14 +237,14 @@ fn more_starts_learners_and_sweeps_leave_the_other_runs_as_they_are() {
 fn the_components_of_ift_have_short_labels_and_results_of_their_own() {
     let report = run(&settings()).report;
     for scene in report.worlds.iter().flat_map(|world| &world.scenes) {
-        let labels: Vec<_> = scene.learners.iter().map(|learner| &*learner.label).collect();
+        let labels: Vec<_> = scene.results.learners.iter().map(|learner| &*learner.label).collect();
         assert_eq!(labels[..4], ["sft", "ift", "ift lambda=0", "ift gamma=0"]);
         // Elsewhere the greedy policy may be the expert's, so that λ has no effect.
-        if scene.start != Start::Random {
+        if scene.results.start != Start::Random {
             continue;
         }
         let mut means: Vec<_> =
-            scene.learners[..4].iter().map(|it| it.estimate(Measure::Mse).mean).collect();
+            scene.results.learners[..4].iter().map(|it| it.estimate(Measure::Mse).mean).collect();
         means.dedup();
         assert_eq!(means.len(), 4, "{}", scene.name);
     }
@@ -251,7 +253,7 @@ fn the_components_of_ift_have_short_labels_and_results_of_their_own() {
     let methods = vec![ift(0.3, Ift::default().gamma), ift(1.0, Ift::default().gamma)];
     let study = StudySettings { methods, seeds: 1, ..settings() };
     let report = run(&study).report;
-    let learners = &report.worlds[0].scenes[0].learners;
+    let learners = &report.worlds[0].scenes[0].results.learners;
     let labels: Vec<_> = learners.iter().map(|learner| &*learner.label).collect();
     assert_eq!(labels, ["ift lambda=0.3", "ift lambda=1", "ppo"]);
 }
@@ -265,7 +267,7 @@ fn sweeps_run_from_the_listed_starts() {
     let names: Vec<_> = report.worlds[0].sweeps.iter().map(|sweep| &*sweep.name).collect();
     assert_eq!(names, ["4x4-both-hole-lambda", "4x4-both-hole-gamma"]);
     let scene = report.worlds[0].scenes.iter().find(|it| it.name == "4x4-both-hole-own").unwrap();
-    let ift = scene.learner("ift").unwrap();
+    let ift = scene.results.learner("ift").unwrap();
     assert_eq!(report.worlds[0].sweeps[0].all[1], ift.estimate(Measure::Mse));
 }
 
@@ -282,7 +284,7 @@ fn training_from_both_starts_at_a_policy_that_was_fitted_to_two_ways() {
         let report = run(settings).report;
         let scene = &report.worlds[0].scenes[0];
         assert_eq!(scene.name, "4x4-both-hole-hole");
-        scene.learners[0].curve[0].mean
+        scene.results.learners[0].curve[0].mean
     };
     let first = begin(&base);
     let mut other = base.clone();

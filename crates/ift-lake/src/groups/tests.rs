@@ -24,11 +24,13 @@ fn world(
     };
     let scene = |&(start, suboptimal): &(Start, Suboptimal)| Scene {
         name: format!("{name}-{}-{}", start.name(), suboptimal.name()),
-        start,
-        suboptimal,
-        learners: PAPER_METHODS.iter().enumerate().map(learner).collect(),
+        results: SceneResults {
+            start,
+            suboptimal,
+            learners: PAPER_METHODS.iter().enumerate().map(learner).collect(),
+            verdicts: Vec::new(),
+        },
         comparisons: Vec::new(),
-        verdicts: Vec::new(),
         portrait: Portrait { optimal: walk.clone(), suboptimal: walk.clone(), panels: Vec::new() },
     };
     WorldReport {
@@ -73,8 +75,8 @@ fn a_group_has_the_maps_of_one_origin_and_ice_that_have_the_scene() {
     ];
     assert_eq!(found, expected.map(|(name, worlds)| (name, worlds.to_owned())));
     // Means of the maps are the samples: for the last method 3 · 1, 3 · 1.1 + 5 and 3 · 0.9 + 2.
-    let estimate = groups[0].learners[3].estimate(Measure::Fitted);
-    assert_eq!(groups[0].learners[3].label, "sft");
+    let estimate = groups[0].results.learners[3].estimate(Measure::Fitted);
+    assert_eq!(groups[0].results.learners[3].label, "sft");
     let expected = Estimate::of(&[3.0, 8.3, 4.7]);
     assert!((estimate.mean - expected.mean).abs() < 1e-12);
     assert!((estimate.half_width - expected.half_width).abs() < 1e-12);
@@ -93,9 +95,8 @@ fn maps_are_paired_and_corrected_over_groups() {
     let worlds: Vec<_> = (0..8).map(at).collect();
     let groups = groups(&worlds);
     assert_eq!(groups.len(), 2);
-    let verdict = |group: usize, claim: Claim| {
-        groups[group].verdicts.iter().find(|verdict| verdict.claim == claim).unwrap()
-    };
+    let verdict =
+        |group: usize, claim: Claim| groups[group].results.readings(claim).next().unwrap();
     // Levels differ much more than methods do: only paired differences are significant.
     assert_eq!(verdict(0, Claim::Distance).outcome, Outcome::Confirmed);
     assert_eq!(verdict(0, Claim::Alignment).outcome, Outcome::Refuted);
@@ -103,6 +104,20 @@ fn maps_are_paired_and_corrected_over_groups() {
     assert_eq!(verdict(1, Claim::Alignment).outcome, Outcome::Confirmed);
     let first = verdict(0, Claim::Distance);
     assert_eq!(first.p_holm, 2.0 * first.p, "the smaller of two p-values");
+}
+
+#[test]
+fn groups_with_the_same_heading_stand_together() {
+    use Suboptimal::{Hole, Own};
+    let of = |name, scenes: &[_]| world(name, (Origin::Designed, Ice::Solid), scenes, (1.0, 0.0));
+    let few = [(Start::Random, Hole), (Start::Random, Own), (Start::Sft, Hole), (Start::Sft, Own)];
+    let more = [(Start::Random, Own), (Start::Sft, Own)];
+    let worlds = [of("a", &few), of("b", &few), of("c", &few), of("d", &more)];
+    let groups = groups(&worlds);
+    let headings: Vec<_> = groups.iter().map(MapGroup::heading).collect();
+    let [four, three] = ["designed, 4 maps", "designed, 3 maps"];
+    assert_eq!(headings, [four, four, three, three]);
+    assert_eq!(groups[3].results.start, Start::Sft);
 }
 
 #[test]

@@ -51,7 +51,7 @@ const LABEL: f64 = 168.0;
 
 /// The learners of a scene, the closest to the optimum first.
 pub(super) fn bars(world: &WorldReport, scene: &Scene) -> Sketch {
-    let mut learners: Vec<&LearnerReport> = scene.learners.iter().collect();
+    let mut learners: Vec<&LearnerReport> = scene.results.learners.iter().collect();
     learners
         .sort_by(|a, b| a.estimate(Measure::Mse).mean.total_cmp(&b.estimate(Measure::Mse).mean));
     let bottom = TOP + GROUP * learners.len() as f64;
@@ -76,7 +76,7 @@ pub(super) fn bars(world: &WorldReport, scene: &Scene) -> Sketch {
 
 /// The alignment of the learners of a scene, the most aligned first.
 pub(super) fn alignment(scene: &Scene) -> Sketch {
-    let mut learners: Vec<&LearnerReport> = scene.learners.iter().collect();
+    let mut learners: Vec<&LearnerReport> = scene.results.learners.iter().collect();
     let aligned = |learner: &LearnerReport| learner.estimate(Measure::Aligned).mean;
     learners.sort_by(|a, b| aligned(b).total_cmp(&aligned(a)));
     let bottom = TOP + GROUP * learners.len() as f64;

@@ -36,7 +36,7 @@ struct Chart<'a> {
 
 /// Distance of every learner from the optimum over training steps.
 pub(super) fn curves(steps: &[u64], scene: &Scene) -> Sketch {
-    let lines = scene.learners.iter().map(|learner| PlotLine {
+    let lines = scene.results.learners.iter().map(|learner| PlotLine {
         label: &learner.label,
         colour: of_learner(&learner.label),
         emphasised: PAPER_METHODS.contains(&learner.label.as_str()),

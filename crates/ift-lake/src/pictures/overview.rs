@@ -6,10 +6,8 @@ use super::{
 };
 use crate::{
     measure::Measure,
-    report::{LearnerReport, StudyReport},
-    start::Start,
-    trajectory::Suboptimal,
-    verdict::{Claim, Outcome, PAPER_METHODS, Verdict},
+    report::{SceneResults, StudyReport},
+    verdict::{Claim, Outcome, PAPER_METHODS},
 };
 
 const MARGIN: f64 = 12.0;
@@ -44,13 +42,9 @@ const SMALLEST_NUMBER: f64 = 5.0;
 /// optimum, darker where it is smaller. Groups of maps follow the worlds.
 pub(super) fn overview(report: &StudyReport) -> Sketch {
     let worlds = report.worlds.iter().flat_map(|world| {
-        let column = |s| Column::of(world.name.clone(), s);
-        world.scenes.iter().map(|s| (s.start, s.suboptimal, &*s.learners, &*s.verdicts)).map(column)
+        world.scenes.iter().map(|scene| Column::new(world.name.clone(), &scene.results))
     });
-    let groups = report.groups.iter().map(|group| {
-        let heading = format!("{}, {} maps", group.maps, group.worlds.len());
-        Column::of(heading, (group.start, group.suboptimal, &group.learners, &group.verdicts))
-    });
+    let groups = report.groups.iter().map(|group| Column::new(group.heading(), &group.results));
     let (worlds, groups): (Vec<Column>, Vec<Column>) = (worlds.collect(), groups.collect());
     let mut tables = split(&worlds);
     let left_out = tables.len().saturating_sub(TABLES);
@@ -130,7 +124,7 @@ struct Layout<'a> {
 impl<'a> Layout<'a> {
     fn new(rows: Vec<&'a str>, tables: &[&[Column]]) -> Self {
         let columns = || tables.iter().copied().flatten();
-        let tested = columns().any(|column| !column.verdicts.is_empty());
+        let tested = columns().any(|column| !column.results.verdicts.is_empty());
         let claims: &[Claim] = if tested { &Claim::ALL } else { &[] };
         let names = TextFormat::new(12.0, INK);
         let labels = claims.iter().map(|claim| label(*claim));
@@ -139,7 +133,7 @@ impl<'a> Layout<'a> {
         let left = MARGIN + widest.min(LABEL) + 10.0;
         let most = tables.iter().map(|columns| columns.len()).max().unwrap_or(1).max(1);
         let width = COLUMN.min((WIDTH - MARGIN - left) / most as f64);
-        let kinds = columns().map(|column| names.width(column.suboptimal.name()));
+        let kinds = columns().map(|column| names.width(column.results.suboptimal.name()));
         let head = 2.0 * HEADER + kinds.fold(0.0, f64::max) + 12.0;
         Self { rows, claims, left, width, head }
     }
@@ -201,13 +195,13 @@ impl<'a> Layout<'a> {
         for section in columns.chunk_by(|a, b| a.heading == b.heading) {
             let ends = (self.at(from), self.at(from + section.len()));
             heading(sketch, &section[0].heading, ends, top, true);
-            for starts in section.chunk_by(|a, b| a.start == b.start) {
+            for starts in section.chunk_by(|a, b| a.results.start == b.results.start) {
                 let ends = (self.at(from), self.at(from + starts.len()));
-                heading(sketch, starts[0].start.name(), ends, top + HEADER, false);
+                heading(sketch, starts[0].results.start.name(), ends, top + HEADER, false);
                 for column in starts {
                     let place = (self.at(from) + self.width / 2.0, top + self.head - 8.0);
                     let format = TextFormat::new(12.0, INK).upwards();
-                    sketch.text(place, column.suboptimal.name(), format);
+                    sketch.text(place, column.results.suboptimal.name(), format);
                     from += 1;
                 }
             }
@@ -272,31 +266,22 @@ fn sign(outcome: Outcome) -> (&'static str, plotters::style::RGBAColor) {
 struct Column<'a> {
     /// Name of the world or of the maps.
     heading: String,
-    start: Start,
-    suboptimal: Suboptimal,
-    verdicts: &'a [Verdict],
+    results: &'a SceneResults,
     values: Vec<(&'a str, f64)>,
     low: f64,
     high: f64,
 }
 
 impl<'a> Column<'a> {
-    fn of(
-        heading: String,
-        (start, suboptimal, learners, verdicts): (
-            Start,
-            Suboptimal,
-            &'a [LearnerReport],
-            &'a [Verdict],
-        ),
-    ) -> Self {
-        let values: Vec<_> = learners
+    fn new(heading: String, results: &'a SceneResults) -> Self {
+        let values: Vec<_> = results
+            .learners
             .iter()
             .map(|learner| (learner.label.as_str(), learner.estimate(Measure::Mse).mean))
             .collect();
         let low = values.iter().map(|value| value.1).fold(f64::INFINITY, f64::min);
         let high = values.iter().map(|value| value.1).fold(f64::NEG_INFINITY, f64::max);
-        Self { heading, start, suboptimal, verdicts, values, low, high }
+        Self { heading, results, values, low, high }
     }
 
     fn value(&self, name: &str) -> Option<f64> {
@@ -305,7 +290,7 @@ impl<'a> Column<'a> {
 
     /// What the study says about a claim by the measure that the paper names.
     fn outcome(&self, claim: Claim) -> Option<Outcome> {
-        self.verdicts.iter().find(|verdict| verdict.claim == claim).map(|verdict| verdict.outcome)
+        self.results.readings(claim).next().map(|verdict| verdict.outcome)
     }
 
     /// 0 for the smallest distance of the column, 1 for the largest.

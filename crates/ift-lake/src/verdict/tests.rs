@@ -18,7 +18,7 @@ fn drawn(means: [f64; 4], noise: f64, count: usize, rng: &mut impl Rng) -> Sampl
 
 /// Verdicts whose values are `samples` for distances, and their opposite for alignments.
 fn of(samples: &Samples) -> Vec<Verdict> {
-    verdicts(PAPER_METHODS.into_iter(), |label, measure| {
+    verdicts(&PAPER_METHODS, |label, measure| {
         let method = PAPER_METHODS.iter().position(|method| *method == label)?;
         let sign = if Claim::Alignment.measures().contains(&measure) { -1.0 } else { 1.0 };
         Some(samples[method].iter().map(|value| sign * value).collect())
@@ -131,8 +131,8 @@ fn holms_correction_is_over_scenes_and_keeps_their_order() {
 #[test]
 fn a_missing_method_leaves_no_verdict() {
     let without = |missing: &'static str| {
-        let labels = PAPER_METHODS.into_iter().filter(move |label| *label != missing);
-        verdicts(labels, |_, _| Some(vec![1.0, 2.0, 3.0]))
+        let labels = PAPER_METHODS.into_iter().filter(|label| *label != missing);
+        verdicts(&labels.collect::<Vec<_>>(), |_, _| Some(vec![1.0, 2.0, 3.0]))
     };
     let readings: usize = Claim::ALL.iter().map(|claim| claim.measures().len()).sum();
     assert_eq!(without("kto").len(), readings);
@@ -142,11 +142,11 @@ fn a_missing_method_leaves_no_verdict() {
 #[test]
 fn a_method_with_other_settings_is_tested_if_it_is_not_there_with_its_defaults() {
     let labels = ["sft", "ift lambda=0", "ift", "dpo beta=0.3", "dpo beta=1", "orpo", "ipo"];
-    let tested = |method| tested_as(labels.into_iter(), method);
+    let tested = |method| tested_as(&labels, method);
     assert_eq!(tested("ift"), Some("ift"));
     assert_eq!(tested("dpo"), Some("dpo beta=0.3"));
     assert_eq!(tested("po"), None);
-    let verdict = verdicts(labels.into_iter(), |_, _| Some(vec![1.0, 2.0, 3.0])).swap_remove(0);
+    let verdict = verdicts(&labels, |_, _| Some(vec![1.0, 2.0, 3.0])).swap_remove(0);
     assert_eq!(
         (&*verdict.relations[0].better, &*verdict.relations[0].worse),
         ("dpo beta=0.3", "ift")

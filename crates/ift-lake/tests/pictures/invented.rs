@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use ift_lake::{
     Action, Claim, Estimate, Ice, LearnerReport, MapGroup, Measure, Origin, Outcome, Panel,
-    Portrait, Scene, Start, StateActionMatrix, StudyReport, Suboptimal, Sweep, Trajectory, Verdict,
-    Visit, WorldReport,
+    Portrait, Scene, SceneResults, Start, StateActionMatrix, StudyReport, Suboptimal, Sweep,
+    Trajectory, Verdict, Visit, WorldReport,
 };
 use rand::{Rng, RngExt};
 
@@ -121,11 +121,13 @@ impl InventedStudy<'_> {
         }
         Scene {
             name: format!("{world}-{}-{}", start.name(), kind.name()),
-            start,
-            suboptimal: kind,
-            learners: self.learners.iter().map(|label| self.learner(label, rng)).collect(),
+            results: SceneResults {
+                start,
+                suboptimal: kind,
+                learners: self.learners.iter().map(|label| self.learner(label, rng)).collect(),
+                verdicts: verdicts([Outcome::Confirmed, Outcome::Undecided]),
+            },
             comparisons: Vec::new(),
-            verdicts: verdicts([Outcome::Confirmed, Outcome::Undecided]),
             portrait: Portrait { optimal, suboptimal, panels },
         }
     }
@@ -176,15 +178,15 @@ pub fn verdicts(outcomes: [Outcome; 2]) -> Vec<Verdict> {
 fn groups(worlds: &[WorldReport]) -> Vec<MapGroup> {
     let [first, _, ..] = worlds else { return Vec::new() };
     let group = |scene: &Scene| MapGroup {
-        name: format!("listed-{}-{}", scene.start.name(), scene.suboptimal.name()),
+        name: scene.name.replacen(&first.name, "listed", 1),
         maps: "listed".to_owned(),
         origin: Origin::Listed,
         ice: Ice::Solid,
-        start: scene.start,
-        suboptimal: scene.suboptimal,
         worlds: worlds.iter().map(|world| world.name.clone()).collect(),
-        learners: scene.learners.clone(),
-        verdicts: verdicts([Outcome::Refuted, Outcome::Undecided]),
+        results: SceneResults {
+            verdicts: verdicts([Outcome::Refuted, Outcome::Undecided]),
+            ..scene.results.clone()
+        },
     };
     first.scenes.iter().map(group).collect()
 }

@@ -133,7 +133,7 @@ fn pictures_name_every_learner_of_their_scene() {
     let report = small();
     for picture in pictures(&report).iter().filter(|picture| !picture.name.starts_with("sweep")) {
         let texts = texts(&picture.svg());
-        for learner in &report.worlds[0].scenes[0].learners {
+        for learner in &report.worlds[0].scenes[0].results.learners {
             assert!(texts.contains(&learner.label), "{} lacks {}", picture.name, learner.label);
         }
     }
@@ -151,7 +151,7 @@ fn sweeps_label_their_setting_with_a_greek_letter() {
 fn bars_are_sorted_by_the_distance_from_the_optimum() {
     let report = small();
     let scene = &report.worlds[0].scenes[0];
-    let mut learners: Vec<_> = scene.learners.iter().collect();
+    let mut learners: Vec<_> = scene.results.learners.iter().collect();
     learners
         .sort_by(|a, b| a.estimate(Measure::Mse).mean.total_cmp(&b.estimate(Measure::Mse).mean));
     let expected: Vec<&str> = learners.iter().map(|learner| learner.label.as_str()).collect();
@@ -165,7 +165,9 @@ fn bars_are_sorted_by_the_distance_from_the_optimum() {
 fn alignments_are_sorted_by_the_measure_that_the_paper_names() {
     let mut report = one_scene("4x4", FOUR, PAPER, 10);
     // Of SFT, IFT, DPO and ORPO.
-    for (learner, aligned) in report.worlds[0].scenes[0].learners.iter_mut().zip([1, 3, 4, 2]) {
+    for (learner, aligned) in
+        report.worlds[0].scenes[0].results.learners.iter_mut().zip([1, 3, 4, 2])
+    {
         learner.estimates[Measure::Aligned as usize].mean = 0.2 * f64::from(aligned);
     }
     let texts = texts(&named(&pictures(&report), "alignment-4x4-random-longer").svg());
@@ -176,7 +178,7 @@ fn alignments_are_sorted_by_the_measure_that_the_paper_names() {
 #[test]
 fn labels_of_curves_descend_by_last_value() {
     let report = small();
-    let mut learners: Vec<_> = report.worlds[0].scenes[0].learners.iter().collect();
+    let mut learners: Vec<_> = report.worlds[0].scenes[0].results.learners.iter().collect();
     let last = |learner: &ift_lake::LearnerReport| learner.curve.last().unwrap().mean;
     learners.sort_by(|a, b| last(b).total_cmp(&last(a)));
     let expected: Vec<String> = learners
@@ -192,7 +194,7 @@ fn the_overview_shows_whether_each_claim_holds() {
     use Outcome::{Confirmed, Refuted, Undecided};
     let mut report = one_scene("4x4", FOUR, PAPER, 10);
     let mut shown = |outcomes: Option<[Outcome; 2]>| {
-        report.worlds[0].scenes[0].verdicts = outcomes.map_or_else(Vec::new, verdicts);
+        report.worlds[0].scenes[0].results.verdicts = outcomes.map_or_else(Vec::new, verdicts);
         let texts = texts(&named(&pictures(&report), "overview").svg());
         // Signs stand after the labels of both rows; the legend has them in sentences.
         let signs = texts.iter().filter(|text| ["✓", "✗", "–"].contains(&text.as_str())).cloned();
@@ -287,7 +289,7 @@ fn reports_of_unusual_sizes_are_drawn() {
     }
     let mut report = one_scene("4x4", FOUR, PAPER, 5);
     report.curve_steps.truncate(1);
-    for learner in &mut report.worlds[0].scenes[0].learners {
+    for learner in &mut report.worlds[0].scenes[0].results.learners {
         learner.curve.truncate(1);
         learner
             .estimates

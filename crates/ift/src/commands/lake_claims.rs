@@ -2,10 +2,7 @@
 
 use std::fmt::Write;
 
-use ift_lake::{
-    Claim, LearnerReport, MapGroup, Outcome, PAPER_METHODS, Relation, Start, StudyReport,
-    Suboptimal, Verdict, tested_as,
-};
+use ift_lake::{Claim, Outcome, PAPER_METHODS, Relation, SceneResults, StudyReport, Verdict};
 
 const LEGEND: &str = "\
 The paper (section 5.3) makes two claims about the methods dpo, ift, orpo and sft:
@@ -14,11 +11,13 @@ The paper (section 5.3) makes two claims about the methods dpo, ift, orpo and sf
   alignment: the cells that training uses are those that the agent itself visits, most with dpo,
              then ift, then orpo, then sft.
 Columns: the initial policy and what methods on pairs reject; the four methods in the order
-found, best first; how much better the first of two methods is than the second (negative: it is
-worse), ± half a 95 % interval; whether the claim holds; its p-value, corrected for the number
-of rows; and of all ways to measure the claim, how many confirm, refute and do not decide it.
+found, best first, with `=` between equal ones; how much better the first of two methods is than
+the second (negative: it is worse), ± half a 95 % interval; whether the claim holds; a p-value;
+and of all ways to measure the claim, how many confirm, refute and do not decide it.
 A claim is confirmed if all its comparisons hold, and refuted if one holds the other way round,
-with a corrected p-value below 0.05.
+each with a p-value below 0.05. The p-value of a refuted claim is that of the test against it, all
+others are those of the test for it. Both are corrected over the rows of the table (Holm), the
+tests for the claim and those against it separately.
 ";
 
 /// All tables about the claims.
@@ -26,40 +25,21 @@ pub(super) fn tables(report: &StudyReport) -> String {
     let scenes: Vec<Row> = report
         .worlds
         .iter()
-        .flat_map(|world| {
-            world.scenes.iter().map(|scene| Row {
-                heading: &world.name,
-                start: scene.start,
-                suboptimal: scene.suboptimal,
-                learners: &scene.learners,
-                verdicts: &scene.verdicts,
-            })
-        })
+        .flat_map(|world| world.scenes.iter().map(|s| (world.name.clone(), &s.results)))
         .collect();
-    if scenes.iter().all(|scene| scene.verdicts.is_empty()) {
+    if scenes.iter().all(|scene| scene.1.verdicts.is_empty()) {
         return format!(
             "The paper's claims are not tested: they need the methods {}.\n",
             PAPER_METHODS.join(", ")
         );
     }
-    let headings: Vec<_> = report.groups.iter().map(heading).collect();
-    let groups: Vec<Row> = report
-        .groups
-        .iter()
-        .zip(&headings)
-        .map(|(group, heading)| Row {
-            heading,
-            start: group.start,
-            suboptimal: group.suboptimal,
-            learners: &group.learners,
-            verdicts: &group.verdicts,
-        })
-        .collect();
+    let groups: Vec<Row> =
+        report.groups.iter().map(|group| (group.heading(), &group.results)).collect();
     let mut text = LEGEND.to_owned();
     for method in PAPER_METHODS {
-        let label = scenes.first().and_then(|scene| scene.tested_as(method));
-        if let Some(label) = label.filter(|label| *label != method) {
-            _ = writeln!(text, "Here {method} is `{label}`.");
+        let tested = scenes.first().and_then(|scene| scene.1.tested_as(method));
+        if let Some(learner) = tested.filter(|learner| learner.label != method) {
+            _ = writeln!(text, "Here {method} is `{}`.", learner.label);
         }
     }
     for claim in Claim::ALL {
@@ -79,49 +59,30 @@ pub(super) fn tables(report: &StudyReport) -> String {
     text
 }
 
-/// A scene or a group of maps.
-struct Row<'a> {
-    /// The world, or the maps.
-    heading: &'a str,
-    start: Start,
-    suboptimal: Suboptimal,
-    learners: &'a [LearnerReport],
-    verdicts: &'a [Verdict],
-}
+/// A scene or a group of maps, with its world or its maps.
+type Row<'a> = (String, &'a SceneResults);
 
-fn heading(group: &MapGroup) -> String {
-    format!("{}, {} maps", group.maps, group.worlds.len())
-}
-
-impl Row<'_> {
-    /// The verdicts on a claim; the first is by the measure that the paper names.
-    fn readings(&self, claim: Claim) -> Vec<&Verdict> {
-        self.verdicts.iter().filter(|verdict| verdict.claim == claim).collect()
+/// The paper's methods from best to worst: `dpo < ift < sft = orpo`.
+fn order(results: &SceneResults, verdict: &Verdict) -> String {
+    let mean = |method| Some((method, results.tested_as(method)?.estimate(verdict.measure).mean));
+    let mut found: Vec<(&str, f64)> = PAPER_METHODS.into_iter().filter_map(mean).collect();
+    found.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let sign = match verdict.claim {
+        Claim::Distance => "<",
+        Claim::Alignment => {
+            found.reverse();
+            ">"
+        }
+    };
+    let mut text = String::new();
+    for (index, (method, mean)) in found.iter().enumerate() {
+        if let Some((_, better)) = index.checked_sub(1).map(|before| found[before]) {
+            let tie = verdict.claim.advantage(better, *mean) == 0.0;
+            _ = write!(text, " {} ", if tie { "=" } else { sign });
+        }
+        text.push_str(method);
     }
-
-    /// The label of the learner that stands for one of the paper's methods.
-    fn tested_as(&self, method: &str) -> Option<&str> {
-        tested_as(self.learners.iter().map(|learner| learner.label.as_str()), method)
-    }
-
-    /// The paper's methods from best to worst: `dpo < ift < sft < orpo`.
-    fn order(&self, verdict: &Verdict) -> String {
-        let mean = |method| {
-            let label = self.tested_as(method)?;
-            let learner = self.learners.iter().find(|learner| learner.label == label)?;
-            Some((method, learner.estimate(verdict.measure).mean))
-        };
-        let mut found: Vec<(&str, f64)> = PAPER_METHODS.into_iter().filter_map(mean).collect();
-        found.sort_by(|a, b| a.1.total_cmp(&b.1));
-        let sign = match verdict.claim {
-            Claim::Distance => " < ",
-            Claim::Alignment => {
-                found.reverse();
-                " > "
-            }
-        };
-        found.iter().map(|method| method.0).collect::<Vec<_>>().join(sign)
-    }
+    text
 }
 
 /// The table of one claim: one line for each row with verdicts.
@@ -139,15 +100,15 @@ fn table(text: &mut String, claim: Claim, samples: &str, rows: &[Row]) {
         "start, rejected", "found", "claim", "p"
     );
     let mut above = "";
-    for row in rows {
-        let readings = row.readings(claim);
+    for (heading, results) in rows {
+        let readings: Vec<_> = results.readings(claim).collect();
         let Some(verdict) = readings.first() else { continue };
-        if row.heading != above {
-            _ = writeln!(text, "{}", row.heading);
-            above = row.heading;
+        if heading != above {
+            _ = writeln!(text, "{heading}");
+            above = heading;
         }
-        let scene = format!("{}, {}", row.start.name(), row.suboptimal.name());
-        let mut line = format!("  {scene:25} {:22}", row.order(verdict));
+        let scene = format!("{}, {}", results.start.name(), results.suboptimal.name());
+        let mut line = format!("  {scene:25} {:22}", order(results, verdict));
         for relation in &verdict.relations {
             _ = write!(line, " {:>13}", advantage(relation, factor));
         }
@@ -163,11 +124,17 @@ fn table(text: &mut String, claim: Claim, samples: &str, rows: &[Row]) {
 
 fn advantage(relation: &Relation, factor: f64) -> String {
     let (mean, half) = (relation.advantage.mean, relation.advantage.half_width);
-    format!("{:.1} ± {:.1}", factor * mean, factor * half)
+    let text = format!("{:.1} ± {:.1}", factor * mean, factor * half);
+    // A small negative number is rounded to a zero without a sign.
+    text.strip_prefix('-').filter(|text| text.starts_with("0.0 ")).unwrap_or(&text).to_owned()
 }
 
 fn p_value(p: f64) -> String {
-    if p < 0.001 { format!("{p:.0e}") } else { format!("{p:.3}") }
+    match p {
+        p if p < 1e-99 => "<1e-99".to_owned(),
+        p if p < 0.001 => format!("{p:.0e}"),
+        p => format!("{p:.3}"),
+    }
 }
 
 /// How many verdicts are confirmed, refuted and undecided.
@@ -186,7 +153,7 @@ fn counts<'a>(verdicts: impl Iterator<Item = &'a Verdict>) -> [usize; 3] {
 /// One line with the number of rows that confirm, refute and do not decide a claim.
 fn count(text: &mut String, claim: Claim, what: &str, rows: &[Row]) {
     let verdicts: Vec<_> =
-        rows.iter().filter_map(|row| row.readings(claim).first().copied()).collect();
+        rows.iter().filter_map(|(_, results)| results.readings(claim).next()).collect();
     let [yes, no, open] = counts(verdicts.iter().copied());
     _ = writeln!(
         text,

@@ -7,6 +7,9 @@ use ift_lake::{Ice, Measure, Start, StudyReport, WorldReport};
 
 use super::lake_claims;
 
+/// Largest number of tables of distances.
+const MOST_TABLES: usize = 8;
+
 /// All tables.
 pub(crate) fn tables(report: &StudyReport) -> String {
     let mut text = format!(
@@ -16,17 +19,17 @@ pub(crate) fn tables(report: &StudyReport) -> String {
          methods do not see it.\n",
         report.seeds
     );
-    for world in &report.worlds {
-        let mut starts: Vec<Start> = Vec::new();
-        for scene in &world.scenes {
-            if !starts.contains(&scene.start) {
-                starts.push(scene.start);
-            }
-        }
-        for start in starts {
-            text.push('\n');
-            distances(&mut text, world, start);
-        }
+    let (shown, left_out) = shown(report);
+    for (world, start) in shown {
+        text.push('\n');
+        distances(&mut text, world, start);
+    }
+    if left_out > 0 {
+        _ = writeln!(
+            text,
+            "\nNot shown: {left_out} more tables of this kind, of starts `both` or of further \
+             worlds.\nTheir numbers are in `summary.csv` and in the picture `overview`."
+        );
     }
     diverged(&mut text, report);
     text.push('\n');
@@ -34,9 +37,29 @@ pub(crate) fn tables(report: &StudyReport) -> String {
     text
 }
 
+/// The worlds and starts whose distances are printed, and the number of those left out: starts
+/// `both`, if there are others, and all after the first [`MOST_TABLES`].
+fn shown(report: &StudyReport) -> (Vec<(&WorldReport, Start)>, usize) {
+    let mut tables: Vec<(&WorldReport, Start)> = Vec::new();
+    for world in &report.worlds {
+        let mut starts: Vec<Start> = world.scenes.iter().map(|scene| scene.results.start).collect();
+        starts.dedup();
+        tables.extend(starts.into_iter().map(|start| (world, start)));
+    }
+    let all = tables.len();
+    let both = |start: Start| matches!(start, Start::Both(_));
+    if tables.iter().any(|table| !both(table.1)) {
+        tables.retain(|table| !both(table.1));
+    }
+    tables.truncate(MOST_TABLES);
+    let left_out = all - tables.len();
+    (tables, left_out)
+}
+
 /// One line for each learner whose training diverged.
 fn diverged(text: &mut String, report: &StudyReport) {
-    let scenes: Vec<_> = report.worlds.iter().flat_map(|world| &world.scenes).collect();
+    let scenes: Vec<_> =
+        report.worlds.iter().flat_map(|world| &world.scenes).map(|s| &s.results).collect();
     let Some(first) = scenes.first() else { return };
     for label in first.learners.iter().map(|learner| &learner.label) {
         let shares = scenes.iter().filter_map(|scene| scene.learner(label));
@@ -56,7 +79,8 @@ fn diverged(text: &mut String, report: &StudyReport) {
 
 /// The table of one world and start: one row for each learner, one column for each kind.
 fn distances(text: &mut String, world: &WorldReport, start: Start) {
-    let scenes: Vec<_> = world.scenes.iter().filter(|scene| scene.start == start).collect();
+    let scenes = world.scenes.iter().map(|scene| &scene.results);
+    let scenes: Vec<_> = scenes.filter(|results| results.start == start).collect();
     let Some(first) = scenes.first() else { return };
     let width = first
         .learners
@@ -106,10 +130,10 @@ fn title(world: &WorldReport, start: Start) -> String {
         Ice::Slippery => "slippery ice",
     };
     let start = match start {
-        Start::Random => "from random weights",
-        Start::Sft => "after SFT",
+        Start::Random => "from random weights".to_owned(),
+        Start::Sft => "after SFT".to_owned(),
         Start::Both(kind) => {
-            return format!("{}, {ice}, from both ways ({})", world.name, kind.name());
+            format!("from a policy fitted to both trajectories ({})", kind.name())
         }
     };
     format!("{}, {ice}, {start}", world.name)

@@ -163,6 +163,37 @@ fn claims_are_counted_over_scenes_and_over_maps() {
 }
 
 #[test]
+fn equal_methods_are_not_ordered_and_long_output_is_cut() {
+    let folder = folder();
+    // With λ = γ = 0, IFT is SFT.
+    let sets = [
+        "methods=[{name='sft'}, {name='ift', lambda=0, gamma=0}, {name='orpo'}, {name='dpo'}]",
+        "maps=['4x4', '8x8']",
+        "ice=['solid', 'slippery']",
+        "starts=['random', 'sft', 'both']",
+        "suboptimal=['hole', 'own']",
+        "sweep={ lambda = [], gamma = [] }",
+        "seeds=2",
+        "pictures=false",
+    ];
+    let sets = sets.iter().flat_map(|set| ["--set", set]);
+    let said =
+        folder.ift(&["lake", "study.toml"].into_iter().chain(sets).collect::<Vec<_>>()).done();
+    assert!(said.contains("ift = sft") || said.contains("sft = ift"), "{said}");
+    assert!(!said.contains("ift < sft") && !said.contains("sft < ift"), "{said}");
+    assert!(said.contains(" 0.0 ± 0.0") && !said.contains("-0.0"), "{said}");
+    // Tables of eight of twelve worlds and starts.
+    assert_eq!(said.matches("\noptimum ").count(), 8);
+    assert!(said.contains("4x4-slippery, slippery ice, after SFT\n"), "{said}");
+    assert!(said.contains("Not shown: 4 more tables"), "{said}");
+    // Only the start `both` has tables if there is no other.
+    let both = ["--set", "starts=['both']", "--set", "suboptimal=['hole']", "--overwrite"];
+    let said = folder.ift(&[&["lake", "study.toml"], &both[..]].concat()).done();
+    assert!(said.contains("4x4, solid ice, from a policy fitted to both trajectories (hole)"));
+    assert!(!said.contains("Not shown"), "{said}");
+}
+
+#[test]
 fn diverged_learners_are_reported() {
     let folder = folder();
     let sets = [
