@@ -32,9 +32,11 @@ pub(crate) fn groups(worlds: &[WorldReport]) -> Vec<MapGroup> {
     }
     let several = found.into_iter().filter(|(_, scenes)| scenes.len() >= FEWEST_MAPS);
     let mut groups: Vec<_> = several.map(|(key, scenes)| group(key, &scenes)).collect();
-    // Groups with the same heading stand together.
+    // Groups with the same heading stand together, and of these, those with the same start.
+    let starts: Vec<Start> = groups.iter().map(|group| group.results.start).collect();
     groups.sort_by_key(|group| {
-        (group.origin as usize, group.ice as usize, Reverse(group.worlds.len()))
+        let start = starts.iter().position(|start| *start == group.results.start);
+        (group.origin as usize, group.ice as usize, Reverse(group.worlds.len()), start)
     });
     correct(groups.iter_mut().map(|group| &mut group.results.verdicts));
     groups

@@ -227,8 +227,9 @@ pub struct Panel {
     pub title: String,
     /// Action probabilities by state. `[states, 4]`
     pub policy: StateActionMatrix,
-    /// For each state, whether training ever used it as an input. `[states]`
-    pub explored: Vec<bool>,
+    /// For each state, its share of all inputs of training; 0 for policies that are not trained.
+    /// `[states]`
+    pub inputs: Vec<f64>,
 }
 
 /// Distance of IFT from the optimum for different values of one of its settings.

@@ -25,9 +25,9 @@ pub(crate) struct RunResult {
     pub(crate) measured: Measured,
     /// Mean squared error from the optimum at each of [`StudyPlan::curve_steps`].
     pub(crate) curve: Vec<f64>,
-    /// The policy, and for each state whether training used it as an input. Only for the first
+    /// The policy, and for each state its share of the inputs of training. Only for the first
     /// seed.
-    pub(crate) policy: Option<(StateActionMatrix, Vec<bool>)>,
+    pub(crate) policy: Option<(StateActionMatrix, Vec<f64>)>,
 }
 
 /// Mean squared errors over all states, over those on the optimal trajectory and over the others.
@@ -107,8 +107,8 @@ struct Trainer<'a, F> {
     done: &'a F,
 }
 
-/// Measures, training curve, and the policy with the states that training used.
-type TrainedPolicy = (Measured, Vec<f64>, Option<(StateActionMatrix, Vec<bool>)>);
+/// Measures, training curve, and the policy with the states' shares of the inputs.
+type TrainedPolicy = (Measured, Vec<f64>, Option<(StateActionMatrix, Vec<f64>)>);
 
 impl<F: Fn()> Trainer<'_, F> {
     /// Trains one learner from `start`; methods on pairs reject the trajectory of `kind`.
@@ -126,7 +126,7 @@ impl<F: Fn()> Trainer<'_, F> {
         let curve = points.iter().map(|point| point.mse).collect();
         let states = self.evaluator.world.states();
         let policy =
-            (self.index == 0).then(|| (trained.network.policy(states), trained.inputs.explored()));
+            (self.index == 0).then(|| (trained.network.policy(states), trained.inputs.shares()));
         (self.done)();
         (measured, curve, policy)
     }

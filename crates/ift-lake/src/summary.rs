@@ -192,19 +192,19 @@ impl WorldResults<'_> {
     fn portrait(&self, runs: &[Vec<&RunResult>], start: Start, kind: Suboptimal) -> Portrait {
         let shown = if let Start::Both(known) = start { known } else { kind };
         let seed = self.first;
-        let unexplored = vec![false; self.solved.world.states()];
-        let panel = |title: &str, policy: &StateActionMatrix, explored: &[bool]| Panel {
+        let untrained = vec![0.0; self.solved.world.states()];
+        let panel = |title: &str, policy: &StateActionMatrix, inputs: &[f64]| Panel {
             title: title.to_owned(),
             policy: policy.clone(),
-            explored: explored.to_vec(),
+            inputs: inputs.to_vec(),
         };
         let mut panels = vec![
-            panel("optimum", &self.solved.optimum.policy, &unexplored),
-            panel("fitted", &seed.fitted, &unexplored),
+            panel("optimum", &self.solved.optimum.policy, &untrained),
+            panel("fitted", &seed.fitted, &untrained),
         ];
         for (learner, runs) in self.plan.learners.iter().zip(runs) {
-            if let Some((policy, explored)) = runs.first().and_then(|run| run.policy.as_ref()) {
-                panels.push(panel(&learner.label, policy, explored));
+            if let Some((policy, inputs)) = runs.first().and_then(|run| run.policy.as_ref()) {
+                panels.push(panel(&learner.label, policy, inputs));
             }
         }
         Portrait {

@@ -65,6 +65,13 @@ impl InputCounts {
         total
     }
 
+    /// The share of each state in all inputs; 0 without inputs. `[states]`
+    pub(crate) fn shares(&self) -> Vec<f64> {
+        let total = self.total();
+        let sum: f64 = total.iter().sum();
+        total.into_iter().map(|count| if sum > 0.0 { count / sum } else { 0.0 }).collect()
+    }
+
     /// For each state, whether training used it as an input. `[states]`
     pub(crate) fn explored(&self) -> Vec<bool> {
         self.total().into_iter().map(|count| count > 0.0).collect()
@@ -99,6 +106,9 @@ mod tests {
         assert_eq!(counts.by_interval()[23], [1.0, 0.0, 0.0]);
         assert_eq!(counts.total(), [3.5, 1.5, 0.0]);
         assert_eq!(counts.explored(), [true, true, false]);
+        assert_eq!(counts.shares().iter().sum::<f64>(), 1.0);
+        assert_eq!(counts.shares()[2], 0.0);
+        assert_eq!(InputCounts::new(3, 0).shares(), [0.0; 3]);
         // A run without steps has no intervals.
         assert_eq!(InputCounts::new(3, 0).total(), [0.0; 3]);
     }

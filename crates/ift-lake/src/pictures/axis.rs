@@ -41,6 +41,11 @@ impl Axis {
         }
     }
 
+    /// The largest value.
+    pub(super) fn high(&self) -> f64 {
+        self.high
+    }
+
     /// The coordinate of a value.
     pub(super) fn at(&self, value: f64) -> f64 {
         self.from + (value - self.low) / (self.high - self.low) * (self.to - self.from)

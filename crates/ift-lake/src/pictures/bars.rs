@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     measure::Measure,
-    report::{LearnerReport, Scene, WorldReport},
+    report::{LearnerReport, Scene, SceneResults, WorldReport},
     statistics::Estimate,
     verdict::PAPER_METHODS,
 };
@@ -58,13 +58,19 @@ pub(super) fn bars(world: &WorldReport, scene: &Scene) -> Sketch {
     let title = format!("{}: distance from the optimum, and success", scene.name);
     let (mut sketch, gutter) = titled(title, &learners, bottom);
     let distances = BarChart {
+        results: &scene.results,
         title: "mean squared error, with 95 % interval",
         series: &DISTANCES,
         high: None,
         sides: (gutter, DISTANCE),
     };
-    let successes =
-        BarChart { title: "reaches the goal", series: &SUCCESSES, high: Some(1.0), sides: SUCCESS };
+    let successes = BarChart {
+        results: &scene.results,
+        title: "reaches the goal",
+        series: &SUCCESSES,
+        high: Some(1.0),
+        sides: SUCCESS,
+    };
     distances.draw(&mut sketch, &learners, bottom);
     let axis = successes.draw(&mut sketch, &learners, bottom);
     let optimum = axis.at(world.optimum_success);
@@ -83,6 +89,7 @@ pub(super) fn alignment(scene: &Scene) -> Sketch {
     let title = format!("{}: do the cells of training agree with the agent's?", scene.name);
     let (mut sketch, gutter) = titled(title, &learners, bottom);
     let chart = BarChart {
+        results: &scene.results,
         title: "overlap of the cells that training used with those that the policy visits",
         series: &ALIGNMENTS,
         high: Some(1.0),
@@ -113,7 +120,9 @@ fn titled(title: String, learners: &[&LearnerReport], bottom: f64) -> (Sketch, f
 }
 
 /// Bars with a common axis.
-struct BarChart {
+struct BarChart<'a> {
+    /// The scene of the learners.
+    results: &'a SceneResults,
     title: &'static str,
     series: &'static [Series],
     /// Largest value of the axis; `None` to take it from the bars.
@@ -122,7 +131,7 @@ struct BarChart {
     sides: (f64, f64),
 }
 
-impl BarChart {
+impl BarChart<'_> {
     /// Draws the chart and returns its axis.
     fn draw(&self, sketch: &mut Sketch, learners: &[&LearnerReport], bottom: f64) -> Axis {
         let (left, right) = self.sides;
@@ -148,7 +157,7 @@ impl BarChart {
             let mut top = middle - BARS / 2.0;
             for (measure, _, paleness) in self.series {
                 let estimate = learner.estimate(*measure);
-                let colour = blend(of_learner(&learner.label), WHITE, *paleness);
+                let colour = blend(of_learner(&learner.label, self.results), WHITE, *paleness);
                 sketch.rectangle((left, top), (axis.at(estimate.mean), top + height - 1.0), colour);
                 whisker(sketch, axis, estimate, top + (height - 1.0) / 2.0);
                 top += height;
@@ -178,7 +187,7 @@ impl BarChart {
 fn whisker(sketch: &mut Sketch, axis: Axis, estimate: Estimate, y: f64) {
     if estimate.half_width > 0.0 {
         let low = axis.at((estimate.mean - estimate.half_width).max(0.0));
-        let high = axis.at(estimate.mean + estimate.half_width);
+        let high = axis.at((estimate.mean + estimate.half_width).min(axis.high()));
         let ends = [(low, -2.0), (low, 2.0), (low, 0.0), (high, 0.0), (high, -2.0), (high, 2.0)];
         sketch.line(ends.map(|(x, rise)| (x, y + rise)).to_vec(), 0.5, INK);
     }

@@ -2,7 +2,7 @@
 
 use super::{
     colours::{GREEN, INK, VERMILLION},
-    map_plot::{MapPlot, NOTE, is_terminal},
+    map_plot::{MapPlot, NOTE, SHADES, is_terminal},
     sketch::{Align, Point, Sketch, TextFormat, WIDTH},
 };
 use crate::{
@@ -17,7 +17,9 @@ const LARGEST_WITH_NUMBERS: usize = 5;
 
 const MARGIN: f64 = 12.0;
 /// Top of the first row of panels.
-const TOP: f64 = 66.0;
+const TOP: f64 = 90.0;
+/// Height at which the legend of the shades stands.
+const LEGEND: f64 = 68.0;
 /// Gap between panels.
 const GAP: f64 = 20.0;
 /// Height of the title of a panel.
@@ -48,9 +50,10 @@ pub(super) fn grids(world: &WorldReport, scene: &Scene) -> Sketch {
     sketch.text(
         (MARGIN, 48.0),
         "Arrows are actions, longer where more probable; the most probable is black if optimal, \
-         else red. Shaded: cells that training looked at.",
+         else red.",
         NOTE,
     );
+    legend(&mut sketch);
     let corner = |index: usize| -> Point {
         let (line, place) = (index / abreast as usize, index % abreast as usize);
         (MARGIN + (slot + GAP) * place as f64, TOP + pitch * line as f64)
@@ -71,7 +74,7 @@ pub(super) fn grids(world: &WorldReport, scene: &Scene) -> Sketch {
         }
         sketch.text((x, y + 8.0), title.fit(&panel.title, room), title);
         let plot = plot_at((x, y));
-        plot.draw_map(&mut sketch, &panel.explored);
+        plot.draw_map(&mut sketch, &panel.inputs);
         let numbers = numbered.then(|| TextFormat::new(0.16 * size, INK));
         plot.draw_policy(&mut sketch, panel, &world.optimum, numbers);
     }
@@ -89,6 +92,26 @@ fn squared_error(world: &WorldReport, policy: &StateActionMatrix) -> f64 {
             (sum + (optimum - policy).powi(2), count + 1.0)
         });
     sum / count
+}
+
+/// Draws the legend of the shades of cells.
+fn legend(sketch: &mut Sketch) {
+    let text = "Shaded: cells that training used, by their share of all its inputs:";
+    sketch.text((MARGIN, LEGEND), text, NOTE);
+    let mut x = MARGIN + NOTE.width(text) + 14.0;
+    for (index, (from, colour)) in SHADES.into_iter().enumerate() {
+        sketch.rectangle((x, LEGEND - 6.0), (x + 16.0, LEGEND + 6.0), colour);
+        let percent = |share: f64| (100.0 * share).round();
+        let name = match SHADES.get(index + 1) {
+            Some((to, _)) if from == 0.0 => format!("below {} %", percent(*to)),
+            Some((to, _)) => format!("{}–{} %", percent(from), percent(*to)),
+            None => format!("{} % or more", percent(from)),
+        };
+        x += 21.0;
+        let width = NOTE.width(&name);
+        sketch.text((x, LEGEND), name, NOTE);
+        x += width + 14.0;
+    }
 }
 
 /// Draws the two trajectories.

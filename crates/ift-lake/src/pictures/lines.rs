@@ -38,7 +38,7 @@ struct Chart<'a> {
 pub(super) fn curves(steps: &[u64], scene: &Scene) -> Sketch {
     let lines = scene.results.learners.iter().map(|learner| PlotLine {
         label: &learner.label,
-        colour: of_learner(&learner.label),
+        colour: of_learner(&learner.label, &scene.results),
         emphasised: PAPER_METHODS.contains(&learner.label.as_str()),
         points: &learner.curve,
     });

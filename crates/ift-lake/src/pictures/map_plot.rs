@@ -9,8 +9,21 @@ use super::{
 use crate::{optimum::StateActionMatrix, report::Panel, trajectory::Trajectory};
 
 const HOLE: RGBAColor = RGBAColor(0x1B, 0x36, 0x5D, 1.0);
-const EXPLORED: RGBAColor = RGBAColor(0xFB, 0xF0, 0xC4, 1.0);
 const GRID: RGBAColor = RGBAColor(0xB8, 0xB8, 0xB8, 1.0);
+
+/// Shades of cells that training used: the smallest share of the inputs, and the colour. Shares of
+/// the first shade are above 0.
+pub(super) const SHADES: [(f64, RGBAColor); 4] = [
+    (0.0, RGBAColor(0xFE, 0xF8, 0xE0, 1.0)),
+    (0.05, RGBAColor(0xFB, 0xEC, 0xB4, 1.0)),
+    (0.1, RGBAColor(0xF8, 0xDD, 0x80, 1.0)),
+    (0.2, RGBAColor(0xF2, 0xC8, 0x4B, 1.0)),
+];
+
+/// The place in [`SHADES`] of a share of the inputs; `None` for 0.
+fn shade(share: f64) -> Option<usize> {
+    SHADES.iter().rposition(|(from, _)| share > 0.0 && share >= *from)
+}
 
 /// Directions of the actions, in the order of their numbers: left, down, right, up.
 const DIRECTIONS: [Point; 4] = [(-1.0, 0.0), (0.0, 1.0), (1.0, 0.0), (0.0, -1.0)];
@@ -21,8 +34,9 @@ const LEAST: f64 = 0.005;
 /// Colour class of an arrow, the palest first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Tone {
-    /// Not the most probable action: its probability in eighths, and whether its cell is shaded.
-    Pale { eighths: u8, explored: bool },
+    /// Not the most probable action: its probability in eighths, and the place of its cell's
+    /// colour in [`SHADES`].
+    Pale { eighths: u8, shade: Option<usize> },
     /// The most probable action, and not an optimal one.
     Wrong,
     /// The most probable action, and an optimal one.
@@ -32,8 +46,8 @@ enum Tone {
 impl Tone {
     fn colour(self) -> RGBAColor {
         match self {
-            Self::Pale { eighths, explored } => blend(
-                if explored { EXPLORED } else { WHITE },
+            Self::Pale { eighths, shade } => blend(
+                shade.map_or(WHITE, |shade| SHADES[shade].1),
                 BLACK,
                 0.25 + 0.06 * f64::from(eighths),
             ),
@@ -75,13 +89,13 @@ impl MapPlot<'_> {
         (along(state % columns, self.origin.0), along(state / columns, self.origin.1))
     }
 
-    /// Draws the map. Explored cells are shaded.
-    pub(super) fn draw_map(&self, sketch: &mut Sketch, explored: &[bool]) {
+    /// Draws the map. Cells are shaded by their share of the inputs. `inputs: [states]`, or empty
+    pub(super) fn draw_map(&self, sketch: &mut Sketch, inputs: &[f64]) {
         let half = self.size / 2.0;
         for (state, letter, (x, y)) in self.cells() {
             let fill = match letter {
                 'H' => Some(HOLE),
-                _ => explored.get(state).filter(|explored| **explored).map(|_| EXPLORED),
+                _ => inputs.get(state).and_then(|share| shade(*share)).map(|shade| SHADES[shade].1),
             };
             if let Some(fill) = fill {
                 sketch.rectangle((x - half, y - half), (x + half, y + half), fill);
@@ -139,13 +153,13 @@ impl MapPlot<'_> {
             if is_terminal(letter) {
                 continue;
             }
-            let explored = panel.explored.get(state) == Some(&true);
+            let shade = panel.inputs.get(state).and_then(|share| shade(*share));
             let largest = policy.iter().copied().fold(0.0, f64::max);
             for (action, probability) in
                 policy.iter().copied().enumerate().filter(|(_, p)| *p >= LEAST)
             {
                 let tone = if probability < 0.95 * largest {
-                    Tone::Pale { eighths: (8.0 * probability) as u8, explored }
+                    Tone::Pale { eighths: (8.0 * probability) as u8, shade }
                 } else if optimal[action] > 0.0 {
                     Tone::Right
                 } else {

@@ -27,6 +27,8 @@ const LINE: f64 = 18.0;
 const LABEL: f64 = 150.0;
 /// Largest width of a column.
 const COLUMN: f64 = 76.0;
+/// Smallest size of the names above columns.
+const SMALLEST_HEADING: f64 = 9.0;
 /// Number of columns above which a world gets a table of its own.
 const WIDE: usize = 16;
 /// The same in studies with more than four times as many columns.
@@ -117,6 +119,10 @@ struct Layout<'a> {
     left: f64,
     /// Width of a column.
     width: f64,
+    /// Whether all names of initial policies fit above their columns. If not, they run upwards.
+    starts_fit: bool,
+    /// Height of the names of initial policies.
+    start: f64,
     /// Height of the names above the columns.
     head: f64,
 }
@@ -133,9 +139,17 @@ impl<'a> Layout<'a> {
         let left = MARGIN + widest.min(LABEL) + 10.0;
         let most = tables.iter().map(|columns| columns.len()).max().unwrap_or(1).max(1);
         let width = COLUMN.min((WIDTH - MARGIN - left) / most as f64);
+        let starts_fit = tables.iter().all(|columns| {
+            let mut sections = columns.chunk_by(Column::has_start_of);
+            sections.all(|section| {
+                names.width(section[0].results.start.name()) < width * section.len() as f64 - 4.0
+            })
+        });
+        let starts = columns().map(|column| names.width(column.results.start.name()));
+        let start = if starts_fit { HEADER } else { starts.fold(0.0, f64::max) + 12.0 };
         let kinds = columns().map(|column| names.width(column.results.suboptimal.name()));
-        let head = 2.0 * HEADER + kinds.fold(0.0, f64::max) + 12.0;
-        Self { rows, claims, left, width, head }
+        let head = HEADER + start + kinds.fold(0.0, f64::max) + 12.0;
+        Self { rows, claims, left, width, starts_fit, start, head }
     }
 
     /// Height of a table.
@@ -162,11 +176,12 @@ impl<'a> Layout<'a> {
         }
         let format = TextFormat::new(12.0, GREY).align(Align::End);
         sketch.text((side, top), "map", format);
-        sketch.text((side, top + HEADER), "start", format);
+        let start = if self.starts_fit { HEADER } else { self.start };
+        sketch.text((side, top + start), "start", format);
         sketch.text((side, cells - 14.0), "sub-optimal", format);
-        self.headers(sketch, columns, top);
-        for (index, column) in columns.iter().enumerate() {
-            let x = self.at(index);
+        let places = self.places(columns);
+        self.headers(sketch, columns, &places, top);
+        for (column, &x) in columns.iter().zip(&places) {
             for (row, name) in self.rows.iter().enumerate() {
                 if let Some(value) = column.value(name) {
                     column.cell(sketch, (x, cells + ROW * row as f64), self.width, value);
@@ -183,23 +198,46 @@ impl<'a> Layout<'a> {
         }
     }
 
-    /// Left end of a column.
-    fn at(&self, column: usize) -> f64 {
-        self.left + self.width * column as f64
+    /// Left ends of the columns. There is a gap after worlds whose names are wider than their
+    /// columns, if the table has room for it.
+    fn places(&self, columns: &[Column]) -> Vec<f64> {
+        let format = TextFormat::new(SMALLEST_HEADING, INK).bold(true);
+        let mut places = Vec::new();
+        let mut x = self.left;
+        for section in columns.chunk_by(|a, b| a.heading == b.heading) {
+            places.extend((0..section.len()).map(|column| x + self.width * column as f64));
+            let least = format.width(&section[0].heading) + 10.0;
+            x += least.max(self.width * section.len() as f64);
+        }
+        if x > WIDTH - MARGIN + 1e-6 {
+            return (0..columns.len()).map(|c| self.left + self.width * c as f64).collect();
+        }
+        places
     }
 
     /// Draws the names of worlds and initial policies over their columns, and the kinds of
-    /// sub-optimal trajectory over each column.
-    fn headers(&self, sketch: &mut Sketch, columns: &[Column], top: f64) {
+    /// sub-optimal trajectory over each column. `places` are the left ends of the columns.
+    fn headers(&self, sketch: &mut Sketch, columns: &[Column], places: &[f64], top: f64) {
         let mut from = 0;
         for section in columns.chunk_by(|a, b| a.heading == b.heading) {
-            let ends = (self.at(from), self.at(from + section.len()));
-            heading(sketch, &section[0].heading, ends, top, true);
-            for starts in section.chunk_by(|a, b| a.results.start == b.results.start) {
-                let ends = (self.at(from), self.at(from + starts.len()));
-                heading(sketch, starts[0].results.start.name(), ends, top + HEADER, false);
+            let next = places.get(from + section.len());
+            let end = next.copied().unwrap_or(WIDTH - MARGIN);
+            let sides = (places[from], places[from] + self.width * section.len() as f64);
+            heading(sketch, &section[0].heading, sides, (top, end), true);
+            for starts in section.chunk_by(Column::has_start_of) {
+                let left = places[from];
+                let sides = (left, left + self.width * starts.len() as f64);
+                let name = starts[0].results.start.name();
+                if self.starts_fit {
+                    heading(sketch, name, sides, (top + HEADER, sides.1), false);
+                } else {
+                    let place = (f64::midpoint(sides.0, sides.1), top + HEADER + self.start - 18.0);
+                    sketch.text(place, name, TextFormat::new(12.0, INK).upwards());
+                    let y = top + HEADER + self.start - 10.0;
+                    sketch.line(vec![(sides.0 + 3.0, y), (sides.1 - 3.0, y)], 0.5, RULE);
+                }
                 for column in starts {
-                    let place = (self.at(from) + self.width / 2.0, top + self.head - 8.0);
+                    let place = (places[from] + self.width / 2.0, top + self.head - 8.0);
                     let format = TextFormat::new(12.0, INK).upwards();
                     sketch.text(place, column.results.suboptimal.name(), format);
                     from += 1;
@@ -240,18 +278,27 @@ fn label(claim: Claim) -> String {
     format!("claim: {}", claim.name())
 }
 
-/// Draws a name over some columns, with a line below.
-fn heading(sketch: &mut Sketch, name: &str, (from, to): (f64, f64), y: f64, bold: bool) {
-    let format = TextFormat::new(12.0, INK).bold(bold).align(Align::Middle);
-    // Names of starts are long, and columns can be narrow.
-    let size = 12.0 * ((to - from - 6.0) / format.width(name)).clamp(0.75, 1.0);
+/// Draws a name over some columns, with a line below. A name that is wider than the columns starts
+/// at their left end and may run up to `end`.
+fn heading(
+    sketch: &mut Sketch,
+    name: &str,
+    (from, to): (f64, f64),
+    (y, end): (f64, f64),
+    bold: bool,
+) {
+    let format = TextFormat::new(12.0, INK).bold(bold);
+    let room = end.max(to) - from - 6.0;
+    let size = 12.0 * (room / format.width(name)).clamp(SMALLEST_HEADING / 12.0, 1.0);
     let format = TextFormat { em: size, ..format };
-    sketch.text((f64::midpoint(from, to), y), format.fit(name, to - from - 4.0), format);
-    sketch.line(
-        vec![(from + 3.0, y + 10.0), (to - 3.0, y + 10.0)],
-        0.5,
-        if bold { INK } else { RULE },
-    );
+    let name = format.fit(name, room);
+    if format.width(&name) < to - from - 4.0 {
+        sketch.text((f64::midpoint(from, to), y), name, format.align(Align::Middle));
+    } else {
+        sketch.text((from + 3.0, y), name, format);
+    }
+    let colour = if bold { INK } else { RULE };
+    sketch.line(vec![(from + 3.0, y + 10.0), (to - 3.0, y + 10.0)], 0.5, colour);
 }
 
 fn sign(outcome: Outcome) -> (&'static str, plotters::style::RGBAColor) {
@@ -282,6 +329,11 @@ impl<'a> Column<'a> {
         let low = values.iter().map(|value| value.1).fold(f64::INFINITY, f64::min);
         let high = values.iter().map(|value| value.1).fold(f64::NEG_INFINITY, f64::max);
         Self { heading, results, values, low, high }
+    }
+
+    /// Whether two columns have the same heading and initial policy.
+    fn has_start_of(&self, other: &Self) -> bool {
+        (&self.heading, self.results.start) == (&other.heading, other.results.start)
     }
 
     fn value(&self, name: &str) -> Option<f64> {

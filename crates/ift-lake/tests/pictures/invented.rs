@@ -103,10 +103,10 @@ impl InventedStudy<'_> {
         let both: Vec<bool> =
             (0..states).map(|state| on[state] || visited(&suboptimal, state)).collect();
 
-        let panel = |title: &str, policy, explored: &[bool]| Panel {
-            title: title.to_owned(),
-            policy,
-            explored: explored.to_vec(),
+        let panel = |title: &str, policy, explored: &[bool]| {
+            let count = explored.iter().filter(|explored| **explored).count() as f64;
+            let inputs = explored.iter().map(|explored| f64::from(*explored) / count);
+            Panel { title: title.to_owned(), policy, inputs: inputs.collect() }
         };
         let mut panels = vec![
             panel("optimum", optimum.clone(), &[]),

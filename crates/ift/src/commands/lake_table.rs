@@ -94,7 +94,7 @@ fn distances(text: &mut String, world: &WorldReport, start: Start) {
         names.collect::<Vec<_>>().concat()
     };
     // Widths of the columns; the headings above need more than a single column does.
-    let (wide, narrow) = if scenes.len() == 1 { (19, 13) } else { (12, 9) };
+    let (wide, narrow) = if scenes.len() == 1 { (19, 13) } else { (13, 9) };
     let (left, right) = ((wide + 2) * scenes.len(), (narrow + 2) * scenes.len());
     _ = writeln!(text, "{}", title(world, start));
     _ = writeln!(text, "{:width$}{:>left$}{:>right$}", "", "distance, rejected:", "reaches goal:");
