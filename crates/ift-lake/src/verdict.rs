@@ -186,8 +186,8 @@ pub(crate) fn correct<'a>(scenes: impl Iterator<Item = &'a mut Vec<Verdict>>) {
 }
 
 impl Verdict {
-    /// The verdict without correction; `None` without samples of a learner. `relations` are those of
-    /// the claim, by the labels of learners.
+    /// The verdict without correction; `None` without samples of a learner. `relations` are those
+    /// of the claim, by the labels of learners.
     fn new(
         claim: Claim,
         relations: &[[&str; 2]],
