@@ -162,3 +162,30 @@ fn count(text: &mut String, claim: Claim, what: &str, rows: &[Row]) {
         verdicts.len()
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use ift_lake::Estimate;
+
+    use super::*;
+
+    #[test]
+    fn p_values_have_at_most_six_characters() {
+        let cases = [(1.0, "1.000"), (0.0123, "0.012"), (4e-12, "4e-12"), (3e-99, "3e-99")];
+        for (p, text) in cases.into_iter().chain([(1e-120, "<1e-99"), (0.0, "<1e-99")]) {
+            assert_eq!(p_value(p), text);
+        }
+    }
+
+    #[test]
+    fn zero_has_no_sign() {
+        let text = |mean: f64| {
+            let advantage = Estimate { mean, half_width: 0.001 };
+            let (better, worse) = ("dpo".to_owned(), "ift".to_owned());
+            super::advantage(&Relation { better, worse, advantage, p: 0.5, p_opposite: 0.5 }, 1e3)
+        };
+        assert_eq!(text(-1e-5), "0.0 ± 1.0");
+        assert_eq!(text(-0.0), "0.0 ± 1.0");
+        assert_eq!(text(-1e-4), "-0.1 ± 1.0");
+    }
+}
