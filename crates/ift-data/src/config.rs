@@ -185,7 +185,7 @@ impl Source {
     }
 }
 
-/// A [`Source`] written as a table.
+/// A source written as a table.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct SourceTable {

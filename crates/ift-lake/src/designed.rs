@@ -79,6 +79,11 @@ pub(crate) fn read_pair(
     let suboptimal = walk("suboptimal", &designed.suboptimal)?;
     let kind = kind(world, &optimal, &suboptimal)
         .map_err(|problem| wrong(index, "suboptimal", problem))?;
+    if suboptimal.visits.iter().all(|visit| optimum.is_optimal(visit.state, visit.action)) {
+        let problem = "has optimal moves only, which methods on pairs would reject; expected at \
+                       least one move that is not optimal";
+        return Err(wrong(index, "suboptimal", problem.to_owned()));
+    }
     Ok(DesignedPair { optimal, suboptimal, kind })
 }
 
@@ -121,9 +126,8 @@ fn walk(world: &World, moves: &str) -> Result<Trajectory, String> {
 /// Checks that a trajectory takes optimal actions only and ends at a goal.
 fn check_optimal(world: &World, optimum: &Optimum, trajectory: &Trajectory) -> Result<(), String> {
     for (number, visit) in (1..).zip(&trajectory.visits) {
-        let policy = &optimum.policy[visit.state];
-        if policy[visit.action.index()] == 0.0 {
-            let best = Action::ALL.into_iter().filter(|action| policy[action.index()] > 0.0);
+        if !optimum.is_optimal(visit.state, visit.action) {
+            let best = Action::ALL.into_iter().filter(|a| optimum.is_optimal(visit.state, *a));
             let best: Vec<_> = best.map(|action| format!("`{}`", action.letter())).collect();
             return Err(format!(
                 "has `{}` as move {number}, which is not optimal there; expected {}",

@@ -39,6 +39,7 @@ mod start;
 mod statistics;
 mod streams;
 mod study;
+mod study_worlds;
 mod summary;
 mod training;
 mod training_curve;
@@ -67,10 +68,11 @@ pub use report::{
 pub use settings::{
     BothSettings, DesignedMap, RandomMap, StudySettings, SweepValues, TrajectorySource,
 };
-pub use solved_world::{SolvedWorld, solved_worlds};
+pub use solved_world::SolvedWorld;
 pub use start::{InitialPolicy, Start};
 pub use statistics::Estimate;
 pub use study::Study;
+pub use study_worlds::{LeftOut, solved_worlds};
 pub use summary::{Findings, RunRow};
 pub use training::TrainingSettings;
 pub use trajectory::{Suboptimal, Trajectory, Visit, draw_optimal, draw_suboptimal, rollout};

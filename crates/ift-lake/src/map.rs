@@ -5,7 +5,7 @@ use std::{fmt, fs, path::Path};
 use ift_random::generator;
 use rand::RngExt;
 
-use crate::{action::Action, error::LakeError};
+use crate::{action::Action, error::LakeError, streams};
 
 /// Largest number of cells of a map.
 const MOST_CELLS: usize = 10_000;
@@ -183,7 +183,7 @@ impl LakeMap {
             let problem = format!("is {frozen}, expected a number above 0, up to 1");
             return Err(LakeError::Setting { field: "random.frozen".to_owned(), problem });
         }
-        let mut rng = generator(seed, 0);
+        let mut rng = generator(seed, streams::RANDOM_MAP);
         let name = format!("random-{size}x{size}-{seed}");
         let mut map = Self { name, columns: size, cells: vec![Cell::Start; size * size] };
         for _ in 0..DRAWS {

@@ -6,7 +6,7 @@
 //! of the trajectory, with the slip of that move. The one-hot encoding takes the place of the
 //! embedding table of a language model: IFT treats both as constants. Both layers are trained.
 
-use ift_methods::{KlDirection, LookAhead, Method, RowKind, RowScores};
+use ift_methods::{KlDirection, LookAhead, Method, RowScores};
 use rand::{Rng, RngExt};
 
 use crate::{
@@ -24,10 +24,19 @@ use crate::{
 pub(crate) struct TrajectoryPair<'a> {
     pub(crate) world: &'a World,
     pub(crate) optimal: &'a Trajectory,
-    pub(crate) suboptimal: &'a Trajectory,
-    /// Whether every step replaces the sub-optimal trajectory by a new episode of the policy that
-    /// is trained.
-    pub(crate) own: bool,
+    /// What methods on pairs reject. Other methods do not read it.
+    pub(crate) rejected: Rejected<'a>,
+}
+
+/// What methods on pairs reject.
+#[derive(Clone, Copy)]
+pub(crate) enum Rejected<'a> {
+    /// Nothing: the method is not one on pairs.
+    Nothing,
+    /// A trajectory.
+    Given(&'a Trajectory),
+    /// A new episode of the policy that is trained, at every step.
+    Own,
 }
 
 /// Trains a policy with a method. `observe` is called after every step, counted from 1.
@@ -43,6 +52,10 @@ pub(crate) fn train_offline(
     mut observe: impl FnMut(u64, &Network),
 ) -> Trained {
     let TrainingRun { start, steps, .. } = run;
+    let needs = method.needs();
+    let compares = needs.rows.compares();
+    debug_assert!(!(compares && matches!(pair.rejected, Rejected::Nothing)), "nothing to reject");
+    let own = compares && matches!(pair.rejected, Rejected::Own);
     let mut network = start.clone();
     let mut reference = start.clone();
     let mut optimizer = run.optimizer(&network);
@@ -52,16 +65,17 @@ pub(crate) fn train_offline(
     let given = RowsWithInputs::new(pair, method);
     // Log-probabilities of the reference for the inputs of `given`, once they are known.
     let mut given_reference = None;
-    let needs = method.needs();
     for step in 0..steps {
         if needs.old_policy.is_some_and(|window| step % window == 0) {
             reference.clone_from(&network);
             given_reference = None;
         }
-        let episode = (pair.own && needs.rows.compares())
-            .then(|| rollout(pair.world, &network.policy(pair.world.states()), rng));
+        let episode = own.then(|| rollout(pair.world, &network.policy(pair.world.states()), rng));
         let drawn = episode.as_ref().map(|episode| {
-            RowsWithInputs::new(TrajectoryPair { suboptimal: episode, ..pair }, method)
+            RowsWithInputs::new(
+                TrajectoryPair { rejected: Rejected::Given(episode), ..pair },
+                method,
+            )
         });
         let RowsWithInputs { rows, plain } = drawn.as_ref().unwrap_or(&given);
         let lambda = method.lambda_at(step, run.lambda_warmup(), seed);
@@ -198,12 +212,13 @@ impl<'a> TrajectoryRow<'a> {
             actions: trajectory.visits.iter().map(|visit| visit.action.index()).collect(),
             positions: (1..=trajectory.visits.len()).collect(),
         };
-        match method.needs().rows {
-            RowKind::Text | RowKind::Demonstration => vec![row(pair.optimal, true)],
-            RowKind::Pair | RowKind::Judged => {
-                vec![row(pair.optimal, true), row(pair.suboptimal, false)]
-            }
+        let mut rows = vec![row(pair.optimal, true)];
+        if let Rejected::Given(rejected) = pair.rejected
+            && method.needs().rows.compares()
+        {
+            rows.push(row(rejected, false));
         }
+        rows
     }
 }
 

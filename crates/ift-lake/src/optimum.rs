@@ -39,6 +39,11 @@ impl Optimum {
         let policy = action_values.iter().map(share_ties).collect();
         Self { values, action_values, policy }
     }
+
+    /// Whether an action is optimal in a state.
+    pub(crate) fn is_optimal(&self, state: usize, action: Action) -> bool {
+        self.policy[state][action.index()] > 0.0
+    }
 }
 
 /// The optimum by value iteration, for a `discount` within (0, 1).

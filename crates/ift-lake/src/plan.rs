@@ -4,8 +4,9 @@ use crate::{
     error::LakeError,
     learner::{LearnerSpec, SweptSetting, learners, sweeps},
     settings::StudySettings,
-    solved_world::{SolvedWorld, solved_worlds},
+    solved_world::SolvedWorld,
     start::Start,
+    study_worlds::{LeftOut, StudyWorlds},
     training_curve::curve_steps,
     trajectory::Suboptimal,
 };
@@ -14,6 +15,8 @@ use crate::{
 pub(crate) struct StudyPlan<'a> {
     pub(crate) settings: &'a StudySettings,
     pub(crate) worlds: Vec<SolvedWorld>,
+    /// The random maps that were left out.
+    pub(crate) left_out: Vec<LeftOut>,
     pub(crate) learners: Vec<LearnerSpec>,
     sweeps: Vec<SweptSetting>,
     /// Training steps after which the curve of a learner has a point, ascending from 0.
@@ -27,9 +30,11 @@ impl<'a> StudyPlan<'a> {
     /// If a setting is out of range or a map cannot be read or drawn.
     pub(crate) fn new(settings: &'a StudySettings) -> Result<Self, LakeError> {
         settings.validate()?;
+        let StudyWorlds { solved: worlds, left_out } = StudyWorlds::new(settings)?;
         Ok(Self {
             settings,
-            worlds: solved_worlds(settings)?,
+            worlds,
+            left_out,
             learners: learners(settings),
             sweeps: sweeps(settings),
             curve_steps: curve_steps(settings.training.steps),

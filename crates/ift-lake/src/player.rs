@@ -6,7 +6,8 @@ use crate::{
     optimum::StateActionMatrix,
     seed_setup::{SeedSetup, episode_generator},
     settings::StudySettings,
-    solved_world::{SolvedWorld, solved_worlds},
+    solved_world::SolvedWorld,
+    study_worlds::first_world,
     trajectory::{Trajectory, rollout},
 };
 
@@ -25,7 +26,8 @@ impl Player {
     /// the study by its label.
     ///
     /// The policy is trained in the first world of the settings, from the first start, with the
-    /// first kind of sub-optimal trajectory and the first seed.
+    /// first kind of sub-optimal trajectory and the first seed. Other maps are neither read nor
+    /// drawn.
     ///
     /// # Errors
     /// If a setting is out of range, there is no such policy, or the map cannot be read or drawn.
@@ -41,7 +43,7 @@ impl Player {
                 labels.join(", ")
             )));
         }
-        let solved = solved_worlds(settings)?.swap_remove(0);
+        let solved = first_world(settings)?;
         let seed = settings.seed;
         let policy = if name == "optimum" {
             solved.optimum.policy.clone()
@@ -52,7 +54,8 @@ impl Player {
                 Some(learner) => {
                     let (start, kinds) = &solved.starts(settings)[0];
                     let start = setup.start(*start);
-                    let trained = setup.train(learner.method.as_ref(), &start, kinds[0], |_, _| {});
+                    let rejected = learner.reads_suboptimal().then(|| kinds[0]);
+                    let trained = setup.train(learner.method.as_ref(), &start, rejected, |_, _| {});
                     trained.network.policy(solved.world.states())
                 }
             }

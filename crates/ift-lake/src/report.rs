@@ -15,7 +15,7 @@ use crate::{
 /// The results of a study.
 #[derive(Clone, Debug, Serialize)]
 pub struct StudyReport {
-    /// Number of seeds; every mean is over all of them.
+    /// Number of seeds. Every mean is over all of them, but those of groups, which are over maps.
     pub seeds: u64,
     /// Training steps after which the points of the curves were measured.
     pub curve_steps: Vec<u64>,
@@ -163,7 +163,7 @@ pub struct LearnerReport {
     pub label: String,
     /// One estimate per entry of [`Measure::ALL`].
     pub estimates: Vec<Estimate>,
-    /// [`Measure::Mse`] at [`StudyReport::curve_steps`].
+    /// [`Measure::Mse`] at [`StudyReport::curve_steps`]; empty for a group.
     pub curve: Vec<Estimate>,
 }
 

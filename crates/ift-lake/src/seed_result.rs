@@ -1,5 +1,7 @@
 //! The training and measurement of every learner for one seed in one world.
 
+use std::collections::BTreeMap;
+
 use crate::{
     error::LakeError,
     learner::{LearnerSpec, SweptSetting},
@@ -40,7 +42,7 @@ pub(crate) struct SeedResult {
     pub(crate) seed: u64,
     pub(crate) optimal: Trajectory,
     /// The sub-optimal trajectories by kind.
-    pub(crate) suboptimal: Vec<(Suboptimal, Trajectory)>,
+    pub(crate) suboptimal: BTreeMap<Suboptimal, Trajectory>,
     pub(crate) runs: Vec<RunResult>,
     /// By start, by entry of [`StudyPlan::sweeps`] from there, by value.
     pub(crate) sweeps: Vec<Vec<Vec<SweepErrors>>>,
@@ -68,18 +70,17 @@ impl SeedResult {
         for (start, kinds) in plan.worlds[world].starts(settings) {
             let network = setup.start(start);
             for (learner, spec) in plan.learners.iter().enumerate() {
-                let kinds = if spec.reads_suboptimal() { &kinds[..] } else { &kinds[..1] };
-                runs.extend(kinds.iter().map(|&kind| {
-                    let (suboptimal, rejected_optimal) = if spec.reads_suboptimal() {
-                        (Some(kind), setup.optimal_share(kind))
-                    } else {
-                        (None, None)
-                    };
-                    let (measured, curve, policy) = trainer.run(spec, &network, kind);
+                let rejected = if spec.reads_suboptimal() {
+                    kinds.iter().copied().map(Some).collect()
+                } else {
+                    vec![None]
+                };
+                runs.extend(rejected.into_iter().map(|suboptimal| {
+                    let (measured, curve, policy) = trainer.run(spec, &network, suboptimal);
                     RunResult {
                         start,
                         suboptimal,
-                        rejected_optimal,
+                        rejected_optimal: suboptimal.and_then(|kind| setup.optimal_share(kind)),
                         learner,
                         measured,
                         curve,
@@ -111,8 +112,13 @@ struct Trainer<'a, F> {
 type TrainedPolicy = (Measured, Vec<f64>, Option<(StateActionMatrix, Vec<f64>)>);
 
 impl<F: Fn()> Trainer<'_, F> {
-    /// Trains one learner from `start`; methods on pairs reject the trajectory of `kind`.
-    fn run(&self, learner: &LearnerSpec, start: &Network, kind: Suboptimal) -> TrainedPolicy {
+    /// Trains one learner from `start`; methods on pairs reject the trajectory of a kind.
+    fn run(
+        &self,
+        learner: &LearnerSpec,
+        start: &Network,
+        rejected: Option<Suboptimal>,
+    ) -> TrainedPolicy {
         let steps = &self.plan.curve_steps;
         let mut points = Vec::with_capacity(steps.len());
         let mut observe = |step: u64, network: &Network| {
@@ -121,7 +127,7 @@ impl<F: Fn()> Trainer<'_, F> {
             }
         };
         observe(0, start);
-        let trained = self.setup.train(learner.method.as_ref(), start, kind, observe);
+        let trained = self.setup.train(learner.method.as_ref(), start, rejected, observe);
         let measured = self.evaluator.measure(&trained, &points);
         let curve = points.iter().map(|point| point.mse).collect();
         let states = self.evaluator.world.states();
@@ -134,7 +140,7 @@ impl<F: Fn()> Trainer<'_, F> {
     /// Trains IFT from `start` with every value of a sweep.
     fn sweep(&self, sweep: &SweptSetting, start: &Network) -> Vec<SweepErrors> {
         let errors = |method| {
-            let trained = self.setup.train(Some(method), start, Suboptimal::Own, |_, _| {});
+            let trained = self.setup.train(Some(method), start, None, |_, _| {});
             (self.done)();
             self.evaluator.mse(&trained.network)
         };

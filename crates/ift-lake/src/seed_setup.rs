@@ -1,5 +1,7 @@
 //! One seed in one world: trajectories, initial weights, the fitted policy, and training from them.
 
+use std::collections::BTreeMap;
+
 use ift_methods::{Method, Sft};
 use ift_random::generator;
 use rand::Rng;
@@ -10,7 +12,7 @@ use crate::{
     fit::{fit_both, fit_optimum},
     measure::Evaluator,
     network::Network,
-    offline::{TrajectoryPair, train_offline},
+    offline::{Rejected, TrajectoryPair, train_offline},
     online::train_online,
     optimum::StateActionMatrix,
     settings::{StudySettings, TrajectorySource},
@@ -34,7 +36,7 @@ pub(crate) struct SeedSetup<'a> {
     pub(crate) optimal: Trajectory,
     /// The sub-optimal trajectories by kind. That of [`Suboptimal::Own`] is an episode of the
     /// policy with random weights, which pictures show; training draws a new one at every step.
-    pub(crate) suboptimal: Vec<(Suboptimal, Trajectory)>,
+    pub(crate) suboptimal: BTreeMap<Suboptimal, Trajectory>,
 }
 
 impl<'a> SeedSetup<'a> {
@@ -98,34 +100,29 @@ impl<'a> SeedSetup<'a> {
                     self.settings.training.sft_steps,
                     Some(&sft),
                     &self.initial,
-                    Suboptimal::Own,
+                    None,
                     |_, _| {},
                 )
                 .network
             }
             Start::Both(kind) => {
-                let suboptimal = self.suboptimal(kind);
+                let suboptimal = &self.suboptimal[&kind];
                 fit_both(&self.optimal, suboptimal, &self.initial, &self.settings.both)
             }
         }
     }
 
-    /// The sub-optimal trajectory of a kind that the world has.
-    pub(crate) fn suboptimal(&self, kind: Suboptimal) -> &Trajectory {
-        let found = self.suboptimal.iter().find(|(other, _)| *other == kind);
-        found.map_or(&self.optimal, |(_, trajectory)| trajectory)
-    }
-
     /// Trains from `start` with a method, or with PPO if there is none. Methods on pairs reject
-    /// the sub-optimal trajectory of `kind`. `observe` is called after every step, counted from 1.
+    /// the sub-optimal trajectory of the kind `rejected`, which is not read for other learners.
+    /// `observe` is called after every step, counted from 1.
     pub(crate) fn train(
         &self,
         method: Option<&Method>,
         start: &Network,
-        kind: Suboptimal,
+        rejected: Option<Suboptimal>,
         observe: impl FnMut(u64, &Network),
     ) -> Trained {
-        self.train_for(self.settings.training.steps, method, start, kind, observe)
+        self.train_for(self.settings.training.steps, method, start, rejected, observe)
     }
 
     fn train_for(
@@ -133,7 +130,7 @@ impl<'a> SeedSetup<'a> {
         steps: u64,
         method: Option<&Method>,
         start: &Network,
-        kind: Suboptimal,
+        rejected: Option<Suboptimal>,
         observe: impl FnMut(u64, &Network),
     ) -> Trained {
         let Self { settings, solved: SolvedWorld { world, .. }, .. } = *self;
@@ -143,9 +140,12 @@ impl<'a> SeedSetup<'a> {
             let discount = settings.discount;
             return train_online(world, &settings.ppo, discount, run, &mut generator, observe);
         };
-        let own = kind == Suboptimal::Own;
-        let suboptimal = self.suboptimal(kind);
-        let pair = TrajectoryPair { world, optimal: &self.optimal, suboptimal, own };
+        let rejected = match rejected {
+            None => Rejected::Nothing,
+            Some(Suboptimal::Own) => Rejected::Own,
+            Some(kind) => Rejected::Given(&self.suboptimal[&kind]),
+        };
+        let pair = TrajectoryPair { world, optimal: &self.optimal, rejected };
         train_offline(pair, method, run, self.seed, &mut generator, observe)
     }
 
@@ -155,10 +155,9 @@ impl<'a> SeedSetup<'a> {
         if kind == Suboptimal::Own {
             return None;
         }
-        let visits = &self.suboptimal(kind).visits;
-        let optimal = visits
-            .iter()
-            .filter(|visit| self.solved.optimum.policy[visit.state][visit.action.index()] > 0.0);
+        let visits = &self.suboptimal[&kind].visits;
+        let optimal =
+            visits.iter().filter(|visit| self.solved.optimum.is_optimal(visit.state, visit.action));
         Some(optimal.count() as f64 / visits.len().max(1) as f64)
     }
 }

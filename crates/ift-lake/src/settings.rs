@@ -100,7 +100,8 @@ pub struct RandomMap {
     /// Number of maps, with seeds from `seed` upwards. A map is left out, and one with a higher
     /// seed takes its place, if a seed of the study cannot draw a trajectory of every kind in
     /// `suboptimal` on it, with every kind of ice. So the maps depend on these settings too. The
-    /// names of the worlds show the seeds. After 1000 maps that were left out, the study fails.
+    /// names of the worlds show the seeds. The study fails if all of the first 20 maps are left
+    /// out, or 1000 in total.
     #[schemars(range(min = 1, max = 1000))]
     pub count: u64,
 }
@@ -110,7 +111,9 @@ pub struct RandomMap {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DesignedMap {
-    /// Name of the world in results.
+    /// Name of the world in results: letters, digits, `-` and `_`, at most 100 bytes. Names that
+    /// differ only in upper and lower case are refused, since pictures are named after them.
+    #[schemars(length(min = 1, max = 100))]
     pub name: String,
     /// The map: its lines of `S`, `F`, `H` and `G`, or an entry as in `maps`, but not `random`.
     pub map: String,
@@ -119,7 +122,8 @@ pub struct DesignedMap {
     pub optimal: String,
     /// Moves of the sub-optimal trajectory from the same start. Its kind is found out: `longer` if
     /// it ends at a goal, which must be after more moves, `hole` if it ends in a hole, else
-    /// `wandering`. Methods on pairs reject it, and `own` if `suboptimal` lists it.
+    /// `wandering`. One move or more must not be optimal. Methods on pairs reject it, and `own` if
+    /// `suboptimal` lists it.
     pub suboptimal: String,
 }
 

@@ -1,24 +1,20 @@
-//! The worlds of a study, each with its optimum.
-
-use std::path::Path;
+//! A world with its optimum, and the trajectories and initial policies of a study in it.
 
 use ift_random::generator;
+use rayon::prelude::*;
 
 use crate::{
-    designed::{DesignedPair, read_map, read_pair},
+    designed::DesignedPair,
     error::LakeError,
     map::LakeMap,
     optimum::{Optimum, value_iteration},
     report::Origin,
-    settings::{RandomMap, StudySettings, TrajectorySource},
+    settings::{StudySettings, TrajectorySource},
     start::{InitialPolicy, Start},
     streams,
     trajectory::{Suboptimal, Trajectory, draw_optimal, draw_suboptimal},
     world::{Ice, World, default_limit},
 };
-
-/// Number of random maps that lack a trajectory after which drawing maps is given up.
-const MOST_LEFT_OUT: u64 = 1000;
 
 /// A world with its optimum.
 #[derive(Clone, Debug)]
@@ -36,7 +32,7 @@ pub struct SolvedWorld {
 }
 
 impl SolvedWorld {
-    fn new(settings: &StudySettings, map: &LakeMap, ice: Ice, origin: Origin) -> Self {
+    pub(crate) fn new(settings: &StudySettings, map: &LakeMap, ice: Ice, origin: Origin) -> Self {
         let name = match ice {
             Ice::Solid => map.name().to_owned(),
             Ice::Slippery => format!("{}-slippery", map.name()),
@@ -78,19 +74,24 @@ impl SolvedWorld {
         draw_suboptimal(&self.world, &self.optimum, kind, noise, optimal, generator)
     }
 
-    /// Checks that every seed of a study can draw a trajectory of every kind of the settings.
-    fn check_trajectories(&self, settings: &StudySettings) -> Result<(), LakeError> {
+    /// The first seed of a study that cannot draw a trajectory of every kind of the settings, with
+    /// the reason. Seeds are tried in parallel.
+    pub(crate) fn first_failure(&self, settings: &StudySettings) -> Option<(u64, LakeError)> {
         let seeds = match settings.trajectories {
             TrajectorySource::Drawn => settings.seeds,
             TrajectorySource::Fixed => 1,
         };
-        for seed in (0..seeds).map(|index| settings.seed.wrapping_add(index)) {
+        let draw = |seed| {
             let optimal = self.optimal(seed)?;
             for &kind in settings.suboptimal.iter().filter(|&&kind| kind != Suboptimal::Own) {
                 self.suboptimal(kind, settings.noise, &optimal, seed)?;
             }
-        }
-        Ok(())
+            Ok(())
+        };
+        (0..seeds).into_par_iter().find_map_first(|index| {
+            let seed = settings.seed.wrapping_add(index);
+            draw(seed).err().map(|error| (seed, error))
+        })
     }
 
     /// The kinds of sub-optimal trajectory in this world: those of the settings, or the kind of the
@@ -127,82 +128,4 @@ impl SolvedWorld {
         }
         starts
     }
-}
-
-/// The worlds of a study: each map with each kind of ice, then the designed maps.
-///
-/// # Errors
-/// If a map cannot be read or drawn, the trajectories of a designed map are wrong, or two worlds
-/// would have the same name.
-pub fn solved_worlds(settings: &StudySettings) -> Result<Vec<SolvedWorld>, LakeError> {
-    let mut worlds = Vec::new();
-    for name in &settings.maps {
-        let of_map = match LakeMap::standard(name) {
-            Some(map) => on_every_ice(settings, &map, Origin::Listed),
-            None if name == "random" => random_worlds(settings)?,
-            None => on_every_ice(settings, &LakeMap::read(Path::new(name))?, Origin::Listed),
-        };
-        for world in of_map {
-            push(&mut worlds, world, "maps", "rename one of the map files")?;
-        }
-    }
-    for (index, designed) in settings.designed.iter().enumerate() {
-        let map = read_map(index, designed)?;
-        let mut solved = SolvedWorld::new(settings, &map, Ice::Solid, Origin::Designed);
-        solved.pair = Some(read_pair(index, designed, &solved.world, &solved.optimum)?);
-        push(&mut worlds, solved, "designed", "change the name of the designed map")?;
-    }
-    Ok(worlds)
-}
-
-/// Appends a world. Its name is the key in result files and the stem of picture files, so that it
-/// must be new.
-fn push(
-    worlds: &mut Vec<SolvedWorld>,
-    world: SolvedWorld,
-    field: &str,
-    advice: &str,
-) -> Result<(), LakeError> {
-    let name = &world.name;
-    if worlds.iter().any(|other| other.name == *name) {
-        let problem = format!("has two worlds called `{name}`; {advice}");
-        return Err(LakeError::Setting { field: field.to_owned(), problem });
-    }
-    worlds.push(world);
-    Ok(())
-}
-
-/// A map with each kind of ice of the settings.
-fn on_every_ice(settings: &StudySettings, map: &LakeMap, origin: Origin) -> Vec<SolvedWorld> {
-    settings.ice.iter().map(|&ice| SolvedWorld::new(settings, map, ice, origin)).collect()
-}
-
-/// The random maps of the settings, each with each kind of ice. Maps on which a seed of the study
-/// cannot draw a trajectory of every kind are left out, and maps with higher seeds take their
-/// place.
-fn random_worlds(settings: &StudySettings) -> Result<Vec<SolvedWorld>, LakeError> {
-    let RandomMap { size, frozen, seed, count } = settings.random;
-    let (mut worlds, mut used, mut next) = (Vec::new(), 0, seed);
-    let mut left_out = 0;
-    while used < count {
-        let of_map = on_every_ice(settings, &LakeMap::random(size, frozen, next)?, Origin::Random);
-        match of_map.iter().try_for_each(|solved| solved.check_trajectories(settings)) {
-            Ok(()) => {
-                worlds.extend(of_map);
-                used += 1;
-            }
-            Err(LakeError::Impossible(reason)) => {
-                left_out += 1;
-                if left_out == MOST_LEFT_OUT {
-                    return Err(LakeError::Impossible(format!(
-                        "{used} of {count} random maps were found, and {left_out} were left out \
-                         (seeds {seed} to {next}), the last one for this reason: {reason}"
-                    )));
-                }
-            }
-            Err(error) => return Err(error),
-        }
-        next = next.wrapping_add(1);
-    }
-    Ok(worlds)
 }

@@ -1,14 +1,14 @@
-//! Means over seeds with confidence intervals, and paired tests.
+//! Means with confidence intervals, and paired tests. Samples are seeds, or maps in groups.
 
 use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-/// A mean over seeds.
+/// A mean over samples, which are seeds or maps.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Estimate {
     /// The mean.
     pub mean: f64,
-    /// Half the width of the 95 % confidence interval (Student's t); 0 for a single seed.
+    /// Half the width of the 95 % confidence interval (Student's t); 0 for a single sample.
     pub half_width: f64,
 }
 

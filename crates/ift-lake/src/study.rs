@@ -1,10 +1,10 @@
 //! The study: every learner in every scene, for every seed.
 
-use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
 
 use crate::{
     error::LakeError, plan::StudyPlan, seed_result::SeedResult, settings::StudySettings,
-    summary::Findings,
+    study_worlds::LeftOut, summary::Findings,
 };
 
 /// A study that is ready to run.
@@ -40,15 +40,28 @@ use crate::{
 /// ```
 pub struct Study<'a> {
     plan: StudyPlan<'a>,
+    threads: ThreadPool,
 }
 
 impl<'a> Study<'a> {
     /// Checks the settings, reads or draws the maps and computes the optimum of each world.
     ///
     /// # Errors
-    /// If a setting is out of range or a map cannot be read or drawn.
+    /// If a setting is out of range, a map cannot be read or drawn, or the threads cannot be
+    /// started.
     pub fn new(settings: &'a StudySettings) -> Result<Self, LakeError> {
-        Ok(Self { plan: StudyPlan::new(settings)? })
+        let threads = ThreadPoolBuilder::new().num_threads(settings.threads).build();
+        let threads = threads.map_err(|error| LakeError::Setting {
+            field: "threads".to_owned(),
+            problem: format!("is {}: {error}", settings.threads),
+        })?;
+        let plan = threads.install(|| StudyPlan::new(settings))?;
+        Ok(Self { plan, threads })
+    }
+
+    /// The random maps that the study leaves out, by ascending seed of the map, with the reasons.
+    pub fn left_out(&self) -> &[LeftOut] {
+        &self.plan.left_out
     }
 
     /// Number of policies that [`Study::run`] trains.
@@ -60,20 +73,14 @@ impl<'a> Study<'a> {
     /// each policy. Results do not depend on the number of threads.
     ///
     /// # Errors
-    /// If a world has no trajectory of a kind that the settings ask for, or the threads cannot be
-    /// started.
+    /// If a world has no trajectory of a kind that the settings ask for.
     pub fn run(&self, done: impl Fn() + Sync) -> Result<Findings, LakeError> {
         let settings = self.plan.settings;
-        let threads = rayon::ThreadPoolBuilder::new().num_threads(settings.threads).build();
-        let threads = threads.map_err(|error| LakeError::Setting {
-            field: "threads".to_owned(),
-            problem: format!("is {}: {error}", settings.threads),
-        })?;
         // Seeds are the outer loop, so that the largest world is not left for the end.
         let tasks: Vec<_> = (0..settings.seeds)
             .flat_map(|seed| (0..self.plan.worlds.len()).map(move |world| (world, seed)))
             .collect();
-        let results = threads.install(|| {
+        let results = self.threads.install(|| {
             let result = |(world, index)| SeedResult::new(&self.plan, world, index, &done);
             tasks.into_par_iter().map(result).collect::<Result<Vec<_>, _>>()
         })?;

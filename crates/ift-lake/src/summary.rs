@@ -209,12 +209,7 @@ impl WorldResults<'_> {
         }
         Portrait {
             optimal: seed.optimal.clone(),
-            suboptimal: seed
-                .suboptimal
-                .iter()
-                .find(|(kind, _)| *kind == shown)
-                .map_or(&seed.optimal, |(_, trajectory)| trajectory)
-                .clone(),
+            suboptimal: seed.suboptimal[&shown].clone(),
             panels,
         }
     }
@@ -223,7 +218,7 @@ impl WorldResults<'_> {
     fn sweeps(&self, start: Start, index: usize) -> Vec<Sweep> {
         let sweeps = self.plan.sweeps(start).iter().enumerate();
         let sweep = sweeps.map(|(number, swept)| {
-            // By part of the states (all, on, off), by value: the mean over seeds.
+            // By part of the states (all, on, off), by value: the mean over the seeds.
             let part = |part: usize| {
                 let value = |value: usize| {
                     let of_seed = |seed: &&SeedResult| seed.sweeps[index][number][value][part];

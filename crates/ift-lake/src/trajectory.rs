@@ -40,15 +40,17 @@ pub struct Trajectory {
 }
 
 /// The kind of a sub-optimal trajectory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Suboptimal {
     /// It reaches a goal in more moves than the optimal one.
     Longer,
     /// It falls into a hole.
     Hole,
-    /// In twice the moves of the optimal one it visits a cell twice and reaches neither a goal nor
-    /// a hole.
+    /// It reaches neither a goal nor a hole. A drawn one makes twice the moves of the optimal one
+    /// and visits a cell twice.
     Wandering,
     /// An episode of the policy that is trained; every training step draws a new one.
     Own,

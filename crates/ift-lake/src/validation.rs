@@ -12,6 +12,8 @@ use crate::{
 
 /// Largest number of random maps of a study.
 const MOST_MAPS: u64 = 1000;
+/// Largest length of the name of a designed map, in bytes. Names of files have at most 255.
+const LONGEST_NAME: usize = 100;
 
 impl StudySettings {
     /// Checks the ranges of all settings, including those of the methods.
@@ -106,8 +108,9 @@ impl StudySettings {
         if self.starts.contains(&InitialPolicy::Both) && !given && !self.maps.is_empty() {
             return wrong(
                 "starts",
-                "has `both`, which is fitted to a given sub-optimal trajectory, but `suboptimal` \
-                 has only `own`; add `longer`, `hole` or `wandering` there, or remove `both`",
+                "has `both` (also if it is not set), which is fitted to a given sub-optimal \
+                 trajectory, but `suboptimal` has only `own`; write `starts = [\"random\", \
+                 \"sft\"]`, or add `longer`, `hole` or `wandering` to `suboptimal`",
             );
         }
         Ok(())
@@ -122,8 +125,21 @@ impl StudySettings {
                 let problem = format!("is `{name}`, expected letters, digits, `-` and `_`");
                 return wrong(&field, &problem);
             }
-            if let Some(first) = self.designed[..index].iter().position(|map| map.name == *name) {
-                let problem = format!("is `{name}`, as `designed.{first}.name` is; rename one");
+            if name.len() > LONGEST_NAME {
+                let problem = format!("has {} bytes, expected at most {LONGEST_NAME}", name.len());
+                return wrong(&field, &problem);
+            }
+            let same = |map: &DesignedMap| map.name.to_lowercase() == name.to_lowercase();
+            if let Some(first) = self.designed[..index].iter().position(same) {
+                let other = &self.designed[first].name;
+                let problem = if other == name {
+                    format!("is `{name}`, as `designed.{first}.name` is; rename one")
+                } else {
+                    format!(
+                        "is `{name}` and `designed.{first}.name` is `{other}`, which differ only \
+                         in upper and lower case; rename one"
+                    )
+                };
                 return wrong(&field, &problem);
             }
         }

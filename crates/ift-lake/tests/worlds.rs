@@ -68,7 +68,7 @@ fn a_designed_map_has_solid_ice_its_pair_and_a_kind() {
         ("DRRRD", Suboptimal::Longer),
         ("DRD", Suboptimal::Hole),
         ("DDUD", Suboptimal::Wandering),
-        ("D", Suboptimal::Wandering),
+        ("DL", Suboptimal::Wandering),
     ] {
         for map in [POND.to_owned(), path.display().to_string()] {
             let entry = DesignedMap { map, ..pond("own_1", moves) };
@@ -109,10 +109,13 @@ fn mistakes_in_designed_maps_are_named() {
         change(&mut map);
         designed(vec![pond("first", "DRD"), map])
     };
-    let cases: [Case<DesignedMap>; 21] = [
+    let cases: [Case<DesignedMap>; 26] = [
         (|it| it.name = String::new(), "name", "is ``, expected letters, digits, `-` and `_`"),
         (|it| it.name = "a/b".to_owned(), "name", "is `a/b`, expected letters"),
         (|it| it.name = "first".to_owned(), "name", "is `first`, as `designed.0.name` is"),
+        (|it| it.name = "First".to_owned(), "name", "is `first`, which differ only in upper"),
+        (|it| it.name = "x".repeat(101), "name", "has 101 bytes, expected at most 100"),
+        (|it| it.name = "ä".repeat(51), "name", "has 102 bytes, expected at most 100"),
         (|it| it.map = String::new(), "map", "is empty"),
         (|it| it.map = "random".to_owned(), "map", "is `random`"),
         (|it| it.map = "none.txt".to_owned(), "map", "is `none.txt`, which cannot be read"),
@@ -139,6 +142,9 @@ fn mistakes_in_designed_maps_are_named() {
         ),
         (|it| it.suboptimal = "RRDD".to_owned(), "suboptimal", "is the optimal trajectory"),
         (|it| it.suboptimal = "DRRD".to_owned(), "suboptimal", "in 4 moves and the optimal"),
+        // The beginning of the optimal trajectory, and of another shortest path.
+        (|it| it.suboptimal = "RR".to_owned(), "suboptimal", "has optimal moves only"),
+        (|it| it.suboptimal = "DR".to_owned(), "suboptimal", "has optimal moves only"),
     ];
     for (change, field, message) in cases {
         let settings = with(change);
@@ -162,6 +168,14 @@ fn mistakes_in_designed_maps_are_named() {
     let (field, problem) = refused(&clash);
     assert_eq!(field, "designed");
     assert!(problem.contains("two worlds called `4x4-slippery`"), "{problem}");
+    let clash =
+        StudySettings { maps: vec!["4x4".to_owned()], ..designed(vec![pond("4X4", "DRD")]) };
+    let (field, problem) = refused(&clash);
+    assert_eq!(field, "designed");
+    assert!(problem.contains("`4x4` and `4X4`, which differ only in upper"), "{problem}");
+    // A name of a hundred bytes.
+    let settings = designed(vec![pond(&"ä".repeat(50), "DRD")]);
+    settings.validate().unwrap();
 }
 
 #[test]
@@ -234,6 +248,26 @@ fn a_designed_map_is_watched_from_the_first_start() {
     assert!(arrived(&Player::new(&random, "sft").unwrap()) < 40);
 }
 
+#[test]
+fn only_the_first_map_is_read_to_watch_a_policy() {
+    let missing = "none.txt".to_owned();
+    let mut study = small(StudySettings {
+        maps: vec!["random".to_owned(), missing.clone()],
+        designed: vec![pond("pond", "no moves")],
+        ..random(1000, &[Suboptimal::Hole], &[Ice::Slippery])
+    });
+    let watched = |study: &StudySettings| Player::new(study, "sft").map(|it| it.solved.name);
+    study.maps[1] = missing.clone();
+    let first = watched(&study).unwrap();
+    assert_eq!(first, solved_worlds(&random(1, &study.suboptimal, &study.ice)).unwrap()[0].name);
+    study.maps = vec!["4x4".to_owned(), missing.clone()];
+    assert_eq!(watched(&study).unwrap(), "4x4-slippery");
+    study.maps.reverse();
+    assert!(
+        matches!(watched(&study), Err(LakeError::Read { path, .. }) if path.ends_with(missing))
+    );
+}
+
 fn random(count: u64, suboptimal: &[Suboptimal], ice: &[Ice]) -> StudySettings {
     StudySettings {
         maps: vec!["random".to_owned()],
@@ -296,9 +330,35 @@ fn random_maps_that_lack_a_trajectory_are_left_out() {
             Err(error) => panic!("{error}"),
         }
     }
+    // The study says which they are, with the first seed that fails, for any number of threads.
+    let left_out = |threads: usize| {
+        let settings = StudySettings { threads, seeds: 20, ..settings.clone() };
+        Study::new(&settings).unwrap().left_out().to_vec()
+    };
+    let told = left_out(1);
+    assert_eq!(told, left_out(3));
+    let study = Study::new(&settings).unwrap();
+    let told: Vec<_> = study.left_out().iter().map(|map| map.map_seed).collect();
+    assert!(told.iter().copied().eq((10..used[4]).filter(|seed| !used.contains(seed))));
+    for map in study.left_out() {
+        let expected = format!("map `random-4x4-{}`, solid ice: no sub-optimal", map.map_seed);
+        assert!(map.seed < 2 && map.reason.starts_with(&expected), "{map:?}");
+    }
     // More maps begin with the same ones.
     let more = seeds(&solved_worlds(&random(6, &kinds, &[Ice::Solid])).unwrap());
     assert_eq!(more[..5], used);
+}
+
+#[test]
+fn maps_are_given_up_early_if_none_can_be_used() {
+    // Without holes.
+    let mut settings = random(3, &[Suboptimal::Hole], &[Ice::Solid]);
+    settings.random = RandomMap { size: 3, frozen: 1.0, seed: 10, count: 3 };
+    let error = solved_worlds(&settings).unwrap_err().to_string();
+    let expected = "0 of 3 random maps were found, and 20 were left out (seeds 10 to 29), the \
+                    last one for this reason: seed 0 of the study: map `random-3x3-29`, solid \
+                    ice: no sub-optimal trajectory of kind `hole`";
+    assert!(error.starts_with(expected), "{error}");
 }
 
 #[test]
@@ -311,7 +371,11 @@ fn settings_out_of_range_are_named() {
         (|it| it.both.share = f64::NAN, "both.share", "is NaN, expected a number from 0 to 1"),
         (|it| it.random.count = 0, "random.count", "is 0, expected 1 to 1000 maps"),
         (|it| it.random.count = 1001, "random.count", "is 1001, expected 1 to 1000 maps"),
-        (|it| it.suboptimal = vec![Suboptimal::Own], "starts", "add `longer`, `hole` or"),
+        (
+            |it| it.suboptimal = vec![Suboptimal::Own],
+            "starts",
+            "write `starts = [\"random\", \"sft\"]`, or add `longer`, `hole` or `wandering` to",
+        ),
         (|it| it.starts.clear(), "starts", "is empty"),
         (|it| it.starts = vec![InitialPolicy::Sft; 2], "starts", "has the same entry twice"),
         (|it| it.sweep.starts = vec![InitialPolicy::Sft; 2], "sweep.starts", "same entry twice"),

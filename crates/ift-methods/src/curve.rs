@@ -1,4 +1,4 @@
-//! The learning rate over the steps of a run, apart from its warm-up's length.
+//! The learning rate over the steps of a run.
 
 use std::f64::consts::PI;
 
@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Curve {
-    /// 1
+    /// Constant: the factor is 1.
     Constant,
-    /// `f + (1-f)·(1-x)`
+    /// Linear decay: the factor is `f + (1-f)·(1-x)`.
     Linear,
-    /// `f + (1-f)·(1 + cos πx)/2`
+    /// Cosine decay: the factor is `f + (1-f)·(1 + cos πx)/2`.
     Cosine,
 }
 

@@ -19,6 +19,9 @@
 //! methods that compare answers, and `siblings` those that, like IFT, learn from demonstrations
 //! only. [`Ppo`] has the same form but is no [`Method`]: it needs rewards for samples of the
 //! policy, which no data set contains.
+//!
+//! [`Curve`], the learning rate over the steps of a run, is here too, since all trainers of the
+//! methods share it.
 
 mod checks;
 mod curve;

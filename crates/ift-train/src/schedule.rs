@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 
-/// How the learning rate moves over the steps: a linear warm-up from 0, then a [`Curve`].
+/// How the learning rate moves over the steps: a linear warm-up from 0, then a curve.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Schedule {

@@ -6,7 +6,7 @@ use crate::{
     action::Action,
     map::LakeMap,
     network::{ActivationFunction, Input},
-    offline::{TrajectoryPair, train_offline},
+    offline::{Rejected, TrajectoryPair, train_offline},
     optimum::value_iteration,
     training::{TrainingRun, TrainingSettings},
     training_curve::InputCounts,
@@ -153,7 +153,7 @@ fn sft_on_the_trajectory_that_the_policy_follows_is_aligned() {
     let right = Trajectory { visits: vec![visit(0), visit(1)], end: 2 };
     let training = TrainingSettings::default();
     let aligned = |optimal: &Trajectory| {
-        let pair = TrajectoryPair { world: &world, optimal, suboptimal: optimal, own: false };
+        let pair = TrajectoryPair { world: &world, optimal, rejected: Rejected::Nothing };
         let run = TrainingRun { start: &network, training: &training, steps: 24 };
         let mut curve = vec![evaluator.point(&network)];
         let rng = &mut ift_random::generator(0, 0);

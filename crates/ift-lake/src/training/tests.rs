@@ -2,7 +2,7 @@ use ift_methods::{Dpo, Ift, Method, Sft};
 
 use super::*;
 use crate::{
-    seed_setup::SeedSetup, settings::StudySettings, solved_world::solved_worlds, start::Start,
+    seed_setup::SeedSetup, settings::StudySettings, start::Start, study_worlds::solved_worlds,
     trajectory::Suboptimal, world::Rewards,
 };
 
@@ -73,7 +73,7 @@ fn every_learner_follows_the_schedule() {
         let mut policies = vec![setup.start(Start::Random)];
         let start = policies[0].clone();
         let observe = |_, network: &Network| policies.push(network.clone());
-        setup.train(method, &start, Suboptimal::Hole, observe);
+        setup.train(method, &start, Some(Suboptimal::Hole), observe);
         policies
     };
     let distance = |policies: &[Network], step: usize| -> f64 {

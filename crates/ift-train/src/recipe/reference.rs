@@ -51,7 +51,7 @@ enum Word {
     Precomputed,
 }
 
-/// The long form of a [`ReferenceTable`].
+/// The reference, written as a table.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Table {

@@ -21,7 +21,7 @@ use crate::schedule::Schedule;
 #[serde(transparent)]
 pub struct StageTable(Table);
 
-/// What a [`StageTable`] may hold.
+/// What a stage may hold.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "only its schema is used")]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Error, Result, bail};
-use ift_lake::{Findings, LakeError, Study, StudySettings};
+use ift_lake::{Findings, LakeError, LeftOut, Study, StudySettings};
 use ift_train::write_folder;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -32,6 +32,9 @@ pub(crate) fn run(arguments: &LakeArguments, output: Output) -> Result<()> {
     let target = &settings.output;
     check_free(target, arguments.overwrite)?;
     let study = Study::new(&settings).map_err(at_fault)?;
+    if let Some(note) = left_out_note(study.left_out()) {
+        output.note(&note);
+    }
     let began = Instant::now();
     let findings = run_study(&study, output).map_err(at_fault)?;
     write_folder(target, |folder| {
@@ -73,6 +76,21 @@ fn check_free(target: &Path, overwrite: bool) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The line on random maps that the study leaves out, with the reason for the first of them.
+fn left_out_note(left_out: &[LeftOut]) -> Option<String> {
+    let LeftOut { map_seed, seed, reason } = left_out.first()?;
+    let which = match left_out.len() {
+        1 => format!("seed {map_seed} was left out"),
+        // The names of the worlds show the seeds that are used.
+        count @ 11.. => format!("{count} were left out, the first with seed {map_seed}"),
+        _ => {
+            let seeds: Vec<_> = left_out.iter().map(|map| map.map_seed.to_string()).collect();
+            format!("seeds {} were left out, the first", seeds.join(", "))
+        }
+    };
+    Some(format!("random maps: {which} because of seed {seed} of the study: {reason}"))
 }
 
 /// Runs the study with a progress bar.

@@ -254,6 +254,19 @@ fn own_and_random_maps() {
 }
 
 #[test]
+fn random_maps_that_are_left_out_are_named() {
+    let folder = folder();
+    let random = "random={ size = 4, frozen = 0.7, seed = 10, count = 2 }";
+    let sets = ["maps=['random']", random, "suboptimal=['longer', 'hole']", "pictures=false"];
+    let sets: Vec<_> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let answer = folder.ift(&[&["lake", "study.toml"], &sets[..]].concat());
+    let note = "random maps: seed 10 was left out because of seed 0 of the study: map \
+                `random-4x4-10`, solid ice: no sub-optimal trajectory of kind `longer` in ";
+    assert_eq!(answer.code, Some(0));
+    assert!(answer.stderr.lines().any(|line| line.starts_with(note)), "{}", answer.stderr);
+}
+
+#[test]
 fn mistakes_are_named_and_leave_nothing() {
     let folder = folder();
     folder.write("square.txt", "SFF\nFXF\nFFG\n");
