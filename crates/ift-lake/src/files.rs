@@ -16,7 +16,8 @@ use crate::{
 
 /// Writes the results into an existing folder.
 ///
-/// * `report.json`: the [`crate::StudyReport`];
+/// * `report.json`: the [`crate::StudyReport`]; the `estimates` of a learner are an object with one
+///   entry for each [`Measure`], by its name;
 /// * `runs.csv`: one line per policy;
 /// * `summary.csv`: one line per scene and learner, with means and half widths of 95 % intervals;
 /// * `comparisons.csv`: one line per scene and pair of learners;
@@ -27,6 +28,9 @@ use crate::{
 ///   are: seeds of a scene or maps of a group. Columns that begin with `claim_` are about the whole
 ///   claim and repeat for its relations (see [`crate::Verdict`]);
 /// * `pictures/`, if `with_pictures` is set: every picture as SVG and as PNG.
+///
+/// Means over no states are null in `report.json` and empty in CSV files. There, numbers below
+/// 0.00001 have an exponent: `6.87e-7`.
 ///
 /// # Errors
 /// If a file cannot be written or a picture cannot be drawn.
@@ -57,8 +61,8 @@ fn runs(runs: &[RunRow], path: &Path) -> Result<(), LakeError> {
         let mut row =
             [&run.world, run.start.name(), suboptimal, &run.learner].map(str::to_owned).to_vec();
         row.push(run.seed.to_string());
-        row.push(run.rejected_optimal.map_or_else(String::new, |share| share.to_string()));
-        row.extend(run.measures.iter().map(f64::to_string));
+        row.push(run.rejected_optimal.map_or_else(String::new, number));
+        row.extend(run.measures.iter().copied().map(number));
         row
     });
     table(path, header, rows)
@@ -108,8 +112,8 @@ fn columns_of_measures() -> impl Iterator<Item = String> {
 }
 
 fn columns_of(estimates: &[Estimate]) -> impl Iterator<Item = String> {
-    let columns = |estimate: &Estimate| [estimate.mean, estimate.half_width];
-    estimates.iter().flat_map(columns).map(|number| number.to_string())
+    let columns = |estimate: &Estimate| [estimate.mean, estimate.half_width].map(number);
+    estimates.iter().flat_map(columns)
 }
 
 fn verdicts(report: &StudyReport, path: &Path) -> Result<(), LakeError> {
@@ -157,11 +161,11 @@ fn rows_of(begin: Vec<String>, verdict: &Verdict) -> impl Iterator<Item = Vec<St
         let mut row = begin.clone();
         let names = [verdict.claim.name(), verdict.measure.name(), better, worse];
         row.extend(names.map(str::to_owned));
-        let Estimate { mean, half_width } = advantage;
-        row.extend([mean, half_width, p, p_opposite].map(f64::to_string));
+        let Estimate { mean, half_width } = *advantage;
+        row.extend([mean, half_width, *p, *p_opposite].map(number));
         row.push(verdict.holds.to_string());
-        let Verdict { share, p, p_holm, p_against, p_against_holm, .. } = verdict;
-        row.extend([share, p, p_holm, p_against, p_against_holm].map(f64::to_string));
+        let Verdict { share, p, p_holm, p_against, p_against_holm, .. } = *verdict;
+        row.extend([share, p, p_holm, p_against, p_against_holm].map(number));
         row.push(verdict.outcome.name().to_owned());
         row
     })
@@ -187,10 +191,21 @@ fn comparisons(findings: &Findings, path: &Path) -> Result<(), LakeError> {
             let names = names(world, &scene.results).into_iter().chain(learners);
             let Estimate { mean, half_width } = pair.difference;
             let numbers = [mean, half_width, pair.closer, pair.farther, pair.p, pair.p_holm];
-            names.map(str::to_owned).chain(numbers.map(|number| number.to_string())).collect()
+            names.map(str::to_owned).chain(numbers.map(number)).collect()
         })
     });
     table(path, header.map(str::to_owned).to_vec(), rows)
+}
+
+/// The shortest text that is parsed as the same number, with an exponent for very small and very
+/// large numbers; empty for NaN, a value that does not exist.
+fn number(value: f64) -> String {
+    match value.abs() {
+        size if size.is_nan() => String::new(),
+        0.0 => "0".to_owned(),
+        1e-5..1e15 | f64::INFINITY => value.to_string(),
+        _ => format!("{value:e}"),
+    }
 }
 
 fn table(
@@ -212,4 +227,31 @@ fn put(path: &Path, contents: &[u8]) -> Result<(), LakeError> {
 
 fn failed(path: &Path, error: &dyn std::error::Error) -> LakeError {
     LakeError::Write { path: path.to_owned(), problem: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short_and_read_back_the_same() {
+        for (value, text) in [
+            (0.0, "0"),
+            (-0.0, "0"),
+            (0.25, "0.25"),
+            (-3.0, "-3"),
+            (1e-5, "0.00001"),
+            (9.5e-6, "9.5e-6"),
+            (-6.87e-120, "-6.87e-120"),
+            (1e300, "1e300"),
+            (f64::NAN, ""),
+        ] {
+            assert_eq!(number(value), text);
+        }
+        for value in [0.1 + 0.2, 1e-7 / 3.0, -f64::MIN_POSITIVE, f64::MAX, f64::INFINITY] {
+            let text = number(value);
+            assert_eq!(text.parse::<f64>(), Ok(value));
+            assert!(text.len() < 26, "{text}");
+        }
+    }
 }

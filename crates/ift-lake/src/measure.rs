@@ -17,7 +17,8 @@ use crate::{
 /// The optimum is the optimal state-action matrix, in which equally good actions have the same
 /// probability. The fitted policy is a network of the same size that is fitted to this matrix from
 /// the same initial weights (the paper's optimal parameterised policy). Means are over non-terminal
-/// states: *on* over those of the optimal trajectory, *off* over the others.
+/// states: *on* over those of the optimal trajectory, *off* over the others. A mean over no states,
+/// where all are on the trajectory, is NaN; it is empty in CSV files and null in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
@@ -247,7 +248,7 @@ impl Evaluator<'_> {
     }
 
     /// The mean over states of a distance between the rows of two matrices: over all states, over
-    /// those of the optimal trajectory and over the others.
+    /// those of the optimal trajectory and over the others; NaN over no states.
     fn parts(
         &self,
         target: &StateActionMatrix,
@@ -258,7 +259,8 @@ impl Evaluator<'_> {
             states.iter().map(|&s| distance(&target[s], &policy[s])).sum::<f64>()
         };
         let (on, off) = (sum(&self.on), sum(&self.off));
-        let mean = |sum: f64, states: usize| sum / states.max(1) as f64;
+        let mean =
+            |sum: f64, states: usize| if states > 0 { sum / states as f64 } else { f64::NAN };
         let (count_on, count_off) = (self.on.len(), self.off.len());
         [mean(on + off, count_on + count_off), mean(on, count_on), mean(off, count_off)]
     }

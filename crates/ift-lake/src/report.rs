@@ -1,6 +1,6 @@
 //! The results of a study, from which tables, files and pictures are made.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{
     measure::Measure,
@@ -161,7 +161,9 @@ impl SceneResults {
 pub struct LearnerReport {
     /// Name of the method, followed by those of its settings that are not the defaults.
     pub label: String,
-    /// One estimate per entry of [`Measure::ALL`].
+    /// One estimate per entry of [`Measure::ALL`]; in JSON, an object whose keys are the names of
+    /// the measures.
+    #[serde(serialize_with = "by_name")]
     pub estimates: Vec<Estimate>,
     /// [`Measure::Mse`] at [`StudyReport::curve_steps`]; empty for a group.
     pub curve: Vec<Estimate>,
@@ -172,6 +174,10 @@ impl LearnerReport {
     pub fn estimate(&self, measure: Measure) -> Estimate {
         self.estimates[measure as usize]
     }
+}
+
+fn by_name<S: Serializer>(estimates: &[Estimate], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(Measure::ALL.map(Measure::name).into_iter().zip(estimates))
 }
 
 /// A comparison of two learners, seed by seed.

@@ -6,19 +6,30 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 /// A mean over samples, which are seeds or maps.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Estimate {
-    /// The mean.
+    /// The mean; NaN without samples.
     pub mean: f64,
-    /// Half the width of the 95 % confidence interval (Student's t); 0 for a single sample.
+    /// Half the width of the 95 % confidence interval (Student's t): 0 for a single sample, NaN
+    /// without any.
     pub half_width: f64,
 }
 
 impl Estimate {
-    /// Mean and interval of independent samples.
+    /// Mean and interval of independent samples. NaN stands for a sample that does not exist and is
+    /// left out.
     pub(crate) fn of(samples: &[f64]) -> Self {
-        let (mean, error) = mean_and_error(samples);
+        let samples: Vec<_> = samples.iter().copied().filter(|sample| !sample.is_nan()).collect();
+        if samples.is_empty() {
+            return Self { mean: f64::NAN, half_width: f64::NAN };
+        }
+        let (mean, error) = mean_and_error(&samples);
         let half_width =
-            student(samples).map_or(0.0, |distribution| distribution.inverse_cdf(0.975) * error);
+            student(&samples).map_or(0.0, |distribution| distribution.inverse_cdf(0.975) * error);
         Self { mean, half_width }
+    }
+
+    /// Whether there are samples.
+    pub(crate) fn exists(&self) -> bool {
+        !self.mean.is_nan()
     }
 }
 
@@ -88,6 +99,16 @@ mod tests {
         comparison.value("half width", estimate.half_width, 0.189_674_181_957_571);
         comparison.value("p", paired_p(&samples), 0.055_523_981_201_079);
         comparison.finish();
+    }
+
+    #[test]
+    fn samples_that_do_not_exist_are_left_out() {
+        let samples = [0.3, -0.1, 0.25];
+        let with_gaps = [f64::NAN, 0.3, -0.1, f64::NAN, 0.25];
+        assert_eq!(Estimate::of(&with_gaps), Estimate::of(&samples));
+        for none in [Estimate::of(&[]), Estimate::of(&[f64::NAN; 3])] {
+            assert!(!none.exists() && none.half_width.is_nan());
+        }
     }
 
     #[test]

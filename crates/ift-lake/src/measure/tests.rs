@@ -79,6 +79,30 @@ fn measures_of_a_corridor_equal_those_by_hand() {
 }
 
 #[test]
+fn a_mean_over_no_states_does_not_exist() {
+    let map = LakeMap::parse("corridor", "SFG").unwrap();
+    let world = World::new(map, Ice::Solid, 1.0, Rewards::default(), 3);
+    let optimum = value_iteration(&world, 0.9).policy;
+    let network = biased([0.0; 4], 3);
+    let evaluator = Evaluator {
+        world: &world,
+        optimum: &optimum,
+        fitted: &network,
+        fitted_matrix: &optimum,
+        on: vec![0, 1],
+        off: Vec::new(),
+    };
+    let [all, on, off] = evaluator.mse(&network);
+    assert!(all > 0.0 && all == on && off.is_nan());
+    let inputs = InputCounts::new(3, 1);
+    let trained = Trained { network: network.clone(), inputs, diverged: false };
+    let measured = evaluator.measure(&trained, &[]);
+    let absent = Measure::ALL.into_iter().filter(|measure| measured[*measure as usize].is_nan());
+    let expected = [Measure::MseOff, Measure::FittedOff, Measure::KlOff];
+    assert_eq!(absent.collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn the_optimum_is_at_no_distance_from_itself() {
     assert_eq!(kl_divergence(&[0.0, 0.5, 0.5, 0.0], &[0.0, 0.5, 0.5, 0.0]), 0.0);
     assert_eq!(squared_error(&[0.0, 0.5, 0.5, 0.0], &[0.0, 0.5, 0.5, 0.0]), 0.0);

@@ -136,10 +136,16 @@ impl BarChart<'_> {
     fn draw(&self, sketch: &mut Sketch, learners: &[&LearnerReport], bottom: f64) -> Axis {
         let (left, right) = self.sides;
         sketch.text((left, 48.0), self.title, TextFormat::new(13.0, INK));
-        self.legend(sketch);
+        // A world without states off the trajectory has no means over them.
+        let exists = |series: &&Series| {
+            learners.is_empty()
+                || learners.iter().any(|learner| learner.estimate(series.0).exists())
+        };
+        let shown: Vec<_> = self.series.iter().filter(exists).collect();
+        self.legend(sketch, &shown);
         let ends = learners
             .iter()
-            .flat_map(|learner| self.series.iter().map(|series| learner.estimate(series.0)))
+            .flat_map(|learner| shown.iter().map(|series| learner.estimate(series.0)))
             .map(|estimate| estimate.mean + estimate.half_width);
         let high = self.high.unwrap_or_else(|| ends.fold(0.0, f64::max));
         let axis = Axis::new((0.0, high), self.sides, 5).round();
@@ -151,18 +157,18 @@ impl BarChart<'_> {
                 TextFormat::new(11.0, INK).align(Align::Middle),
             );
         }
-        let height = BARS / self.series.len() as f64;
+        let height = BARS / shown.len() as f64;
         for (group, learner) in learners.iter().enumerate() {
             let middle = TOP + GROUP * (group as f64 + 0.5);
             let mut top = middle - BARS / 2.0;
-            for (measure, _, paleness) in self.series {
+            for (measure, _, paleness) in &shown {
                 let estimate = learner.estimate(*measure);
                 let colour = blend(of_learner(&learner.label, self.results), WHITE, *paleness);
                 sketch.rectangle((left, top), (axis.at(estimate.mean), top + height - 1.0), colour);
                 whisker(sketch, axis, estimate, top + (height - 1.0) / 2.0);
                 top += height;
             }
-            if let Some((measure, ..)) = self.series.first() {
+            if let Some((measure, ..)) = shown.first() {
                 let format = TextFormat::new(11.0, INK).align(Align::End);
                 let value = format!("{:.4}", learner.estimate(*measure).mean);
                 sketch.text((right + VALUE, middle - BARS / 2.0 + height / 2.0), value, format);
@@ -172,10 +178,10 @@ impl BarChart<'_> {
     }
 
     /// Draws the legend.
-    fn legend(&self, sketch: &mut Sketch) {
+    fn legend(&self, sketch: &mut Sketch, shown: &[&Series]) {
         let format = TextFormat::new(11.0, INK);
         let mut x = self.sides.0;
-        for (_, name, paleness) in self.series {
+        for (_, name, paleness) in shown {
             sketch.rectangle((x, 61.0), (x + 12.0, 71.0), blend(GREY, WHITE, *paleness));
             sketch.text((x + 17.0, 66.0), *name, format);
             x += 17.0 + format.width(name) + 16.0;

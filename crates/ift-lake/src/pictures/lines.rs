@@ -62,6 +62,13 @@ pub(super) fn sweep(world: &WorldReport, sweep: &Sweep) -> Sketch {
         other => other,
     };
     let line = |label, colour, points| PlotLine { label, colour, emphasised: true, points };
+    let mut lines = vec![
+        line("all states", BLACK, &sweep.all),
+        line("on the trajectory", BLUE, &sweep.on),
+        line("off the trajectory", ORANGE, &sweep.off),
+    ];
+    // A world without states off the trajectory has no means over them.
+    lines.retain(|line| line.points.iter().all(Estimate::exists));
     let chart = Chart {
         title: format!("{}, start {}: IFT over {setting}", world.name, sweep.start.name()),
         x_title: setting,
@@ -69,11 +76,7 @@ pub(super) fn sweep(world: &WorldReport, sweep: &Sweep) -> Sketch {
         height: 400.0,
         x: sweep.values.clone(),
         dots: true,
-        lines: vec![
-            line("all states", BLACK, &sweep.all),
-            line("on the trajectory", BLUE, &sweep.on),
-            line("off the trajectory", ORANGE, &sweep.off),
-        ],
+        lines,
     };
     chart.draw()
 }

@@ -4,7 +4,7 @@
 
 mod invented;
 
-use ift_lake::{Measure, Outcome, Picture, Start, StudyReport, Suboptimal, pictures};
+use ift_lake::{Estimate, Measure, Outcome, Picture, Start, StudyReport, Suboptimal, pictures};
 
 use invented::{EIGHT, FOUR, InventedStudy, verdicts};
 
@@ -229,6 +229,30 @@ fn the_overview_has_a_table_for_each_world_if_they_are_wide() {
     let (tables, height) = of(&maps, &[Longer, Hole, Wandering, Own]);
     assert_eq!(tables, 12 + 1, "other worlds are left out");
     assert!(height < 10_000, "{height}");
+}
+
+#[test]
+fn what_has_no_states_is_not_drawn() {
+    let mut report = one_scene("row", &["SFG"], PAPER, 3);
+    let legend = |report: &StudyReport| {
+        let names = ["bars-row-random-longer", "sweep-row-random-lambda"];
+        names.map(|name| {
+            let texts = texts(&named(&pictures(report), name).svg());
+            let shown = |part: &str| texts.iter().any(|text| text == part);
+            assert!(shown("on the trajectory") && !texts.iter().any(|text| text.contains("NaN")));
+            shown("off the trajectory")
+        })
+    };
+    assert_eq!(legend(&report), [true; 2]);
+    let absent = Estimate { mean: f64::NAN, half_width: f64::NAN };
+    for learner in &mut report.worlds[0].scenes[0].results.learners {
+        learner.estimates[Measure::MseOff as usize] = absent;
+    }
+    for sweep in &mut report.worlds[0].sweeps {
+        sweep.off.fill(absent);
+    }
+    assert_eq!(legend(&report), [false; 2]);
+    check_all(&report);
 }
 
 #[test]
