@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use ift_lake::{Claim, Outcome, PAPER_METHODS, Relation, SceneResults, StudyReport, Verdict};
+use ift_lake::{Claim, Estimate, Outcome, PAPER_METHODS, SceneResults, StudyReport, Verdict};
 
 const LEGEND: &str = "\
 The paper (section 5.3) makes two claims about the methods dpo, ift, orpo and sft:
@@ -20,7 +20,10 @@ others are those of the test for it. Both are corrected over the rows of the tab
 tests for the claim and those against it separately.
 ";
 
-/// All tables about the claims.
+/// Largest number of scenes that are printed.
+const MOST_SCENES: usize = 60;
+
+/// All tables about the claims: those over maps first, because they are about the most samples.
 pub(super) fn tables(report: &StudyReport) -> String {
     let scenes: Vec<Row> = report
         .worlds
@@ -42,21 +45,40 @@ pub(super) fn tables(report: &StudyReport) -> String {
             _ = writeln!(text, "Here {method} is `{}`.", learner.label);
         }
     }
-    for claim in Claim::ALL {
-        let seeds = format!("in each scene, over {} seeds", report.seeds);
-        table(&mut text, claim, &seeds, &scenes);
-        if !groups.is_empty() {
-            table(&mut text, claim, "over maps, each with its mean over the seeds", &groups);
+    if !groups.is_empty() {
+        for claim in Claim::ALL {
+            let samples = "over maps, each with its mean over the seeds";
+            table(&mut text, claim, samples, &groups, true);
+        }
+    }
+    if scenes.len() > MOST_SCENES {
+        _ = writeln!(
+            text,
+            "\nThe {} scenes are too many to be printed; `verdicts.csv` has them all.",
+            scenes.len()
+        );
+    } else {
+        for claim in Claim::ALL {
+            let samples = format!("in each scene, over {}", seeds(report));
+            table(&mut text, claim, &samples, &scenes, report.seeds > 1);
         }
     }
     text.push('\n');
     for claim in Claim::ALL {
-        count(&mut text, claim, "scenes", &scenes);
         if !groups.is_empty() {
             count(&mut text, claim, "groups of maps", &groups);
         }
+        count(&mut text, claim, "scenes", &scenes);
     }
     text
+}
+
+/// The number of seeds with its noun.
+pub(super) fn seeds(report: &StudyReport) -> String {
+    match report.seeds {
+        1 => "1 seed".to_owned(),
+        count => format!("{count} seeds"),
+    }
 }
 
 /// A scene or a group of maps, with its world or its maps.
@@ -85,13 +107,17 @@ fn order(results: &SceneResults, verdict: &Verdict) -> String {
     text
 }
 
-/// The table of one claim: one line for each row with verdicts.
-fn table(text: &mut String, claim: Claim, samples: &str, rows: &[Row]) {
+/// The table of one claim: one line for each row with verdicts. A single sample has no `intervals`.
+fn table(text: &mut String, claim: Claim, samples: &str, rows: &[Row], intervals: bool) {
     let (unit, factor) = match claim {
-        Claim::Distance => ("mean squared error × 1000", 1000.0),
-        Claim::Alignment => ("overlap in percent", 100.0),
+        Claim::Distance => {
+            ("mean squared error × 1000 from a network fitted to the optimum (`fitted`)", 1000.0)
+        }
+        Claim::Alignment => {
+            ("overlap of the cells of training with the agent's, in percent (`aligned`)", 100.0)
+        }
     };
-    _ = writeln!(text, "\nClaim: {}, {samples}; {unit}", claim.name());
+    _ = writeln!(text, "\nClaim: {}, {samples}\nMeasure: {unit}", claim.name());
     let pairs = claim.relations().map(|[better, worse]| format!("{better} vs {worse}"));
     let [first, second, third] = &pairs;
     _ = writeln!(
@@ -110,7 +136,7 @@ fn table(text: &mut String, claim: Claim, samples: &str, rows: &[Row]) {
         let scene = format!("{}, {}", results.start.name(), results.suboptimal.name());
         let mut line = format!("  {scene:25} {:22}", order(results, verdict));
         for relation in &verdict.relations {
-            _ = write!(line, " {:>13}", advantage(relation, factor));
+            _ = write!(line, " {:>13}", interval(relation.advantage, factor, intervals));
         }
         let p = match verdict.outcome {
             Outcome::Refuted => verdict.p_against_holm,
@@ -122,11 +148,12 @@ fn table(text: &mut String, claim: Claim, samples: &str, rows: &[Row]) {
     }
 }
 
-fn advantage(relation: &Relation, factor: f64) -> String {
-    let (mean, half) = (relation.advantage.mean, relation.advantage.half_width);
-    let text = format!("{:.1} ± {:.1}", factor * mean, factor * half);
+/// `factor` times an estimate, with one decimal, and its interval if there is one.
+pub(super) fn interval(estimate: Estimate, factor: f64, exists: bool) -> String {
+    let mean = format!("{:.1}", factor * estimate.mean);
     // A small negative number is rounded to a zero without a sign.
-    text.strip_prefix('-').filter(|text| text.starts_with("0.0 ")).unwrap_or(&text).to_owned()
+    let mean = if mean == "-0.0" { "0.0" } else { &mean };
+    if exists { format!("{mean} ± {:.1}", factor * estimate.half_width) } else { mean.to_owned() }
 }
 
 fn p_value(p: f64) -> String {
@@ -165,8 +192,6 @@ fn count(text: &mut String, claim: Claim, what: &str, rows: &[Row]) {
 
 #[cfg(test)]
 mod tests {
-    use ift_lake::Estimate;
-
     use super::*;
 
     #[test]
@@ -179,13 +204,10 @@ mod tests {
 
     #[test]
     fn zero_has_no_sign() {
-        let text = |mean: f64| {
-            let advantage = Estimate { mean, half_width: 0.001 };
-            let (better, worse) = ("dpo".to_owned(), "ift".to_owned());
-            super::advantage(&Relation { better, worse, advantage, p: 0.5, p_opposite: 0.5 }, 1e3)
-        };
+        let text = |mean: f64| interval(Estimate { mean, half_width: 0.001 }, 1e3, true);
         assert_eq!(text(-1e-5), "0.0 ± 1.0");
         assert_eq!(text(-0.0), "0.0 ± 1.0");
         assert_eq!(text(-1e-4), "-0.1 ± 1.0");
+        assert_eq!(interval(Estimate { mean: -1e-5, half_width: 0.0 }, 1e3, false), "0.0");
     }
 }

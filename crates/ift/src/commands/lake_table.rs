@@ -12,17 +12,21 @@ const MOST_TABLES: usize = 8;
 
 /// All tables.
 pub(crate) fn tables(report: &StudyReport) -> String {
+    let seeds = lake_claims::seeds(report);
+    let intervals = match report.seeds {
+        1 => format!("of {seeds}, without intervals"),
+        _ => format!("± half a 95 % interval over {seeds}"),
+    };
     let mut text = format!(
-        "Distance from the optimum: mean squared error between state-action matrices, × 1000,\n\
-         ± half a 95 % interval over {} seeds, closest first; then the share of episodes that\n\
-         reach the goal. Columns: the kind of trajectory that methods on pairs reject; other\n\
-         methods do not see it.\n",
-        report.seeds
+        "Distance from the optimum: mean squared error × 1000 from the optimal matrix (`mse`),\n\
+         {intervals}, closest first; then the share of episodes that reach\n\
+         the goal. Columns: the kind of trajectory that methods on pairs reject; other methods do\n\
+         not see it.\n"
     );
     let (shown, left_out) = shown(report);
     for (world, start) in shown {
         text.push('\n');
-        distances(&mut text, world, start);
+        distances(&mut text, world, start, report.seeds > 1);
     }
     if left_out > 0 {
         _ = writeln!(
@@ -77,8 +81,9 @@ fn diverged(text: &mut String, report: &StudyReport) {
     }
 }
 
-/// The table of one world and start: one row for each learner, one column for each kind.
-fn distances(text: &mut String, world: &WorldReport, start: Start) {
+/// The table of one world and start: one row for each learner, one column for each kind. A single
+/// seed has no `intervals`.
+fn distances(text: &mut String, world: &WorldReport, start: Start, intervals: bool) {
     let scenes = world.scenes.iter().map(|scene| &scene.results);
     let scenes: Vec<_> = scenes.filter(|results| results.start == start).collect();
     let Some(first) = scenes.first() else { return };
@@ -108,9 +113,8 @@ fn distances(text: &mut String, world: &WorldReport, start: Start) {
         let mut line = format!("{:width$}", first.learners[learner].label);
         for scene in &scenes {
             let estimate = scene.learners[learner].estimate(Measure::Mse);
-            let interval =
-                format!("{:.1} ± {:.1}", 1000.0 * estimate.mean, 1000.0 * estimate.half_width);
-            _ = write!(line, "  {interval:>wide$}");
+            let text = lake_claims::interval(estimate, 1000.0, intervals);
+            _ = write!(line, "  {text:>wide$}");
         }
         for scene in &scenes {
             _ = write!(

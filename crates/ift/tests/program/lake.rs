@@ -123,8 +123,9 @@ fn claims_are_counted_over_scenes_and_over_maps() {
     let sets: Vec<_> = sets.iter().flat_map(|set| ["--set", set]).collect();
     let said = folder.ift(&[&["lake", "study.toml"], &sets[..]].concat()).done();
     for line in [
-        "Claim: distance, in each scene, over 2 seeds; mean squared error × 1000",
-        "Claim: alignment, over maps, each with its mean over the seeds; overlap in percent",
+        "Claim: distance, in each scene, over 2 seeds",
+        "Measure: mean squared error × 1000 from a network fitted to the optimum (`fitted`)",
+        "Claim: alignment, over maps, each with its mean over the seeds",
         "8x8-slippery",
         "listed-slippery, 3 maps",
         "Claim distance, scenes: ",
@@ -132,6 +133,10 @@ fn claims_are_counted_over_scenes_and_over_maps() {
     ] {
         assert!(said.lines().any(|found| found.starts_with(line)), "{line}: {said}");
     }
+    // What is said about many maps stands above what is said about each.
+    let claims = said.lines().filter(|line| line.starts_with("Claim: "));
+    let over_maps: Vec<_> = claims.map(|line| line.contains("over maps")).collect();
+    assert_eq!(over_maps, [true, true, false, false], "{said}");
     // Two claims, with a line for each of twelve scenes and of four groups.
     assert_eq!(said.lines().filter(|line| line.starts_with("  random, ")).count(), 2 * (12 + 4));
     let claims = said.split_once("\nThe paper").unwrap().1;
@@ -191,6 +196,64 @@ fn equal_methods_are_not_ordered_and_long_output_is_cut() {
     let said = folder.ift(&[&["lake", "study.toml"], &both[..]].concat()).done();
     assert!(said.contains("4x4, solid ice, from a policy fitted to both trajectories (hole)"));
     assert!(!said.contains("Not shown"), "{said}");
+}
+
+#[test]
+fn one_seed_has_no_interval_and_many_scenes_are_only_counted() {
+    let folder = folder();
+    let sets = [
+        "maps=['random']",
+        "random={ size = 4, count = 8 }",
+        "ice=['solid', 'slippery']",
+        "starts=['random', 'sft']",
+        "suboptimal=['hole', 'own']",
+        "training={ steps = 2, sft_steps = 2, fit_steps = 2, hidden = 4 }",
+        "sweep={ lambda = [], gamma = [] }",
+        "seeds=1",
+        "pictures=false",
+    ];
+    let sets: Vec<_> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let said = folder.ift(&[&["lake", "study.toml"], &sets[..]].concat()).done();
+    let (distances, claims) = said.split_once("\nThe paper").unwrap();
+    assert!(distances.contains("of 1 seed, without intervals, closest first"), "{said}");
+    assert!(!distances.contains('±') && !said.contains("1 seeds"), "{said}");
+    // Groups of eight maps have intervals.
+    assert_eq!(claims.matches("\n  random, ").count(), 2 * 2 * 2);
+    assert_eq!(claims.matches("\nClaim: ").count(), 2, "{claims}");
+    assert!(claims.contains("\nThe 64 scenes are too many to be printed; `verdicts.csv` has"));
+    assert!(claims.contains("\nClaim distance, scenes: 0 of 64 confirm it, "), "{claims}");
+    assert_eq!(folder.text("study/verdicts.csv").lines().count(), 1 + (64 + 8) * (8 + 4) * 3);
+    let few = ["--set", "random.count=1", "--overwrite"];
+    let said = folder.ift(&[&["lake", "study.toml"], &sets[..], &few].concat()).done();
+    assert!(said.contains("\nClaim: distance, in each scene, over 1 seed\n"), "{said}");
+    let claims = said.split_once("\nClaim: ").unwrap().1;
+    assert!(!claims.contains('±') && !claims.contains("1 seeds"), "{claims}");
+}
+
+#[test]
+fn means_over_no_states_are_absent() {
+    let folder = folder();
+    folder.write("row.txt", "SFG\n");
+    let sets = ["maps=['row.txt']", "suboptimal=['own']"];
+    let sets: Vec<_> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let said = folder.ift(&[&["lake", "study.toml"], &sets[..]].concat()).done();
+    assert!(!said.contains("NaN"), "{said}");
+    for name in ["runs.csv", "summary.csv"] {
+        let text = folder.text(&format!("study/{name}"));
+        let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let header = lines.next().unwrap();
+        let of = |measure: &str| header.iter().position(|name| *name == measure).unwrap();
+        let (all, on, off) = (of("mse"), of("mse_on"), of("mse_off"));
+        for line in lines {
+            assert!(line[all] == line[on] && line[all].parse::<f64>().is_ok(), "{name}: {line:?}");
+            assert_eq!(line[off], "", "{name}");
+        }
+    }
+    let report = folder.json("study/report.json");
+    let estimates = &report["worlds"][0]["scenes"][0]["learners"][0]["estimates"];
+    assert_eq!(estimates["mse"], estimates["mse_on"]);
+    assert!(estimates["mse"]["mean"].is_number());
+    assert_eq!(estimates["kl_off"], serde_json::json!({ "mean": null, "half_width": null }));
 }
 
 #[test]
