@@ -11,6 +11,14 @@ pub(super) struct Axis {
     to: f64,
 }
 
+/// Largest number of decimals of a label without an exponent.
+const MOST_DECIMALS: usize = 4;
+
+/// A value as text: with four decimals, or with an exponent if these would be zeros.
+pub(super) fn value(value: f64) -> String {
+    if value != 0.0 && value.abs() < 5e-5 { format!("{value:.1e}") } else { format!("{value:.4}") }
+}
+
 /// A tick of an axis.
 #[derive(Debug)]
 pub(super) struct Tick {
@@ -54,11 +62,20 @@ impl Axis {
     /// All ticks, ascending by value.
     pub(super) fn ticks(&self) -> Vec<Tick> {
         let decimals = (-(self.step * 1.0001).log10().floor()).max(0.0) as usize;
+        let label = |number: f64| {
+            let label = format!("{number:.decimals$}");
+            // Long labels get an exponent: `2e-7`.
+            match label.parse::<f64>() {
+                Ok(0.0) if decimals > MOST_DECIMALS => "0".to_owned(),
+                Ok(number) if decimals > MOST_DECIMALS => format!("{number:e}"),
+                _ => label,
+            }
+        };
         let first = (self.low / self.step - 1e-9).ceil() as i64;
         let last = (self.high / self.step + 1e-9).floor() as i64;
         let tick = |index: i64| {
             let number = index as f64 * self.step;
-            Tick { at: self.at(number), label: format!("{number:.decimals$}") }
+            Tick { at: self.at(number), label: label(number) }
         };
         (first..=last).map(tick).collect()
     }
@@ -70,15 +87,14 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_within_the_ends() {
-        let cases: [((f64, f64), &[&str]); 6] = [
+        let cases: [((f64, f64), &[&str]); 8] = [
             ((0.0, 1.0), &["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]),
             ((0.0, 300.0), &["0", "100", "200", "300"]),
             ((0.013, 0.087), &["0.02", "0.04", "0.06", "0.08"]),
             ((-3.0, 7.0), &["-2", "0", "2", "4", "6"]),
-            (
-                (0.0, 1e-6),
-                &["0.0000000", "0.0000002", "0.0000004", "0.0000006", "0.0000008", "0.0000010"],
-            ),
+            ((0.0, 1e-6), &["0", "2e-7", "4e-7", "6e-7", "8e-7", "1e-6"]),
+            ((0.0, 2.6e-8), &["0", "1e-8", "2e-8"]),
+            ((0.0, 5e-4), &["0.0000", "0.0001", "0.0002", "0.0003", "0.0004", "0.0005"]),
             ((4.0, 4.0), &["4.0", "4.2", "4.4", "4.6", "4.8", "5.0"]),
         ];
         for (ends, expected) in cases {
@@ -88,6 +104,14 @@ mod tests {
                 .map(|tick| tick.label)
                 .collect();
             assert_eq!(labels, expected, "{ends:?}");
+        }
+    }
+
+    #[test]
+    fn small_values_have_an_exponent() {
+        let cases = [(0.0, "0.0000"), (0.25, "0.2500"), (5.1e-5, "0.0001"), (1.26e-8, "1.3e-8")];
+        for (number, text) in cases {
+            assert_eq!(value(number), text);
         }
     }
 

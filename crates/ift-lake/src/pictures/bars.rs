@@ -2,7 +2,7 @@
 //! of the cells that training used with those that the agent visits.
 
 use super::{
-    axis::Axis,
+    axis::{Axis, value},
     colours::{GREY, INK, RULE, WHITE, blend, of_learner},
     sketch::{Align, Sketch, TextFormat},
 };
@@ -55,8 +55,9 @@ pub(super) fn bars(world: &WorldReport, scene: &Scene) -> Sketch {
     learners
         .sort_by(|a, b| a.estimate(Measure::Mse).mean.total_cmp(&b.estimate(Measure::Mse).mean));
     let bottom = TOP + GROUP * learners.len() as f64;
-    let title = format!("{}: distance from the optimum, and success", scene.name);
-    let (mut sketch, gutter) = titled(title, &learners, bottom);
+    let mut sketch = Sketch::new(bottom + 40.0);
+    sketch.title(MARGIN, &scene.name, "distance from the optimum, and success");
+    let gutter = names(&mut sketch, &learners);
     let distances = BarChart {
         results: &scene.results,
         title: "mean squared error, with 95 % interval",
@@ -86,8 +87,9 @@ pub(super) fn alignment(scene: &Scene) -> Sketch {
     let aligned = |learner: &LearnerReport| learner.estimate(Measure::Aligned).mean;
     learners.sort_by(|a, b| aligned(b).total_cmp(&aligned(a)));
     let bottom = TOP + GROUP * learners.len() as f64;
-    let title = format!("{}: do the cells of training agree with the agent's?", scene.name);
-    let (mut sketch, gutter) = titled(title, &learners, bottom);
+    let mut sketch = Sketch::new(bottom + 40.0);
+    sketch.title(MARGIN, &scene.name, "do the cells of training agree with the agent's?");
+    let gutter = names(&mut sketch, &learners);
     let chart = BarChart {
         results: &scene.results,
         title: "overlap of the cells that training used with those that the policy visits",
@@ -99,10 +101,8 @@ pub(super) fn alignment(scene: &Scene) -> Sketch {
     sketch
 }
 
-/// A sketch with a title and the names of the learners, and the x at which their bars begin.
-fn titled(title: String, learners: &[&LearnerReport], bottom: f64) -> (Sketch, f64) {
-    let mut sketch = Sketch::new(bottom + 40.0);
-    sketch.text((MARGIN, 24.0), title, TextFormat::new(16.0, INK).bold(true));
+/// Writes the names of the learners, and returns the x at which their bars begin.
+fn names(sketch: &mut Sketch, learners: &[&LearnerReport]) -> f64 {
     let names = TextFormat::new(12.0, INK);
     let widest =
         learners.iter().map(|learner| names.bold(true).width(&learner.label)).fold(0.0, f64::max);
@@ -116,7 +116,7 @@ fn titled(title: String, learners: &[&LearnerReport], bottom: f64) -> (Sketch, f
             names.align(Align::End),
         );
     }
-    (sketch, gutter)
+    gutter
 }
 
 /// Bars with a common axis.
@@ -170,7 +170,7 @@ impl BarChart<'_> {
             }
             if let Some((measure, ..)) = shown.first() {
                 let format = TextFormat::new(11.0, INK).align(Align::End);
-                let value = format!("{:.4}", learner.estimate(*measure).mean);
+                let value = value(learner.estimate(*measure).mean);
                 sketch.text((right + VALUE, middle - BARS / 2.0 + height / 2.0), value, format);
             }
         }
@@ -195,6 +195,9 @@ fn whisker(sketch: &mut Sketch, axis: Axis, estimate: Estimate, y: f64) {
         let low = axis.at((estimate.mean - estimate.half_width).max(0.0));
         let high = axis.at((estimate.mean + estimate.half_width).min(axis.high()));
         let ends = [(low, -2.0), (low, 2.0), (low, 0.0), (high, 0.0), (high, -2.0), (high, 2.0)];
-        sketch.line(ends.map(|(x, rise)| (x, y + rise)).to_vec(), 0.5, INK);
+        let outline = ends.map(|(x, rise)| (x, y + rise)).to_vec();
+        // White around the line, to be seen on dark bars.
+        sketch.line(outline.clone(), 1.5, WHITE);
+        sketch.line(outline, 0.5, INK);
     }
 }

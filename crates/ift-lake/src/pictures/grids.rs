@@ -42,15 +42,11 @@ pub(super) fn grids(world: &WorldReport, scene: &Scene) -> Sketch {
     let lines = (panels.len() + 1).div_ceil(abreast as usize);
     let mut sketch = Sketch::new(TOP + pitch * lines as f64);
 
-    sketch.text(
-        (MARGIN, 24.0),
-        format!("{}: policies of the first seed", scene.name),
-        TextFormat::new(16.0, INK).bold(true),
-    );
+    sketch.title(MARGIN, &scene.name, "policies of the first seed");
     sketch.text(
         (MARGIN, 48.0),
         "Arrows are actions, longer where more probable; the most probable is black if optimal, \
-         else red.",
+         else red. Bars across a line: moves against the edge.",
         NOTE,
     );
     legend(&mut sketch);

@@ -3,7 +3,7 @@
 use plotters::style::{Color, RGBAColor};
 
 use super::{
-    axis::Axis,
+    axis::{Axis, value},
     colours::{BLACK, BLUE, GREY, INK, ORANGE, RULE, of_learner},
     sketch::{Align, Point, Sketch, TextFormat, WIDTH},
 };
@@ -24,7 +24,8 @@ struct PlotLine<'a> {
 
 /// A line chart.
 struct Chart<'a> {
-    title: String,
+    name: String,
+    what: String,
     x_title: &'a str,
     y_title: &'a str,
     height: f64,
@@ -43,7 +44,8 @@ pub(super) fn curves(steps: &[u64], scene: &Scene) -> Sketch {
         points: &learner.curve,
     });
     let chart = Chart {
-        title: format!("{}: distance from the optimum during training", scene.name),
+        name: scene.name.clone(),
+        what: "distance from the optimum during training".to_owned(),
         x_title: "training steps",
         y_title: "mean squared error of the policy, with 95 % interval",
         height: 520.0,
@@ -70,7 +72,8 @@ pub(super) fn sweep(world: &WorldReport, sweep: &Sweep) -> Sketch {
     // A world without states off the trajectory has no means over them.
     lines.retain(|line| line.points.iter().all(Estimate::exists));
     let chart = Chart {
-        title: format!("{}, start {}: IFT over {setting}", world.name, sweep.start.name()),
+        name: format!("{}, start {}", world.name, sweep.start.name()),
+        what: format!("IFT over {setting}"),
         x_title: setting,
         y_title: "mean squared error of the policy, with 95 % interval",
         height: 400.0,
@@ -100,7 +103,7 @@ impl Chart<'_> {
         });
         let y = Axis::new(extent(ends), (bottom, TOP), 6).round();
 
-        sketch.text((LEFT, 24.0), &self.title, TextFormat::new(16.0, INK).bold(true));
+        sketch.title(LEFT, &self.name, &self.what);
         sketch.text((LEFT, 52.0), self.y_title, TextFormat::new(13.0, GREY));
         let ticks = TextFormat::new(12.0, INK);
         for tick in y.ticks() {
@@ -186,7 +189,7 @@ impl Chart<'_> {
                 line.colour,
             );
             let format = TextFormat::new(gap.min(12.0), INK).bold(line.emphasised);
-            let value = format!("{end:.4}");
+            let value = value(*end);
             let x = right + LEADER + 5.0;
             let room = WIDTH - 10.0 - format.width(&value) - x - 8.0;
             sketch.text((x, place), format.fit(line.label, room), format);

@@ -1,5 +1,7 @@
 //! Drawings of a map, with the arrows of a policy or with trajectories.
 
+use std::collections::BTreeMap;
+
 use plotters::style::RGBAColor;
 
 use super::{
@@ -220,6 +222,33 @@ impl MapPlot<'_> {
         sketch.text(anchor, text, format.align(align));
     }
 
+    /// Draws the moves of a trajectory against the edge of the map: a line from the cell's centre to
+    /// the edge, with one bar across it for each move, at most four.
+    fn draw_bumps(&self, sketch: &mut Sketch, walk: &Trajectory, shift: f64, colour: RGBAColor) {
+        let ends = walk.visits.iter().skip(1).map(|visit| visit.state).chain([walk.end]);
+        // Numbers of moves by state and direction.
+        let mut bumps: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+        for (visit, _) in walk.visits.iter().zip(ends).filter(|(visit, end)| visit.state == *end) {
+            *bumps.entry((visit.state, visit.action.turned(visit.turn).index())).or_default() += 1;
+        }
+        let stroke = (0.05 * self.size).max(1.0);
+        for ((state, action), count) in bumps {
+            let (x, y) = self.middle(state);
+            let from = (x + shift, y + shift);
+            let (right, down) = DIRECTIONS[action];
+            let edge = 0.45 * self.size - shift * (right + down);
+            let mut line = |ends: [Point; 2]| {
+                let ends = ends.map(|place| along(from, (right, down), place));
+                sketch.line(ends.to_vec(), stroke, colour);
+            };
+            line([(0.0, 0.0), (edge, 0.0)]);
+            for bar in 0..count.min(4) {
+                let ahead = edge - 0.09 * self.size * bar as f64;
+                line([-0.1, 0.1].map(|aside| (ahead, aside * self.size)));
+            }
+        }
+    }
+
     /// Draws a trajectory. Each move is drawn a little to its right, so that moves back and forth
     /// do not overlap. The whole trajectory is shifted by the share `shift` of a cell, so that
     /// two trajectories do not overlap either.
@@ -231,12 +260,13 @@ impl MapPlot<'_> {
         colour: RGBAColor,
     ) {
         let (lane, shift) = (0.06 * self.size, shift * self.size);
+        self.draw_bumps(sketch, walk, shift, colour);
         let states: Vec<usize> =
             walk.visits.iter().map(|visit| visit.state).chain([walk.end]).collect();
         let places =
             states.iter().map(|state| self.middle(*state)).map(|(x, y)| (x + shift, y + shift));
         let places: Vec<Point> = places.collect();
-        // Moves with their directions, without the moves against the edge of the map.
+        // Moves with their directions, without those against the edge of the map.
         let cells = |length: f64| (length / self.size).round();
         let moves: Vec<(Point, Point)> = places
             .iter()
@@ -245,6 +275,9 @@ impl MapPlot<'_> {
             .filter(|(_, direction)| *direction != (0.0, 0.0))
             .collect();
         let (Some((start, first)), Some((end, last))) = (moves.first(), moves.last()) else {
+            if let Some(place) = places.first() {
+                sketch.dot(*place, 0.09 * self.size, colour);
+            }
             return;
         };
         let mut path = vec![along(*start, *first, (0.0, lane))];
@@ -284,3 +317,43 @@ pub(super) fn is_terminal(letter: char) -> bool {
 
 /// Text format of legends and notes.
 pub(super) const NOTE: TextFormat = TextFormat::new(11.0, GREY);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{action::Action, pictures::sketch::Primitive, trajectory::Visit};
+
+    #[test]
+    fn moves_against_the_edge_are_drawn() {
+        let map = ["SFG".to_owned()];
+        let plot = MapPlot { map: &map, origin: (10.0, 20.0), size: 50.0 };
+        // Lines, and the largest distance of their points from the cell of the start to the left.
+        let drawn = |moves: &[Action]| {
+            let mut state = 0;
+            let mut visits = Vec::new();
+            for &action in moves {
+                visits.push(Visit { state, action, turn: 0 });
+                state += usize::from(action == Action::Right);
+            }
+            let mut sketch = Sketch::new(100.0);
+            plot.draw_walk(&mut sketch, &Trajectory { visits, end: state }, 0.1, VERMILLION);
+            let lines = sketch.primitives.iter().filter_map(|primitive| match primitive {
+                Primitive::Line { points, .. } => Some(points),
+                _ => None,
+            });
+            let points = lines.clone().flatten();
+            let inside = points
+                .clone()
+                .all(|(x, y)| (10.0..=160.0).contains(x) && (20.0..=70.0).contains(y));
+            assert!(inside, "{moves:?}: {sketch:?}");
+            (lines.count(), points.map(|point| point.0).fold(f64::INFINITY, f64::min))
+        };
+        let (lines, left) = drawn(&[Action::Right, Action::Right]);
+        assert!(lines == 1 && left > 35.0);
+        // The way, the line to the edge and one bar for each move.
+        let (lines, left) = drawn(&[Action::Left, Action::Left, Action::Right, Action::Right]);
+        assert!(lines == 1 + 1 + 2 && left < 15.0);
+        assert_eq!(drawn(&[Action::Left, Action::Up, Action::Right]).0, 1 + 2 * 2);
+        assert_eq!(drawn(&[Action::Up; 9]).0, 1 + 4);
+    }
+}

@@ -2,7 +2,10 @@
 
 use plotters::style::{FontDesc, FontFamily, FontStyle, RGBAColor};
 
-use super::fonts::{FAMILY, SIZE_PER_EM};
+use super::{
+    colours::INK,
+    fonts::{FAMILY, SIZE_PER_EM},
+};
 
 /// Width of every picture, in the unit of all lengths. x grows to the right, y downwards.
 pub(super) const WIDTH: f64 = 900.0;
@@ -125,6 +128,24 @@ impl Sketch {
         self.primitives.push(Primitive::Dot { centre, radius, colour });
     }
 
+    /// The title of the picture, `name: what`, which starts at `left`. It is smaller where it has
+    /// no room, and then the name is cut before its end, which tells scenes of a world apart.
+    pub(super) fn title(&mut self, left: f64, name: &str, what: &str) {
+        const SIZE: f64 = 16.0;
+        const SMALLEST: f64 = 11.0;
+        const END: usize = 24;
+        let format = TextFormat::new(SIZE, INK).bold(true);
+        let room = WIDTH - left - 12.0;
+        let what = format!(": {what}");
+        let em = SIZE * room / format.width(&format!("{name}{what}"));
+        let format = TextFormat { em: em.clamp(SMALLEST, SIZE), ..format };
+        let (cut, _) = name.char_indices().rev().nth(END - 1).unwrap_or_default();
+        let (name, end) = name.split_at(cut);
+        let end = format!("{end}{what}");
+        let name = format.fit(name, room - format.width(&end));
+        self.text((left, 24.0), name + &end, format);
+    }
+
     pub(super) fn text(&mut self, anchor: Point, text: impl Into<String>, format: TextFormat) {
         self.primitives.push(Primitive::Text { anchor, text: text.into(), format });
     }
@@ -138,7 +159,7 @@ pub(super) fn pixel((x, y): Point) -> (i32, i32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pictures::{colours::INK, fonts};
+    use crate::pictures::fonts;
 
     #[test]
     fn a_text_is_cut_where_its_room_ends() {
@@ -153,6 +174,23 @@ mod tests {
             assert!(text.starts_with(cut.trim_end_matches('…')));
         }
         assert_eq!(format.fit(text, 1.0), "");
+    }
+
+    #[test]
+    fn a_title_ends_before_the_edge_and_says_what_is_shown() {
+        assert!(fonts::registered());
+        for (length, whole) in [(3, true), (60, true), (100, false), (1000, false)] {
+            let mut sketch = Sketch::new(100.0);
+            let name = "long-".repeat(length / 5) + "map";
+            sketch.title(64.0, &name, "distance from the optimum during training");
+            let [Primitive::Text { anchor, text, format }] = &sketch.primitives[..] else {
+                panic!("{:?}", sketch.primitives);
+            };
+            assert!(anchor.0 + format.width(text) <= WIDTH - 11.9, "{text}");
+            assert!(text.ends_with("map: distance from the optimum during training"), "{text}");
+            assert_eq!(text.starts_with(&name), whole, "{text}");
+            assert_eq!(text.contains('…'), !whole, "{text}");
+        }
     }
 
     #[test]
