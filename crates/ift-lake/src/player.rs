@@ -7,8 +7,9 @@ use crate::{
     seed_setup::{SeedSetup, episode_generator},
     settings::StudySettings,
     solved_world::SolvedWorld,
+    start::Start,
     study_worlds::first_world,
-    trajectory::{Trajectory, rollout},
+    trajectory::{Suboptimal, Trajectory, rollout},
 };
 
 /// A policy in its world.
@@ -18,7 +19,12 @@ pub struct Player {
     pub solved: SolvedWorld,
     /// Action probabilities by state. `[states, 4]`
     pub policy: StateActionMatrix,
-    seed: u64,
+    /// The policy that training started from; `None` for a policy that is not trained.
+    pub start: Option<Start>,
+    /// The kind of the trajectory that training rejected; `None` if it saw none.
+    pub suboptimal: Option<Suboptimal>,
+    /// The seed of training and of the episodes.
+    pub seed: u64,
 }
 
 impl Player {
@@ -45,6 +51,7 @@ impl Player {
         }
         let solved = first_world(settings)?;
         let seed = settings.seed;
+        let (mut start, mut suboptimal) = (None, None);
         let policy = if name == "optimum" {
             solved.optimum.policy.clone()
         } else {
@@ -52,15 +59,17 @@ impl Player {
             match learner {
                 None => setup.fitted_matrix,
                 Some(learner) => {
-                    let (start, kinds) = &solved.starts(settings)[0];
-                    let start = setup.start(*start);
-                    let rejected = learner.reads_suboptimal().then(|| kinds[0]);
-                    let trained = setup.train(learner.method.as_ref(), &start, rejected, |_, _| {});
+                    let (first, kinds) = &solved.starts(settings)[0];
+                    start = Some(*first);
+                    suboptimal = learner.reads_suboptimal().then(|| kinds[0]);
+                    let network = setup.start(*first);
+                    let method = learner.method.as_ref();
+                    let trained = setup.train(method, &network, suboptimal, |_, _| {});
                     trained.network.policy(solved.world.states())
                 }
             }
         };
-        Ok(Self { solved, policy, seed })
+        Ok(Self { solved, policy, start, suboptimal, seed })
     }
 
     /// Plays one episode, with actions drawn from the policy. The same number always gives the same

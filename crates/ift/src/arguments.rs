@@ -200,7 +200,8 @@ pub(crate) struct LakeArguments {
     #[arg(long)]
     pub(crate) overwrite: bool,
     /// Show a policy at play in the terminal instead: a method of the study, `ppo`, `optimum` or
-    /// `fitted`, trained in the recipe's first world from its first start with its first seed
+    /// `fitted`, by default `ift`; it is trained in the recipe's first world from its first start
+    /// with its first seed
     #[arg(
         long,
         value_name = "POLICY",

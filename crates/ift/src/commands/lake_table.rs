@@ -133,12 +133,16 @@ fn title(world: &WorldReport, start: Start) -> String {
         Ice::Solid => "solid ice",
         Ice::Slippery => "slippery ice",
     };
-    let start = match start {
+    format!("{}, {ice}, {}", world.name, start_text(start))
+}
+
+/// From which policy training starts.
+pub(super) fn start_text(start: Start) -> String {
+    match start {
         Start::Random => "from random weights".to_owned(),
         Start::Sft => "after SFT".to_owned(),
         Start::Both(kind) => {
             format!("from a policy fitted to both trajectories ({})", kind.name())
         }
-    };
-    format!("{}, {ice}, {start}", world.name)
+    }
 }

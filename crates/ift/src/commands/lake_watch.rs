@@ -5,9 +5,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
-use ift_lake::{Action, Cell, LakeError, Player, StudySettings, Trajectory, Visit};
+use ift_lake::{Action, Cell, LakeError, Player, StudySettings, Suboptimal, Trajectory, Visit};
 use serde_json::json;
 
+use super::lake_table;
 use crate::arguments::LakeArguments;
 use crate::output::Output;
 
@@ -38,12 +39,16 @@ impl Show {
             let result = json!({
                 "policy": self.policy,
                 "world": world,
+                "start": self.player.start,
+                "suboptimal": self.player.suboptimal,
+                "seed": self.player.seed,
                 "arrived": arrived,
                 "episodes": episodes,
             });
             output.result(&result.to_string())?;
             return Ok(());
         }
+        output.piece(&format!("{}\n\n", self.origin()))?;
         let screen = output.screen();
         for (number, episode) in episodes.iter().enumerate() {
             let mut drawn = 0;
@@ -73,6 +78,27 @@ impl Show {
         Ok(())
     }
 
+    /// Where the policy comes from, in one line.
+    fn origin(&self) -> String {
+        let Player { start, suboptimal, seed, solved, .. } = &self.player;
+        let how = match (start, suboptimal) {
+            (Some(start), Some(kind)) => format!(
+                "trained {}, rejecting {}",
+                lake_table::start_text(*start),
+                match kind {
+                    Suboptimal::Longer => "a longer way to the goal",
+                    Suboptimal::Hole => "a trajectory that ends in a hole",
+                    Suboptimal::Wandering => "a trajectory that does not arrive",
+                    Suboptimal::Own => "the policy's own episodes",
+                }
+            ),
+            (Some(start), None) => format!("trained {}", lake_table::start_text(*start)),
+            (None, _) if self.policy == "fitted" => "a network fitted to the optimum".to_owned(),
+            (None, _) => "computed from the map".to_owned(),
+        };
+        format!("{} on {}: {how}; seed {seed}", self.policy, solved.name)
+    }
+
     /// The lake before step `step`, or after the last one.
     fn frame(&self, heading: &str, episode: &Trajectory, step: usize, colours: bool) -> String {
         let here = episode.visits.get(step).map_or(episode.end, |visit| visit.state);
@@ -90,8 +116,7 @@ impl Show {
     }
 
     /// A cell as three characters: its kind, or the most probable action from it, in brackets if
-    /// the
-    /// player is there.
+    /// the player is there.
     fn cell(&self, state: usize, here: bool, colours: bool) -> String {
         let (symbol, colour) = match self.player.solved.world.map().cell(state) {
             Cell::Hole => ('O', "\x1b[97;44m"),

@@ -375,15 +375,25 @@ fn a_policy_is_watched_move_by_move() {
     assert_snapshot!("lake_watch", folder.ift(&optimum).done());
     let ift = folder.ift(&["lake", "study.toml", "--watch", "--episodes", "2"]).done();
     assert!(
-        ift.starts_with("ift on 4x4, episode 1, step 0\n")
-            && ift.contains("of 2 episodes reached the goal"),
+        ift.starts_with(
+            "ift on 4x4: trained from random weights; seed 0\n\nift on 4x4, episode 1, step 0\n"
+        ) && ift.contains("of 2 episodes reached the goal"),
         "{ift}"
     );
     assert_eq!(ift, folder.ift(&["lake", "study.toml", "--watch=ift", "--episodes", "2"]).done());
     let told =
         folder.ift(&["lake", "study.toml", "--watch=optimum", "--episodes", "2", "--json"]).json();
     assert_eq!((&told["world"], &told["arrived"]), (&"4x4".into(), &2.into()));
+    assert!(told["start"].is_null() && told["suboptimal"].is_null() && told["seed"] == 0);
+    let dpo = ["lake", "study.toml", "--watch=dpo", "--set", "seed=7", "--set", "starts=['sft']"];
+    let said = folder.ift(&dpo).done();
+    let first =
+        "dpo on 4x4: trained after SFT, rejecting a trajectory that ends in a hole; seed 7\n";
+    assert!(said.starts_with(first), "{said}");
     assert_eq!(told["episodes"][1]["visits"].as_array().unwrap().len(), 6);
+    let told = folder.ift(&[&dpo[..], &["--json"]].concat()).json();
+    assert_eq!((&told["start"], &told["suboptimal"]), (&"sft".into(), &"hole".into()));
+    assert_eq!(told["seed"], 7);
     let unknown = folder.ift(&["lake", "study.toml", "--watch=dqn"]).refused(1);
     assert!(unknown.contains("no policy `dqn`") && unknown.contains("`dpo beta=0.3`"), "{unknown}");
     assert!(!folder.exists("study"));
