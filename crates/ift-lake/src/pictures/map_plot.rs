@@ -222,8 +222,8 @@ impl MapPlot<'_> {
         sketch.text(anchor, text, format.align(align));
     }
 
-    /// Draws the moves of a trajectory against the edge of the map: a line from the cell's centre to
-    /// the edge, with one bar across it for each move, at most four.
+    /// Draws the moves of a trajectory against the edge of the map: a line from the centre of the
+    /// cell to the edge, with one bar across it for each move, at most four.
     fn draw_bumps(&self, sketch: &mut Sketch, walk: &Trajectory, shift: f64, colour: RGBAColor) {
         let ends = walk.visits.iter().skip(1).map(|visit| visit.state).chain([walk.end]);
         // Numbers of moves by state and direction.
