@@ -83,6 +83,49 @@ fn deep_values_do_not_exhaust_the_stack() {
 }
 
 #[test]
+fn a_namespace_cannot_hold_itself() {
+    let two = "{% set a = namespace(n=0) %}{% set b = namespace(n=1) %}";
+    for (set, used) in [
+        ("{% set a.s = a %}{% set b.s = b %}", "a == b"),
+        ("{% set a.s = a %}{% set b.s = b %}", "a in [b]"),
+        ("{% set a.s = a %}{% set b.s = b %}", "[a, b] | sort"),
+        ("{% set a.s = a %}", "a ~ ''"),
+        ("{% set a.s = a %}", "a | upper"),
+        ("{% set a.s = a %}", "{a: 1}"),
+        ("{% set a.s = a %}", "a | tojson"),
+        ("{% set a.s = a %}", "a"),
+        ("{% set a.s = [{'b': (a,)}] %}", "a ~ ''"),
+        ("{% set a.s = b %}{% set b.s = a %}", "a ~ ''"),
+        ("{% set a.s = b %}{% set a.s.t = a %}", "a ~ ''"),
+        ("{% set (a.s, b.s) = (b, a) %}", "a ~ ''"),
+        ("{% set a.s | default(a, true) %}{% endset %}", "a ~ ''"),
+        ("{% set ns = a %}{% set ns.s = a %}", "a ~ ''"),
+    ] {
+        let text = error(&format!("{two}{set}{{{{ {used} }}}}"));
+        assert!(text.contains("a namespace would hold itself"), "{set}: {text}");
+    }
+    // One that holds another one is fine.
+    let template = "{% set a = namespace(n=0) %}{% set b = namespace(n=1) %}{% set a.s = [b] %}\
+                    {% set b.s = a.n %}{% set a.n = a.s[0].n %}{{ a.n }}{{ a.s[0].s }}";
+    let rendered = with_template("llama2", template).render(&chat(&[("user", "Hi")]), false);
+    assert_eq!(rendered.unwrap(), "10");
+}
+
+#[test]
+fn values_that_share_others_many_times_are_refused() {
+    let twice = |name: &str, i: usize| {
+        let before = format!("{name}{}", i - 1);
+        format!("{{% set {name}{i} = [{before}, {before}] %}}")
+    };
+    let sets: String = (1..41).flat_map(|i| [twice("a", i), twice("b", i)]).collect();
+    let shared = format!("{{% set a0 = [1] %}}{{% set b0 = [1] %}}{sets}");
+    for used in ["a40", "a40 | tojson", "a40 == b40", "a40 in [b40]", "a40 ~ ''", "{a40: 1}"] {
+        let text = error(&format!("{shared}{{{{ {used} }}}}"));
+        assert!(text.contains("limit: it needs more than"), "{used}: {text}");
+    }
+}
+
+#[test]
 fn nesting_in_the_source_is_refused() {
     let n = 20_000;
     let around =

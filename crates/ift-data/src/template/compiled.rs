@@ -10,9 +10,9 @@ use minijinja::value::Serde;
 use minijinja::{Environment, Error, ErrorKind, Value};
 
 use super::clock::strftime;
-use super::environment::{ITERATED, environment};
+use super::environment::{HELD, ITERATED, environment};
 use super::limits::{self, check_source, on_large_stack};
-use super::tags::{names_read, with_filtered_loops, without_generation_tags};
+use super::tags::{names_read, with_filtered_loops, with_filtered_sets, without_generation_tags};
 use crate::conversation::{Conversation, Message, REASONING};
 use crate::error::DataError;
 use crate::special::{NAMED, SpecialTokens};
@@ -62,6 +62,7 @@ impl Template {
         let mut env = environment().map_err(fault)?;
         // Jinja reads every kind of line end as one.
         let text = with_filtered_loops(&without_generation_tags(source), ITERATED);
+        let text = with_filtered_sets(&text, HELD);
         let text = text.replace("\r\n", "\n").replace('\r', "\n");
         let compiled = on_large_stack(move || {
             env.add_template_owned(NAME, text)?;

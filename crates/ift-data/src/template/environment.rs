@@ -1,11 +1,12 @@
 //! The environment of chat templates: Jinja as transformers sets it up, with Python's values.
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::ValueKind;
+use minijinja::value::{Rest, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, Output, State, Value, escape_formatter};
 
 use super::arguments::wrong;
 use super::filters::{default, float, indent, int, join, trim};
+use super::held::check_held;
 use super::json::to_json;
 use super::methods::call_method;
 use super::numbers::{as_float, float_text};
@@ -16,6 +17,9 @@ const NOT_IN_JINJA2: [&str; 7] = ["split", "lines", "bool", "chain", "zip", "att
 
 /// The filter on what each loop goes through. Not for templates.
 pub(super) const ITERATED: &str = "_iterated";
+
+/// The filter on what each `set` keeps. Not for templates.
+pub(super) const HELD: &str = "_held";
 
 /// An environment without a template and without `strftime_now`.
 ///
@@ -44,6 +48,9 @@ pub(super) fn environment() -> Result<Environment<'static>, Error> {
     // The engine takes none for an empty list.
     env.add_filter(ITERATED, |value: Value| {
         if value.is_none() { Err(wrong("`for`: found none, expected a list")) } else { Ok(value) }
+    });
+    env.add_filter(HELD, |state: &State<'_, '_>, value: Value, owners: Rest<Value>| {
+        check_held(state, &value, &owners).map(|()| value)
     });
     env.add_filter("int", int);
     env.add_filter("float", float);

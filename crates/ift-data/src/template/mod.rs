@@ -14,6 +14,7 @@
 //! | `numbers` | numbers as Python reads and prints them |
 //! | `printed` | values as Python prints them |
 //! | `limits` | limits on what a template may cost |
+//! | `held` | checks of the values that names keep |
 //! | `clock` | `strftime_now` |
 //! | `json` | `tojson`, as Python's `json.dumps` writes it |
 
@@ -24,6 +25,7 @@ mod compiled;
 mod effective;
 mod environment;
 mod filters;
+mod held;
 mod json;
 mod limits;
 mod methods;

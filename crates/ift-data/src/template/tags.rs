@@ -216,9 +216,74 @@ pub(super) fn with_filtered_loops(source: &str, filter: &str) -> String {
     out
 }
 
+/// Applies a filter to what each `set` keeps, so that it can refuse values. Its arguments are the
+/// values whose attributes are set. Values that certainly hold no other values are left alone.
+pub(super) fn with_filtered_sets(source: &str, filter: &str) -> String {
+    let start_of = |part: &str| part.as_ptr() as usize - source.as_ptr() as usize;
+    let mut out = String::with_capacity(source.len());
+    let mut at = 0;
+    for tag in tags(source) {
+        if tag.tokens().first() != Some(&Token::Name("set")) {
+            continue;
+        }
+        let body = tag.body();
+        // No name has one of them. A pipe is a filter on the text up to `endset`.
+        let Some(end) = body.find(['=', '|']) else { continue };
+        let (targets, rest) = (&body["set".len()..end], &body[end + 1..]);
+        let owners = targets.split([',', '(', ')']).filter_map(|target| target.rsplit_once('.'));
+        let owners: Vec<&str> = owners.map(|(owner, _)| owner.trim()).collect();
+        if is_flat(&tokens(rest), !owners.is_empty()) {
+            continue;
+        }
+        let (open, close) = if body[end..].starts_with('=') { (" (", ")") } else { ("", "") };
+        out.push_str(&source[at..start_of(rest)]);
+        out.extend([open, rest, close, " | ", filter, "(", &owners.join(", "), ") "]);
+        at = start_of(body) + body.len();
+    }
+    out.push_str(&source[at..]);
+    out
+}
+
+/// Whether an expression certainly makes no value that holds others; with `of_name`, also not the
+/// value of a name.
+fn is_flat(tokens: &[Token<'_>], of_name: bool) -> bool {
+    let builds = |token: &Token<'_>| matches!(token, Token::Sign('(' | '[' | '{' | ',' | '|'));
+    let chooses = |token: &Token<'_>| matches!(token, Token::Name("and" | "or" | "if"));
+    let joins = tokens.contains(&Token::Sign('~')) && !tokens.iter().any(chooses);
+    let names = tokens.iter().any(|token| {
+        matches!(token, Token::Name(name)
+            if !matches!(*name, "true" | "false" | "none" | "True" | "False" | "None"))
+    });
+    !tokens.iter().any(builds) && (joins || !of_name || !names)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{names_read, with_filtered_loops, without_generation_tags};
+    use super::{names_read, with_filtered_loops, with_filtered_sets, without_generation_tags};
+
+    #[test]
+    fn what_a_set_keeps_is_filtered() {
+        for (source, expected) in [
+            ("{%- set a = [b, b] -%}c", "{%- set a = ( [b, b]) | f()  -%}c"),
+            ("{% set a=b,b %}", "{% set a= (b,b) | f()  %}"),
+            ("{% set a.b = a %}", "{% set a.b = ( a) | f(a)  %}"),
+            ("{% set (a.b.c, d.e) = f %}", "{% set (a.b.c, d.e) = ( f) | f(a.b, d)  %}"),
+            ("{% set a.b | d(a) %}{% endset %}", "{% set a.b | d(a) | f(a)  %}{% endset %}"),
+            ("{% set a.b = b ~ c if d %}", "{% set a.b = ( b ~ c if d) | f(a)  %}"),
+        ] {
+            assert_eq!(with_filtered_sets(source, "f"), expected);
+        }
+        for source in [
+            "{% set a = b.c %}",
+            "{% set a = 'b' %}",
+            "{% set a.b = true %}",
+            "{% set a.b = a.b ~ c %}",
+            "{% set a.b %}{% endset %}",
+            "{# {% set a.b = a %} #}",
+        ] {
+            assert_eq!(with_filtered_sets(source, "f"), source);
+        }
+    }
 
     #[test]
     fn what_a_loop_goes_through_is_filtered() {
