@@ -179,3 +179,21 @@ fn a_document_without_a_wanted_token_is_an_error_that_names_the_setting() {
     let tokens = tokenizer.encode_document("a", Bos::Always, true).unwrap();
     assert_eq!(tokenizer.decode(&tokens, false).unwrap(), "<|endoftext|>a<|im_end|>");
 }
+
+#[test]
+fn a_word_that_would_take_much_memory_names_its_line() {
+    let tokenizer = tokenizer("bytelevel", None);
+    let records = [json!({"text": "a"}), json!({"text": "x".repeat(5 << 20)})];
+    let error = rows(&tokenizer, RowKind::Text, &records, |config| config).unwrap_err().to_string();
+    assert!(error.contains("a.jsonl`, line 2: a text with 5242880 bytes without"), "{error}");
+    // A conversation is cut or dropped before.
+    let records = [
+        json!({"prompt": "Q", "completion": "A"}),
+        json!({"prompt": "Q", "completion": "x".repeat(5 << 20)}),
+    ];
+    for over_length in [OverLength::Drop, OverLength::Truncate] {
+        let change = |config| DataConfig { over_length, ..config };
+        let set = rows(&tokenizer, RowKind::Demonstration, &records, change).unwrap();
+        assert_eq!(set.report.files[0].records, 2);
+    }
+}

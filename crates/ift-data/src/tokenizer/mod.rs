@@ -33,7 +33,7 @@ use crate::template::{Surroundings, template_of_folder, template_value};
 use crate::turns::{TurnStyle, find_turns};
 use chat::Chat;
 pub(crate) use length::beginning;
-use length::longest_token;
+use length::{check_words, longest_token};
 
 /// A tokenizer with its special tokens and, unless it was read for plain text, its chat template.
 ///
@@ -451,6 +451,7 @@ impl ChatTokenizer {
     }
 
     fn encode(&self, text: &str) -> Result<Encoding, DataError> {
+        check_words(text)?;
         self.tokenizer.encode(text, false).map_err(|e| self.fault(&e.to_string()))
     }
 
