@@ -10,6 +10,9 @@ use super::columns::Columns;
 use super::known;
 use super::values::{check_whole, decoded, is_empty, kind, list, object, text};
 
+/// Largest weight of a turn; a larger one is taken for a typing error.
+const MAX_WEIGHT: f32 = 1000.0;
+
 /// A list of messages, in any form that [`list`] reads.
 pub(super) fn messages(
     value: Value,
@@ -228,13 +231,13 @@ impl Reader<'_> {
                 Value::Number(number) => number.as_f64().map(|number| number as f32),
                 _ => None,
             };
-            let weight = weight.filter(|weight| weight.is_finite() && *weight >= 0.0);
+            let weight = weight.filter(|weight| (0.0..=MAX_WEIGHT).contains(weight));
             let Some(weight) = weight else {
                 let found = match value {
                     Value::Number(number) => number.to_string(),
                     other => kind(&other).to_owned(),
                 };
-                let expected = "a weight of at least 0, or true or false";
+                let expected = format!("a weight from 0 to {MAX_WEIGHT}, or true or false");
                 return Err(DataError::field(self.path(name), found, expected));
             };
             if let Some((other, _)) = found.filter(|&(_, other)| other != weight) {

@@ -210,6 +210,7 @@ fn weights_of_turns() {
     };
     for (name, value, weight) in [
         ("weight", json!(0.5), Some(0.5)),
+        ("weight", json!(1000), Some(1000.0)),
         ("weight", Value::Null, None),
         ("train", json!(false), Some(0.0)),
         ("train", json!(true), Some(1.0)),
@@ -226,9 +227,10 @@ fn weights_of_turns() {
     let two = json!({"messages": [{"role": "assistant", "content": "A", "weight": 1,
                                    "train": false}]});
     for (record, reasons) in [
-        (turn("weight", json!(-1)), vec!["`messages[1].weight`", "-1", "at least 0"]),
+        (turn("weight", json!(-1)), vec!["`messages[1].weight`", "-1", "from 0 to 1000"]),
         (turn("weight", json!("1")), vec!["`messages[1].weight`", "a string"]),
         (turn("weight", json!(1e300)), vec!["`messages[1].weight`"]),
+        (turn("loss_weight", json!(1001)), vec!["`messages[1].loss_weight`", "1001", "to 1000"]),
         (turn("mask", json!(1)), vec!["`messages[1].mask`", "data.ignore = [\"messages.mask\"]"]),
         (turn("refusal", json!("No.")), vec!["`messages[1].refusal`", "\"messages.refusal\""]),
         (asked(json!(1)), vec!["`messages[0]`", "`user`", "\"messages.weight\""]),
