@@ -57,36 +57,8 @@ pub(crate) const FIELDS: [&str; 17] = [
     "content",
 ];
 
-/// Fields of a record that change what is learned and are not supported.
-const REFUSED: [&str; 18] = [
-    "images",
-    "image",
-    "videos",
-    "video",
-    "audio",
-    "audios",
-    "document",
-    "documents",
-    "mask",
-    "loss_mask",
-    "weights",
-    "weight",
-    "loss",
-    "labels",
-    "input_ids",
-    "attention_mask",
-    "refusal",
-    "train",
-];
-
-/// Further fields of a record that change what is learned from a conversation and are not
-/// supported: they belong to one of its messages, and do not say to which.
-pub(super) fn is_refused_in_chats(name: &str) -> bool {
-    REASONING.contains(&name) || matches!(name, "tool_calls" | "function_call")
-}
-
-/// Fields of a message that change what is learned and are not supported.
-pub(super) const REFUSED_IN_MESSAGES: [&str; 17] = [
+/// Fields of a record, a message or a part that change what is learned and are not supported.
+pub(super) const REFUSED: [&str; 18] = [
     "images",
     "image",
     "videos",
@@ -103,8 +75,15 @@ pub(super) const REFUSED_IN_MESSAGES: [&str; 17] = [
     "training_detail",
     "labels",
     "input_ids",
+    "attention_mask",
     "refusal",
 ];
+
+/// Further fields of a record that change what is learned from a conversation and are not
+/// supported: they belong to one of its messages, and do not say to which.
+pub(super) fn is_refused_in_chats(name: &str) -> bool {
+    REASONING.contains(&name) || matches!(name, "tool_calls" | "function_call")
+}
 
 /// The fields that layouts read their text from.
 pub(super) fn content() -> impl Iterator<Item = &'static str> {
@@ -129,7 +108,9 @@ pub(super) fn role(name: &str) -> Option<&'static str> {
 
 /// Whether a field of a record is refused unless it is ignored. `found` is not empty.
 pub(super) fn is_refused(name: &str, found: &Value) -> bool {
-    let one = matches!(name, "weight") && found.as_f64() == Some(1.0);
+    // Those of messages are read. Of a record, they say nothing about a turn.
+    let weight = matches!(name, "weight" | "loss" | "train");
+    let one = name == "weight" && found.as_f64() == Some(1.0);
     // Further answers, such as `chosen_2`; numbers and words about the answers are not.
     let further = name.strip_prefix("chosen_").or(name.strip_prefix("rejected_"));
     let answers = further.is_some_and(|which| match found {
@@ -137,7 +118,7 @@ pub(super) fn is_refused(name: &str, found: &Value) -> bool {
         Value::String(_) => which.bytes().all(|byte| byte.is_ascii_digit()),
         _ => false,
     });
-    (REFUSED.contains(&name) && !one) || answers
+    REFUSED.contains(&name) || (weight && !one) || answers
 }
 
 /// The error for a field that would change what is learned.

@@ -263,7 +263,7 @@ impl Reader<'_> {
     /// Refuses fields that would change what is learned. Others are given to the template.
     fn refuse(&self, map: &Map<String, Value>) -> Result<(), DataError> {
         for (name, value) in map {
-            if known::REFUSED_IN_MESSAGES.contains(&name.as_str()) && !is_empty(value) {
+            if known::REFUSED.contains(&name.as_str()) && !is_empty(value) {
                 return Err(known::refused(self.path(name), value, &format!("messages.{name}")));
             }
             check_whole(value, &self.path(name))?;
@@ -323,7 +323,7 @@ fn parts(content: Value, at: &str) -> Result<Vec<Part>, DataError> {
                 return Err(DataError::field(at, "a part without `type`", expected));
             }
         });
-        let weights = || known::WEIGHTS.into_iter().chain(known::REFUSED_IN_MESSAGES);
+        let weights = || known::WEIGHTS.into_iter().chain(known::REFUSED);
         let counts = |name: &str| weights().any(|weight| weight == name);
         if let Some((name, value)) = part.iter().find(|(name, v)| counts(name) && !is_empty(v)) {
             let expected = "no such field of a part: it would change what is learned, and is not \

@@ -414,6 +414,8 @@ fn fields_are_listed_refused_ignored_or_renamed() {
         ("input_ids", json!([1])),
         ("weight", json!(2)),
         ("loss_mask", json!([0, 1])),
+        ("masked", json!(true)),
+        ("train", json!(false)),
     ] {
         let record = json!({"prompt": "Q", "completion": "A", name: value});
         let error = read(&record, &plain).unwrap_err().to_string();
@@ -421,6 +423,9 @@ fn fields_are_listed_refused_ignored_or_renamed() {
         let (talk, unused) = read(&record, &columns(&[], &[name])).unwrap();
         assert_eq!((talk.messages.len(), unused.len()), (2, 0));
     }
+    let answer = json!({"role": "assistant", "content": "A", "attention_mask": [1]});
+    let error = read(&json!({"messages": [answer]}), &plain).unwrap_err().to_string();
+    assert!(error.contains("data.ignore = [\"messages.attention_mask\"]"), "{error}");
     let renamed = columns(&[("prompt", "ask"), ("completion", "reply")], &["system"]);
     let record = json!({"ask": "Q", "reply": "A", "prompt": "P", "system": "S"});
     let (talk, unused) = read(&record, &renamed).unwrap();
