@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The trajectories that a map is designed around.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DesignedPair {
     /// The optimal trajectory.
     pub optimal: Trajectory,
@@ -26,8 +26,8 @@ pub struct DesignedPair {
 /// Reads the map of entry number `index` of the setting `designed`, under the name of the entry.
 ///
 /// # Errors
-/// [`LakeError::Setting`] if it is not a map, has several starts, or its file cannot be read;
-/// [`LakeError::Map`] if its file is not a map.
+/// [`LakeError::Setting`] if it is not a map, has several starts, or its file cannot be read or is
+/// not a map.
 pub(crate) fn read_map(index: usize, designed: &DesignedMap) -> Result<LakeMap, LakeError> {
     let text = &designed.map;
     let refused = |problem| Err(wrong(index, "map", problem));
@@ -52,6 +52,9 @@ pub(crate) fn read_map(index: usize, designed: &DesignedMap) -> Result<LakeMap, 
                 "is `{text}`, which cannot be read as a file: {source}; expected the lines of a \
                  map, `4x4`, `8x8` or a file"
             ));
+        }
+        Err(error @ LakeError::Map { .. }) => {
+            return refused(format!("is a file that is not a map: {error}"));
         }
         map => map?.named(&designed.name),
     };
@@ -87,7 +90,8 @@ pub(crate) fn read_pair(
     Ok(DesignedPair { optimal, suboptimal, kind })
 }
 
-fn wrong(index: usize, field: &str, problem: String) -> LakeError {
+/// The error that a field of entry number `index` is wrong.
+pub(crate) fn wrong(index: usize, field: &str, problem: String) -> LakeError {
     LakeError::Setting { field: format!("designed.{index}.{field}"), problem }
 }
 

@@ -33,7 +33,15 @@ pub enum LakeError {
         /// What was found and what was expected.
         problem: String,
     },
-    /// No map, trajectory or policy of the wanted kind exists or was found.
+    /// The study has no policy with that name.
+    #[error("there is no policy `{name}`; expected `optimum`, `fitted` or one of {labels}")]
+    Policy {
+        /// The name.
+        name: String,
+        /// The labels of the learners, in backticks and with commas.
+        labels: String,
+    },
+    /// No map or trajectory of the wanted kind exists or was found.
     #[error("{0}")]
     Impossible(String),
     /// A result file cannot be written.

@@ -72,7 +72,7 @@ pub use solved_world::SolvedWorld;
 pub use start::{InitialPolicy, Start};
 pub use statistics::Estimate;
 pub use study::Study;
-pub use study_worlds::{LeftOut, solved_worlds};
+pub use study_worlds::{LeftOut, LeftOutReason, solved_worlds};
 pub use summary::{Findings, RunRow};
 pub use training::TrainingSettings;
 pub use trajectory::{Suboptimal, Trajectory, Visit, draw_optimal, draw_suboptimal, rollout};

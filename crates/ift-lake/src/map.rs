@@ -146,7 +146,7 @@ impl LakeMap {
     }
 
     /// Reads a map from a file in the format of [`LakeMap::parse`]. Its name is the stem of the
-    /// file name.
+    /// file name. A byte order mark at the start, which editors on Windows write, is skipped.
     ///
     /// # Errors
     /// [`LakeError::Read`] if the file cannot be read as text, and the errors of `parse`, which
@@ -154,7 +154,8 @@ impl LakeMap {
     pub fn read(path: &Path) -> Result<Self, LakeError> {
         let text = fs::read_to_string(path)
             .map_err(|source| LakeError::Read { path: path.to_owned(), source })?;
-        let map = Self::parse(&path.display().to_string(), &text)?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let map = Self::parse(&path.display().to_string(), text)?;
         Ok(match path.file_stem() {
             Some(stem) => map.named(&stem.to_string_lossy()),
             None => map,
@@ -180,7 +181,7 @@ impl LakeMap {
             return Err(LakeError::Setting { field: "random.size".to_owned(), problem });
         }
         if !(frozen > 0.0 && frozen <= 1.0) {
-            let problem = format!("is {frozen}, expected a number above 0, up to 1");
+            let problem = format!("is {frozen:?}, expected a number above 0, up to 1");
             return Err(LakeError::Setting { field: "random.frozen".to_owned(), problem });
         }
         let mut rng = generator(seed, streams::RANDOM_MAP);
@@ -227,6 +228,11 @@ impl LakeMap {
     /// If the map has no such state.
     pub fn cell(&self, state: usize) -> Cell {
         self.cells[state]
+    }
+
+    /// Whether another map has the same cells, whatever its name.
+    pub(crate) fn has_cells_of(&self, other: &Self) -> bool {
+        self.columns == other.columns && self.cells == other.cells
     }
 
     /// The states of the cells `S`.

@@ -44,10 +44,7 @@ impl Player {
         if learner.is_none() && !["optimum", "fitted"].contains(&name) {
             let labels: Vec<_> =
                 learners.iter().map(|learner| format!("`{}`", learner.label)).collect();
-            return Err(LakeError::Impossible(format!(
-                "there is no policy `{name}`; expected `optimum`, `fitted` or one of {}",
-                labels.join(", ")
-            )));
+            return Err(LakeError::Policy { name: name.to_owned(), labels: labels.join(", ") });
         }
         let solved = first_world(settings)?;
         let seed = settings.seed;

@@ -99,9 +99,9 @@ pub struct RandomMap {
     pub seed: u64,
     /// Number of maps, with seeds from `seed` upwards. A map is left out, and one with a higher
     /// seed takes its place, if a seed of the study cannot draw a trajectory of every kind in
-    /// `suboptimal` on it, with every kind of ice. So the maps depend on these settings too. The
-    /// names of the worlds show the seeds. The study fails if all of the first 20 maps are left
-    /// out, or 1000 in total.
+    /// `suboptimal` on it, with every kind of ice, or if its cells are those of a map with a lower
+    /// seed. So the maps depend on these settings too. The names of the worlds show the seeds. The
+    /// study fails if all of the first 20 maps are left out, or 1000 in total.
     #[schemars(range(min = 1, max = 1000))]
     pub count: u64,
 }
@@ -113,17 +113,19 @@ pub struct RandomMap {
 pub struct DesignedMap {
     /// Name of the world in results: letters, digits, `-` and `_`, at most 100 bytes. Names that
     /// differ only in upper and lower case are refused, since pictures are named after them.
-    #[schemars(length(min = 1, max = 100))]
+    #[schemars(length(min = 1, max = 100), extend("pattern" = r"^[\p{Alphabetic}\p{N}_-]+$"))]
     pub name: String,
     /// The map: its lines of `S`, `F`, `H` and `G`, or an entry as in `maps`, but not `random`.
     pub map: String,
     /// Moves of the optimal trajectory from the start, a string of `L`, `D`, `R` and `U`, such as
     /// `DDRR`. It must take optimal actions only and end at a goal.
+    #[schemars(extend("pattern" = "^[LDRU]+$"))]
     pub optimal: String,
-    /// Moves of the sub-optimal trajectory from the same start. Its kind is found out: `longer` if
-    /// it ends at a goal, which must be after more moves, `hole` if it ends in a hole, else
-    /// `wandering`. One move or more must not be optimal. Methods on pairs reject it, and `own` if
-    /// `suboptimal` lists it.
+    /// Moves of the sub-optimal trajectory from the same start, a string of `L`, `D`, `R` and `U`.
+    /// Its kind is found out: `longer` if it ends at a goal, which must be after more moves, `hole`
+    /// if it ends in a hole, else `wandering`. One move or more must not be optimal. Methods on
+    /// pairs reject it, and `own` if `suboptimal` lists it.
+    #[schemars(extend("pattern" = "^[LDRU]+$"))]
     pub suboptimal: String,
 }
 
@@ -160,7 +162,8 @@ pub struct SweepValues {
     pub lambda: Vec<f64>,
     /// Values of γ, the decay per move in relation propagation, 0 to 1.
     pub gamma: Vec<f64>,
-    /// The initial policies that sweeps start from, of those in `starts` of the study.
+    /// The initial policies that sweeps start from, of those in `starts` of the study. Without any
+    /// of those nothing is swept; unless this is the default or empty, that is an error.
     pub starts: Vec<InitialPolicy>,
 }
 

@@ -1,13 +1,16 @@
 //! The worlds of a study: listed, random and designed maps.
 
-use std::path::Path;
+use std::{
+    fmt::{self, Write},
+    path::Path,
+};
 
 use crate::{
-    designed::{read_map, read_pair},
+    designed::{read_map, read_pair, wrong},
     error::LakeError,
     map::LakeMap,
     report::Origin,
-    settings::{RandomMap, StudySettings},
+    settings::{DesignedMap, RandomMap, StudySettings},
     solved_world::SolvedWorld,
     world::Ice,
 };
@@ -17,15 +20,41 @@ const MOST_LEFT_OUT: usize = 1000;
 /// The same number while no map could be used: then the settings are at fault, not the maps.
 const MOST_LEFT_OUT_AT_FIRST: usize = 20;
 
-/// A random map that a study leaves out, because a seed cannot draw a trajectory on it.
+/// A random map that a study leaves out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftOut {
     /// Seed of the map.
     pub map_seed: u64,
-    /// The first seed of the study that cannot draw a trajectory.
-    pub seed: u64,
-    /// What it cannot draw.
-    pub reason: String,
+    /// Why it is left out.
+    pub reason: LeftOutReason,
+}
+
+/// Why a study leaves out a random map. [`fmt::Display`] prints it as a sentence without subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeftOutReason {
+    /// It has the cells of a map that the study uses, so that it is no independent unit.
+    Repeated {
+        /// Seed of the map that is used.
+        map_seed: u64,
+    },
+    /// A seed of the study cannot draw a trajectory on it.
+    NoTrajectory {
+        /// The first such seed.
+        seed: u64,
+        /// What it cannot draw.
+        problem: String,
+    },
+}
+
+impl fmt::Display for LeftOutReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Repeated { map_seed } => write!(f, "has the same cells as seed {map_seed}"),
+            Self::NoTrajectory { seed, problem } => {
+                write!(f, "fails with seed {seed} of the study: {problem}")
+            }
+        }
+    }
 }
 
 /// The worlds of a study.
@@ -38,12 +67,14 @@ pub(crate) struct StudyWorlds {
 }
 
 impl StudyWorlds {
-    /// Reads or draws the maps and computes the optimum of each world.
+    /// Reads or draws the maps and computes the optimum of each world, for settings that are valid.
     ///
     /// # Errors
     /// Those of [`solved_worlds`].
     pub(crate) fn new(settings: &StudySettings) -> Result<Self, LakeError> {
         let mut worlds = Self { solved: Vec::new(), left_out: Vec::new() };
+        // For each world, its entry in the settings.
+        let mut entries = Vec::new();
         for name in &settings.maps {
             let of_map = if name == RANDOM {
                 let drawn = random_worlds(settings, &settings.random)?;
@@ -53,43 +84,80 @@ impl StudyWorlds {
                 on_every_ice(settings, &listed_map(name)?, Origin::Listed)
             };
             for solved in of_map {
-                worlds.push(solved, "maps", "rename one of the map files")?;
+                if let Some(index) = worlds.of_name(&solved.name) {
+                    let both = called(&worlds.solved[index].name, &solved.name);
+                    let problem = format!(
+                        "has two worlds {both}, of the entries `{}` and `{name}`; rename a map \
+                         file",
+                        entries[index]
+                    );
+                    return Err(LakeError::Setting { field: "maps".to_owned(), problem });
+                }
+                worlds.solved.push(solved);
+                entries.push(name);
             }
         }
-        for index in 0..settings.designed.len() {
+        for (index, DesignedMap { name, .. }) in settings.designed.iter().enumerate() {
             let solved = designed_world(settings, index)?;
-            worlds.push(solved, "designed", "change the name of the designed map")?;
+            if let Some(other) = worlds.of_name(name) {
+                let (entry, other) = (&entries[other], &worlds.solved[other].name);
+                let problem = format!(
+                    "is the name of a world of the entry `{entry}` of `maps`: both would be {}; \
+                     choose another name",
+                    called(other, name)
+                );
+                return Err(wrong(index, "name", problem));
+            }
+            check_distinct(settings, index, &worlds.solved[entries.len()..], &solved)?;
+            worlds.solved.push(solved);
         }
         Ok(worlds)
     }
 
-    /// Appends a world. Its name is the key in result files and the stem of picture files, so that
-    /// it must be new, also where file names have no upper and lower case.
-    fn push(&mut self, solved: SolvedWorld, field: &str, advice: &str) -> Result<(), LakeError> {
-        let name = &solved.name;
-        let same = |other: &&SolvedWorld| other.name.to_lowercase() == name.to_lowercase();
-        if let Some(other) = self.solved.iter().find(same).map(|other| &other.name) {
-            let problem = if other == name {
-                format!("has two worlds called `{name}`; {advice}")
-            } else {
-                format!(
-                    "has worlds called `{other}` and `{name}`, which differ only in upper and \
-                     lower case; {advice}"
-                )
-            };
-            return Err(LakeError::Setting { field: field.to_owned(), problem });
-        }
-        self.solved.push(solved);
-        Ok(())
+    /// The number of the world with a name. Names are keys in result files and stems of picture
+    /// files, so that each must be new, also where file names have no upper and lower case.
+    fn of_name(&self, name: &str) -> Option<usize> {
+        let name = name.to_lowercase();
+        self.solved.iter().position(|other| other.name.to_lowercase() == name)
     }
+}
+
+/// That two worlds have the same name, for messages.
+fn called(first: &str, second: &str) -> String {
+    if first == second {
+        return format!("called `{first}`");
+    }
+    format!("called `{first}` and `{second}`, which differ only in upper and lower case")
+}
+
+/// Checks that no `earlier` designed map has the same cells and the same pair as number `index`:
+/// the two would count as independent units.
+fn check_distinct(
+    settings: &StudySettings,
+    index: usize,
+    earlier: &[SolvedWorld],
+    solved: &SolvedWorld,
+) -> Result<(), LakeError> {
+    let same = |other: &SolvedWorld| {
+        other.world.map().has_cells_of(solved.world.map()) && other.pair == solved.pair
+    };
+    let Some(first) = earlier.iter().position(same) else { return Ok(()) };
+    let problem = format!(
+        "`{}` has the map and the trajectories of `designed.{first}.name` `{}`, so that one pair \
+         would count twice; remove one of them",
+        settings.designed[index].name, settings.designed[first].name
+    );
+    Err(wrong(index, "name", problem))
 }
 
 /// The worlds of a study: each map with each kind of ice, then the designed maps.
 ///
 /// # Errors
-/// If a map cannot be read or drawn, the trajectories of a designed map are wrong, or two worlds
-/// would have the same name.
+/// If a setting is out of range, a map cannot be read or drawn, the trajectories of a designed map
+/// are wrong, a designed map and its trajectories are there twice, or two worlds would have the
+/// same name.
 pub fn solved_worlds(settings: &StudySettings) -> Result<Vec<SolvedWorld>, LakeError> {
+    settings.validate()?;
     Ok(StudyWorlds::new(settings)?.solved)
 }
 
@@ -135,34 +203,63 @@ fn on_every_ice(settings: &StudySettings, map: &LakeMap, origin: Origin) -> Vec<
 }
 
 /// Random maps, each with each kind of ice. Maps on which a seed of the study cannot draw a
-/// trajectory of every kind are left out, and maps with higher seeds take their place.
+/// trajectory of every kind and maps that repeat a used one are left out, and maps with higher
+/// seeds take their place.
 fn random_worlds(settings: &StudySettings, random: &RandomMap) -> Result<StudyWorlds, LakeError> {
     let RandomMap { size, frozen, seed, count } = *random;
     let (mut solved, mut left_out) = (Vec::new(), Vec::new());
-    let (mut used, mut next) = (0, seed);
-    while used < count {
-        let of_map = on_every_ice(settings, &LakeMap::random(size, frozen, next)?, Origin::Random);
-        match of_map.iter().find_map(|solved| solved.first_failure(settings)) {
-            None => {
-                solved.extend(of_map);
-                used += 1;
+    let mut used: Vec<(u64, LakeMap)> = Vec::new();
+    let mut next = seed;
+    while (used.len() as u64) < count {
+        let map = LakeMap::random(size, frozen, next)?;
+        if let Some((map_seed, _)) = used.iter().find(|(_, other)| other.has_cells_of(&map)) {
+            let reason = LeftOutReason::Repeated { map_seed: *map_seed };
+            left_out.push(LeftOut { map_seed: next, reason });
+        } else {
+            let of_map = on_every_ice(settings, &map, Origin::Random);
+            match of_map.iter().find_map(|solved| solved.first_failure(settings)) {
+                None => {
+                    solved.extend(of_map);
+                    used.push((next, map));
+                }
+                Some((seed, LakeError::Impossible(problem))) => {
+                    let reason = LeftOutReason::NoTrajectory { seed, problem };
+                    left_out.push(LeftOut { map_seed: next, reason });
+                }
+                Some((_, error)) => return Err(error),
             }
-            Some((of_study, LakeError::Impossible(reason))) => {
-                left_out.push(LeftOut { map_seed: next, seed: of_study, reason });
-            }
-            Some((_, error)) => return Err(error),
         }
-        let most = if used == 0 { MOST_LEFT_OUT_AT_FIRST } else { MOST_LEFT_OUT };
-        if let Some(last) = left_out.last().filter(|_| left_out.len() >= most && used < count) {
-            return Err(LakeError::Impossible(format!(
-                "{used} of {count} random maps were found, and {} were left out (seeds {seed} to \
-                 {next}), the last one for this reason: seed {} of the study: {}",
-                left_out.len(),
-                last.seed,
-                last.reason
-            )));
+        let most = if used.is_empty() { MOST_LEFT_OUT_AT_FIRST } else { MOST_LEFT_OUT };
+        if left_out.len() >= most && (used.len() as u64) < count {
+            return Err(too_few(random, used.len(), &left_out));
         }
         next = next.wrapping_add(1);
     }
     Ok(StudyWorlds { solved, left_out })
+}
+
+/// The error that too few random maps can be used.
+fn too_few(random: &RandomMap, used: usize, left_out: &[LeftOut]) -> LakeError {
+    let RandomMap { size, frozen, seed, count } = *random;
+    let total = left_out.len();
+    let mut text = format!(
+        "{used} of {count} random maps were found from seed {seed} on, and {total} were left out"
+    );
+    let repeated = |map: &&LeftOut| matches!(map.reason, LeftOutReason::Repeated { .. });
+    let repeated = left_out.iter().filter(repeated).count();
+    if repeated > 0 {
+        _ = write!(text, ", {repeated} of them because they repeat one that is used");
+    }
+    let other = |map: &&LeftOut| matches!(map.reason, LeftOutReason::NoTrajectory { .. });
+    if let Some(LeftOut { map_seed, reason }) = left_out.iter().rfind(other) {
+        _ = write!(text, "; the map of seed {map_seed} {reason}");
+    }
+    if repeated > 0 {
+        _ = write!(
+            text,
+            "; there are too few different usable maps of {size}x{size} cells with a share of \
+             {frozen:?} frozen; lower `random.count` or raise `random.size`"
+        );
+    }
+    LakeError::Impossible(text)
 }

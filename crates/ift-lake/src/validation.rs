@@ -5,7 +5,7 @@ use ift_methods::{LookAhead, Method};
 use crate::{
     action::Action,
     error::LakeError,
-    settings::{DesignedMap, StudySettings},
+    settings::{DesignedMap, StudySettings, SweepValues},
     start::InitialPolicy,
     trajectory::Suboptimal,
 };
@@ -24,6 +24,7 @@ impl StudySettings {
         self.validate_lists()?;
         self.validate_numbers()?;
         self.validate_starts()?;
+        self.validate_sweep_starts()?;
         self.validate_names()?;
         self.validate_methods()?;
         self.training.validate()?;
@@ -42,6 +43,12 @@ impl StudySettings {
             ("sweep.gamma", false, repeats(&self.sweep.gamma)),
             ("sweep.starts", false, repeats(&self.sweep.starts)),
         ] {
+            if empty && field == "maps" {
+                return wrong(
+                    field,
+                    "is empty, expected at least one entry, or a `[[designed]]` map",
+                );
+            }
             if empty {
                 return wrong(field, "is empty, expected at least one entry");
             }
@@ -59,19 +66,19 @@ impl StudySettings {
         if !(self.discount > 0.0 && self.discount <= 0.9999) {
             return wrong(
                 "discount",
-                &format!("is {}, expected a number above 0, up to 0.9999", self.discount),
+                &format!("is {:?}, expected a number above 0, up to 0.9999", self.discount),
             );
         }
         if !(self.noise > 0.0 && self.noise <= 1.0) {
             return wrong(
                 "noise",
-                &format!("is {}, expected a number above 0, up to 1", self.noise),
+                &format!("is {:?}, expected a number above 0, up to 1", self.noise),
             );
         }
         for (field, share) in [("success_rate", self.success_rate), ("both.share", self.both.share)]
         {
             if !(0.0..=1.0).contains(&share) {
-                return wrong(field, &format!("is {share}, expected a number from 0 to 1"));
+                return wrong(field, &format!("is {share:?}, expected a number from 0 to 1"));
             }
         }
         for (field, number) in [("seeds", self.seeds), ("both.steps", self.both.steps)] {
@@ -89,14 +96,14 @@ impl StudySettings {
             ("rewards.frozen", self.rewards.frozen),
         ] {
             if number.is_nan() || number.abs() > 1e6 {
-                return wrong(field, &format!("is {number}, expected a number from -1e6 to 1e6"));
+                return wrong(field, &format!("is {number:?}, expected a number from -1e6 to 1e6"));
             }
         }
         for (field, values) in
             [("sweep.lambda", &self.sweep.lambda), ("sweep.gamma", &self.sweep.gamma)]
         {
             if let Some(value) = values.iter().find(|value| !(0.0..=1.0).contains(*value)) {
-                return wrong(field, &format!("has {value}, expected numbers from 0 to 1"));
+                return wrong(field, &format!("has {value:?}, expected numbers from 0 to 1"));
             }
         }
         Ok(())
@@ -114,6 +121,27 @@ impl StudySettings {
             );
         }
         Ok(())
+    }
+
+    /// Checks that `sweep.starts` has an effect if it was chosen. It has none by default if the
+    /// study has the start `both` alone, and an empty list turns sweeps off.
+    fn validate_sweep_starts(&self) -> Result<(), LakeError> {
+        let starts = &self.sweep.starts;
+        if *starts == SweepValues::default().starts || starts.is_empty() || !self.sweeps_nothing() {
+            return Ok(());
+        }
+        wrong(
+            "sweep.starts",
+            "has no effect, because it lists none of `starts`; list one of those, or write \
+             `starts = []` in `[sweep]` for no sweeps",
+        )
+    }
+
+    /// Whether there are values to sweep, but no initial policy to sweep them from.
+    pub fn sweeps_nothing(&self) -> bool {
+        let SweepValues { lambda, gamma, starts } = &self.sweep;
+        let values = !lambda.is_empty() || !gamma.is_empty();
+        values && !starts.iter().any(|start| self.starts.contains(start))
     }
 
     /// Checks the names of designed maps, which are names of worlds and parts of file names.

@@ -75,6 +75,9 @@ fn a_map_has_the_stem_of_its_file_as_name_and_errors_have_its_path() {
     let map = LakeMap::read(&path).unwrap();
     assert_eq!((map.name(), map.columns()), ("pond", 3));
 
+    fs::write(&path, "\u{feff}SFG\n").unwrap();
+    assert_eq!(LakeMap::read(&path).unwrap(), map);
+
     fs::write(&path, "SFQ").unwrap();
     let error = LakeMap::read(&path).unwrap_err().to_string();
     assert!(error.starts_with(&format!("{}, line 1: found `Q`", path.display())), "{error}");

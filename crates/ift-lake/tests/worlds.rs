@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
-use std::fs;
+use std::{collections::HashSet, fs};
 
 use ift_lake::{
-    BothSettings, Cell, DesignedMap, Ice, InitialPolicy, LakeError, LakeMap, Origin, Player,
-    PpoSettings, RandomMap, SolvedWorld, Start, Study, StudySettings, Suboptimal, SweepValues,
-    TrainingSettings, TrajectorySource, solved_worlds,
+    BothSettings, Cell, DesignedMap, Ice, InitialPolicy, LakeError, LakeMap, LeftOutReason, Origin,
+    Player, PpoSettings, RandomMap, SolvedWorld, Start, Study, StudySettings, Suboptimal,
+    SweepValues, TrainingSettings, TrajectorySource, solved_worlds,
 };
 use ift_methods::{Dpo, Method, Sft};
 
@@ -166,13 +166,17 @@ fn mistakes_in_designed_maps_are_named() {
         ..designed(vec![pond("4x4-slippery", "DRD")])
     };
     let (field, problem) = refused(&clash);
-    assert_eq!(field, "designed");
-    assert!(problem.contains("two worlds called `4x4-slippery`"), "{problem}");
+    assert_eq!(field, "designed.0.name");
+    let expected =
+        "world of the entry `4x4` of `maps`: both would be called `4x4-slippery`; choose";
+    assert!(problem.contains(expected), "{problem}");
     let clash =
         StudySettings { maps: vec!["4x4".to_owned()], ..designed(vec![pond("4X4", "DRD")]) };
     let (field, problem) = refused(&clash);
-    assert_eq!(field, "designed");
+    assert_eq!(field, "designed.0.name");
     assert!(problem.contains("`4x4` and `4X4`, which differ only in upper"), "{problem}");
+    let (field, _) = refused(&designed(vec![pond("pond", "DRD"), pond("pond", "DRRRD")]));
+    assert_eq!(field, "designed.1.name");
     // A name of a hundred bytes.
     let settings = designed(vec![pond(&"ä".repeat(50), "DRD")]);
     settings.validate().unwrap();
@@ -342,7 +346,12 @@ fn random_maps_that_lack_a_trajectory_are_left_out() {
     assert!(told.iter().copied().eq((10..used[4]).filter(|seed| !used.contains(seed))));
     for map in study.left_out() {
         let expected = format!("map `random-4x4-{}`, solid ice: no sub-optimal", map.map_seed);
-        assert!(map.seed < 2 && map.reason.starts_with(&expected), "{map:?}");
+        match &map.reason {
+            LeftOutReason::NoTrajectory { seed, problem } => {
+                assert!(*seed < 2 && problem.starts_with(&expected), "{map:?}");
+            }
+            LeftOutReason::Repeated { .. } => panic!("{map:?}"),
+        }
     }
     // More maps begin with the same ones.
     let more = seeds(&solved_worlds(&random(6, &kinds, &[Ice::Solid])).unwrap());
@@ -355,17 +364,103 @@ fn maps_are_given_up_early_if_none_can_be_used() {
     let mut settings = random(3, &[Suboptimal::Hole], &[Ice::Solid]);
     settings.random = RandomMap { size: 3, frozen: 1.0, seed: 10, count: 3 };
     let error = solved_worlds(&settings).unwrap_err().to_string();
-    let expected = "0 of 3 random maps were found, and 20 were left out (seeds 10 to 29), the \
-                    last one for this reason: seed 0 of the study: map `random-3x3-29`, solid \
-                    ice: no sub-optimal trajectory of kind `hole`";
+    let expected = "0 of 3 random maps were found from seed 10 on, and 20 were left out; the map \
+                    of seed 29 fails with seed 0 of the study: map `random-3x3-29`, solid ice: no \
+                    sub-optimal trajectory of kind `hole`";
     assert!(error.starts_with(expected), "{error}");
+}
+
+#[test]
+fn random_maps_that_repeat_a_used_one_are_left_out() {
+    let own = [Suboptimal::Own];
+    let mut settings = random(30, &own, &[Ice::Solid, Ice::Slippery]);
+    settings.starts = vec![InitialPolicy::Random];
+    settings.random = RandomMap { size: 3, frozen: 0.8, seed: 10, count: 30 };
+    let study = Study::new(&settings).unwrap();
+    let cells = |seed| LakeMap::random(3, 0.8, seed).unwrap().to_string();
+    let mut repeated: Vec<_> = study.left_out().iter().map(|map| map.map_seed).collect();
+    for map in study.left_out() {
+        let LeftOutReason::Repeated { map_seed } = map.reason else { panic!("{map:?}") };
+        assert!(map_seed < map.map_seed && cells(map_seed) == cells(map.map_seed), "{map:?}");
+    }
+    let worlds = solved_worlds(&settings).unwrap();
+    let maps: HashSet<_> = worlds.iter().map(|world| world.world.map().to_string()).collect();
+    assert_eq!((worlds.len(), maps.len()), (60, 30));
+    // Together they are consecutive.
+    let seed = |world: &SolvedWorld| world.world.map().name()[11..].parse::<u64>().unwrap();
+    repeated.extend(worlds.iter().step_by(2).map(seed));
+    repeated.sort_unstable();
+    assert!(
+        !study.left_out().is_empty()
+            && repeated.into_iter().eq(10..10 + 30 + study.left_out().len() as u64)
+    );
+    // There are not as many as that.
+    settings.random.count = 1000;
+    let error = solved_worlds(&settings).unwrap_err().to_string();
+    for part in [
+        " of 1000 random maps were found from seed 10 on, and 1000 were left out, 1000 of them",
+        "there are too few different usable maps of 3x3 cells with a share of 0.8 frozen; lower",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn a_designed_pair_may_not_be_there_twice() {
+    let twice = designed(vec![pond("one", "DRD"), pond("other", "DRRRD"), pond("two", "DRD")]);
+    let (field, problem) = refused(&twice);
+    assert_eq!(field, "designed.2.name");
+    assert!(problem.contains("`two` has the map and the trajectories of"), "{problem}");
+    assert!(problem.contains("`designed.0.name` `one`"), "{problem}");
+    // The same map may be listed, and other pairs and other maps are other units.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("listed.txt");
+    fs::write(&path, POND).unwrap();
+    let wide = DesignedMap { map: "SFFF\nFFFH\nFHGH".to_owned(), ..pond("wide", "DRD") };
+    let maps = vec![path.display().to_string()];
+    let entries = vec![pond("one", "DRD"), pond("other", "DRRRD"), wide];
+    let worlds = solved_worlds(&StudySettings { maps, ..designed(entries) }).unwrap();
+    assert_eq!(worlds.len(), 2 + 3);
+}
+
+#[test]
+fn sweeps_from_no_start_are_named() {
+    let both = StudySettings {
+        maps: vec!["4x4".to_owned()],
+        starts: vec![InitialPolicy::Both],
+        ..settings()
+    };
+    // By default nothing is swept then; this is quiet.
+    both.validate().unwrap();
+    assert!(both.sweeps_nothing());
+    let with = |starts: &[InitialPolicy], values: &[f64]| {
+        let values = values.to_vec();
+        let sweep = SweepValues { lambda: values.clone(), gamma: values, starts: starts.to_vec() };
+        StudySettings { sweep, ..both.clone() }
+    };
+    let (field, problem) = refused(&with(&[InitialPolicy::Sft], &[0.5]));
+    assert_eq!(field, "sweep.starts");
+    assert!(problem.contains("has no effect, because it lists none of `starts`"), "{problem}");
+    for fine in [
+        with(&[], &[0.5]),
+        with(&[InitialPolicy::Sft], &[]),
+        with(&[InitialPolicy::Sft, InitialPolicy::Both], &[0.5]),
+    ] {
+        fine.validate().unwrap();
+    }
 }
 
 #[test]
 fn settings_out_of_range_are_named() {
     let base = StudySettings { maps: vec!["4x4".to_owned()], ..settings() };
-    let cases: [Case<StudySettings>; 10] = [
-        (|it| it.maps.clear(), "maps", "is empty"),
+    let cases: [Case<StudySettings>; 12] = [
+        (
+            |it| it.maps.clear(),
+            "maps",
+            "is empty, expected at least one entry, or a `[[designed]]`",
+        ),
+        (|it| it.rewards.goal = 1e308, "rewards.goal", "is 1e308, expected"),
+        (|it| it.sweep.gamma = vec![-1e300], "sweep.gamma", "has -1e300, expected"),
         (|it| it.both.steps = 0, "both.steps", "is 0, expected 1 or more"),
         (|it| it.both.share = -0.1, "both.share", "is -0.1, expected a number from 0 to 1"),
         (|it| it.both.share = f64::NAN, "both.share", "is NaN, expected a number from 0 to 1"),

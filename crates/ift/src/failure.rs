@@ -3,25 +3,38 @@
 use std::process::ExitCode;
 
 use ift_data::DataError;
+use ift_lake::LakeError;
 use ift_train::TrainError;
 
 use crate::recipe_file::RecipeError;
 
-/// The exit code of an error: 2 if the recipe or its overrides are wrong, 1 otherwise.
+/// The exit code of an error: 2 if the recipe, its overrides or a name on the command line are
+/// wrong, 1 otherwise.
 pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
     let recipe = error.chain().any(|cause| {
         let data = match cause.downcast_ref() {
             Some(TrainError::Data(error)) => Some(error),
             _ => cause.downcast_ref(),
         };
-        cause.is::<RecipeError>() || matches!(data, Some(DataError::Config { .. }))
+        cause.is::<RecipeError>()
+            || matches!(data, Some(DataError::Config { .. }))
+            || matches!(cause.downcast_ref(), Some(LakeError::Policy { .. }))
     });
     ExitCode::from(if recipe { 2 } else { 1 })
 }
 
 /// The text of an error: `error: …`, then a `cause:` line for each cause that adds information, and
 /// a `help:` line if there is advice. A recipe has an `error:` line for each of its faults.
+/// Control characters, which names of files and settings may have, are escaped.
 pub fn report(error: &anyhow::Error) -> String {
+    let keeps = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    let escaped = |c: char| {
+        if keeps(c) { c.to_string() } else { c.escape_debug().to_string() }
+    };
+    worded(error).chars().map(escaped).collect()
+}
+
+fn worded(error: &anyhow::Error) -> String {
     if let Some(RecipeError::Fields { faults }) = error.downcast_ref() {
         return faults.iter().map(fault).collect::<Vec<_>>().join("\n");
     }
@@ -59,6 +72,13 @@ mod tests {
             "error: the model cannot be read\n  cause: cannot open `x`: no such file"
         );
         assert_eq!(format!("{:?}", exit_code(&error)), format!("{:?}", ExitCode::from(1)));
+    }
+
+    #[test]
+    fn control_characters_are_escaped() {
+        let error = anyhow!("no map `a\u{1b}[31m\0\r`").context("two\n\tlines");
+        let expected = "error: two\n\tlines\n  cause: no map `a\\u{1b}[31m\\0\\r`";
+        assert_eq!(report(&error), expected);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Error, Result, bail};
-use ift_lake::{Findings, LakeError, LeftOut, Study, StudySettings};
+use ift_lake::{Findings, LakeError, LeftOut, LeftOutReason, Study, StudySettings, SweepValues};
 use ift_train::write_folder;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -23,6 +23,8 @@ pub(crate) fn run(arguments: &LakeArguments, output: Output) -> Result<()> {
     let settings: StudySettings = file.resolve()?;
     let at_fault = |error| match error {
         LakeError::Setting { ref field, .. } => file.invalid(field, &error).into(),
+        // Mistakes in the map of `[[designed]]` are errors of that setting.
+        LakeError::Read { .. } | LakeError::Map { .. } => file.invalid("maps", &error).into(),
         error => Error::new(error),
     };
     if let Some(policy) = &arguments.watch {
@@ -32,8 +34,9 @@ pub(crate) fn run(arguments: &LakeArguments, output: Output) -> Result<()> {
     let target = &settings.output;
     check_free(target, arguments.overwrite)?;
     let study = Study::new(&settings).map_err(at_fault)?;
-    if let Some(note) = left_out_note(study.left_out()) {
-        output.note(&note);
+    let notes = [left_out_note(study.left_out()), sweep_note(&settings)];
+    for note in notes.iter().flatten() {
+        output.note(note);
     }
     let began = Instant::now();
     let findings = run_study(&study, output).map_err(at_fault)?;
@@ -78,19 +81,33 @@ fn check_free(target: &Path, overwrite: bool) -> Result<()> {
     Ok(())
 }
 
+/// The line that says that values of sweeps have no effect, unless they are the defaults.
+fn sweep_note(settings: &StudySettings) -> Option<String> {
+    let SweepValues { lambda, gamma, .. } = SweepValues::default();
+    let sweep = &settings.sweep;
+    let chosen = sweep.lambda != lambda || sweep.gamma != gamma;
+    let note = "nothing is swept, because `sweep.starts` lists none of `starts`";
+    (chosen && !sweep.starts.is_empty() && settings.sweeps_nothing()).then(|| note.to_owned())
+}
+
 /// The line on random maps that the study leaves out, with the reason for the first of them.
 fn left_out_note(left_out: &[LeftOut]) -> Option<String> {
-    let LeftOut { map_seed, seed, reason } = left_out.first()?;
+    let LeftOut { map_seed, reason } = left_out.first()?;
     let which = match left_out.len() {
-        1 => format!("seed {map_seed} was left out"),
+        1 => format!("seed {map_seed} was left out, which"),
         // The names of the worlds show the seeds that are used.
-        count @ 11.. => format!("{count} were left out, the first with seed {map_seed}"),
+        count @ 11.. => format!("{count} were left out, the first with seed {map_seed}, which"),
         _ => {
             let seeds: Vec<_> = left_out.iter().map(|map| map.map_seed.to_string()).collect();
-            format!("seeds {} were left out, the first", seeds.join(", "))
+            format!("seeds {} were left out; the first", seeds.join(", "))
         }
     };
-    Some(format!("random maps: {which} because of seed {seed} of the study: {reason}"))
+    let repeated = |map: &&LeftOut| matches!(map.reason, LeftOutReason::Repeated { .. });
+    let repeats = match left_out.iter().filter(repeated).count() {
+        count @ 1.. if left_out.len() > 1 => format!("; {count} of them repeat a map that is used"),
+        _ => String::new(),
+    };
+    Some(format!("random maps: {which} {reason}{repeats}"))
 }
 
 /// Runs the study with a progress bar.

@@ -191,9 +191,12 @@ fn equal_methods_are_not_ordered_and_long_output_is_cut() {
     assert_eq!(said.matches("\noptimum ").count(), 8);
     assert!(said.contains("4x4-slippery, slippery ice, after SFT\n"), "{said}");
     assert!(said.contains("Not shown: 4 more tables"), "{said}");
-    // Only the start `both` has tables if there is no other.
+    // Only the start `both` has tables if there is no other, and no sweeps.
     let both = ["--set", "starts=['both']", "--set", "suboptimal=['hole']", "--overwrite"];
-    let said = folder.ift(&[&["lake", "study.toml"], &both[..]].concat()).done();
+    let answer = folder.ift(&[&["lake", "study.toml"], &both[..]].concat());
+    let note = "nothing is swept, because `sweep.starts` lists none of `starts`";
+    assert!(answer.stderr.contains(note), "{}", answer.stderr);
+    let said = answer.done();
     assert!(said.contains("4x4, solid ice, from a policy fitted to both trajectories (hole)"));
     assert!(!said.contains("Not shown"), "{said}");
 }
@@ -323,10 +326,16 @@ fn random_maps_that_are_left_out_are_named() {
     let sets = ["maps=['random']", random, "suboptimal=['longer', 'hole']", "pictures=false"];
     let sets: Vec<_> = sets.iter().flat_map(|set| ["--set", set]).collect();
     let answer = folder.ift(&[&["lake", "study.toml"], &sets[..]].concat());
-    let note = "random maps: seed 10 was left out because of seed 0 of the study: map \
+    let note = "random maps: seed 10 was left out, which fails with seed 0 of the study: map \
                 `random-4x4-10`, solid ice: no sub-optimal trajectory of kind `longer` in ";
     assert_eq!(answer.code, Some(0));
     assert!(answer.stderr.lines().any(|line| line.starts_with(note)), "{}", answer.stderr);
+    let random = "random={ size = 2, frozen = 0.5, count = 3 }";
+    let sets = ["maps=['random']", random, "suboptimal=['own']", "pictures=false", "output='few'"];
+    let sets: Vec<_> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let answer = folder.ift(&[&["lake", "study.toml"], &sets[..]].concat());
+    let note = " of them repeat a map that is used";
+    assert!(answer.code == Some(0) && answer.stderr.contains(note), "{}", answer.stderr);
 }
 
 #[test]
@@ -336,17 +345,30 @@ fn mistakes_are_named_and_leave_nothing() {
     folder.write("short.txt", "SFF\nFF\nFFG\n");
     folder.write("shut.txt", "SHF\nHFF\nFFG\n");
     folder.write("corridor.txt", "SFFG\n");
+    std::fs::write(folder.path("binary.txt"), [b'S', 0xff, b'G']).unwrap();
+    let designed = "name = 'x', optimal = 'R', suboptimal = 'L'";
+    let of_square = format!("designed=[{{ map = 'square.txt', {designed} }}]");
     folder.write("pond.txt", "SFF\nFHF\nFFG\n");
     std::fs::create_dir(folder.path("other")).unwrap();
     folder.write("other/pond.txt", "SFF\nFFF\nFHG\n");
     for (set, code, words) in [
-        ("maps=['none.txt']", 1, "cannot read the map `none.txt`"),
-        ("maps=['square.txt']", 1, "square.txt, line 2: "),
-        ("maps=['short.txt']", 1, "short.txt, line 2: "),
-        ("maps=['shut.txt']", 1, "shut.txt"),
+        ("maps=['none.txt']", 2, "cannot read the map `none.txt`"),
+        ("maps=['square.txt']", 2, "square.txt, line 2: "),
+        ("maps=['short.txt']", 2, "short.txt, line 2: "),
+        ("maps=['shut.txt']", 2, "shut.txt"),
+        ("maps=['binary.txt']", 2, "cannot read the map `binary.txt`"),
+        (&of_square, 2, "`designed.0.map` is a file that is not a map: square.txt, line 2: "),
+        ("maps=[\"a\\u001b[1m\\u0000\"]", 2, "cannot read the map `a\\u{1b}[1m\\0`"),
+        ("rewards.goal=1e308", 2, "`rewards.goal` is 1e308, expected"),
+        ("sweep.starts=['both']", 2, "`sweep.starts` has no effect"),
         ("maps=['corridor.txt']", 1, "no sub-optimal trajectory of kind `hole`"),
-        ("maps=[]", 2, "`maps` is empty"),
-        ("maps=['pond.txt', 'other/pond.txt']", 2, "`maps` has two worlds called `pond`"),
+        ("maps=[]", 2, "`maps` is empty, expected at least one entry, or a `[[designed]]` map"),
+        (
+            "maps=['pond.txt', 'other/pond.txt']",
+            2,
+            "`maps` has two worlds called `pond`, of the entries `pond.txt` and `other/pond.txt`; \
+             rename",
+        ),
         ("maps=['4x4', '4x4']", 2, "`maps` has the same entry twice"),
         ("seeds=0", 2, "`seeds`"),
         ("discount=1", 2, "`discount`"),
@@ -394,7 +416,7 @@ fn a_policy_is_watched_move_by_move() {
     let told = folder.ift(&[&dpo[..], &["--json"]].concat()).json();
     assert_eq!((&told["start"], &told["suboptimal"]), (&"sft".into(), &"hole".into()));
     assert_eq!(told["seed"], 7);
-    let unknown = folder.ift(&["lake", "study.toml", "--watch=dqn"]).refused(1);
+    let unknown = folder.ift(&["lake", "study.toml", "--watch=dqn"]).refused(2);
     assert!(unknown.contains("no policy `dqn`") && unknown.contains("`dpo beta=0.3`"), "{unknown}");
     assert!(!folder.exists("study"));
 }
