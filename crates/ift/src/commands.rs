@@ -15,15 +15,17 @@ mod schema;
 mod train;
 mod train_report;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 
 use crate::{arguments::Command, output::Output};
 
 impl Command {
-    /// Runs the subcommand.
-    pub(crate) fn run(self, output: Output) -> Result<()> {
+    /// Runs the subcommand. Returns the exit code, which is not 0 if a signal stopped it.
+    pub(crate) fn run(self, output: Output) -> Result<ExitCode> {
         match self {
-            Self::Train(arguments) => train::run(&arguments, output),
+            Self::Train(arguments) => return train::run(&arguments, output),
             Self::Generate(arguments) => generate::run(arguments, output),
             Self::Merge(arguments) => merge::run(&arguments, output),
             Self::New(arguments) => new::run(&arguments, output),
@@ -32,5 +34,6 @@ impl Command {
             Self::Lake(arguments) => lake::run(&arguments, output),
             Self::Schema(arguments) => schema::run(&arguments, output),
         }
+        .map(|()| ExitCode::SUCCESS)
     }
 }

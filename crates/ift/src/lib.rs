@@ -3,6 +3,7 @@
 //! `arguments` defines the command line. `recipe_file` turns a recipe and its `--set` overrides
 //! into settings, which `schema_check` checks first; `place` says where a field was written.
 //! `commands` has one file for each subcommand. `failure` words errors and chooses exit codes.
+//! `signal` listens for Ctrl-C.
 //! `output` is the only module that prints, and no crate below this one prints, exits or knows
 //! about terminals.
 
@@ -13,6 +14,7 @@ mod output;
 mod place;
 mod recipe_file;
 mod schema_check;
+mod signal;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -28,7 +30,8 @@ use output::Output;
 
 /// Runs the program. The command line starts with the program's name.
 ///
-/// The exit code is 0 for success, 1 for a failure, and 2 for wrong usage or a wrong recipe.
+/// The exit code is 0 for success, 1 for a failure, 2 for wrong usage or a wrong recipe, and 128
+/// plus the number of the signal for a run that a signal stopped.
 pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(command_line) {
         Ok(arguments) => arguments,
@@ -36,7 +39,7 @@ pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let output = Output::new(arguments.output.quiet, arguments.output.json);
     match arguments.command.run(output) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             output.error(&report(&error));
             exit_code(&error)

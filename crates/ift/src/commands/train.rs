@@ -1,10 +1,8 @@
 //! `ift train`: a recipe, run.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ift_train::{Outcome, Recipe, RunOptions, TrainError, train};
 use serde_json::json;
 
@@ -12,9 +10,13 @@ use super::train_report::TrainReport;
 use crate::arguments::TrainArguments;
 use crate::output::Output;
 use crate::recipe_file::RecipeFile;
+use crate::signal::StopRequest;
+
+/// The answer to a request to stop.
+const STOPPING: &str = "finishing this step, then saving; press Ctrl-C again to quit at once";
 
 /// Runs the command.
-pub(crate) fn run(arguments: &TrainArguments, output: Output) -> Result<()> {
+pub(crate) fn run(arguments: &TrainArguments, output: Output) -> Result<ExitCode> {
     let file = RecipeFile::read(&arguments.recipe, &arguments.set)?;
     let recipe: Recipe = file.resolve()?;
     // A value that only its meaning shows to be wrong is shown where it stands, as any other fault
@@ -31,9 +33,9 @@ pub(crate) fn run(arguments: &TrainArguments, output: Output) -> Result<()> {
         overwrite: arguments.overwrite,
         accept: arguments.accept.clone(),
     };
-    let stop = stop_flag()?;
+    let stop = StopRequest::listen(STOPPING)?;
     let mut report = TrainReport::new(output);
-    let outcome = train(&recipe, &options, &stop, &mut report).map_err(at_its_place)?;
+    let outcome = train(&recipe, &options, stop.asked(), &mut report).map_err(at_its_place)?;
     report.finish();
     match outcome {
         Outcome::Finished { model } => {
@@ -43,6 +45,7 @@ pub(crate) fn run(arguments: &TrainArguments, output: Output) -> Result<()> {
             } else {
                 output.result(&format!("the trained model is in {}", model.display()))?;
             }
+            Ok(ExitCode::SUCCESS)
         }
         Outcome::Stopped { step, steps, checkpoint } => {
             // What was accepted is part of the checkpoint, once there is one.
@@ -58,9 +61,9 @@ pub(crate) fn run(arguments: &TrainArguments, output: Output) -> Result<()> {
                     "stopped after step {step} of {steps}; resume with `{how}`"
                 ))?;
             }
+            Ok(ExitCode::from(stop.exit_code()))
         }
     }
-    Ok(())
 }
 
 /// The command that resumes the run.
@@ -80,30 +83,6 @@ fn quoted(word: &str) -> String {
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
     }
-}
-
-/// Signals that come this soon after the first are the same request: some senders signal both a
-/// process and its group.
-const ONE_REQUEST: Duration = Duration::from_secs(1);
-
-/// A flag that the first Ctrl-C (or SIGTERM) sets; a later one ends the program at once.
-fn stop_flag() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    let mut first: Option<Instant> = None;
-    let handler = move || match first {
-        None => {
-            first = Some(Instant::now());
-            flag.store(true, Ordering::Relaxed);
-            crate::output::interrupt(
-                "finishing this step, then saving; press Ctrl-C again to quit at once",
-            );
-        }
-        Some(at) if at.elapsed() < ONE_REQUEST => {}
-        Some(_) => std::process::exit(130),
-    };
-    ctrlc::set_handler(handler).context("cannot listen for Ctrl-C")?;
-    Ok(stop)
 }
 
 #[cfg(test)]

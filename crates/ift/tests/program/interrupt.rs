@@ -62,18 +62,18 @@ fn same_as_uninterrupted(folder: &Folder) {
 }
 
 #[test]
-fn ctrl_c_saves_and_resuming_changes_nothing() {
+fn a_signal_saves_and_resuming_changes_nothing() {
     let folder = with_long_run(0);
-    for resume in [&[][..], &["--resume"]] {
+    for (resume, signal, code) in [(&[][..], "-INT", 130), (&["--resume"], "-TERM", 143)] {
         let before = checkpoint(&folder).unwrap_or(0);
         let mut child = start(&folder, resume);
         wait_until(&mut child, || steps_done(&folder) >= before + 5);
-        let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        let killed = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
         assert!(killed.success());
         let output = child.wait_with_output().unwrap();
         let [said, noted] =
             [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-        assert_eq!(output.status.code(), Some(0), "{noted}");
+        assert_eq!(output.status.code(), Some(code), "{noted}");
         let step = checkpoint(&folder).unwrap();
         assert!(step >= before + 5 && step < STEPS, "{step}");
         assert_eq!(
