@@ -17,6 +17,9 @@ use crate::options::RunOptions;
 const TRACES: [&str; 7] =
     ["metrics.jsonl", "tensorboard", "checkpoints", "model", "stages", "run.json", "recipe.toml"];
 
+/// The file that is locked.
+const LOCK: &str = "run.lock";
+
 /// `run.json`: what the results of a run depend on.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct RunRecord {
@@ -51,9 +54,12 @@ impl RunRecord {
     }
 }
 
-/// The output folder, locked for this process.
+/// The output folder, locked for this process. In the end the lock's file is removed, and so are
+/// folders that were made and are empty, because the run did not come to its start.
 pub(crate) struct RunFolder {
     path: PathBuf,
+    /// Folders that were not there before, innermost first.
+    made: Vec<PathBuf>,
     /// Unlocked by the system when it is closed, however the process ends.
     _lock: File,
 }
@@ -66,9 +72,14 @@ impl RunFolder {
     /// If another process uses it, it contains a run that is to be neither resumed nor overwritten,
     /// or what is to be overwritten is not a run.
     pub fn open(path: &Path, options: &RunOptions) -> Result<Self, TrainError> {
-        fs::create_dir_all(path).map_err(TrainError::io("create", path))?;
-        let lock = lock(path)?;
-        let this = Self { path: path.to_owned(), _lock: lock };
+        let missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+        let made: Vec<PathBuf> = path.ancestors().take_while(missing).map(Path::to_owned).collect();
+        let lock = match fs::create_dir_all(path).map_err(TrainError::io("create", path)) {
+            Ok(()) => lock(path),
+            Err(error) => Err(error),
+        };
+        let lock = lock.inspect_err(|_| remove_empty(&made))?;
+        let this = Self { path: path.to_owned(), made, _lock: lock };
         durable::remove_unfinished(path)?;
         durable::remove_unfinished(&path.join("checkpoints"))?;
         let found = TRACES.into_iter().rev().find(|name| path.join(name).exists());
@@ -117,10 +128,23 @@ impl RunFolder {
     }
 }
 
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        // Still locked. What cannot be removed does no harm: the next run takes it over.
+        let _ = fs::remove_file(self.path.join(LOCK));
+        remove_empty(&self.made);
+    }
+}
+
+/// Removes folders, innermost first, up to one that is not empty.
+fn remove_empty(folders: &[PathBuf]) {
+    let _ = folders.iter().try_for_each(fs::remove_dir);
+}
+
 /// Locks `run.lock`, which names its holder for the message that others get. The system drops the
 /// lock of a process that died, so there are no stale ones.
 fn lock(folder: &Path) -> Result<File, TrainError> {
-    let path = folder.join("run.lock");
+    let path = folder.join(LOCK);
     let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
     let mut file = opened.map_err(TrainError::io("open", &path))?;
     match file.try_lock() {
@@ -140,7 +164,13 @@ fn lock(folder: &Path) -> Result<File, TrainError> {
     file.set_len(0).map_err(TrainError::io("write", &path))?;
     let holder = format!("process {}\n", std::process::id());
     file.write_all(holder.as_bytes()).map_err(TrainError::io("write", &path))?;
-    Ok(file)
+    // The holder before may have removed the file after it was opened here: then the lock is of a
+    // file that nobody else will see.
+    match fs::read_to_string(&path) {
+        Ok(text) if text != holder => lock(folder),
+        Err(e) if e.kind() == ErrorKind::NotFound => lock(folder),
+        _ => Ok(file),
+    }
 }
 
 #[cfg(test)]
@@ -158,7 +188,27 @@ mod tests {
         let message = RunFolder::open(&folder, &RESUME).err().unwrap().to_string();
         assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
         drop(first);
-        RunFolder::open(&folder, &NEW).unwrap();
+        let second = RunFolder::open(&folder, &NEW).unwrap();
+        fs::write(second.metrics(), "").unwrap();
+        drop(second);
+        let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["metrics.jsonl"]);
+    }
+
+    #[test]
+    fn a_run_that_does_not_come_to_its_start_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let mine = root.path().join("mine");
+        fs::create_dir(&mine).unwrap();
+        for folder in ["deep/run", "mine/run", "mine"] {
+            drop(RunFolder::open(&root.path().join(folder), &NEW).unwrap());
+        }
+        assert!(mine.exists() && !mine.join("run").exists() && !mine.join(LOCK).exists());
+        assert!(!root.path().join("deep").exists());
+        // Not a folder.
+        fs::write(mine.join("file"), "").unwrap();
+        assert!(RunFolder::open(&mine.join("file/deep/run"), &NEW).is_err());
+        assert_eq!(fs::read_dir(&mine).unwrap().count(), 1);
     }
 
     #[test]

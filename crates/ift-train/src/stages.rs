@@ -1,6 +1,7 @@
 //! A run, perhaps of several stages: each is a run of its own in a folder below, from the model of
 //! the one before.
 
+use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -51,6 +52,7 @@ fn train_stages(
         Data::load(&stages[0].recipe, 0)?;
         folder.clear()?;
     }
+    let is_new = !folder.recipe().exists();
     let write_recipe = || durable::write_file(&folder.recipe(), recipe.to_toml()?.as_bytes());
     let mut outcome = None;
     let mut accept = options.accept.clone();
@@ -75,7 +77,12 @@ fn train_stages(
             overwrite: false,
             accept: std::mem::take(&mut accept),
         };
-        let ended = train_one(&stage.recipe, &options, stop, observer)?;
+        let ended = train_one(&stage.recipe, &options, stop, observer).inspect_err(|_| {
+            // The first stage did not come to its start: there is no run yet.
+            if is_new && i == 0 && !dir.exists() {
+                let _ = fs::remove_file(folder.recipe());
+            }
+        })?;
         if matches!(ended, Outcome::Stopped { .. }) {
             return Ok(ended);
         }
