@@ -31,16 +31,18 @@ struct Resumed {
 
 impl Log {
     /// Empty records; or with the number of steps done, those of an interrupted run, without what
-    /// it will do again. `samples` are the answers that the run logs at a time.
+    /// it will do again. `samples` are the answers that the run logs at a time; with `again`, what
+    /// the evaluation of the last step said no longer holds.
     pub fn open(
         folder: &RunFolder,
         resumed_at: Option<u64>,
         samples: usize,
+        again: bool,
     ) -> Result<Self, TrainError> {
         let mut resumed = None;
         let metrics = match resumed_at {
             Some(step) if step > 0 => {
-                let file = MetricsFile::resume(&folder.metrics(), step, samples)?;
+                let file = MetricsFile::resume(&folder.metrics(), step, samples, again)?;
                 let lines: Vec<Line> = read_metrics(&folder.metrics())?;
                 let has = |kind| lines.iter().any(|line| line.step == step && line.kind == kind);
                 resumed = Some(Resumed { step, evaluated: has("eval"), sampled: has("sample") });

@@ -276,8 +276,9 @@ impl MetricsFile {
 
     /// The file of an interrupted run, without its lines beyond `step`: they will be written again.
     /// A last line that was cut off goes too, and of `step` itself what only the end of a run
-    /// writes, or writes again: answers that are not all there (of `samples`), and rounding.
-    pub fn resume(path: &Path, step: u64, samples: usize) -> Result<Self, TrainError> {
+    /// writes, or writes again: answers that are not all there (of `samples`), rounding, and with
+    /// `again` the evaluation.
+    pub fn resume(path: &Path, step: u64, samples: usize, again: bool) -> Result<Self, TrainError> {
         let text = if path.exists() {
             fs::read(path).map_err(TrainError::io("read", path))?
         } else {
@@ -293,10 +294,14 @@ impl MetricsFile {
         let of_step =
             |kind: &str| lines.iter().filter(|(_, l)| l.step == step && l.kind == kind).count();
         let whole = of_step("sample") >= samples;
-        let is_kept = |line: &Line| {
-            line.step < step
-                || line.step == step && line.kind != "rounding" && (whole || line.kind != "sample")
+        let is_kept_of_last = |kind: &str| match kind {
+            "rounding" => false,
+            "sample" => whole,
+            "eval" => !again,
+            _ => true,
         };
+        let is_kept =
+            |line: &Line| line.step < step || line.step == step && is_kept_of_last(&line.kind);
         let kept = lines.iter().filter(|(_, line)| is_kept(line)).map(|(text, _)| *text);
         durable::write_file(path, &kept.collect::<Vec<_>>().concat())?;
         Self::append(path)
@@ -377,20 +382,22 @@ mod tests {
             [fs::read(&path).unwrap(), b"{\"kind\":\"eval\",\"step\":1".to_vec()].concat(),
         )
         .unwrap();
-        let mut file = MetricsFile::resume(&path, 2, 0).unwrap();
+        let mut file = MetricsFile::resume(&path, 2, 0, false).unwrap();
         assert_eq!(fs::read(&path).unwrap(), before);
         file.write(&eval(3)).unwrap();
         file.sync().unwrap();
         let lines = fs::read_to_string(&path).unwrap();
         let last: Metrics = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
         assert_eq!((last, lines.lines().count()), (eval(3), 5));
+        MetricsFile::resume(&path, 2, 0, true).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
     }
 
     #[test]
     fn a_missing_file_starts_empty() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("metrics.jsonl");
-        MetricsFile::resume(&path, 2, 0).unwrap();
+        MetricsFile::resume(&path, 2, 0, false).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"");
     }
 

@@ -287,12 +287,14 @@ fn accepted_fields_take_effect() {
 }
 
 /// More epochs after the end: the run is the one that would have had them from the start, where the
-/// learning rate does not depend on the length.
+/// learning rate does not depend on the length. So is what it logs: its first end is a step like
+/// others, evaluated on the weights and not on their moving average.
 #[test]
 fn a_finished_run_goes_on_with_more_epochs() {
     let lines = |epochs: u64| {
         format!(
-            "train = {{ epochs = {epochs}, rows_per_step = 4, precision = 'f64' }}\n\
+            "train = {{ epochs = {epochs}, rows_per_step = 4, precision = 'f64', \
+             ema_decay = 0.5 }}\neval.every = 3\n\
              checkpoint.every = 100\noptimizer = {{ name = 'adamw', lr = 1e-3 }}\n\
              schedule = {{ name = 'constant', warmup_steps = 1 }}"
         )
@@ -309,12 +311,53 @@ fn a_finished_run_goes_on_with_more_epochs() {
     assert!(model(&whole).unwrap() == model(&longer).unwrap());
     let steps = |recipe: &Recipe| {
         let lines = metrics(&recipe.output.dir).into_iter();
-        lines.filter(|line| line["kind"] == "step").collect::<Vec<_>>()
+        lines.filter(|line| line["kind"] != "rounding").collect::<Vec<_>>()
     };
     assert_eq!(steps(&whole), steps(&longer));
     // Fewer steps than are done cannot be.
     let message = resume(&tiny.recipe("short", &lines(2)), &["train.epochs"]).unwrap_err();
     assert!(message.to_string().contains("is at step 9 already"), "{message}");
+}
+
+/// Another length moves the learning rate, and a run without steps left trains nothing: both are
+/// said.
+#[test]
+fn a_finished_run_says_what_becomes_of_it() {
+    let lines = |schedule: &str, epochs: u64| {
+        format!(
+            "train = {{ epochs = {epochs}, rows_per_step = 4, precision = 'f64' }}\n\
+             optimizer = {{ name = 'adamw', lr = 1e-3 }}\nschedule = {{ {schedule} }}"
+        )
+    };
+    for (schedule, moves) in [
+        ("name = 'cosine', warmup_steps = 1", true),
+        ("name = 'constant', warmup_steps = 1", false),
+        // The warm-up of the longer run is over too.
+        ("name = 'constant', warmup_ratio = 0.3", false),
+        ("name = 'constant', warmup_ratio = 0.9", true),
+    ] {
+        let tiny = Tiny::new();
+        run(&tiny.recipe("out", &lines(schedule, 1)), false).unwrap();
+        let said = |notices: Vec<String>, begin: &str| -> Vec<String> {
+            notices.into_iter().filter(|notice| notice.starts_with(begin)).collect()
+        };
+        // Other rows, as many.
+        tiny.write_rows("train.jsonl", 20..30);
+        let notices = resume(&tiny.recipe("out", &lines(schedule, 1)), &["data"]).unwrap();
+        let finished = said(notices, "the run is finished, all 3 steps are done");
+        assert!(
+            finished[0]
+                .ends_with("raise `train.epochs`, which is 1, and add `--accept train.epochs`")
+        );
+        tiny.write_rows("train.jsonl", 0..10);
+        let notices = resume(&tiny.recipe("out", &lines(schedule, 2)), &["train.epochs"]).unwrap();
+        assert_eq!(said(notices.clone(), "the run is finished").len(), 0);
+        let moved = said(notices, "the learning rate follows a schedule of 6 steps now");
+        assert_eq!(moved.len(), usize::from(moves), "{schedule}: {moved:?}");
+        if schedule.contains("cosine") {
+            assert!(moved[0].ends_with("is 6.545e-4 in step 4, where it was 0.000e0"), "{moved:?}");
+        }
+    }
 }
 
 #[test]

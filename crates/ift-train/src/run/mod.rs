@@ -3,6 +3,7 @@
 mod measures;
 mod origin;
 mod pace;
+mod resumed;
 mod rounding;
 mod session;
 

@@ -10,6 +10,7 @@ use ift_parallel::Solo;
 
 use super::measures::{self, DoneStep};
 use super::origin::Beginning;
+use super::resumed;
 use super::rounding::{self, Losses, Measured};
 use crate::checkpoint::{Checkpoints, Snapshot, State};
 use crate::context::StepSettings;
@@ -137,7 +138,12 @@ impl<'a, B: Backend> Session<'a, B> {
         self.write_record(false)?;
         durable::write_file(&self.folder.recipe(), self.recipe.to_toml()?.as_bytes())?;
         let samples = self.recipe.generate.prompts.len();
-        let log = Log::open(&self.folder, options.resume.then_some(step), samples)?;
+        let extended =
+            self.beginning.checkpoint.as_ref().is_some_and(|checkpoint| {
+                resumed::is_extended(&checkpoint.state, self.source.steps())
+            });
+        let again = extended && self.recipe.train.ema_decay.is_some();
+        let log = Log::open(&self.folder, options.resume.then_some(step), samples, again)?;
         observer.started(&self.report(step));
         Ok((step, log))
     }
@@ -403,6 +409,9 @@ impl<'a, B: Backend> Session<'a, B> {
     fn report(&self, steps_done: u64) -> Start {
         let (model, rows) = (self.learner.model(), self.source.all());
         let mut notices = self.beginning.notices.clone();
+        if let Some(checkpoint) = &self.beginning.checkpoint {
+            notices.extend(resumed::notices(self.recipe, &checkpoint.state, self.source.steps()));
+        }
         notices.extend(self.chat.as_ref().and_then(ChatFiles::notice));
         if model.is_adapted()
             && ift_model::base_folder(&self.recipe.model.path).is_ok_and(|b| b.is_some())
