@@ -90,6 +90,9 @@ pub(crate) struct GenerateArguments {
     /// A chat template in place of the tokenizer's: a built-in name or a Jinja file
     #[arg(long)]
     pub(crate) template: Option<String>,
+    /// Whether a beginning-of-sequence (BOS) token stands first, as `data.bos` in a recipe
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) bos: BosArgument,
     /// Maximum number of tokens in an answer; the model's context length is a limit too
     #[arg(long, default_value_t = 256)]
     pub(crate) max_tokens: usize,
@@ -104,6 +107,18 @@ pub(crate) struct GenerateArguments {
     pub(crate) seed: u64,
     #[command(flatten)]
     pub(crate) compute: ComputeArguments,
+}
+
+/// Whether a BOS token stands first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BosArgument {
+    /// As the tokenizer's own template writes it; with another template, or `--raw`, as the
+    /// tokenizer adds it to plain text
+    Auto,
+    /// Always, once
+    Always,
+    /// Never
+    Never,
 }
 
 /// `ift merge`.

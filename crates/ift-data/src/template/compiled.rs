@@ -40,6 +40,8 @@ pub(crate) struct Template {
     pub source: String,
     /// Where the template comes from, for messages.
     pub origin: String,
+    /// Whether it is the tokenizer's own.
+    pub own: bool,
     /// Whether it contains `strftime_now`.
     pub reads_clock: bool,
 }
@@ -77,6 +79,7 @@ impl Template {
             unset: unset.into_iter().collect(),
             source: source.to_owned(),
             origin: origin.to_owned(),
+            own: false,
             reads_clock: source.contains("strftime_now"),
         };
         this.set_clock(now);

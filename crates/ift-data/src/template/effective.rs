@@ -54,7 +54,10 @@ pub(crate) fn template_of_folder(
 }
 
 fn compile(found: &Found, around: &Surroundings<'_>) -> Result<Template, DataError> {
-    Template::compile(&found.source, &found.origin, around.special, around.now)
+    let Found { source, origin, own } = found;
+    let mut template = Template::compile(source, origin, around.special, around.now)?;
+    template.own = *own;
+    Ok(template)
 }
 
 /// The template with its BOS token added or left out.

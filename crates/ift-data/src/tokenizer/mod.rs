@@ -212,6 +212,11 @@ impl ChatTokenizer {
         self.chat.as_ref().map(|chat| chat.template.origin.as_str())
     }
 
+    /// Whether the chat template is one of the folder's own.
+    pub fn has_own_template(&self) -> bool {
+        self.chat.as_ref().is_some_and(|chat| chat.template.own)
+    }
+
     /// The Jinja text of the chat template in use, with its BOS and its arguments; `None` without
     /// one.
     pub fn template_source(&self) -> Option<&str> {

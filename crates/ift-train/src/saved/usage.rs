@@ -39,6 +39,11 @@ impl Usage {
             ("AutoTokenizer", "")
         };
         let stop = if self.stops_at_text { ", tokenizer=tokenizer" } else { "" };
+        let begins = match self.prompt {
+            Prompt::Text(Bos::Always) => " --bos always",
+            Prompt::Text(Bos::Never) => " --bos never",
+            Prompt::Chat | Prompt::Text(Bos::Auto) => "",
+        };
         let (inputs, prompt) = if let Prompt::Text(bos) = self.prompt {
             let bos = if bos == Bos::Never { ", add_special_tokens=False" } else { "" };
             let call = "tokenizer(\"Once upon a time\", return_tensors=\"pt\"";
@@ -61,7 +66,7 @@ impl Usage {
              print(tokenizer.decode(output[0, inputs[\"input_ids\"].shape[1]:]))\n\
              ```\n\n\
              ```sh\n\
-             ift generate --model path/of/this/folder {prompt}\n\
+             ift generate --model path/of/this/folder {prompt}{begins}\n\
              ```\n{}",
             self.beginning()
         )
@@ -77,8 +82,7 @@ impl Usage {
                  token.\n"
             }
             Prompt::Text(Bos::Never) => {
-                "\nThe texts of the training began without a BOS token (`data.bos = \"never\"`). \
-                 `ift generate --raw` writes one if the tokenizer does.\n"
+                "\nThe texts of the training began without a BOS token (`data.bos = \"never\"`).\n"
             }
         }
     }
@@ -108,7 +112,9 @@ mod tests {
             assert!(!text.contains(part), "{part}\n{text}");
         }
         assert!(text.contains("--raw") && text.contains("one BOS token"), "{text}");
+        assert!(text.contains(" --bos always\n"), "{text}");
         let text = Usage { prompt: Prompt::Text(Bos::Never), ..plain }.text();
         assert!(text.contains("add_special_tokens=False"), "{text}");
+        assert!(text.contains(" --bos never\n"), "{text}");
     }
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use ift_backend::{Backend, Storage};
-use ift_data::{ChatTokenizer, Conversation, Message, TemplateSettings};
+use ift_data::{Bos, ChatTokenizer, Conversation, Message, TemplateSettings};
 use ift_engine::{Finish, GenerationSettings, Sampling, generate};
 use ift_model::{Model, Trained, tokenizer_folder};
 use ift_train::{Stops, Watch, Work};
 use serde_json::json;
 
 use super::backend::run_on;
-use crate::arguments::GenerateArguments;
+use crate::arguments::{BosArgument, GenerateArguments};
 use crate::output::Output;
 
 /// Runs the command.
@@ -34,8 +34,11 @@ impl Work for GenerateWork {
             ChatTokenizer::from_folder_plain(&folder)?
         } else {
             let template = arguments.template.clone();
-            let settings = TemplateSettings { template, ..TemplateSettings::default() };
-            ChatTokenizer::from_folder(&folder, &settings)?
+            let bos = self.bos();
+            let settings = TemplateSettings { template, bos, ..TemplateSettings::default() };
+            let tokenizer = ChatTokenizer::from_folder(&folder, &settings)?;
+            self.note_template(&tokenizer);
+            tokenizer
         };
         let prompts = arguments.prompt.iter().map(|prompt| self.encode(&tokenizer, prompt));
         let prompts = prompts.collect::<Result<Vec<_>>>()?;
@@ -107,9 +110,32 @@ impl GenerateWork {
         Ok(self.output.result(text.get(shown..).unwrap_or_default())?)
     }
 
+    fn bos(&self) -> Bos {
+        match self.arguments.bos {
+            BosArgument::Auto => Bos::Auto,
+            BosArgument::Always => Bos::Always,
+            BosArgument::Never => Bos::Never,
+        }
+    }
+
+    /// Says that the template is not the one of the model, which may know another, or none.
+    fn note_template(&self, tokenizer: &ChatTokenizer) {
+        if self.arguments.template.is_none() && !tokenizer.has_own_template() {
+            let origin = tokenizer.template_origin().unwrap_or_default();
+            self.output.note(&format!(
+                "note: the chat template is {origin}; if the model learned another, name it with \
+                 `--template`; if it learned none, continue plain text with `--raw`"
+            ));
+        }
+    }
+
     fn encode(&self, tokenizer: &ChatTokenizer, prompt: &str) -> Result<Vec<u32>> {
         if self.arguments.raw {
-            return Ok(tokenizer.encode_plain(prompt, true)?);
+            // What the tokenizer writes before a prompt that begins with a BOS is the user's wish.
+            return Ok(match self.bos() {
+                Bos::Auto => tokenizer.encode_plain(prompt, true)?,
+                bos => tokenizer.encode_document(prompt, bos, false)?,
+            });
         }
         let system = self.arguments.system.iter().map(|text| ("system", text.as_str()));
         let messages: Vec<Message> = system

@@ -75,6 +75,43 @@ fn raw_prompts_are_continued_without_the_template() {
 }
 
 #[test]
+fn a_template_that_is_not_the_models_is_noted() {
+    let folder = Folder::with_model();
+    let noted = |more: &[&str]| {
+        let answer = folder.ift(&ask(&[&["--prompt", "Who?"], more].concat()));
+        let stderr = answer.stderr.clone();
+        answer.done();
+        stderr
+    };
+    assert_eq!(noted(&[]), "");
+    std::fs::remove_file(folder.path("base/chat_template.jinja")).unwrap_or_default();
+    let mut config = folder.json("base/tokenizer_config.json");
+    config.as_object_mut().unwrap().remove("chat_template");
+    folder.write("base/tokenizer_config.json", &config.to_string());
+    let said = noted(&[]);
+    let words = "note: the chat template is built-in `zephyr`, because the tokenizer has none; if";
+    assert!(said.starts_with(words) && said.lines().count() == 1, "{said}");
+    for more in [&["--template", "zephyr"][..], &["--raw"], &["--quiet"]] {
+        assert_eq!(noted(more), "", "{more:?}");
+    }
+}
+
+#[test]
+fn a_bos_token_stands_where_it_is_wanted() {
+    let folder = Folder::with_model();
+    let tokens = |more: &[&str]| answers(&folder, more)[0]["tokens"].clone();
+    // The tokenizer of this model puts none before a text, so that it can be written.
+    let raw = |text: &str, bos: &str| tokens(&["--raw", "--bos", bos, "--prompt", text]);
+    assert_eq!(raw("The miller", "always"), raw("<s>The miller", "auto"));
+    assert_eq!(raw("The miller", "never"), raw("The miller", "auto"));
+    assert_ne!(raw("The miller", "always"), raw("The miller", "never"));
+    let chat = |bos: &str| tokens(&["--bos", bos, "--prompt", "Who?"]);
+    assert_eq!(chat("always"), raw("<s><|user|>\nWho?</s>\n<|assistant|>\n", "auto"));
+    assert_eq!(chat("never"), raw("<|user|>\nWho?</s>\n<|assistant|>\n", "auto"));
+    assert_ne!(chat("always"), chat("never"));
+}
+
+#[test]
 fn wrong_usage_is_refused() {
     let folder = Folder::with_model();
     for (more, code, words) in [
