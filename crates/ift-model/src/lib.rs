@@ -19,6 +19,7 @@ mod adapted;
 mod adapter;
 mod block;
 mod cache;
+mod change_lost;
 mod config;
 mod error;
 mod families;
@@ -42,12 +43,13 @@ mod tensor_files;
 
 pub use adapter::{Adapter, BaseStorage, Target};
 pub use cache::{Cache, CachedSequence};
+pub use change_lost::ChangeLost;
 pub use config::{
     AttentionLayer, Block, Config, EmbeddingLayer, LinearLayer, LinearPart, MlpLayer, NormLayer,
 };
 pub use error::ModelError;
 pub use hub::HubModel;
-pub use load::Trained;
+pub use load::{Trained, merge_lost};
 pub use model::{Gradients, Model};
 pub use parameter_map::{Trainable, TrainableTensor};
 pub use pass::{BlockTable, Continues, Keep, Pass, PastGradient, PastOf, Sequences};

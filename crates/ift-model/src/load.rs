@@ -3,6 +3,7 @@
 
 use crate::adapted::Adapted;
 use crate::adapter::{Adapter, ResolvedAdapter};
+use crate::change_lost::ChangeLost;
 use crate::error::zeros;
 use crate::folder::{FolderTensors, Shards};
 use crate::merge::Merge;
@@ -10,7 +11,7 @@ use crate::model::{Model, PlacedWeight};
 use crate::parameter_map::{Location, ParameterMap, Trainable, TrainedParts};
 use crate::peft::{self, ModelFolders};
 use crate::{Config, ModelError};
-use ift_backend::{Backend, Element, HostTensor, LowRank, Storage};
+use ift_backend::{Backend, Element, HostTensor, LowRank, NumberType, Storage};
 use rand_distr::{Distribution, Uniform};
 use std::path::Path;
 use std::sync::Arc;
@@ -211,6 +212,26 @@ fn place(adapter: &Adapter) -> Result<ResolvedAdapter, ModelError> {
     Ok(placed)
 }
 
+/// The share of what an adapter changes in its base that rounding to `number` takes back. Reads one
+/// tensor at a time, in single precision, with the base as it is in its files.
+///
+/// # Errors
+/// As [`Model::load`].
+pub fn merge_lost(adapter: &Path, number: NumberType) -> Result<f64, ModelError> {
+    let source = ModelFolders::of(adapter)?;
+    let config = Config::from_folder(&source.base)?;
+    let map = ParameterMap::new(&config, TrainedParts::Nothing(Storage::Exact));
+    let shards = Shards::open(&source.base)?;
+    let tensors = shards.tensors()?;
+    let reader = BaseReader::new(&source, &config, &map, &tensors)?;
+    let mut lost = ChangeLost::default();
+    for index in (0..map.parameters.len()).filter(|&index| reader.changes(index)) {
+        let before = reader.base::<f32>(index)?;
+        lost.add(&before, &reader.merged(index, before.clone())?, number);
+    }
+    Ok(lost.share())
+}
+
 /// Reads the parameters of a folder, with what is to be merged into them: one at a time, and
 /// straight from the mapped file unless it is merged.
 struct BaseReader<'a> {
@@ -236,18 +257,38 @@ impl<'a> BaseReader<'a> {
         index: usize,
         take: impl FnOnce(&[HostTensor]) -> T,
     ) -> Result<T, ModelError> {
-        let parameter = &self.map.parameters[index];
-        let parts = parameter.tensors.iter().map(|tensor| self.tensors.read(tensor));
-        let parts = parts.collect::<Result<Vec<_>, _>>()?;
-        if !self.merges.iter().any(|merge| merge.changes(index)) {
-            return Ok(take(&parts));
+        if !self.changes(index) {
+            return Ok(take(&self.parts(index)?));
         }
-        let mut merged = zeros::<E>("a weight with its adapter merged", parameter.len)?;
-        for (part, tensor) in parts.iter().zip(&parameter.tensors) {
-            part.convert_into(&mut merged[tensor.range()]);
-        }
-        self.merges.iter().try_for_each(|merge| merge.apply(index, &mut merged))?;
+        let merged = self.merged(index, self.base::<E>(index)?)?;
         let bytes = bytemuck::cast_slice(&merged);
         Ok(take(&[HostTensor { number: E::NUMBER, bytes }]))
+    }
+
+    /// The tensors of a parameter, as they lie in the files.
+    fn parts(&self, index: usize) -> Result<Vec<HostTensor<'a>>, ModelError> {
+        let tensors = self.map.parameters[index].tensors.iter();
+        tensors.map(|tensor| self.tensors.read(tensor)).collect()
+    }
+
+    /// Whether something is merged into a parameter.
+    fn changes(&self, index: usize) -> bool {
+        self.merges.iter().any(|merge| merge.changes(index))
+    }
+
+    /// The elements of a parameter, with nothing merged into it.
+    fn base<E: Element>(&self, index: usize) -> Result<Vec<E>, ModelError> {
+        let parameter = &self.map.parameters[index];
+        let mut base = zeros::<E>("a weight with its adapter merged", parameter.len)?;
+        for (part, tensor) in self.parts(index)?.iter().zip(&parameter.tensors) {
+            part.convert_into(&mut base[tensor.range()]);
+        }
+        Ok(base)
+    }
+
+    /// The same with what is merged.
+    fn merged<E: Element>(&self, index: usize, mut base: Vec<E>) -> Result<Vec<E>, ModelError> {
+        self.merges.iter().try_for_each(|merge| merge.apply(index, &mut base))?;
+        Ok(base)
     }
 }

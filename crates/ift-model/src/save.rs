@@ -1,5 +1,6 @@
 //! Writing a model as a Hugging Face folder, or its adapters as a folder in PEFT's format.
 
+use crate::change_lost::ChangeLost;
 use crate::folder::ADAPTER;
 use crate::merge::AdapterValues;
 use crate::parameter_map::{Parameter, Tensor};
@@ -122,6 +123,21 @@ impl<B: Backend> Model<B> {
             AdapterValues { a, b, magnitude, rank, scale }.merge_into(layer.inputs, &mut values);
         }
         values
+    }
+
+    /// The share of what the adapters change in the frozen base that rounding to `number` takes
+    /// back when the merged model is saved; 0 without adapters.
+    pub fn merge_lost(&self, number: NumberType) -> f64 {
+        let mut lost = ChangeLost::default();
+        for index in 0..self.map.base {
+            if self.map.adapters().any(|(layer, _)| layer.weight == index) {
+                for tensor in &self.map.parameters[index].tensors {
+                    let before = self.read_parameter(index, tensor.range());
+                    lost.add(&before, &self.merged(index, tensor), number);
+                }
+            }
+        }
+        lost.share()
     }
 
     /// Whether `number` can hold every weight that is saved: none becomes infinite.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ift_backend::{Backend, Element, HostTensor, NumberType};
 use ift_data::Row;
 use ift_methods::Method;
-use ift_model::{Model, TensorFiles, round_as_saved, weight_files};
+use ift_model::{ChangeLost, Model, TensorFiles, round_as_saved, weight_files};
 
 use crate::data::Data;
 use crate::error::TrainError;
@@ -135,9 +135,8 @@ pub(super) fn measure<B: Backend>(
     Ok((saved_as, rounding))
 }
 
-/// The share of the change of the weights that rounding takes back: `1 - ⟨r, d⟩/⟨d, d⟩`, with `d`
-/// the change and `r` the change of the rounded weights; 0 where nothing changed. `None` where the
-/// weights at the beginning are not in files (adapters, a merged base).
+/// The share of the change of the weights that rounding takes back. `None` where the weights at the
+/// beginning are not in files (adapters, a merged base).
 fn change_lost<B: Backend>(
     model: &Model<B>,
     start: &Path,
@@ -150,7 +149,7 @@ fn change_lost<B: Backend>(
     files.retain(|file| file.extension().is_some_and(|ending| ending == "safetensors"));
     let files = TensorFiles::open(files)?;
     let tensors = files.tensors()?;
-    let (mut kept, mut all) = (0.0, 0.0);
+    let mut lost = ChangeLost::default();
     for tensor in model.trainable().tensors() {
         let old = tensors.read(&tensor.name, &tensor.shape, "the run")?;
         let pieces = old.bytes.chunks(PIECE * old.number.size());
@@ -160,14 +159,8 @@ fn change_lost<B: Backend>(
             old.convert_into(&mut before);
             let start = tensor.range.start + i * PIECE;
             let exact = model.read(start..start + old.len());
-            let mut rounded = exact.clone();
-            round_as_saved(&mut rounded, number);
-            for ((before, exact), rounded) in before.iter().zip(&exact).zip(&rounded) {
-                let change = exact.to_f64() - before.to_f64();
-                kept += change * (rounded.to_f64() - before.to_f64());
-                all += change * change;
-            }
+            lost.add(&before, &exact, number);
         }
     }
-    Ok(Some(if all > 0.0 { 1.0 - kept / all } else { 0.0 }))
+    Ok(Some(lost.share()))
 }

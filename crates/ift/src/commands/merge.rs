@@ -6,12 +6,15 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use ift_backend::{NumberType, Storage};
 use ift_cpu::CpuF32;
-use ift_model::{Adapter, BaseStorage, Model, Trained, base_folder, number_of};
+use ift_model::{Adapter, BaseStorage, Model, Trained, base_folder, merge_lost, number_of};
 use ift_train::{TrainError, merged_card, write_folder};
 use serde_json::json;
 
 use crate::arguments::{MergeArguments, MergeBase, NumberArgument};
 use crate::output::Output;
+
+/// Share of the change above which the type is worth a thought; training keeps f32 there.
+const MOST_LOST: f64 = 0.05;
 
 /// Runs the command.
 pub(crate) fn run(arguments: &MergeArguments, output: Output) -> Result<()> {
@@ -55,16 +58,28 @@ pub(crate) fn run(arguments: &MergeArguments, output: Output) -> Result<()> {
         let card = merged_card(adapter, &base, number);
         fs::write(&path, card).with_context(|| format!("cannot write `{}`", path.display()))
     })?;
+    // Weights of the other types hold the sum as exactly as it is computed.
+    let lost = match (number, stored) {
+        (NumberType::F32 | NumberType::F64, _) => None,
+        (_, Some(_)) => Some(model.merge_lost(number)),
+        (_, None) => Some(merge_lost(adapter, number)?),
+    };
     if output.json() {
-        output.result(&json!({"model": to}).to_string())?;
+        let mut result = json!({"model": to});
+        if let Some(lost) = lost {
+            result["rounding_loses"] = lost.into();
+        }
+        output.result(&result.to_string())?;
     } else {
         output.result(&format!("the merged model is in {}", to.display()))?;
-        if arguments.number != Some(NumberArgument::F32) && number != NumberType::F32 {
-            output.note(
-                "its weights are rounded to the type of the base's: changes smaller than 1/256 of \
-                 a weight are lost (bf16), as a small learning rate makes them; `--number f32` \
-                 keeps them",
-            );
+        if let Some(lost) = lost {
+            let type_name = if number == NumberType::F16 { "f16" } else { "bf16" };
+            let advice = if lost > MOST_LOST { "; `--number f32` keeps it" } else { "" };
+            output.note(&format!(
+                "rounding to {type_name} loses {:.1} % of what the adapter changes in the weights\
+                 {advice}",
+                100.0 * lost
+            ));
         }
     }
     Ok(())

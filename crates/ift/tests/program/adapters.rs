@@ -1,6 +1,6 @@
 //! Adapters: training, generating and merging.
 
-use crate::common::{Folder, close, number};
+use crate::common::{CHATS, Folder, RECIPE, close, number};
 
 /// Overrides for a run that trains an adapter.
 const ADAPTER: [&str; 3] = ["adapter.rank=4", "optimizer.lr=3e-2", "adapter.base=exact"];
@@ -46,6 +46,47 @@ fn an_adapter_is_trained_used_and_merged() {
     let first = &folder.metrics("next")[0];
     close("method_loss", number(first, "method_loss"), 2f64.ln(), 1e-6);
     close("loss", number(first, "loss"), evals[evals.len() - 1], 1e-3);
+}
+
+/// A base in bfloat16 holds little of the change that a small learning rate makes.
+#[test]
+fn merging_says_what_rounding_loses() {
+    let folder = Folder::new();
+    for (i, (number, lr)) in
+        [("bf16", "1e-5"), ("bf16", "1e-1"), ("f16", "1e-5"), ("f32", "1e-5")].iter().enumerate()
+    {
+        let name = |what: &str| format!("{what}{i}");
+        let (base, run) = (name("base"), name("run"));
+        let sets = [&format!("number='{number}'"), &format!("output='{base}'")];
+        folder.ift(&["new", "new.toml", "--set", sets[0], "--set", sets[1]]).done();
+        folder.write("chats.jsonl", CHATS);
+        folder.write("recipe.toml", RECIPE);
+        let [path, dir, lr] = [("model.path", &*base), ("output.dir", &*run), ("optimizer.lr", lr)]
+            .map(|(field, value)| format!("{field}={value}"));
+        folder.train(&["adapter.rank=4", &path, &dir, &lr]);
+        let adapter = format!("{run}/model");
+        let merge = |output: &str, more: &[&str]| {
+            folder.ift(&[&["merge", "--adapter", &adapter, "--output", output][..], more].concat())
+        };
+        let answer = merge(&name("exact"), &["--json"]).json();
+        if *number == "f32" {
+            assert!(answer.get("rounding_loses").is_none(), "{answer}");
+            assert!(merge(&name("again"), &[]).stderr.is_empty());
+            continue;
+        }
+        let lost = crate::common::number(&answer, "rounding_loses");
+        // The same base, read as training reads it.
+        let stored = merge(&name("stored"), &["--base", "bf16", "--json"]).json();
+        if *number == "bf16" {
+            close("stored", crate::common::number(&stored, "rounding_loses"), lost, 1e-4);
+            assert_eq!(lr.ends_with("1e-5"), lost > 0.2, "{lr} {lost}");
+        }
+        let said = merge(&name("said"), &[]).stderr;
+        assert!(said.starts_with(&format!("rounding to {number} loses {:.1} %", 100.0 * lost)));
+        assert_eq!(said.contains("`--number f32` keeps it"), lost > 0.05, "{said}");
+        let wide = merge(&name("wide"), &["--number", "f32", "--json"]).json();
+        assert!(wide.get("rounding_loses").is_none(), "{wide}");
+    }
 }
 
 #[test]
