@@ -12,8 +12,8 @@ use crate::common::Folder;
 /// A recipe of `ift new`.
 const FRESH: &str = "quickstart-model.toml";
 
-/// The recipe of the Frozen Lake study.
-const LAKE: &str = "lake.toml";
+/// How the names of recipes of Frozen Lake studies begin.
+const LAKE: &str = "lake";
 
 /// The folders of `recipes/paper`.
 const MODELS: [&str; 3] = ["gemma-2b", "llama-3-8b", "mistral-7b"];
@@ -43,10 +43,12 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 fn recipes(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for path in entries(folder) {
+        let name = path.file_name().unwrap().to_str().unwrap();
         if path.is_dir() {
             found.extend(recipes(&path));
         } else if path.extension().is_some_and(|e| e == "toml")
-            && ![FRESH, LAKE].iter().any(|other| path.ends_with(other))
+            && name != FRESH
+            && !name.starts_with(LAKE)
         {
             found.push(path);
         }
