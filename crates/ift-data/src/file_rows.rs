@@ -324,9 +324,18 @@ fn count(file: &mut FileReport, encoded: &Encoded, record: u64) {
     file.records += 1;
     match encoded.outcome {
         RecordOutcome::Kept => {}
-        RecordOutcome::Truncated => file.truncated += 1,
-        RecordOutcome::TooLong => file.dropped_over_length += 1,
-        RecordOutcome::WithoutTargets => file.dropped_without_targets += 1,
+        RecordOutcome::Truncated => {
+            file.truncated += 1;
+            file.first_truncated.get_or_insert(record);
+        }
+        RecordOutcome::TooLong => {
+            file.dropped_over_length += 1;
+            file.first_over_length.get_or_insert(record);
+        }
+        RecordOutcome::WithoutTargets => {
+            file.dropped_without_targets += 1;
+            file.first_without_targets.get_or_insert(record);
+        }
         RecordOutcome::Identical => file.dropped_identical += 1,
         RecordOutcome::Undesirable => file.dropped_undesirable += 1,
     }

@@ -51,10 +51,19 @@ pub struct FileReport {
     pub held_out: u64,
     /// Records dropped because they are longer than `max_length`.
     pub dropped_over_length: u64,
+    /// The first of them: its line or record in the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_over_length: Option<u64>,
     /// Records cut at `max_length` and kept.
     pub truncated: u64,
+    /// The first of them: its line or record in the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_truncated: Option<u64>,
     /// Records dropped because they have no target.
     pub dropped_without_targets: u64,
+    /// The first of them: its line or record in the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_without_targets: Option<u64>,
     /// Pairs dropped because both answers are the same.
     pub dropped_identical: u64,
     /// Undesirable answers dropped, for methods that imitate answers.
@@ -135,8 +144,18 @@ impl FileReport {
         if !self.unused_fields.is_empty() {
             write!(f, "\n`{path}`: fields without meaning here: {}", quoted(&self.unused_fields))?;
         }
+        for (n, first, what) in [
+            (self.dropped_over_length, self.first_over_length, "longer than `max_length`, dropped"),
+            (self.truncated, self.first_truncated, "longer than `max_length`, cut"),
+            (self.dropped_without_targets, self.first_without_targets, "without a target, dropped"),
+        ] {
+            if let Some(first) = first {
+                let (records, which) = (counted(n, "record"), which(n, first));
+                write!(f, "\n`{path}`: {records} {what}{which}")?;
+            }
+        }
         if self.template_removed > 0 {
-            let n = self.template_removed;
+            let records = counted(self.template_removed, "record");
             let roles: Vec<_> = self.template_removed_roles.iter().cloned().collect();
             let such = if roles == ["assistant"] {
                 ", such as reasoning before the last answer"
@@ -145,40 +164,38 @@ impl FileReport {
             };
             write!(
                 f,
-                "\n`{path}`: the chat template left out text of {n} records, of messages of \
+                "\n`{path}`: the chat template left out text of {records}, of messages of \
                  {}{such}",
                 quoted(&roles)
             )?;
         }
         if let Some(first) = self.first_prompts_differ {
             let n = self.prompts_differ;
-            write!(
-                f,
-                "\n`{path}`: {n} pairs whose two answers follow different prompts, the first is \
-                 record {first}"
-            )?;
+            let (pairs, which) = (counted(n, "pair"), which(n, first));
+            write!(f, "\n`{path}`: {pairs} whose two answers follow different prompts{which}")?;
         }
         if self.estimated > 0 {
-            let n = self.estimated;
+            let (records, are) = (counted(self.estimated, "record"), are(self.estimated));
             write!(
                 f,
-                "\n`{path}`: {n} records are far longer than `max_length`; their tokens are \
-                 estimated"
+                "\n`{path}`: {records} {are} far longer than `max_length`; the tokens are estimated"
             )?;
         }
         if let Some(first) = self.first_empty {
-            write!(f, "\n`{path}`: {} empty records, the first is record {first}", self.empty)?;
+            let (records, which) = (counted(self.empty, "empty record"), which(self.empty, first));
+            write!(f, "\n`{path}`: {records}{which}")?;
         }
-        if self.turns_unlearned > 0 {
-            let n = self.turns_unlearned;
-            write!(f, "\n`{path}`: {n} turns of the assistant have weight 0: not learned")?;
-        }
-        if self.turns_weighted > 0 {
-            let n = self.turns_weighted;
-            write!(f, "\n`{path}`: {n} turns of the assistant have a weight other than 0 and 1")?;
+        for (n, of) in [
+            (self.turns_unlearned, "of weight 0: not learned"),
+            (self.turns_weighted, "of a weight other than 0 and 1"),
+        ] {
+            if n > 0 {
+                write!(f, "\n`{path}`: {} of the assistant {of}", counted(n, "turn"))?;
+            }
         }
         match self.max_records {
             Some(0) => write!(f, "\n`{path}`: none of its records were read (`max_records`)")?,
+            Some(1) => write!(f, "\n`{path}`: only its first record was read (`max_records`)")?,
             Some(max) => {
                 write!(f, "\n`{path}`: only its first {max} records were read (`max_records`)")?;
             }
@@ -208,6 +225,20 @@ impl FileReport {
             format!("{:.1} %", 100.0 * self.share_lost()),
         ]
     }
+}
+
+/// A number with the name of what was counted, such as "2 records".
+pub(crate) fn counted(n: u64, name: &str) -> String {
+    format!("{n} {name}{}", if n == 1 { "" } else { "s" })
+}
+
+fn are(n: u64) -> &'static str {
+    if n == 1 { "is" } else { "are" }
+}
+
+/// Which record was counted, or the first of several.
+fn which(n: u64, first: u64) -> String {
+    if n == 1 { format!(": record {first}") } else { format!(", the first is record {first}") }
 }
 
 /// Names in backticks; of many, the first.
@@ -306,9 +337,11 @@ impl fmt::Display for Report {
         }
         if total.special_in_text > 0 {
             let n = total.special_in_text;
+            let (records, contain) =
+                (counted(n, "record"), if n == 1 { "contains" } else { "contain" });
             write!(
                 f,
-                "\n{n} records contain the text of special tokens, which is tokenised as these \
+                "\n{records} {contain} the text of special tokens, which is tokenised as these \
                  tokens"
             )?;
         }

@@ -52,7 +52,9 @@ fn a_record_far_too_long_is_dropped_without_being_rendered() {
     assert_eq!((file.records, file.rows, file.dropped_over_length, file.estimated), (2, 1, 1, 1));
     let lost = file.tokens_lost as f64;
     assert!((lost / tokens - 1.0).abs() < 0.05, "{lost} tokens, not {tokens}");
-    assert!(set.report.to_string().contains("their tokens are estimated"), "{}", set.report);
+    let report = set.report.to_string();
+    assert!(report.contains("1 record is far longer than `max_length`; the tokens"), "{report}");
+    assert!(report.contains("1 record longer than `max_length`, dropped: record 1"), "{report}");
     let error = rows(&tokenizer, RowKind::Demonstration, &records, |config| DataConfig {
         over_length: OverLength::Error,
         ..short(config)
@@ -99,7 +101,7 @@ fn the_report_counts_text_that_the_template_left_out() {
     let set = rows(&think_tools(), RowKind::Demonstration, &records, |config| config).unwrap();
     assert_eq!(set.report.files[0].template_removed, 1);
     let report = set.report.to_string();
-    assert!(report.contains("left out text of 1 records"), "{report}");
+    assert!(report.contains("left out text of 1 record,"), "{report}");
 }
 
 #[test]

@@ -174,8 +174,8 @@ fn weights_of_turns_are_counted() {
     let targets: Vec<_> = set.rows.iter().map(|row| row.answer().target_count()).collect();
     assert_eq!(targets, [2, 2, 4]);
     let report = set.report.to_string();
-    assert!(report.contains("2 turns of the assistant have weight 0"), "{report}");
-    assert!(report.contains("1 turns of the assistant have a weight other"), "{report}");
+    assert!(report.contains("2 turns of the assistant of weight 0"), "{report}");
+    assert!(report.contains("1 turn of the assistant of a weight other"), "{report}");
 }
 
 #[test]

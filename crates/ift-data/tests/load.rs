@@ -56,6 +56,10 @@ fn rows_that_are_too_long_are_dropped_cut_or_an_error() {
     });
     let file = &cut.report.files[0];
     assert_eq!((file.rows, file.truncated, file.dropped_over_length), (40, longer as u64, 0));
+    let first = all.rows.iter().position(|row| row.answer().len() > limit).unwrap() as u64 + 1;
+    assert_eq!(file.first_truncated, Some(first));
+    let note = format!("{longer} records longer than `max_length`, cut, the first is record");
+    assert!(cut.report.to_string().contains(&format!("{note} {first}")), "{}", cut.report);
     assert_eq!(file.tokens + file.tokens_lost, tokens as u64);
     for (cut, whole) in cut.rows.iter().zip(&all.rows) {
         let length = whole.answer().len().min(limit);
@@ -229,7 +233,7 @@ fn special_tokens_in_texts_are_counted() {
     let set =
         train(&config(&file(folder.path(), "a.jsonl", format!("{}\n{}\n", lines[0], lines[1]))));
     assert_eq!(set.report.files[0].special_in_text, 1);
-    assert!(set.report.to_string().contains("1 records contain the text of special tokens"));
+    assert!(set.report.to_string().contains("1 record contains the text of special tokens"));
 }
 
 #[test]
@@ -249,5 +253,7 @@ fn the_report_is_a_table() {
     assert_eq!(lines[1][..3], ["a.jsonl", "prompt_completion", "6"]);
     assert_eq!(lines[1][3..5], [file.rows.to_string(), file.dropped_over_length.to_string()]);
     assert!(file.dropped_over_length > 0 && (0.0..1.0).contains(&file.share_lost()));
-    assert!(text.ends_with("chat template: built-in `chatml`"), "{text}");
+    let notes =
+        "\nchat template: built-in `chatml`\n`a.jsonl`: 2 records longer than `max_length`, ";
+    assert!(text.contains(notes), "{text}");
 }

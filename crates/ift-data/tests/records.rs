@@ -210,7 +210,7 @@ fn a_turn_that_the_template_leaves_out_is_refused() {
     }
     for role in ["system", "developer"] {
         let report = read(role).unwrap().0.report.to_string();
-        let note = format!("left out text of 1 records, of messages of `{role}`");
+        let note = format!("left out text of 1 record, of messages of `{role}`");
         assert!(report.contains(&note), "{report}");
     }
 }
@@ -304,6 +304,9 @@ fn dialogues_with_an_empty_answer_have_no_target() {
     let set = read_all(&records, RowKind::Pair, |_| {}).unwrap();
     let file = &set.report.files[0];
     assert_eq!((file.records, file.rows, file.dropped_without_targets), (3, 1, 2));
+    assert_eq!(file.first_without_targets, Some(2));
+    let note = "2 records without a target, dropped, the first is record 2";
+    assert!(set.report.to_string().contains(note), "{}", set.report);
     // For methods that imitate the better answer, only that counts.
     let set = read_all(&records, DEMO, |_| {}).unwrap();
     let file = &set.report.files[0];

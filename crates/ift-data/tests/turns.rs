@@ -163,11 +163,11 @@ fn tools_that_the_template_never_reads_are_refused_by_name() {
     };
     let mut case = case("toolcalls_empty");
     let error = refused(&case);
-    assert!(error.contains("field `tools`: found 1 tools"), "{error}");
+    assert!(error.contains("field `tools`: found 1 tool,"), "{error}");
     assert!(error.contains("data.ignore = [\"tools\"]"), "{error}");
     case.tools.clear();
     let error = refused(&case);
-    assert!(error.contains("field `tool_calls`: found 1 tool calls"), "{error}");
+    assert!(error.contains("field `tool_calls`: found 1 tool call,"), "{error}");
     assert!(error.contains("data.ignore = [\"messages.tool_calls\"]"), "{error}");
     assert!(tokenizer.encode_chat(&case, false).is_err());
 }

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use crate::conversation::{Conversation, Message};
 use crate::error::DataError;
+use crate::report::counted;
 use crate::template::Template;
 use crate::turns::TurnStyle;
 
@@ -28,14 +29,14 @@ impl Chat {
             Err(DataError::field(field, found, expected))
         };
         if !conversation.tools.is_empty() && !self.template.mentions("tools") {
-            return absent("tools", "tools", format!("{} tools", conversation.tools.len()));
+            return absent("tools", "tools", counted(conversation.tools.len() as u64, "tool"));
         }
         let calls = |message: &Message| {
             message.fields.get("tool_calls").and_then(|calls| calls.as_array()).map_or(0, Vec::len)
         };
         let calls: usize = conversation.messages.iter().map(calls).sum();
         if calls > 0 && !self.template.source.contains("tool_calls") {
-            return absent("tool_calls", "messages.tool_calls", format!("{calls} tool calls"));
+            return absent("tool_calls", "messages.tool_calls", counted(calls as u64, "tool call"));
         }
         Ok(())
     }
