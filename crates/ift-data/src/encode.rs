@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use ift_methods::RowKind;
 
 use crate::config::{DataConfig, OverLength, Targets};
-use crate::conversation::{Conversation, Example, Message};
+use crate::conversation::{Conversation, Example, Message, REASONING};
 use crate::error::DataError;
 use crate::rows::{Row, Sequence};
 use crate::tokenizer::{ChatTokenizer, EncodedChat, beginning};
@@ -31,6 +31,8 @@ pub(crate) struct Notes {
     pub left_out: BTreeSet<String>,
     /// The two answers of a pair follow different prompts.
     pub prompts_differ: bool,
+    /// Answers of which only the end of the turn is learned.
+    pub answers_empty: u64,
     /// It is far longer than `max_length`, so the number of its tokens is an estimate.
     pub estimated: bool,
 }
@@ -154,6 +156,7 @@ impl Encoder<'_> {
             special_in_text: self.special_in(conversation),
             left_out,
             prompts_differ: false,
+            answers_empty: empty_answers(conversation, targets),
             estimated,
         };
         Ok(EncodedConversation { sequence, outcome, notes, prompt, length })
@@ -234,6 +237,19 @@ fn text_bytes(conversation: &Conversation) -> usize {
     conversation.messages.iter().map(|message| message.text().len()).sum()
 }
 
+/// The number of learned answers without text, calls or reasoning.
+fn empty_answers(conversation: &Conversation, targets: Targets) -> u64 {
+    let answers = conversation.messages.iter().rev().filter(|message| message.is_assistant());
+    let most = if targets == Targets::Last { 1 } else { usize::MAX };
+    let empty = |message: &&Message| {
+        message.weight != Some(0.0)
+            && message.text().trim().is_empty()
+            && !message.fields.contains_key("tool_calls")
+            && !REASONING.iter().any(|name| message.fields.contains_key(*name))
+    };
+    answers.take(most).filter(empty).count() as u64
+}
+
 /// The rows of one record, or none if one of its conversations is to be dropped: a record is kept
 /// or dropped as a whole.
 fn finish_record<const N: usize>(
@@ -244,6 +260,7 @@ fn finish_record<const N: usize>(
     for conversation in &conversations {
         notes.special_in_text |= conversation.notes.special_in_text;
         notes.left_out.extend(conversation.notes.left_out.iter().cloned());
+        notes.answers_empty += conversation.notes.answers_empty;
         notes.estimated |= conversation.notes.estimated;
     }
     notes.prompts_differ =

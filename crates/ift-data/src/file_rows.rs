@@ -348,6 +348,10 @@ fn count(file: &mut FileReport, encoded: &Encoded, record: u64) {
         file.prompts_differ += 1;
         file.first_prompts_differ.get_or_insert(record);
     }
+    if notes.answers_empty > 0 && encoded.outcome <= RecordOutcome::Truncated {
+        file.answers_empty += notes.answers_empty;
+        file.first_answers_empty.get_or_insert(record);
+    }
     file.tokens_read += encoded.tokens;
     file.tokens_lost += encoded.tokens_lost;
 }

@@ -80,6 +80,11 @@ pub struct FileReport {
     pub turns_unlearned: u64,
     /// Assistant turns of a weight other than 0 and 1.
     pub turns_weighted: u64,
+    /// Answers without text in records that are kept: only the end of the turn is learned.
+    pub answers_empty: u64,
+    /// The first record with one: its line or record in the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_answers_empty: Option<u64>,
     /// The limit on its records, if it has more; 0 if the files before it reached that of the
     /// source.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,6 +133,7 @@ impl FileReport {
         self.empty += other.empty;
         self.turns_unlearned += other.turns_unlearned;
         self.turns_weighted += other.turns_weighted;
+        self.answers_empty += other.answers_empty;
         self.special_in_text += other.special_in_text;
         self.template_removed += other.template_removed;
         self.prompts_differ += other.prompts_differ;
@@ -192,6 +198,14 @@ impl FileReport {
             if n > 0 {
                 write!(f, "\n`{path}`: {} of the assistant {of}", counted(n, "turn"))?;
             }
+        }
+        if let Some(first) = self.first_answers_empty {
+            let answers = counted(self.answers_empty, "answer");
+            let which = which(self.answers_empty, first);
+            write!(
+                f,
+                "\n`{path}`: {answers} without text, of which only the end is learned{which}"
+            )?;
         }
         match self.max_records {
             Some(0) => write!(f, "\n`{path}`: none of its records were read (`max_records`)")?,

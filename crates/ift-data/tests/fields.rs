@@ -233,3 +233,30 @@ fn of_many_fields_the_first_are_named() {
     assert_eq!(set.report.files[0].unused_fields.len(), 50_000);
     assert!(set.report.to_string().ends_with("`f28`, `f29` and 49970 more"));
 }
+
+#[test]
+fn answers_without_text_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let talk = |answers: [Value; 2]| {
+        let [first, last] = answers;
+        json!({"messages": [{"role": "user", "content": "Q"}, first,
+                            {"role": "user", "content": "R"}, last]})
+    };
+    let answer = |text: &str| json!({"role": "assistant", "content": text});
+    let unlearned = json!({"role": "assistant", "content": "", "weight": 0});
+    let records = [
+        talk([answer("A"), answer("B")]),
+        talk([unlearned, answer("B")]),
+        talk([answer(""), answer(" \n")]),
+        talk([answer(""), answer("B")]),
+    ];
+    let config =
+        DataConfig { train: vec![Source::new(jsonl(&folder, &records))], ..DataConfig::default() };
+    let report = read(&config).unwrap().report;
+    let file = &report.files[0];
+    assert_eq!((file.rows, file.answers_empty, file.first_answers_empty), (4, 3, Some(3)));
+    let note = "3 answers without text, of which only the end is learned, the first is record 3";
+    assert!(report.to_string().contains(note), "{report}");
+    let last = DataConfig { targets: ift_data::Targets::Last, ..config };
+    assert_eq!(read(&last).unwrap().report.files[0].answers_empty, 1);
+}
