@@ -86,7 +86,7 @@ fn groups(report: &StudyReport, path: &Path) -> Result<(), LakeError> {
     let rows = report.groups.iter().flat_map(|group| {
         group.results.learners.iter().map(move |learner| {
             let names = names(&group.maps, &group.results).map(str::to_owned).into_iter();
-            let names = names.chain([group.worlds.len().to_string(), learner.label.clone()]);
+            let names = names.chain([group.different_maps.to_string(), learner.label.clone()]);
             names.chain(columns_of(&learner.estimates)).collect()
         })
     });
@@ -144,7 +144,7 @@ fn verdicts(report: &StudyReport, path: &Path) -> Result<(), LakeError> {
         (["seed".to_owned(), seeds.clone()], names(world, &scene.results), &scene.results)
     });
     let of_groups = report.groups.iter().map(|group| {
-        let unit = ["map".to_owned(), group.worlds.len().to_string()];
+        let unit = ["map".to_owned(), group.different_maps.to_string()];
         (unit, names(&group.maps, &group.results), &group.results)
     });
     let rows = of_scenes.chain(of_groups).flat_map(|(unit, names, results)| {

@@ -18,7 +18,7 @@ type Key = (Origin, Ice, Start, Suboptimal);
 /// Smallest number of maps of a group: with two, a test over maps could decide nothing.
 const FEWEST_MAPS: usize = 3;
 
-/// One group for each scene that three or more maps of the same origin and ice have.
+/// One group for each scene that three or more different maps of the same origin and ice have.
 pub(crate) fn groups(worlds: &[WorldReport]) -> Vec<MapGroup> {
     let mut found: Vec<(Key, Vec<(&WorldReport, &Scene)>)> = Vec::new();
     for world in worlds {
@@ -30,13 +30,13 @@ pub(crate) fn groups(worlds: &[WorldReport]) -> Vec<MapGroup> {
             }
         }
     }
-    let several = found.into_iter().filter(|(_, scenes)| scenes.len() >= FEWEST_MAPS);
-    let mut groups: Vec<_> = several.map(|(key, scenes)| group(key, &scenes)).collect();
+    let mut groups: Vec<_> = found.iter().map(|(key, scenes)| group(*key, scenes)).collect();
+    groups.retain(|group| group.different_maps >= FEWEST_MAPS);
     // Groups with the same heading stand together, and of these, those with the same start.
     let starts: Vec<Start> = groups.iter().map(|group| group.results.start).collect();
     groups.sort_by_key(|group| {
         let start = starts.iter().position(|start| *start == group.results.start);
-        (group.origin as usize, group.ice as usize, Reverse(group.worlds.len()), start)
+        (group.origin as usize, group.ice as usize, Reverse(group.different_maps), start)
     });
     correct(groups.iter_mut().map(|group| &mut group.results.verdicts));
     groups
@@ -48,11 +48,22 @@ fn group((origin, ice, start, suboptimal): Key, scenes: &[(&WorldReport, &Scene)
         Ice::Solid => origin.name().to_owned(),
         Ice::Slippery => format!("{}-slippery", origin.name()),
     };
+    // Several pairs of trajectories can be designed on one map; they are no independent samples.
+    let mut different: Vec<(&[String], Vec<&Scene>)> = Vec::new();
+    for (world, scene) in scenes {
+        match different.iter_mut().find(|(map, _)| *map == world.map) {
+            Some((_, scenes)) => scenes.push(scene),
+            None => different.push((&world.map, vec![scene])),
+        }
+    }
     // One mean per map.
     let means = |label: &str, measure: Measure| -> Option<Vec<f64>> {
-        let mean =
-            |(_, scene): &(_, &Scene)| Some(scene.results.learner(label)?.estimate(measure).mean);
-        scenes.iter().map(mean).collect()
+        let of_scene = |scene: &&Scene| Some(scene.results.learner(label)?.estimate(measure).mean);
+        let of_map = |(_, scenes): &(_, Vec<&Scene>)| {
+            let means = scenes.iter().map(of_scene).collect::<Option<Vec<_>>>()?;
+            Some(Estimate::of(&means).mean)
+        };
+        different.iter().map(of_map).collect()
     };
     let learner = |label: &str| {
         let estimates =
@@ -67,6 +78,7 @@ fn group((origin, ice, start, suboptimal): Key, scenes: &[(&WorldReport, &Scene)
         maps,
         origin,
         ice,
+        different_maps: different.len(),
         worlds: scenes.iter().map(|(world, _)| world.name.clone()).collect(),
         results: SceneResults {
             start,

@@ -71,8 +71,8 @@ impl Origin {
 }
 
 /// A scene over all maps of the same origin and ice that have it: designed maps differ in the kind
-/// of their sub-optimal trajectory. The unit of its means and tests is the map:
-/// each map has one sample, its mean over the seeds.
+/// of their sub-optimal trajectory. The unit of its means and tests is the map: each has one
+/// sample, its mean over the seeds, and over its worlds if several are on the same map.
 #[derive(Clone, Debug, Serialize)]
 pub struct MapGroup {
     /// Maps, initial policy and kind: `random-slippery-both-hole-own`.
@@ -83,6 +83,8 @@ pub struct MapGroup {
     pub origin: Origin,
     /// The ice.
     pub ice: Ice,
+    /// Number of different maps.
+    pub different_maps: usize,
     /// Names of the worlds.
     pub worlds: Vec<String>,
     /// Means over the maps, without curves.
@@ -93,7 +95,7 @@ pub struct MapGroup {
 impl MapGroup {
     /// Heading in tables and pictures: `random-slippery, 24 maps`.
     pub fn heading(&self) -> String {
-        format!("{}, {} maps", self.maps, self.worlds.len())
+        format!("{}, {} maps", self.maps, self.different_maps)
     }
 }
 

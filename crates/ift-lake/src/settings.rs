@@ -81,6 +81,7 @@ pub struct StudySettings {
     /// Whether pictures are written.
     pub pictures: bool,
     /// Number of threads; 0 for one per core. Results do not depend on it.
+    #[schemars(range(max = 1024))]
     pub threads: usize,
 }
 

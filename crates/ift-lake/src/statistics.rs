@@ -36,21 +36,22 @@ impl Estimate {
 /// Two-sided p-value of Student's paired t-test of the hypothesis that the mean of `differences` is
 /// 0. It is 1 if all differences are 0, if there is only one, or if one is not finite.
 pub(crate) fn paired_p(differences: &[f64]) -> f64 {
-    let (mean, error) = mean_and_error(differences);
-    match student(differences) {
-        Some(distribution) if mean != 0.0 && !(mean / error).is_nan() => {
-            2.0 * distribution.cdf(-(mean / error).abs())
-        }
-        _ => 1.0,
-    }
+    let below: Vec<_> = differences.iter().map(|difference| -difference).collect();
+    (2.0 * paired_p_above(differences).min(paired_p_above(&below))).min(1.0)
 }
 
+/// Samples count as equal if their standard error is at most this share of their mean, a few
+/// rounding errors.
+const EQUAL: f64 = 1e-13;
+
 /// One-sided p-value of Student's paired t-test: small if the mean of `differences` is above 0. It
-/// is 1 if all differences are 0, if there is only one, or if one is not finite; if all are equal,
-/// it is 0 above 0 and 1 below.
+/// is 1 if all differences are 0, if there is only one, or if one is not finite. If all are equal,
+/// they have no variance, and it is the p-value of the sign test: 2 to the power of minus their
+/// number above 0, and 1 below.
 pub(crate) fn paired_p_above(differences: &[f64]) -> f64 {
     let (mean, error) = mean_and_error(differences);
     match student(differences) {
+        Some(_) if mean > 0.0 && error <= EQUAL * mean => 0.5_f64.powf(differences.len() as f64),
         Some(distribution) if !(mean / error).is_nan() => distribution.cdf(-(mean / error)),
         _ => 1.0,
     }
@@ -141,7 +142,8 @@ mod tests {
         assert_eq!(paired_p_above(&[]), 1.0);
         assert_eq!(paired_p_above(&[0.5]), 1.0);
         assert_eq!(paired_p_above(&[0.0, 0.0, 0.0]), 1.0);
-        assert_eq!(paired_p_above(&[0.5, 0.5, 0.5]), 0.0);
+        assert_eq!(paired_p_above(&[0.5, 0.5, 0.5]), 0.125);
+        assert_eq!(paired_p_above(&[0.1, 0.1, 0.1 + 1e-17, 0.3 - 0.2]), 0.0625);
         assert_eq!(paired_p_above(&[-0.5, -0.5, -0.5]), 1.0);
         assert_eq!(paired_p_above(&[0.5, f64::NAN]), 1.0);
         assert_eq!(paired_p_above(&[0.5, f64::INFINITY]), 1.0);
@@ -153,7 +155,8 @@ mod tests {
         assert_eq!(Estimate::of(&[0.5]), Estimate { mean: 0.5, half_width: 0.0 });
         assert_eq!(paired_p(&[0.5]), 1.0);
         assert_eq!(paired_p(&[0.0, 0.0, 0.0]), 1.0);
-        assert_eq!(paired_p(&[0.5, 0.5, 0.5]), 0.0);
+        assert_eq!(paired_p(&[0.5, 0.5, 0.5]), 0.25);
+        assert_eq!(paired_p(&[-0.5, -0.5, -0.5]), 0.25);
         assert_eq!(paired_p(&[0.5, f64::NAN]), 1.0);
         assert_eq!(paired_p(&[0.5, f64::INFINITY]), 1.0);
     }

@@ -8,6 +8,7 @@ use crate::{
     settings::{DesignedMap, StudySettings, SweepValues},
     start::InitialPolicy,
     trajectory::Suboptimal,
+    world::Rewards,
 };
 
 /// Largest number of random maps of a study.
@@ -98,6 +99,15 @@ impl StudySettings {
             if number.is_nan() || number.abs() > 1e6 {
                 return wrong(field, &format!("is {number:?}, expected a number from -1e6 to 1e6"));
             }
+        }
+        let Rewards { goal, hole, frozen } = self.rewards;
+        if goal <= hole || (goal <= 0.0 && frozen >= 0.0) {
+            let problem = format!(
+                "is {goal:?}, with {hole:?} for a hole and {frozen:?} for other moves, so that no \
+                 policy is rewarded for reaching it; expected a number above `rewards.hole`, and \
+                 above 0 unless other moves cost something"
+            );
+            return wrong("rewards.goal", &problem);
         }
         for (field, values) in
             [("sweep.lambda", &self.sweep.lambda), ("sweep.gamma", &self.sweep.gamma)]

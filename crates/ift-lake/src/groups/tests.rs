@@ -35,7 +35,7 @@ fn world(
     };
     WorldReport {
         name: name.to_owned(),
-        map: Vec::new(),
+        map: vec![name.trim_end_matches("-slippery").to_owned()],
         ice,
         origin,
         optimum: Vec::new(),
@@ -126,4 +126,24 @@ fn two_maps_are_no_group() {
     let map = |name: &str| world(name, (Origin::Random, Ice::Solid), &scenes, (1.0, 0.0));
     assert!(groups(&[map("a"), map("b")]).is_empty());
     assert_eq!(groups(&[map("a"), map("b"), map("c")]).len(), 1);
+}
+
+#[test]
+fn worlds_on_one_map_are_one_sample() {
+    let scenes = [(Start::Random, Suboptimal::Own)];
+    let designed = (Origin::Designed, Ice::Solid);
+    let mut worlds: Vec<_> = ["a", "b", "c", "d"]
+        .iter()
+        .zip([1.0, 2.0, 3.0, 5.0])
+        .map(|(name, slope)| world(name, designed, &scenes, (slope, 0.0)))
+        .collect();
+    let mean = |worlds: &[WorldReport]| {
+        let groups = groups(worlds);
+        (groups[0].heading(), groups[0].results.learners[1].estimate(Measure::Fitted).mean)
+    };
+    assert_eq!(mean(&worlds), ("designed, 4 maps".to_owned(), 2.75));
+    worlds[3].map = worlds[2].map.clone();
+    assert_eq!(mean(&worlds), ("designed, 3 maps".to_owned(), (1.0 + 2.0 + 4.0) / 3.0));
+    worlds[1].map = worlds[2].map.clone();
+    assert!(groups(&worlds).is_empty());
 }

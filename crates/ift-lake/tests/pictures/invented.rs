@@ -182,6 +182,7 @@ fn groups(worlds: &[WorldReport]) -> Vec<MapGroup> {
         maps: "listed".to_owned(),
         origin: Origin::Listed,
         ice: Ice::Solid,
+        different_maps: worlds.len(),
         worlds: worlds.iter().map(|world| world.name.clone()).collect(),
         results: SceneResults {
             verdicts: verdicts([Outcome::Refuted, Outcome::Undecided]),

@@ -61,6 +61,9 @@ pub(crate) fn run(arguments: &LakeArguments, output: Output) -> Result<()> {
 
 /// Checks that the study may be written to the folder.
 fn check_free(target: &Path, overwrite: bool) -> Result<()> {
+    if target.as_os_str().is_empty() {
+        bail!("`output` is empty; expected the name of a folder");
+    }
     if !target.exists() {
         return Ok(());
     }
