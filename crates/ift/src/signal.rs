@@ -62,7 +62,10 @@ fn listen(mut received: impl FnMut(u8) + Send + 'static) -> Result<()> {
     use anyhow::Context;
     use nix::sys::signal::{SigSet, Signal};
 
-    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+    let mut signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
+    if !ignores(Signal::SIGHUP as u32) {
+        signals.add(Signal::SIGHUP);
+    }
     signals.thread_block().context("cannot listen for Ctrl-C")?;
     let wait = move || {
         while let Ok(signal) = signals.wait() {
@@ -80,4 +83,14 @@ fn listen(mut received: impl FnMut(u8) + Send + 'static) -> Result<()> {
     use anyhow::Context;
 
     ctrlc::set_handler(move || received(130)).context("cannot listen for Ctrl-C")
+}
+
+/// Whether the program was started with this signal ignored, as `nohup` does with a hangup, so that
+/// it goes on when its terminal is closed. Only Linux tells.
+#[cfg(unix)]
+fn ignores(signal: u32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }

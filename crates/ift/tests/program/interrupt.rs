@@ -93,6 +93,22 @@ fn a_signal_saves_and_resuming_changes_nothing() {
     same_as_uninterrupted(&folder);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_under_nohup_outlives_its_terminal() {
+    let folder = with_long_run(0);
+    let mut command = Command::new("nohup");
+    command.arg(env!("CARGO_BIN_EXE_ift")).current_dir(folder.path(""));
+    command.args(["train", "recipe.toml"]).stdin(Stdio::null());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until(&mut child, || steps_done(&folder) >= 5);
+    let hung_up = Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap();
+    assert!(hung_up.success());
+    assert!(child.wait_with_output().unwrap().status.success());
+    assert_eq!(steps_done(&folder), STEPS);
+    same_as_uninterrupted(&folder);
+}
+
 #[test]
 fn kill_9_loses_no_more_than_the_steps_since_the_last_checkpoint() {
     let folder = with_long_run(10);
